@@ -1,0 +1,1 @@
+"""The server as a whole: joins the parts, and alone knows them all."""

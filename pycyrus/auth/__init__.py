@@ -1,0 +1,1 @@
+"""Who may come in: cred portal, checkers and SASL mechanisms."""

@@ -1,0 +1,1 @@
+"""imapd.conf and cyrus.conf: syntax, the option table, typed settings."""

@@ -1,0 +1,1 @@
+"""The grammar of IMAP: octets to values and back; no I/O."""

@@ -1,0 +1,62 @@
+"""
+Access control lists and the one function that evaluates them.
+
+RFC 4314, with the rights letters and implicit rights of Cyrus.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pycyrus.model.identity import Identity
+from pycyrus.model.names import MailboxName
+
+LOOKUP, READ, KEEP_SEEN, WRITE, INSERT, POST = "l", "r", "s", "w", "i", "p"
+CREATE, DELETE_MAILBOX, DELETE_MESSAGES, EXPUNGE, ADMINISTER, ANNOTATE = "k", "x", "t", "e", "a", "n"
+
+OWNER_RIGHTS = frozenset("lrswipkxtean")
+"""What the owner of a new user mailbox is granted."""
+IMPLICIT_OWNER_RIGHTS = frozenset("lkxa")
+IMPLICIT_ADMIN_RIGHTS = frozenset("lkxa")
+"""An administrator manages, but does not read, unless an entry says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acl:
+    """
+    Entries in the order in which they were set.
+
+    @ivar entries: Pairs of identifier and rights.  An identifier is a user
+        id, C{anyone}, C{anonymous}, or C{group:name}; a leading C{-} makes the
+        entry negative.
+    """
+
+    entries: tuple[tuple[str, frozenset[str]], ...] = ()
+
+
+def rights_of(identity: Identity, name: MailboxName, acl: Acl) -> frozenset[str]:
+    """
+    Evaluate an ACL for an identity (RFC 4314 section 2, and Cyrus's implicit rights).
+
+    A foreign domain gives nothing, whatever the entries say, and so does an
+    administrator's scope that does not reach the mailbox's domain.
+    """
+    if identity.postman:
+        return frozenset((POST, LOOKUP))
+    administers = identity.administers(name.domain)
+    if identity.domain != name.domain and not administers:
+        return frozenset()
+    identifiers = {identity.user_id, "anyone"} | {f"group:{group}" for group in identity.groups}
+    granted: set[str] = set()
+    refused: set[str] = set()
+    for identifier, rights in acl.entries:
+        if identifier in identifiers:
+            granted |= rights
+        elif identifier[:1] == "-" and identifier[1:] in identifiers:
+            refused |= rights
+    granted -= refused
+    if name.owned_by(identity):
+        granted |= IMPLICIT_OWNER_RIGHTS
+    if administers:
+        granted |= IMPLICIT_ADMIN_RIGHTS
+    return frozenset(granted)

@@ -1,0 +1,50 @@
+"""Who is acting: made once, at login, by the cred realm."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+
+class AdminScope(enum.Enum):
+    """How far administrator's rights reach."""
+
+    NONE = "none"
+    DOMAIN = "domain"
+    GLOBAL = "global"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """
+    A canonical user id, with what it may do beyond its ACL entries.
+
+    @ivar user: The local part, without its domain; lower-cased where
+        C{username_tolower} says so.
+    @ivar domain: The domain; empty for the default domain.
+    @ivar groups: Names of groups, without the C{group:} prefix.
+    @ivar admin: Nobody, of L{domain}, or of all domains.
+    @ivar postman: The internal identity of pre-authenticated LMTP; it may
+        deliver everywhere and do nothing else.
+    """
+
+    user: str
+    domain: str = ""
+    groups: frozenset[str] = field(default=frozenset())
+    admin: AdminScope = AdminScope.NONE
+    postman: bool = False
+
+    @property
+    def user_id(self) -> str:
+        """The id as it stands in ACLs and logs: C{fred} or C{fred@example.com}."""
+        return f"{self.user}@{self.domain}" if self.domain else self.user
+
+    def administers(self, domain: str) -> bool:
+        """Whether administrator's rights reach into C{domain}."""
+        if self.admin is AdminScope.GLOBAL:
+            return True
+        return self.admin is AdminScope.DOMAIN and self.domain == domain
+
+
+POSTMAN = Identity("postman", postman=True)
+"""Who delivers on a pre-authenticated LMTP connection."""

@@ -1,0 +1,170 @@
+"""
+Search keys as values (RFC 9051 section 6.4.4), with strings already decoded.
+
+Message numbers are turned to UIDs before a search is handed to a mailbox: only
+the session knows which number its client gave to which message.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Union
+
+from pycyrus.model.uids import SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every message."""
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """Messages that match every key; no keys match everything."""
+
+    keys: tuple[SearchKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """Messages that match either key."""
+
+    left: SearchKey
+    right: SearchKey
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Messages that do not match."""
+
+    key: SearchKey
+
+
+@dataclass(frozen=True, slots=True)
+class UidSet:
+    """Messages by UID; C{*} is the last message's."""
+
+    uids: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class MessageNumbers:
+    """Messages by number; the session replaces it by a L{UidSet}."""
+
+    numbers: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class SavedResult:
+    """The session's saved search result, C{$} (RFC 5182); replaced by a L{UidSet}."""
+
+
+@dataclass(frozen=True, slots=True)
+class HasFlag:
+    """Messages with a system flag."""
+
+    bit: int
+
+
+@dataclass(frozen=True, slots=True)
+class HasKeyword:
+    """Messages with a keyword, compared without case."""
+
+    keyword: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Messages that are recent in this session; replaced by a L{UidSet}."""
+
+
+class DateField(enum.Enum):
+    """Which date is compared."""
+
+    INTERNAL = "internal"
+    SENT = "sent"
+    SAVED = "saved"
+
+
+@dataclass(frozen=True, slots=True)
+class DateRange:
+    """
+    Messages of a span of days, disregarding time and zone.
+
+    @ivar first: First day included, in days since the epoch; None for no bound.
+    @ivar last: Last day included; None for no bound.
+    """
+
+    field: DateField
+    first: int | None
+    last: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """RFC 5032: OLDER (C{younger} false) or YOUNGER than an interval in seconds."""
+
+    seconds: int
+    younger: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRange:
+    """Messages larger than C{above} and smaller than C{below} octets."""
+
+    above: int | None = None
+    below: int | None = None
+
+
+class AddressField(enum.Enum):
+    """Header fields that have cached search forms."""
+
+    FROM = "from"
+    TO = "to"
+    CC = "cc"
+    BCC = "bcc"
+    SUBJECT = "subject"
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderContains:
+    """A cached header field contains a string, compared by i;unicode-casemap."""
+
+    field: AddressField
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnyHeaderContains:
+    """Any field of that name contains a string; an empty string asks for presence."""
+
+    name: bytes
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BodyContains:
+    """The decoded body contains a string."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextContains:
+    """Header or body contain a string."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModifiedSince:
+    """RFC 7162 section 3.1.5: modseq at least this."""
+
+    modseq: int
+
+
+SearchKey = Union[  # noqa: UP007 - forward references among the dataclasses
+    All, And, Or, Not, UidSet, MessageNumbers, SavedResult, HasFlag, HasKeyword, Recent, DateRange, Within,
+    SizeRange, HeaderContains, AnyHeaderContains, BodyContains, TextContains, ModifiedSince,
+]  # fmt: skip

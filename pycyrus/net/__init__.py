@@ -1,0 +1,1 @@
+"""Transports, TLS and limits under the protocols."""

@@ -1,0 +1,1 @@
+"""Mailboxes on disk: journal, columns, files, and the databases beside them."""

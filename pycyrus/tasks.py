@@ -1,0 +1,96 @@
+"""
+The owner of coroutines nobody awaits.
+
+A protocol starts its work here; what crashes is logged, and everything is
+cancelled when the connection goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+
+class Tasks:
+    """
+    Coroutines that belong to one owner, such as a connection.
+
+    A coroutine runs at once, in the caller's stack, until it waits for
+    something; one that never waits costs no Deferred.  That is what most
+    commands of a mail session do.
+    """
+
+    log = Logger()
+
+    def __init__(self) -> None:
+        self._waiting: set[_Task] = set()
+        self._closed = False
+
+    def spawn(self, coroutine: Coroutine[Deferred[Any], Any, None], failed: Callable[[Failure], None]) -> None:
+        """
+        Run a coroutine.
+
+        @param failed: Told of an exception that the coroutine let out, except
+            of its cancellation.
+        """
+        if self._closed:
+            coroutine.close()
+            return
+        _Task(self, coroutine, failed).step()
+
+    def cancel_all(self) -> None:
+        """Cancel what still waits, and start nothing more."""
+        self._closed = True
+        for task in list(self._waiting):
+            task.cancel()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+
+class _Task:
+    """One coroutine and the Deferred it waits for."""
+
+    __slots__ = ("_awaited", "_coroutine", "_failed", "_owner")
+
+    def __init__(
+        self, owner: Tasks, coroutine: Coroutine[Deferred[Any], Any, None], failed: Callable[[Failure], None]
+    ) -> None:
+        self._owner = owner
+        self._coroutine = coroutine
+        self._failed = failed
+        self._awaited: Deferred[Any] | None = None
+
+    def step(self, failure: Failure | None = None) -> None:
+        """Run until the coroutine ends or waits for a Deferred that has not fired."""
+        self._awaited = None
+        try:
+            if failure is None:
+                # A Deferred keeps its result and gives it to the await itself,
+                # so there is nothing to send.
+                awaited = self._coroutine.send(None)
+            else:
+                awaited = failure.throwExceptionIntoGenerator(self._coroutine)  # type: ignore[arg-type] # throws likewise
+        except StopIteration:
+            self._owner._waiting.discard(self)
+        except CancelledError:
+            self._owner._waiting.discard(self)
+        except Exception:  # noqa: BLE001 - handed to the owner
+            self._owner._waiting.discard(self)
+            self._failed(Failure())
+        else:
+            self._awaited = awaited
+            self._owner._waiting.add(self)
+            awaited.addBoth(self._fired)
+
+    def _fired(self, result: object) -> None:
+        self.step(result if isinstance(result, Failure) else None)
+
+    def cancel(self) -> None:
+        """Cancel the Deferred waited for, which ends the coroutine."""
+        if self._awaited is not None:
+            self._awaited.cancel()

@@ -1,0 +1,1 @@
+"""Doubles and drivers that other projects may use as well."""

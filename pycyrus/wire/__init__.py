@@ -1,0 +1,1 @@
+"""What the line protocols share; no I/O."""
