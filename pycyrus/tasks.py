@@ -74,7 +74,7 @@ class _Task:
                 # so there is nothing to send.
                 awaited = self._coroutine.send(None)
             else:
-                awaited = failure.throwExceptionIntoGenerator(self._coroutine)  # type: ignore[arg-type] # throws likewise
+                awaited = failure.throwExceptionIntoGenerator(self._coroutine)
         except StopIteration:
             self._owner._waiting.discard(self)
         except CancelledError:
@@ -85,7 +85,7 @@ class _Task:
         else:
             self._awaited = awaited
             self._owner._waiting.add(self)
-            awaited.addBoth(self._fired)
+            awaited.addBoth(self._fired)  # type: ignore[unused-awaitable] # going on is the callback's work
 
     def _fired(self, result: object) -> None:
         self.step(result if isinstance(result, Failure) else None)
