@@ -7,9 +7,9 @@ a L{Cursor} raises L{BadSyntax} and nothing else, in time linear in their number
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, TypeVar
 
 from pycyrus.model.uids import BadSequenceSet, SequenceSet
@@ -35,7 +35,7 @@ _ATOM = re.compile(rb'[^\x00-\x20(){%*"\\\]\x7f-\xff]+')
 _ASTRING_ATOM = re.compile(rb'[^\x00-\x20(){%*"\\\x7f-\xff]+')
 _LIST_ATOM = re.compile(rb'[^\x00-\x20(){"\\\x7f-\xff]+')
 _NAME = re.compile(rb"[A-Za-z0-9.\-]+")
-_QUOTED = re.compile(rb'"((?:[^"\\\x00\r\n]|\\["\\])*)"')
+_QUOTED = re.compile(rb'"([^"\\\x00\r\n]*+(?:\\["\\][^"\\\x00\r\n]*+)*+)"')
 _ESCAPE = re.compile(rb'\\(["\\])')
 _DIGITS = re.compile(rb"[0-9]+")
 _SEQUENCE_SET = re.compile(rb"[0-9*:,]+")
@@ -52,7 +52,7 @@ _MONTH_NUMBERS = {name.lower(): number for number, name in enumerate(MONTHS, 1)}
 
 MAX_NUMBER = 0xFFFFFFFF
 MAX_NUMBER64 = 0x7FFFFFFFFFFFFFFF
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class BadSyntax(Exception):
@@ -276,7 +276,7 @@ class Cursor:
 
     # --- dates ---
 
-    def date(self) -> date:
+    def date(self) -> dt.date:
         """C{date}: a day such as C{1-Feb-1994}, quoted or not."""
         is_quoted = self.take(b'"')
         match = _DATE.match(self._text, self._at)
@@ -286,7 +286,7 @@ class Cursor:
         if is_quoted:
             self.expect(b'"')
         try:
-            return date(int(match[3]), _MONTH_NUMBERS[match[2].lower()], int(match[1]))
+            return dt.date(int(match[3]), _MONTH_NUMBERS[match[2].lower()], int(match[1]))
         except (KeyError, ValueError):
             raise BadSyntax(b"Invalid date") from None
 
@@ -300,18 +300,18 @@ class Cursor:
         try:
             if int(zone_minutes) > 59 or int(second) > 60:
                 raise BadSyntax(b"Invalid date-time")
-            moment = datetime(
-                int(year), _MONTH_NUMBERS[month.lower()], int(day), int(hour), int(minute), tzinfo=timezone.utc
+            moment = dt.datetime(
+                int(year), _MONTH_NUMBERS[month.lower()], int(day), int(hour), int(minute), tzinfo=dt.UTC
             )
-            offset = timedelta(hours=int(zone_hours), minutes=int(zone_minutes))
+            offset = dt.timedelta(hours=int(zone_hours), minutes=int(zone_minutes))
             # Subtracting here keeps the result within the years 1 to 9999,
             # so that it can be written again.
             moment = moment - offset if sign == b"+" else moment + offset
             # A leap second is the next minute's first.
-            moment += timedelta(seconds=int(second))
+            moment += dt.timedelta(seconds=int(second))
         except (KeyError, ValueError, OverflowError):
             raise BadSyntax(b"Invalid date-time") from None
-        return (moment - _EPOCH) // timedelta(seconds=1)
+        return (moment - _EPOCH) // dt.timedelta(seconds=1)
 
     # --- lists ---
 
