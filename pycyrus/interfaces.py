@@ -9,7 +9,6 @@ called on a hot path.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,6 +18,8 @@ from zope.interface import Attribute, Interface
 from pycyrus.model.flags import NO_FLAGS, FlagChange, Flags
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
+from pycyrus.model.scopes import ListScope as ListScope
+from pycyrus.model.scopes import Namespace as Namespace
 from pycyrus.model.search import SearchKey
 from pycyrus.model.uids import UidArray
 from pycyrus.model.view import View
@@ -164,30 +165,6 @@ class MailboxListing:
     special_use: tuple[str, ...]
     rights: frozenset[str]
     unique_id: str
-
-
-class Namespace(enum.Enum):
-    """RFC 2342: whose mailboxes."""
-
-    PERSONAL = "personal"
-    OTHER = "other"
-    SHARED = "shared"
-
-
-@dataclass(frozen=True, slots=True)
-class ListScope:
-    """
-    Where a LIST pattern can match: narrows the work, does not decide.
-
-    @ivar namespace: Which namespace.
-    @ivar prefix: What matching names begin with, as far as it is known: a
-        domain (None: any), an owner (None: any), and leading path components.
-    """
-
-    namespace: Namespace
-    domain: str | None = None
-    owner: str | None = None
-    path: tuple[str, ...] = ()
 
 
 # --- mailboxes --------------------------------------------------------------
