@@ -1,0 +1,128 @@
+"""Values with parameters: Content-Type, Content-Disposition and their like (RFC 2045 section 5.1)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, TypeAlias
+
+from pycyrus.mime.limits import Budget, Limits
+
+Parameters: TypeAlias = tuple[tuple[bytes, bytes], ...]
+"""Upper-case names and values, quotes removed; RFC 2231 pieces stay as they are."""
+
+TEXT_PLAIN: Final = (b"TEXT", b"PLAIN", ((b"CHARSET", b"US-ASCII"),))
+"""What a part without a usable Content-Type is (RFC 2045 section 5.2)."""
+MESSAGE_RFC822: Final[tuple[bytes, bytes, Parameters]] = (b"MESSAGE", b"RFC822", ())
+"""What a part of multipart/digest without a Content-Type is (RFC 2046 section 5.1.5)."""
+
+_TOKEN = rb'[^\s"(),;:<>@\[\]\\/?=]++'
+_TYPE = re.compile(rb"\s*+(" + _TOKEN + rb")\s*+/\s*+(" + _TOKEN + rb")")
+_VALUE = re.compile(rb"\s*+([^\s;=]*+)")
+_PARAMETER = re.compile(rb';\s*+([^\s=;"]++)\s*+=\s*+(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"|\\?\Z)|([^;]*+))', re.DOTALL)
+_QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
+_COMMENT_MARK = re.compile(rb'[()"\\]')
+
+
+def parse_content_type(value: bytes, limits: Limits, budget: Budget) -> tuple[bytes, bytes, Parameters]:
+    """
+    Read a Content-Type.
+
+    @param value: Unfolded.
+    @return: Type and subtype in upper case, and the parameters; text/plain
+        where the value makes no sense (RFC 2045 section 5.2).
+    """
+    if b"(" in value:
+        value = without_comments(value)
+    match = _TYPE.match(value)
+    if match is None:
+        return TEXT_PLAIN
+    media_type, subtype = match.groups()
+    parameters = _parse_parameters(value, match.end(), limits, budget)
+    media_type = media_type.upper()
+    subtype = subtype.upper()
+    if subtype == b"PLAIN" and media_type == b"TEXT" and not any(name[:7] == b"CHARSET" for name, _ in parameters):
+        # RFC 2046 section 4.1.2: that is what it means without a charset.
+        parameters = (*TEXT_PLAIN[2], *parameters)
+    return media_type, subtype, parameters
+
+
+def parse_disposition(value: bytes, limits: Limits, budget: Budget) -> tuple[bytes, Parameters] | None:
+    """
+    Read a Content-Disposition (RFC 2183).
+
+    @param value: Unfolded.
+    @return: Its type in upper case and the parameters; None if it is empty.
+    """
+    if b"(" in value:
+        value = without_comments(value)
+    match = _VALUE.match(value)
+    kind = match.group(1).upper() if match else b""
+    if not kind:
+        return None
+    return kind, _parse_parameters(value, 0, limits, budget)
+
+
+def parse_token(value: bytes) -> bytes:
+    """The first word of a value such as Content-Transfer-Encoding, in upper case."""
+    if b"(" in value:
+        value = without_comments(value)
+    match = _VALUE.match(value)
+    return match.group(1).upper() if match else b""
+
+
+def _parse_parameters(value: bytes, position: int, limits: Limits, budget: Budget) -> Parameters:
+    if b";" not in value:
+        return ()
+    parameters = []
+    most = min(limits.parameters, budget.parameters)
+    for match in _PARAMETER.finditer(value, position):
+        if len(parameters) >= most:
+            break
+        name, quoted, bare = match.groups()
+        if quoted is None:
+            quoted = bare.strip()
+        elif b"\\" in quoted:
+            quoted = _QUOTED_PAIR.sub(rb"\1", quoted)
+        parameters.append((name.upper(), quoted))
+    budget.parameters -= len(parameters)
+    return tuple(parameters)
+
+
+def without_comments(value: bytes) -> bytes:
+    """Leave out comments (RFC 5322 section 3.2.2), but not within quotes."""
+    kept = []
+    depth = 0
+    quoted = False
+    start = position = 0
+    while True:
+        mark = _COMMENT_MARK.search(value, position)
+        if mark is None:
+            break
+        position = mark.end()
+        char = mark.group()
+        if char == b"\\":
+            position += 1
+        elif char == b'"':
+            quoted = not quoted if not depth else quoted
+        elif quoted:
+            continue
+        elif char == b"(":
+            if not depth:
+                kept.append(value[start : mark.start()])
+            depth += 1
+        elif depth:
+            depth -= 1
+            start = position
+    if not depth:
+        kept.append(value[start:])
+    return b" ".join(kept)
+
+
+def parameter(parameters: Parameters, name: bytes) -> bytes | None:
+    """The first parameter of an upper-case name; RFC 2231 pieces of it are put together, still encoded."""
+    for found, value in parameters:
+        if found == name:
+            return value
+    prefix = name + b"*"
+    pieces = [value for found, value in parameters if found.startswith(prefix)]
+    return b"".join(pieces) if pieces else None

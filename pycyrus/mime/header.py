@@ -1,0 +1,181 @@
+"""
+Header fields as octets: where a header ends, its fields, subsets of them.
+
+RFC 5322 section 2.2.  A line ends with CRLF; a bare LF is taken for one, so
+that every octet string has a meaning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from mmap import mmap
+from typing import Final, TypeAlias
+
+Octets: TypeAlias = bytes | mmap
+"""What can be searched and sliced; a slice is bytes."""
+
+CACHED_HEADER_NAMES: Final[frozenset[bytes]] = frozenset(
+    name.upper()
+    for name in (
+        b"Date From Sender Reply-To To Cc Bcc Subject Message-ID In-Reply-To References "
+        b"Content-Type Content-Transfer-Encoding MIME-Version Newsgroups Followup-To "
+        b"List-Id List-Post List-Unsubscribe List-Help List-Archive Mailing-List Mail-Followup-To Mail-Reply-To "
+        b"X-Priority X-MSMail-Priority Priority Importance Sensitivity Precedence Auto-Submitted "
+        b"Return-Path Delivered-To Envelope-To X-Original-To Resent-Date Resent-From Resent-To Resent-Message-ID "
+        b"Disposition-Notification-To Return-Receipt-To Errors-To Autocrypt Thread-Topic Thread-Index "
+        b"X-Mailer User-Agent X-Spam-Flag X-Spam-Level X-Label X-Keywords Keywords Comments Organization"
+    ).split()
+)
+"""Upper-cased names of the fields in C{CachedItem.HEADERS}: what mail clients ask for when they list a mailbox."""
+
+HEADERS_NOT_CACHED: Final = b"\0"
+"""Stands in C{CachedItem.HEADERS} where the fields were too large: read the header from the message."""
+
+_FIELD_END = re.compile(rb"\n(?![ \t])")
+_CACHED_LOWER: Final = frozenset(name.lower() for name in CACHED_HEADER_NAMES)
+
+
+def header_end(data: Octets, start: int, end: int) -> int:
+    """
+    Find where the header that begins at C{start} ends, its blank line included.
+
+    @return: The offset of the body; C{end} where there is no blank line.
+    """
+    first = data[start : min(start + 2, end)]
+    if first == b"\r\n":
+        return start + 2
+    if first[:1] == b"\n":
+        return start + 1
+    crlf = data.find(b"\n\r\n", start, end)
+    lone = data.find(b"\n\n", start, crlf + 1 if crlf >= 0 else end)
+    if lone >= 0:
+        return lone + 2
+    return crlf + 3 if crlf >= 0 else end
+
+
+def split_fields(header: bytes, most: int = 0) -> list[bytes]:
+    """
+    Cut a header into its fields, with their folds, without their last LF.
+
+    @param most: How many cuts at most; 0 for no limit.
+    """
+    return _FIELD_END.split(header, most)
+
+
+def read_fields(
+    fields: Iterable[bytes], wanted: Collection[bytes], combined: Collection[bytes] = (), longest: int = 1 << 30
+) -> dict[bytes, bytes]:
+    """
+    Take the values of the fields that are wanted, unfolded and trimmed.
+
+    @param fields: As from L{split_fields}.
+    @param wanted: Lower-case names.
+    @param combined: Those of them whose repeated occurrences are joined by a
+        comma (RFC 5322 section 4.5.3); of others the first counts.
+    @param longest: Octets of a value that are used.
+    """
+    found: dict[bytes, bytes] = {}
+    more: dict[bytes, list[bytes]] = {}
+    for field in fields:
+        name, colon, value = field.partition(b":")
+        name = name.lower()
+        if name not in wanted:
+            name = name.rstrip()
+            if name not in wanted:
+                continue
+        if not colon:
+            continue
+        if name not in found:
+            found[name] = unfold(value[:longest])
+        elif name in combined:
+            more.setdefault(name, [found[name]]).append(unfold(value[:longest]))
+    for name, values in more.items():
+        found[name] = b", ".join(value for value in values if value)[:longest]
+    return found
+
+
+def unfold(value: bytes) -> bytes:
+    """
+    Join the lines of a field's value and trim it (RFC 5322 section 2.2.3).
+
+    NUL goes: no IMAP string may hold it.
+    """
+    if b"\n" in value:
+        value = value.replace(b"\r\n", b"").replace(b"\n", b"")
+    if b"\0" in value:
+        value = value.replace(b"\0", b"")
+    return value.strip()
+
+
+def select_fields(header: bytes, names: Collection[bytes], invert: bool = False) -> bytes:
+    """
+    Choose fields, as HEADER.FIELDS and HEADER.FIELDS.NOT do (RFC 9051 section 6.4.5.1).
+
+    @param header: A whole header, or C{CachedItem.HEADERS}.
+    @param names: Upper-case.
+    @param invert: Choose all others.
+    @return: Their lines as they stand, in their order, and a blank line.
+    """
+    chosen = []
+    for field in _FIELD_END.split(header):
+        if field in (b"\r", b""):
+            continue
+        name = field.partition(b":")[0].upper()
+        if ((name in names) or (name.rstrip() in names)) is not invert:
+            chosen.append(field)
+    if chosen and not chosen[-1].endswith(b"\r"):
+        # The message ends within its header.
+        chosen[-1] += b"\r"
+    chosen.append(b"\r\n")
+    return b"\n".join(chosen)
+
+
+def cached_lines(fields: Iterable[bytes], most: int) -> bytes:
+    """
+    Build C{CachedItem.HEADERS}.
+
+    @param fields: As from L{split_fields}.
+    @param most: Octets; with more, the result is L{HEADERS_NOT_CACHED}.
+    """
+    chosen = []
+    size = 0
+    for field in fields:
+        name, colon, _value = field.partition(b":")
+        name = name.lower()
+        if colon and (name in _CACHED_LOWER or name.rstrip() in _CACHED_LOWER):
+            chosen.append(field)
+            size += len(field) + 1
+            if size > most:
+                return HEADERS_NOT_CACHED
+    if not chosen:
+        return b""
+    lines = b"\n".join(chosen)
+    return lines + (b"\n" if lines.endswith(b"\r") else b"\r\n")
+
+
+def cached_fields(item: bytes, names: Collection[bytes]) -> bytes | None:
+    """
+    Answer HEADER.FIELDS from C{CachedItem.HEADERS}.
+
+    @param names: Upper-case.
+    @return: As L{select_fields}; None if the message must be read.
+    """
+    if item == HEADERS_NOT_CACHED or not CACHED_HEADER_NAMES.issuperset(names):
+        return None
+    return select_fields(item, names)
+
+
+def field_values(header: bytes, name: bytes) -> list[bytes]:
+    """
+    Values of all fields of a name, unfolded.
+
+    @param name: In any case.
+    """
+    wanted = name.lower()
+    values = []
+    for field in _FIELD_END.split(header):
+        found, colon, value = field.partition(b":")
+        if colon and found.lower().rstrip() == wanted:
+            values.append(unfold(value))
+    return values

@@ -1,0 +1,226 @@
+"""
+The tree of a message's parts, with the offsets of each.
+
+RFC 2045 and RFC 2046, read so that every octet string is a message.  What
+cannot be taken apart, be it broken or beyond the limits, is opaque text: a
+text/plain part whose body can still be fetched.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from mmap import mmap
+from typing import Final
+
+from pycyrus.mime.content import (
+    MESSAGE_RFC822,
+    TEXT_PLAIN,
+    Parameters,
+    parameter,
+    parse_content_type,
+    parse_token,
+)
+from pycyrus.mime.header import Octets, header_end, read_fields, split_fields
+from pycyrus.mime.limits import DEFAULT_LIMITS, Budget, Limits
+
+_PART_FIELDS: Final = frozenset(
+    b"content-" + name
+    for name in (b"type", b"transfer-encoding", b"id", b"description", b"disposition", b"md5", b"language", b"location")
+)
+_DESTINATIONS: Final = frozenset((b"to", b"cc", b"bcc"))
+_MESSAGE_FIELDS: Final = (
+    _PART_FIELDS | _DESTINATIONS | {b"date", b"subject", b"from", b"sender", b"reply-to", b"in-reply-to", b"message-id"}
+)
+_COUNT_STEP: Final = 1 << 20
+
+
+class Kind(enum.IntEnum):
+    """What a part consists of."""
+
+    SINGLE = 0
+    MULTIPART = 1
+    MESSAGE = 2
+    """message/rfc822 or message/global: its only child is a whole message."""
+
+
+@dataclass(slots=True)
+class Part:
+    """
+    A part: the message itself, a body part, or an embedded message.
+
+    @ivar header_start: Offset of its header.
+    @ivar body_start: Offset of its body.
+    @ivar end: Offset after its body; the line end before a boundary is not
+        in it.
+    @ivar fields: Values by lower-case name, unfolded; of whole messages also
+        those that ENVELOPE needs.
+    @ivar media_type: Upper-case.
+    @ivar subtype: Upper-case.
+    @ivar encoding: Upper-case Content-Transfer-Encoding.
+    @ivar lines: Line ends in the body of text and of embedded messages.
+    """
+
+    header_start: int
+    body_start: int
+    end: int
+    fields: dict[bytes, bytes]
+    media_type: bytes = b"TEXT"
+    subtype: bytes = b"PLAIN"
+    parameters: Parameters = TEXT_PLAIN[2]
+    encoding: bytes = b"7BIT"
+    kind: Kind = Kind.SINGLE
+    lines: int = 0
+    children: list[Part] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """
+    A message taken apart.
+
+    @ivar header_fields: The fields of its header, as from
+        L{pycyrus.mime.header.split_fields}.
+    @ivar budget: What is left of the limits.
+    """
+
+    root: Part
+    header_fields: list[bytes]
+    budget: Budget
+
+
+def parse(data: Octets, limits: Limits = DEFAULT_LIMITS) -> Message:
+    """Take a message apart."""
+    parser = _Parser(data, limits)
+    fields = parser.split_header(0, header_end(data, 0, len(data)))
+    return Message(parser.message(0, len(data), 0, fields), fields, parser.budget)
+
+
+class _Parser:
+    """The work on one message."""
+
+    def __init__(self, data: Octets, limits: Limits) -> None:
+        self.data = data
+        self.limits = limits
+        self.budget = Budget(limits, len(data))
+
+    def split_header(self, start: int, end: int) -> list[bytes]:
+        limits = self.limits
+        return split_fields(self.data[start : min(end, start + limits.header)], limits.fields)
+
+    def message(self, start: int, end: int, depth: int, header_fields: list[bytes] | None = None) -> Part:
+        """A whole message: the one given, or an embedded one."""
+        body_start = header_end(self.data, start, end)
+        if header_fields is None:
+            header_fields = self.split_header(start, body_start)
+        fields = read_fields(header_fields, _MESSAGE_FIELDS, _DESTINATIONS, self.limits.field)
+        return self._part(start, body_start, end, fields, depth, TEXT_PLAIN)
+
+    def _body_part(self, start: int, end: int, depth: int, default: tuple[bytes, bytes, Parameters]) -> Part:
+        body_start = header_end(self.data, start, end)
+        fields = read_fields(self.split_header(start, body_start), _PART_FIELDS, (), self.limits.field)
+        return self._part(start, body_start, end, fields, depth, default)
+
+    def _part(
+        self,
+        start: int,
+        body_start: int,
+        end: int,
+        fields: dict[bytes, bytes],
+        depth: int,
+        default: tuple[bytes, bytes, Parameters],
+    ) -> Part:
+        self.budget.parts -= 1
+        part = Part(start, body_start, end, fields)
+        content_type = fields.get(b"content-type")
+        if content_type is None:
+            part.media_type, part.subtype, part.parameters = default
+        else:
+            part.media_type, part.subtype, part.parameters = parse_content_type(content_type, self.limits, self.budget)
+        encoding = fields.get(b"content-transfer-encoding")
+        if encoding:
+            part.encoding = parse_token(encoding) or b"7BIT"
+        if part.media_type == b"TEXT":
+            part.lines = self._count_lines(part)
+        elif part.media_type == b"MULTIPART":
+            self._multipart(part, depth + 1)
+        elif part.media_type == b"MESSAGE" and part.subtype in (b"RFC822", b"GLOBAL"):
+            self._embedded(part, depth + 1)
+        return part
+
+    def _embedded(self, part: Part, depth: int) -> None:
+        """message/rfc822 (RFC 2046 section 5.2.1), message/global (RFC 6532 section 3.7)."""
+        if depth > self.limits.depth or self.budget.parts <= 0 or not self.budget.scan(part.end - part.body_start):
+            self._make_opaque(part)
+            return
+        part.kind = Kind.MESSAGE
+        part.lines = self._count_lines(part)
+        part.children.append(self.message(part.body_start, part.end, depth))
+
+    def _multipart(self, part: Part, depth: int) -> None:
+        boundary = (parameter(part.parameters, b"BOUNDARY") or b"").rstrip()
+        if boundary and len(boundary) <= self.limits.boundary and depth <= self.limits.depth and self.budget.parts > 0:
+            part.kind = Kind.MULTIPART
+            default = MESSAGE_RFC822 if part.subtype == b"DIGEST" else TEXT_PLAIN
+            for start, end in self._split(part, boundary):
+                part.children.append(self._body_part(start, end, depth, default))
+        if not part.children:
+            self._make_opaque(part)
+
+    def _split(self, part: Part, boundary: bytes) -> list[tuple[int, int]]:
+        """
+        Where the parts of a multipart lie (RFC 2046 section 5.1.1).
+
+        Preamble and epilogue are left out.  Without a closing delimiter the
+        last part goes on to the end, as does the last one that the limits
+        allow.
+        """
+        body_start, end = part.body_start, part.end
+        if not self.budget.scan(end - body_start):
+            return []
+        data = self.data
+        needle = b"\n--" + boundary
+        spans: list[tuple[int, int]] = []
+        part_start = -1
+        # A blank line, thus a line end, precedes the body.
+        found = data.find(needle, max(body_start - 1, 0), end)
+        while found >= 0:
+            after = found + len(needle)
+            rest = data[after : min(after + 2, end)]
+            closing = rest == b"--"
+            if rest == b"\r\n":
+                line_end = after + 2
+            else:
+                line_end = data.find(b"\n", after, end) + 1 or end
+                tail = data[after : min(line_end, after + 1024)].rstrip()
+                closing = tail == b"--"
+                if tail and not closing:
+                    # A longer word only begins like the boundary.
+                    found = data.find(needle, after, end)
+                    continue
+            if part_start >= 0:
+                part_end = found - 1 if data[found - 1 : found] == b"\r" else found
+                spans.append((part_start, max(part_end, part_start)))
+            part_start = line_end
+            if closing:
+                return spans
+            if len(spans) + 1 >= self.budget.parts:
+                break
+            found = data.find(needle, line_end - 1, end)
+        if part_start >= 0:
+            spans.append((part_start, end))
+        return spans
+
+    def _make_opaque(self, part: Part) -> None:
+        part.kind = Kind.SINGLE
+        part.media_type, part.subtype, part.parameters = TEXT_PLAIN
+        part.lines = self._count_lines(part)
+
+    def _count_lines(self, part: Part) -> int:
+        data = self.data
+        if not isinstance(data, mmap):
+            return data.count(b"\n", part.body_start, part.end)
+        return sum(
+            data[start : min(start + _COUNT_STEP, part.end)].count(b"\n")
+            for start in range(part.body_start, part.end, _COUNT_STEP)
+        )

@@ -1,0 +1,145 @@
+"""
+Text out of messages, for search.
+
+What is compared is case-folded and in normalisation form C, for octets of a
+header as for decoded bodies and for what the user asks for: the sense of
+i;unicode-casemap (RFC 5051) by today's Unicode.
+"""
+
+from __future__ import annotations
+
+import binascii
+import html
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Final
+
+from pycyrus.mime.charsets import incremental_decoder
+from pycyrus.mime.content import Parameters, parameter, parse_content_type
+from pycyrus.mime.encoded_words import decode_words
+from pycyrus.mime.header import Octets, header_end, read_fields, split_fields, unfold
+from pycyrus.mime.limits import DEFAULT_LIMITS, Budget
+from pycyrus.mime.sections import Section, sections
+from pycyrus.mime.structure import Kind
+from pycyrus.mime.transfer import decode_base64
+
+_PIECE: Final = 128 * 1024
+_CONTENT_TYPE: Final = frozenset((b"content-type",))
+_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]+")
+_TAG: Final = re.compile(r"<[^<>]*+>")
+_BASE64, _QUOTED_PRINTABLE = 3, 4
+
+
+def fold(text: str) -> str:
+    """The form in which strings are compared."""
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def search_form(value: bytes) -> bytes:
+    """
+    A header field as C{CachedItem.FROM} to C{SUBJECT} keep it.
+
+    @param value: Unfolded.
+    @return: Decoded and folded, in UTF-8.
+    """
+    if b"=?" not in value and value.isascii():
+        return value.lower()
+    return fold(decode_words(value)).encode("utf-8", "replace")
+
+
+def searchable_header(header: bytes) -> str:
+    """All of a header, unfolded field by field, decoded and folded."""
+    return fold(
+        "\n".join(
+            decode_words(unfold(field))
+            for field in split_fields(header[: DEFAULT_LIMITS.header], DEFAULT_LIMITS.fields)
+        )
+    )
+
+
+def searchable(data: Octets, sections_item: bytes, overlap: int = 0) -> Iterator[str]:
+    """
+    The text of a message's body: its text parts, decoded and folded, and the headers of embedded messages.
+
+    It comes in pieces of bounded size, so that a search costs no memory by
+    the size of the message.  HTML comes as it is, and once more without its
+    tags.
+
+    @param sections_item: C{CachedItem.SECTIONS} of the message.
+    @param overlap: Characters at the end of a piece that the next repeats: a
+        string not longer than this is whole in one of them.
+    """
+    parents: dict[int, int] = {}
+    for number, section in enumerate(sections(sections_item)):
+        for child in range(section.first_child, section.first_child + section.children):
+            parents[child] = section.kind
+        body = section.start + section.header
+        if parents.get(number) == Kind.MESSAGE:
+            yield searchable_header(data[section.start : body])
+        if section.kind != Kind.SINGLE:
+            continue
+        media_type, subtype, parameters = _content_type(data, section)
+        if media_type != b"TEXT":
+            continue
+        is_html = subtype in (b"HTML", b"XHTML+XML", b"XML")
+        for piece in _overlapping(_decoded(data, section, parameters), overlap):
+            yield fold(piece)
+            if is_html:
+                yield fold(html.unescape(_TAG.sub("", piece)))
+
+
+def _content_type(data: Octets, section: Section) -> tuple[bytes, bytes, Parameters]:
+    limits = DEFAULT_LIMITS
+    header = data[section.start : section.start + min(section.header, limits.header)]
+    value = read_fields(split_fields(header, limits.fields), _CONTENT_TYPE, (), limits.field).get(b"content-type")
+    if value is None:
+        return b"TEXT", b"PLAIN", ()
+    media_type, subtype, parameters = parse_content_type(value, limits, Budget(limits, 0))
+    if media_type in (b"MULTIPART", b"MESSAGE"):
+        # The structure made this part opaque text (or nothing was in it).
+        return b"TEXT", b"PLAIN", ()
+    return media_type, subtype, parameters
+
+
+def _overlapping(pieces: Iterator[str], overlap: int) -> Iterator[str]:
+    tail = ""
+    for piece in pieces:
+        joined = tail + piece
+        yield joined
+        tail = joined[-overlap:] if overlap else ""
+
+
+def _decoded(data: Octets, section: Section, parameters: Parameters) -> Iterator[str]:
+    """Decode a part piece by piece; an unknown encoding is taken as it stands."""
+    start = section.start + section.header
+    end = start + section.body
+    decoder = None
+    rest = b""
+    while start < end:
+        stop = min(start + _PIECE, end)
+        chunk = rest + data[start:stop]
+        start = stop
+        rest = b""
+        if section.encoding == _BASE64:
+            letters = _NOT_BASE64.sub(b"", chunk) if b"=" not in chunk or stop < end else chunk
+            if stop < end:
+                whole = len(letters) // 4 * 4
+                letters, rest = letters[:whole], letters[whole:]
+            chunk = decode_base64(letters)
+        elif section.encoding == _QUOTED_PRINTABLE:
+            if stop < end:
+                # Cut before what may be an unfinished line.
+                cut = chunk.rfind(b"\n", len(chunk) // 2) + 1 or len(chunk)
+                chunk, rest = chunk[:cut], chunk[cut:]
+            chunk = binascii.a2b_qp(chunk)
+        if decoder is None:
+            decoder = incremental_decoder(parameter(parameters, b"CHARSET") or b"", chunk[:4096])
+        yield decoder.decode(chunk, start >= end)
+
+
+def header_octets(data: Octets) -> bytes:
+    """The header of a message, its blank line included, as far as it is read."""
+    return data[: min(header_end(data, 0, len(data)), DEFAULT_LIMITS.header)]
