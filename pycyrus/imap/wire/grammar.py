@@ -143,7 +143,8 @@ class Cursor:
         if not self.take(token):
             raise self.fail(b"Invalid arguments")
 
-    def _match(self, pattern: re.Pattern[bytes], complaint: bytes) -> bytes:
+    def match(self, pattern: re.Pattern[bytes], complaint: bytes) -> bytes:
+        """Take what C{pattern}, which must be linear, matches here; for productions of one command."""
         match = pattern.match(self._text, self._at)
         if match is None:
             raise self.fail(complaint)
@@ -152,11 +153,11 @@ class Cursor:
 
     def name(self) -> bytes:
         """A keyword of the protocol in upper case: letters, digits, dots and hyphens."""
-        return self._match(_NAME, b"Invalid arguments").upper()
+        return self.match(_NAME, b"Invalid arguments").upper()
 
     def atom(self) -> bytes:
         """C{atom}"""
-        return self._match(_ATOM, b"Invalid atom")
+        return self.match(_ATOM, b"Invalid atom")
 
     # --- strings ---
 
@@ -227,7 +228,7 @@ class Cursor:
     # --- numbers ---
 
     def _number(self, least: int, most: int) -> int:
-        digits = self._match(_DIGITS, b"Number expected")
+        digits = self.match(_DIGITS, b"Number expected")
         # Beyond 20 digits int() would be quadratic in an attacker's hands.
         if len(digits) > 20 or (least and digits[0] == 0x30):
             raise BadSyntax(b"Invalid number")
@@ -250,7 +251,7 @@ class Cursor:
 
     def sequence_set(self) -> SequenceSet:
         """C{sequence-set} without C{$}."""
-        text = self._match(_SEQUENCE_SET, b"Invalid sequence")
+        text = self.match(_SEQUENCE_SET, b"Invalid sequence")
         try:
             return SequenceSet.parse(text)
         except BadSequenceSet:
@@ -264,7 +265,7 @@ class Cursor:
 
     def flag(self) -> bytes:
         r"""C{flag}: an atom, or a backslash and an atom."""
-        return self._match(_FLAG, b"Invalid flag")
+        return self.match(_FLAG, b"Invalid flag")
 
     def flag_list(self) -> list[bytes]:
         """C{flag-list}: flags in parentheses, perhaps none."""

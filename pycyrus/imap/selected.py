@@ -1,0 +1,418 @@
+"""
+The selected mailbox as its client knows it (RFC 9051 sections 3.3 and 7.5.1).
+
+A client counts messages by what it was told.  So sequence numbers are positions
+in the view it was told of, which stays until L{SelectedMailbox.tell_updates} has
+told the difference.  While nothing lags that view is the mailbox's own, shared by
+all sessions: a session then holds nothing per message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycyrus.errors import MailboxNotFound, PermissionDenied
+from pycyrus.imap.replies import Bad
+from pycyrus.imap.wire.fetch import Column
+from pycyrus.imap.wire.fetch_lines import LineFormat, Rows, line_format
+from pycyrus.imap.wire.flags import encode_defined_flags, flag_lists
+from pycyrus.interfaces import IMailbox
+from pycyrus.model.acl import DELETE_MESSAGES, KEEP_SEEN, READ, WRITE
+from pycyrus.model.flags import ANSWERED, DELETED, DRAFT, FLAGGED, MAX_KEYWORDS, SEEN, SYSTEM_FLAG_NAMES
+from pycyrus.model.uids import LARGEST, Positions, SequenceSet, UidArray, encode_numbers, positions_of_ranges
+from pycyrus.model.view import CachedItem, View
+
+BLOCK = 4096
+"""Lines written in one format operation: about a millisecond's work."""
+MAX_FLAG_LINES = 5 * BLOCK
+"""Flag changes told at the end of one command; the rest follows with the next."""
+MAX_RECENT_RANGES = 100
+"""Beyond this the oldest messages cease to be recent."""
+
+NO_UIDS: UidArray = np.empty(0, dtype=np.uint32)
+_NO_POSITIONS: Positions = np.empty(0, dtype=np.intp)
+
+CONDSTORE, QRESYNC, IMAP4REV2 = b"CONDSTORE", b"QRESYNC", b"IMAP4REV2"
+
+_FLAG_RIGHTS = ((ANSWERED, WRITE), (FLAGGED, WRITE), (DRAFT, WRITE), (DELETED, DELETE_MESSAGES), (SEEN, KEEP_SEEN))
+WRITING_RIGHTS = frozenset("switen")
+"""With any of these a mailbox is selected READ-WRITE."""
+
+
+class Output(Protocol):
+    """Where updates go: the session."""
+
+    def write(self, data: bytes) -> None:
+        """Send untagged lines."""
+
+
+def _no_cached(positions: Positions, items: Sequence[CachedItem]) -> list[list[bytes]]:
+    return [[] for _ in items]
+
+
+def empty_view() -> View:
+    """The view of a mailbox that is gone."""
+    longs = np.empty(0, dtype=np.int64)
+    bits = np.empty(0, dtype=np.uint32)
+    return View(
+        uids=NO_UIDS,
+        sizes=bits,
+        internaldates=longs,
+        savedates=longs,
+        sent_times=longs,
+        sent_days=np.empty(0, dtype=np.int32),
+        flags=bits,
+        keywords=np.empty((0, 2), dtype=np.uint64),
+        modseqs=np.empty(0, dtype=np.uint64),
+        guids=np.empty(0, dtype="V20"),
+        cached=_no_cached,
+    )
+
+
+class SelectedMailbox:
+    """
+    What one session knows of its mailbox.
+
+    @ivar mailbox: Opened for this session.
+    @ivar read_only: By EXAMINE, or for want of rights.
+    @ivar view: The messages that the client was told of.
+    @ivar saved: UIDs of the saved search result, C{$} (RFC 5182).
+    """
+
+    def __init__(self, mailbox: IMailbox, *, read_only: bool, enabled: set[bytes]) -> None:
+        """
+        Take the mailbox as it is now; the caller tells the client so.
+
+        @param enabled: The session's own set of enabled extensions, which may
+            grow (RFC 5161).
+        """
+        self.mailbox = mailbox
+        self.read_only = read_only
+        self.saved: UidArray = NO_UIDS
+        self._enabled = enabled
+        self._counter = mailbox.refresh()
+        self.view: View = mailbox.view()
+        self._told_modseq = mailbox.highest_modseq()
+        self._told_keywords = mailbox.keyword_names()
+        self._own_modseqs: set[int] = set()
+        self._resume: tuple[int, int] | None = None
+        self._recent: list[tuple[int, int]] = []
+        self._uidnext = max(mailbox.uidnext(), int(self.view.uids[-1]) + 1 if len(self.view) else 1)
+        # Where the messages of the told view are in the mailbox's own.
+        self._current: View = self.view
+        self._places: NDArray[np.intp] | None = None
+        self._is_gone = False
+        if self.has_recent:
+            first = mailbox.counts().recent_from if read_only else mailbox.claim_recent()
+            self._add_recent(first)
+
+    # --- modes ---
+
+    @property
+    def is_condstore(self) -> bool:
+        """Whether mod-sequences are told (RFC 7162 section 3.1)."""
+        return CONDSTORE in self._enabled or QRESYNC in self._enabled
+
+    @property
+    def is_qresync(self) -> bool:
+        """Whether VANISHED stands for EXPUNGE (RFC 7162 section 3.2.10)."""
+        return QRESYNC in self._enabled
+
+    @property
+    def has_recent(self) -> bool:
+        r"""Whether the client knows C{\Recent}: not in IMAP4rev2 (RFC 9051 appendix E)."""
+        return IMAP4REV2 not in self._enabled
+
+    def demand(self, right: str) -> None:
+        """
+        Check a right, as it is now.
+
+        @raise PermissionDenied: It is lacking.
+        @raise MailboxNotFound: The mailbox is gone.
+        """
+        if right not in self.mailbox.rights():
+            raise PermissionDenied(right)
+
+    # --- which messages ---
+
+    def positions(self, sequence: SequenceSet | None, *, by_uid: bool) -> Positions:
+        """
+        The messages a client means, by what it was told.
+
+        @param sequence: None for the saved search result.
+        @raise Bad: A message number that the client has not been told of.
+        """
+        told = self.view.uids
+        if sequence is None:
+            return self.positions_of_uids(self.saved)
+        if by_uid:
+            return sequence.uid_positions(told)
+        count = len(told)
+        for first, last in sequence.ranges:
+            # With "*" a range cannot miss: 7:* of five messages is the fifth.
+            # Clients ask so for what is new.
+            if first != LARGEST and last != LARGEST and max(first, last) > count:
+                raise Bad(b"Invalid sequence")
+        ranges = [(low, min(high, count)) for low, high in sequence.resolve(count) if low <= count]
+        if not ranges:
+            return _NO_POSITIONS
+        if len(ranges) == 1:
+            return np.arange(ranges[0][0] - 1, ranges[0][1], dtype=np.intp)
+        return np.concatenate([np.arange(low - 1, high, dtype=np.intp) for low, high in ranges])
+
+    def positions_of_uids(self, uids: UidArray) -> Positions:
+        """Where ascending UIDs are in the told view; others are left out."""
+        told = self.view.uids
+        if not len(told) or not len(uids):
+            return _NO_POSITIONS
+        places = np.searchsorted(told, uids)
+        places[places == len(told)] = 0
+        found: Positions = places[told[places] == uids]
+        return found
+
+    def recent_ranges(self) -> list[tuple[int, int]]:
+        """Bounds of the UIDs that are recent in this session, both included."""
+        return self._recent
+
+    def recent_count(self) -> int:
+        """How many of the told messages are recent."""
+        return len(positions_of_ranges(self._recent, self.view.uids)) if self._recent else 0
+
+    def _recent_mask(self, uids: UidArray) -> NDArray[np.bool_] | None:
+        if not self._recent or not len(uids) or int(uids[-1]) < self._recent[0][0] or not self.has_recent:
+            return None
+        mask = np.zeros(len(uids), dtype=np.bool_)
+        for low, high in self._recent:
+            mask |= (uids >= low) & (uids <= high)
+        return mask
+
+    def _add_recent(self, first: int) -> None:
+        last = self._uidnext - 1
+        if first > last:
+            return
+        if self._recent and first <= self._recent[-1][1] + 1:
+            self._recent[-1] = (min(first, self._recent[-1][0]), last)
+        else:
+            self._recent.append((first, last))
+            del self._recent[:-MAX_RECENT_RANGES]
+
+    # --- rows ---
+
+    def rows(self, positions: Positions) -> Rows:
+        """
+        Messages to tell of, with their flags as they are now.
+
+        A message that is gone, but not yet told to be, is as it last was.
+
+        @param positions: Ascending, in the told view.
+        """
+        view = self.view
+        index: slice | Positions = positions
+        if len(positions) and int(positions[-1]) - int(positions[0]) + 1 == len(positions):
+            index = slice(int(positions[0]), int(positions[-1]) + 1)
+        flags, keywords, modseqs = self._live(index)
+        uids = view.uids[index]
+        return Rows(
+            numbers=positions + 1,
+            uids=uids,
+            flags=flags,
+            keywords=keywords,
+            modseqs=modseqs,
+            recent=self._recent_mask(uids),
+            sizes=view.sizes[index],
+            internaldates=view.internaldates[index],
+            cached=lambda items: view.cached(positions, items),
+            flag_lists=flag_lists(self.mailbox.keyword_names()),
+        )
+
+    def live_flags(self, positions: Positions) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.uint64]]:
+        """Flags, keywords and modseqs of messages of the told view, as they are now; copies."""
+        flags, keywords, modseqs = self._live(positions)
+        return flags, keywords, modseqs
+
+    def _live(self, index: slice | Positions) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.uint64]]:
+        self._relate()
+        current = self._current
+        if self._places is None:
+            return current.flags[index], current.keywords[index], current.modseqs[index]
+        view = self.view
+        places = self._places[index]
+        flags, keywords, modseqs = view.flags[index].copy(), view.keywords[index].copy(), view.modseqs[index].copy()
+        here = places >= 0
+        flags[here] = current.flags[places[here]]
+        keywords[here] = current.keywords[places[here]]
+        modseqs[here] = current.modseqs[places[here]]
+        return flags, keywords, modseqs
+
+    def _relate(self) -> None:
+        """Find the told messages in the mailbox's present view."""
+        current = self.mailbox.view() if not self._is_gone else self._current
+        if current is self._current:
+            return
+        self._current = current
+        told, now = self.view.uids, current.uids
+        count = len(told)
+        # UIDs ascend and new ones come last: if the last told message still
+        # has its place, every one before it has.
+        if not count or (len(now) >= count and now[count - 1] == told[-1]):
+            self._places = None
+            return
+        if not len(now):
+            self._places = np.full(count, -1, dtype=np.intp)
+            return
+        places = np.searchsorted(now, told)
+        places[places == len(now)] = 0
+        self._places = np.where(now[places] == told, places, -1)
+
+    # --- telling ---
+
+    def was_told(self, modseq: int | None) -> None:
+        """The client knows a change of its own, by the reply or because it asked for silence."""
+        if modseq is not None:
+            self._own_modseqs.add(modseq)
+
+    def tell_updates(self, output: Output, may_expunge: bool) -> bool:
+        """
+        Tell the client what changed since it was last told: the only place that does.
+
+        @param output: Takes the lines.
+        @param may_expunge: False while the client may count on its message
+            numbers: FETCH, STORE, SEARCH (RFC 9051 section 7.5.1).
+        @return: Whether there is more to tell, now that much has been told.
+        @raise StoreUnavailable: The mailbox cannot be read.
+        """
+        if self._is_gone:
+            self._tell_gone(output, may_expunge)
+            return False
+        try:
+            counter = self.mailbox.refresh()
+        except MailboxNotFound:
+            # Deleted or hidden: to the client it becomes empty, as in Cyrus
+            # without disconnect_on_vanished_mailbox.
+            self._is_gone = True
+            self._current = empty_view()
+            self._places = np.full(len(self.view), -1, dtype=np.intp)
+            self._tell_gone(output, may_expunge)
+            return False
+        if counter == self._counter and self._current is self.view and self._resume is None:
+            return False
+        self._counter = counter
+        self._relate()
+        told_count = len(self.view)
+        if self._places is not None and may_expunge:
+            told_count -= self._tell_expunged(output)
+        if self._places is None and self._current is not self.view:
+            self.view = self._current
+            if len(self.view) > told_count:
+                self._tell_new(output)
+        self._tell_keywords(output)
+        return self._tell_flags(output, told_count)
+
+    def _tell_gone(self, output: Output, may_expunge: bool) -> None:
+        if may_expunge and len(self.view):
+            self._tell_expunged(output)
+            self.view = self._current
+
+    def _tell_expunged(self, output: Output) -> int:
+        """
+        Tell what went; the messages left are then the first of the present view.
+
+        @return: How many went.
+        """
+        assert self._places is not None
+        gone = np.flatnonzero(self._places < 0)
+        if self.is_qresync:
+            if len(gone):
+                output.write(b"* VANISHED %b\r\n" % encode_numbers(self.view.uids[gone]))
+        else:
+            # From the last: so each number is still the message's own.
+            output.write((b"* %d EXPUNGE\r\n" * len(gone)) % tuple((gone[::-1] + 1).tolist()))
+        if self._resume is not None:
+            self._resume = (self._resume[0], self._resume[1] - int(np.searchsorted(gone, self._resume[1])))
+        self._places = None
+        return len(gone)
+
+    def _tell_new(self, output: Output) -> None:
+        """Tell how many messages there are now."""
+        uids = self.view.uids
+        first_new = self._uidnext
+        self._uidnext = max(self._uidnext, int(uids[-1]) + 1)
+        output.write(b"* %d EXISTS\r\n" % len(uids))
+        if self.has_recent:
+            if not self.read_only:
+                self._add_recent(max(self.mailbox.claim_recent(), 1))
+            else:
+                self._add_recent(first_new)
+            output.write(b"* %d RECENT\r\n" % self.recent_count())
+
+    def _tell_keywords(self, output: Output) -> None:
+        """Tell the mailbox's flags before the first message that has a new one (RFC 9051 section 7.3.5)."""
+        names = self.mailbox.keyword_names()
+        if names is self._told_keywords or set(names) <= set(self._told_keywords):
+            return
+        self._told_keywords = names
+        output.write(encode_defined_flags(names) + self.encode_permanent_flags())
+
+    def _tell_flags(self, output: Output, told_count: int) -> bool:
+        """Tell the flags that others changed, of the messages that were told before."""
+        highest = self.mailbox.highest_modseq()
+        if READ not in self.mailbox.rights():
+            self._told_modseq = highest
+            return False
+        modseqs = self._live(slice(0, told_count))[2]
+        since = np.uint64(self._told_modseq)
+        is_changed = modseqs > since
+        if self._resume is not None:
+            floor, place = self._resume
+            is_changed[:place] &= modseqs[:place] > np.uint64(floor)
+        if self._places is not None:
+            is_changed &= self._places[:told_count] >= 0
+        changed: Positions = np.flatnonzero(is_changed)
+        if self._own_modseqs and len(changed):
+            own = np.fromiter(self._own_modseqs, dtype=np.uint64)
+            changed = changed[~np.isin(modseqs[changed], own)]
+        is_cut = len(changed) > MAX_FLAG_LINES
+        if is_cut:
+            changed = changed[:MAX_FLAG_LINES]
+            self._resume = (highest, int(changed[-1]) + 1)
+        else:
+            self._resume = None
+            self._told_modseq = max(self._told_modseq, highest)
+            self._own_modseqs.clear()
+        if len(changed):
+            columns = self._update_format()
+            for start in range(0, len(changed), BLOCK):
+                output.write(columns.encode(self.rows(changed[start : start + BLOCK])))
+        return is_cut
+
+    def _update_format(self) -> LineFormat:
+        columns = [Column.FLAGS]
+        # RFC 7162 section 3.2.4 demands the UID once QRESYNC is enabled.
+        if self.is_qresync or not self.has_recent:
+            columns.insert(0, Column.UID)
+        if self.is_condstore:
+            columns.append(Column.MODSEQ)
+        return line_format(columns)
+
+    def encode_permanent_flags(self) -> bytes:
+        """Write C{* OK [PERMANENTFLAGS (...)]}: what this client can change for good."""
+        names: list[bytes] = []
+        if not self.read_only:
+            rights = self.mailbox.rights()
+            permitted = {bit for bit, right in _FLAG_RIGHTS if right in rights}
+            names += [name for bit, name in SYSTEM_FLAG_NAMES if bit in permitted]
+            if WRITE in rights:
+                keywords = [name for name in self.mailbox.keyword_names() if name]
+                names += keywords
+                if len(keywords) < MAX_KEYWORDS:
+                    names.append(rb"\*")
+        return b"* OK [PERMANENTFLAGS (%b)] Ok\r\n" % b" ".join(names)
+
+    def close(self) -> None:
+        """End the session's hold on the mailbox."""
+        self.view = self._current = empty_view()
+        self.mailbox.close()

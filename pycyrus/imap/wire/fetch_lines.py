@@ -1,0 +1,139 @@
+"""
+FETCH responses in blocks (RFC 9051 section 7.5.2).
+
+One format operation writes some thousand lines: that is what makes FETCH as
+fast as the bytes can be copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycyrus.imap.wire.dates import DATE_TIME, date_time_columns
+from pycyrus.imap.wire.fetch import Column
+from pycyrus.imap.wire.flags import FlagLists
+from pycyrus.model.uids import UidArray
+from pycyrus.model.view import CachedItem
+
+Arguments = list[Any]
+"""One argument of the format for each message: numbers or octets."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """
+    Messages to tell of: arrays that run in parallel.
+
+    @ivar numbers: Sequence numbers.
+    @ivar recent: Which are recent in this session; None for none.
+    @ivar cached: Wire bytes of cached items, as L{pycyrus.model.view.View.cached}
+        gives them for these messages.
+    """
+
+    numbers: NDArray[np.intp]
+    uids: UidArray
+    flags: NDArray[np.uint32]
+    keywords: NDArray[np.uint64]
+    modseqs: NDArray[np.uint64]
+    recent: NDArray[np.bool_] | None
+    sizes: NDArray[np.uint32]
+    internaldates: NDArray[np.int64]
+    cached: Callable[[Sequence[CachedItem]], list[list[bytes]]]
+    flag_lists: FlagLists
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFormat:
+    """
+    How one item is written.
+
+    @ivar text: With placeholders for the arguments.
+    @ivar arguments: The arguments, from the messages and the cached items.
+    @ivar cached: The cached item that is needed.
+    """
+
+    text: bytes
+    arguments: Callable[[Rows, list[bytes]], tuple[Arguments, ...]]
+    cached: CachedItem | None = None
+
+
+def _cached_item(column: Column, item: CachedItem) -> ItemFormat:
+    return ItemFormat(column.value + b" %b", lambda rows, texts: (texts,), item)
+
+
+COLUMN_FORMATS: dict[Column, ItemFormat] = {
+    Column.UID: ItemFormat(b"UID %d", lambda rows, _: (rows.uids.tolist(),)),
+    Column.FLAGS: ItemFormat(
+        b"FLAGS %b", lambda rows, _: (rows.flag_lists.encode(rows.flags, rows.keywords, rows.recent),)
+    ),
+    Column.MODSEQ: ItemFormat(b"MODSEQ (%d)", lambda rows, _: (rows.modseqs.tolist(),)),
+    Column.INTERNALDATE: ItemFormat(
+        b"INTERNALDATE " + DATE_TIME, lambda rows, _: date_time_columns(rows.internaldates)
+    ),
+    Column.SIZE: ItemFormat(b"RFC822.SIZE %d", lambda rows, _: (rows.sizes.tolist(),)),
+    Column.ENVELOPE: _cached_item(Column.ENVELOPE, CachedItem.ENVELOPE),
+    Column.BODYSTRUCTURE: _cached_item(Column.BODYSTRUCTURE, CachedItem.BODYSTRUCTURE),
+    Column.BODY: _cached_item(Column.BODY, CachedItem.BODY),
+}
+
+
+def cached_literal(label: bytes, item: CachedItem, select: Callable[[int, bytes], bytes]) -> ItemFormat:
+    """
+    The format of an item that is a literal, made from a cached item.
+
+    @param select: Makes the literal's octets from a UID and the cached item.
+    """
+
+    def arguments(rows: Rows, texts: list[bytes]) -> tuple[Arguments, ...]:
+        values = list(map(select, rows.uids.tolist(), texts))
+        return [len(value) for value in values], values
+
+    return ItemFormat(label.replace(b"%", b"%%") + b" {%d}\r\n%b", arguments, item)
+
+
+class LineFormat:
+    """The format of a whole FETCH response with the items given, compiled once per command."""
+
+    def __init__(self, items: Sequence[ItemFormat]) -> None:
+        self._items = items
+        self._cached = tuple(dict.fromkeys(item.cached for item in items if item.cached is not None))
+        self._open = b"* %d FETCH (" + b" ".join(item.text for item in items)
+        self._line = self._open + b")\r\n"
+
+    @property
+    def uses_cache(self) -> bool:
+        """Whether lines hold cached items, and so are long."""
+        return bool(self._cached)
+
+    def encode(self, rows: Rows) -> bytes:
+        """Write one complete response for each message."""
+        columns = self._columns(rows)
+        width = len(columns)
+        arguments: Arguments = [None] * (width * len(rows))
+        for place, column in enumerate(columns):
+            arguments[place::width] = column
+        return (self._line * len(rows)) % tuple(arguments)
+
+    def encode_open(self, rows: Rows) -> list[bytes]:
+        """Write the responses up to and without the closing parenthesis, each by itself."""
+        return [self._open % arguments for arguments in zip(*self._columns(rows), strict=True)]
+
+    def _columns(self, rows: Rows) -> list[Arguments]:
+        texts = dict(zip(self._cached, rows.cached(self._cached), strict=True)) if self._cached else {}
+        columns: list[Arguments] = [rows.numbers.tolist()]
+        for item in self._items:
+            columns += item.arguments(rows, texts[item.cached] if item.cached is not None else [])
+        return columns
+
+
+def line_format(columns: Sequence[Column]) -> LineFormat:
+    """The format of a FETCH response with items of the columns only."""
+    return LineFormat([COLUMN_FORMATS[column] for column in columns])
