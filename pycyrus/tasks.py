@@ -7,12 +7,14 @@ cancelled when the connection goes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+_T = TypeVar("_T")
 
 
 class Tasks:
@@ -26,9 +28,14 @@ class Tasks:
 
     log = Logger()
 
-    def __init__(self) -> None:
+    def __init__(self, stepped: Callable[[], None] | None = None) -> None:
+        """
+        @param stepped: Called whenever a coroutine ended or began to wait, so
+            that its owner can send what it has written.
+        """
         self._waiting: set[_Task] = set()
         self._closed = False
+        self._stepped = stepped
 
     def spawn(self, coroutine: Coroutine[Deferred[Any], Any, None], failed: Callable[[Failure], None]) -> None:
         """
@@ -94,3 +101,16 @@ class _Task:
         """Cancel the Deferred waited for, which ends the coroutine."""
         if self._awaited is not None:
             self._awaited.cancel()
+
+
+async def gather(coroutines: Sequence[Coroutine[Deferred[Any], Any, _T]]) -> list[_T | Failure]:
+    """
+    Run coroutines side by side, each to its end.
+
+    They go on when the caller is cancelled, since what they have begun to
+    write must be ended.
+
+    @return: In the order given: what each returned, or how it failed.
+    """
+    outcomes = await DeferredList([Deferred.fromCoroutine(each) for each in coroutines], consumeErrors=True)
+    return [outcome for _, outcome in outcomes]

@@ -1,0 +1,189 @@
+"""Sessions on Twisted transports: the only module of IMAP that knows one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IPushProducer, ISSLTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import override
+from zope.interface import implementer
+
+from pycyrus.imap.session import Parts, Session
+from pycyrus.imap.settings import ImapSettings
+from pycyrus.interfaces import IAuthenticator, IMailStore, IMessageFile
+from pycyrus.model.identity import Identity
+from pycyrus.model.names import ExternalNames
+from pycyrus.net import session_id
+from pycyrus.net.limits import ConnectionLimits
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
+
+FILE_PIECE = 65_536
+"""Octets read at a time where the transport cannot send files itself."""
+
+
+@implementer(IPushProducer)
+class ImapProtocol(Protocol):
+    """
+    One connection: hands octets to its session, and does to the transport what the session asks.
+
+    It is the transport's producer, so that the session learns when the client
+    reads too slowly.
+    """
+
+    factory: ImapFactory
+    session: Session
+
+    def __init__(self) -> None:
+        self.is_secure = False
+
+    # --- called by the transport ---
+
+    @override
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        self.is_secure = ISSLTransport.providedBy(transport)
+        factory = self.factory
+        factory.sessions.add(self)
+        transport.registerProducer(self, True)
+        self.session = Session(
+            factory.parts,
+            self,
+            getattr(transport.getPeer(), "host", ""),
+            getattr(transport.getHost(), "host", ""),
+            session_id.make(factory.parts.settings.server_name),
+        )
+        self.session.connection_made()
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        self.session.data_received(data)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.sessions.discard(self)
+        self.session.connection_lost()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """The client reads too slowly."""
+        self.session.hold_back()
+
+    def resumeProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """The client has caught up."""
+        self.session.go_on()
+
+    def stopProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """The connection is lost, as C{connectionLost} tells as well."""
+
+    # --- called by the session ---
+
+    def send(self, data: bytes) -> None:
+        """Write to the transport."""
+        assert self.transport is not None
+        self.transport.write(data)
+
+    def send_file(self, file: IMessageFile, offset: int, length: int) -> None:
+        """Let the kernel send the file, where the transport is one of C{pycyrus.net}."""
+        transport: Any = self.transport
+        send_file = getattr(transport, "send_file", None)
+        if send_file is not None:
+            send_file(file.fileno(), offset, length)
+            return
+        while length:
+            data = file.read(offset, min(length, FILE_PIECE))
+            if not data:
+                self.session.abort()
+                return
+            transport.write(data)
+            offset += len(data)
+            length -= len(data)
+
+    def pause_reading(self) -> None:
+        """Take no more from the client."""
+        transport: Any = self.transport
+        transport.pauseProducing()
+
+    def resume_reading(self) -> None:
+        """Take from the client again."""
+        transport: Any = self.transport
+        transport.resumeProducing()
+
+    @property
+    def can_start_tls(self) -> bool:
+        """Whether there is a certificate, and a transport that can."""
+        return self.factory.tls is not None and hasattr(self.transport, "startTLS")
+
+    def start_tls(self) -> None:
+        """Begin TLS when everything was sent."""
+        transport: Any = self.transport
+        self.is_secure = True
+        transport.startTLS(self.factory.tls)
+
+    def close(self) -> None:
+        """Close when everything was sent."""
+        transport: Any = self.transport
+        # A transport waits for its producer before it closes.
+        transport.unregisterProducer()
+        transport.loseConnection()
+
+    def abort(self) -> None:
+        """Close now."""
+        transport: Any = self.transport
+        transport.abortConnection()
+
+    def tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
+        """Keying material of the TLS connection, for channel binding."""
+        if not self.is_secure:
+            return None
+        handle = getattr(self.transport, "getHandle", None)
+        connection: Any = None if handle is None else handle()
+        export = getattr(connection, "export_keying_material", None)
+        if export is None:
+            return None
+        return lambda label, length: bytes(export(label, length))
+
+
+class ImapFactory(Factory):
+    """
+    Makes the connections of one IMAP service.
+
+    @ivar tls: What STARTTLS begins with; None if it is not offered.
+    @ivar sessions: Connections that are open.
+    """
+
+    protocol = ImapProtocol  # type: ignore[assignment] # a class is what Twisted calls to build one
+    noisy = False
+    log = Logger()
+
+    def __init__(
+        self,
+        store: IMailStore,
+        authenticator: IAuthenticator,
+        settings: ImapSettings,
+        names: Callable[[Identity], ExternalNames],
+        limits: ConnectionLimits | None,
+        tls: IOpenSSLServerConnectionCreator | None,
+        reactor: IReactorTime,
+    ) -> None:
+        """
+        @param names: Makes the codec of mailbox names for an identity.
+        @param reactor: For time limits.
+        """
+        self.parts = Parts(store, authenticator, settings, names, limits, reactor)
+        self.tls = tls
+        self.sessions: set[ImapProtocol] = set()
+
+    def use(self, settings: ImapSettings) -> None:
+        """Serve connections made from now on with other settings, after a reload."""
+        parts = self.parts
+        self.parts = Parts(parts.store, parts.authenticator, settings, parts.names, parts.limits, parts.clock)
+
+    def shut_down(self) -> None:
+        """Tell all clients that the server goes, and close (RFC 9051 section 7.1.5)."""
+        for protocol in list(self.sessions):
+            protocol.session.say_bye(b"Server shutting down")

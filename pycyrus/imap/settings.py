@@ -1,0 +1,94 @@
+"""What an IMAP service must know of its configuration; shared by all its sessions."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from pycyrus import __version__
+from pycyrus.imap.wire.frames import FrameLimits
+
+CYRUS_VERSION = "3.6.7"
+"""The release whose behaviour, also towards its own peers, is the measure."""
+
+
+class ServerInfo(enum.Enum):
+    """How much the server tells of itself (C{serverinfo})."""
+
+    ON = "on"
+    MINIMAL = "min"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class ImapSettings:
+    """
+    Options of an IMAP service; times in seconds, sizes in octets.
+
+    @ivar server_name: C{servername}.
+    @ivar service: The name in cyrus.conf, for logs and authentication.
+    @ivar server_info: C{serverinfo}.
+    @ivar is_id_answered: C{imapidresponse}.
+    @ivar login_timeout: From connecting to being logged in.
+    @ivar timeout: C{timeout}: silence after which a session ends; at least 30
+        minutes (RFC 9051 section 5.4).
+    @ivar idle_timeout: C{imapidletimeout}: the same during IDLE; 0 for
+        C{timeout}.
+    @ivar is_idle_offered: False for C{imapidlepoll: 0}.
+    @ivar close_timeout: How long a closing connection may take to drain.
+    @ivar before_login: What commands may cost before login.
+    @ivar limits: The same afterwards (C{maxliteral}, C{maxargssize}, ...).
+    @ivar max_sasl_line: Longest response in a SASL exchange.
+    @ivar max_message_size: C{maxmessagesize}; 0 for none.
+    @ivar is_literal_minus: C{literalminus}: LITERAL- instead of LITERAL+
+        (RFC 7888).
+    @ivar max_bad_commands: Tagged BAD and failed logins before login that end
+        the connection.
+    @ivar max_commands_before_login: All commands before login.
+    @ivar read_ahead: Octets read while a command runs, until the transport is
+        paused.
+    @ivar suppressed_capabilities: C{suppress_capabilities}.
+    """
+
+    server_name: str = "localhost"
+    service: str = "imap"
+    server_info: ServerInfo = ServerInfo.ON
+    is_id_answered: bool = True
+    login_timeout: float = 60.0
+    timeout: float = 1920.0
+    idle_timeout: float = 0.0
+    is_idle_offered: bool = True
+    close_timeout: float = 30.0
+    before_login: FrameLimits = FrameLimits(line=8192, literal=4096, literals=4, command=16_384, discard=65_536)  # noqa: RUF009 - frozen
+    limits: FrameLimits = FrameLimits()  # noqa: RUF009 - frozen
+    max_sasl_line: int = 65_536
+    max_message_size: int = 0
+    is_literal_minus: bool = False
+    max_bad_commands: int = 20
+    max_commands_before_login: int = 200
+    read_ahead: int = 65_536
+    suppressed_capabilities: frozenset[str] = frozenset()
+
+    @property
+    def silence(self) -> float:
+        """Seconds of silence after which a session ends."""
+        return max(self.timeout, 1800.0)
+
+    @property
+    def idle_silence(self) -> float:
+        """Seconds of silence after which a session in IDLE ends."""
+        return max(self.idle_timeout, 1800.0) if self.idle_timeout else self.silence
+
+    @property
+    def greeting(self) -> str:
+        """The text of the greeting, after its capabilities."""
+        if self.server_info is ServerInfo.OFF:
+            return "server ready"
+        if self.server_info is ServerInfo.MINIMAL:
+            return f"{self.server_name} server ready"
+        return f"{self.server_name} Cyrus IMAP {self.version} server ready"
+
+    @property
+    def version(self) -> str:
+        """Version for ID: the release we behave like, then our own."""
+        return f"{CYRUS_VERSION}-pycyrus-{__version__}"
