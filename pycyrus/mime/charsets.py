@@ -12,10 +12,12 @@ import codecs
 from encodings.aliases import aliases
 from typing import Final
 
-_NOT_CHARSETS: Final = frozenset(
-    "base64_codec bz2_codec hex_codec quopri_codec rot_13 uu_codec zlib_codec idna punycode mbcs oem undefined "
-    "unicode_escape raw_unicode_escape charmap palmos tactis".split()
-)
+# fmt: off
+_NOT_CHARSETS: Final = frozenset((
+    "base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec", "idna", "punycode",
+    "mbcs", "oem", "undefined", "unicode_escape", "raw_unicode_escape", "charmap", "palmos", "tactis",
+))
+# fmt: on
 _MORE_NAMES: Final = {
     "us-ascii": "ascii",
     "unknown-8bit": "latin-1",

@@ -73,7 +73,7 @@ def parse_token(value: bytes) -> bytes:
 def _parse_parameters(value: bytes, position: int, limits: Limits, budget: Budget) -> Parameters:
     if b";" not in value:
         return ()
-    parameters = []
+    parameters: list[tuple[bytes, bytes]] = []
     most = min(limits.parameters, budget.parameters)
     for match in _PARAMETER.finditer(value, position):
         if len(parameters) >= most:

@@ -42,9 +42,10 @@ def parse_date(value: bytes) -> tuple[int, int] | None:
         taken for +0000.
     """
     value = value[:200]
-    if b"(" in value:
-        value = without_comments(value)
     match = _USUAL.match(value)
+    if match is None and b"(" in value:
+        value = without_comments(value)
+        match = _USUAL.match(value)
     if match is not None:
         day, month, year, hour, minute, second, zone = match.groups()
         return _moment(_full_year(year), _MONTHS.get(month.lower(), 0), int(day), (hour, minute, second), zone)

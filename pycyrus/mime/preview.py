@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from pycyrus.mime.charsets import decode_charset
@@ -14,18 +15,24 @@ from pycyrus.mime.transfer import UnknownEncoding, decode
 
 PREVIEW_LENGTH: Final = 200
 """Characters at most (RFC 8970 section 3.2)."""
+_MOST_CHARACTERS: Final = 4 * PREVIEW_LENGTH
 
-_PLAIN_OCTETS: Final = 2_048
-_HTML_OCTETS: Final = 32_768
+# How much of a part is decoded: the next step only where the one before says too little.
+_PLAIN_OCTETS: Final = (640, 8_192)
+_HTML_OCTETS: Final = (4_096, 32_768)
 _TAG_NAME: Final = re.compile(r"/?([a-zA-Z][a-zA-Z0-9]*+)")
 _UNSEEN: Final = frozenset(("head", "style", "script", "title", "template"))
-_INLINE: Final = frozenset(
-    "a abbr b bdi bdo big cite code em font i ins kbd mark q s small span strong sub sup u wbr".split()
-)
-_CONTROLS: Final = {number: " " for number in (*range(32), *range(127, 160))} | {
-    # Invisible characters by which newsletters fill their preview.
-    number: None
-    for number in (0xAD, 0x34F, 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0xFEFF)
+# fmt: off
+_INLINE: Final = frozenset((
+    "a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "em", "font", "i", "ins", "kbd", "mark", "q", "s", "small",
+    "span", "strong", "sub", "sup", "u", "wbr",
+))
+# fmt: on
+# Control characters, and the invisible ones with which newsletters pad their preview.
+_ASCII_LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+_CONTROLS: Final[dict[int, str | None]] = {
+    **dict.fromkeys((*range(32), *range(127, 160)), " "),
+    **dict.fromkeys((0xAD, 0x34F, 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0xFEFF)),
 }
 
 
@@ -41,10 +48,19 @@ def make_preview(data: Octets, root: Part) -> bytes:
     plain, rich = _text_parts(root)
     text = ""
     if plain is not None:
-        text = _collapse(_unquoted(_decoded(data, plain, _PLAIN_OCTETS)))
+        text = _beginning(data, plain, _PLAIN_OCTETS, _unquoted)
     if not text and rich is not None:
-        text = _collapse(html_text(_decoded(data, rich, _HTML_OCTETS), 2 * PREVIEW_LENGTH))
-    return text[:PREVIEW_LENGTH].rstrip().encode("utf-8", "replace")
+        text = _beginning(data, rich, _HTML_OCTETS, html_text)
+    return text.encode("utf-8", "replace")
+
+
+def _beginning(data: Octets, part: Part, steps: Iterable[int], reduce: Callable[[str], str]) -> str:
+    text = ""
+    for most in steps:
+        text = _collapse(reduce(_decoded(data, part, most)))
+        if len(text) >= PREVIEW_LENGTH or part.end - part.body_start <= most:
+            break
+    return text[:PREVIEW_LENGTH].rstrip()
 
 
 def _text_parts(root: Part) -> tuple[Part | None, Part | None]:
@@ -97,37 +113,36 @@ def _unquoted(text: str) -> str:
 
 
 def _collapse(text: str) -> str:
-    return " ".join(text.translate(_CONTROLS).split())
+    """One line, with single spaces and nothing invisible; somewhat more than a preview takes."""
+    line = " ".join(text.split())[:_MOST_CHARACTERS]
+    return " ".join(line.translate(_CONTROLS).split())
 
 
-def html_text(markup: str, most: int) -> str:
+def html_text(markup: str) -> str:
     """
     The text of an HTML document's beginning.
 
     A preview needs no document tree: one pass, linear in the input, stops
     when it has enough.
-
-    @param most: Characters, not counting white space.
     """
     lowered = markup.lower() if markup.isascii() else markup.translate(_ASCII_LOWER)
     pieces: list[str] = []
     size = 0
     position = 0
-    while size < most:
+    while size < 2 * PREVIEW_LENGTH:
         mark = markup.find("<", position)
         text = markup[position : mark if mark >= 0 else len(markup)]
-        if text:
+        if text and not text.isspace():
             pieces.append(html.unescape(text) if "&" in text else text)
-            size += len("".join(pieces[-1].split()))
+            size += len(pieces[-1])
+        elif text:
+            pieces.append(" ")
         if mark < 0:
             break
         position = _after_tag(lowered, mark, pieces)
         if position <= mark:
             break
     return "".join(pieces)
-
-
-_ASCII_LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
 def _after_tag(lowered: str, mark: int, pieces: list[str]) -> int:
