@@ -24,7 +24,7 @@ USER_ROOT = "user"
 _HEX_TIME = re.compile(r"[0-9A-F]{1,16}\Z")
 _DOMAIN = re.compile(r"(?=.{1,255}\Z)[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\Z")
 # Nothing may hide in a name: no controls, no line or paragraph separator (RFC 9051 section 5.1).
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NEVER_IN_COMPONENT = re.compile("[/^!\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NEVER_IN_OWNER = re.compile(r"[\x00-\x20\x7f-\U0010ffff&%*/:?!^\"\\]")
 
 
@@ -84,10 +84,11 @@ def check_component(component: str) -> None:
     """
     Refuse what cannot be a component in any form of the name.
 
-    @raise InvalidMailboxName: Empty, or with a control character, a slash or
-        a circumflex (which stands for a dot).
+    @raise InvalidMailboxName: Empty, or with a control character, a slash, a
+        circumflex (which stands for a dot) or an exclamation mark (which ends
+        a domain).
     """
-    if not component or "/" in component or "^" in component or _CONTROL.search(component):
+    if not component or _NEVER_IN_COMPONENT.search(component):
         raise InvalidMailboxName("component")
 
 

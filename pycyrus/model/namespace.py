@@ -216,16 +216,31 @@ class ExternalNames:
         user = not shared and components[0] == USER_ROOT and len(components) > 1
         if user and not self.administrative:
             return self._name_of_other(components[1:])
-        head, mark, tail = components[-1].rpartition("@")
-        if mark and head and self._names_domain:
-            domain = self._parse_domain(tail)
-            components = [*components[:-1], head]
-        elif mark and head and self.administrative and tail.lower() == self._domain and self._domain:
+        before, told = self._cut_domain(components)
+        if told and self._names_domain:
+            domain = self._parse_domain(told)
+            components = before
+        elif told and self.administrative and told.lower() == (self._domain or self._settings.defaultdomain).lower():
             # A domain's administrator may write the domain, but is not told it.
-            components = [*components[:-1], head]
+            components = before
         if shared and components[0] in (USER_ROOT, self._settings.deletedprefix):
             raise InvalidMailboxName("not a shared mailbox")
         return from_real_components(domain, components, self._settings.deletedprefix)
+
+    def _cut_domain(self, components: list[str]) -> tuple[list[str], str]:
+        """
+        Take off the domain at the end of a name.
+
+        @return: Components without it, and the domain; empty if there is none.
+        """
+        index = len(components) - 1
+        if self._separator == ".":
+            # The dots of the domain were taken for separators.
+            index = next((i for i in reversed(range(len(components))) if "@" in components[i]), index)
+        head, _, tail = components[index].rpartition("@")
+        if not head:
+            return components, ""
+        return [*components[:index], head], ".".join((tail, *components[index + 1 :]))
 
     # --- writing --------------------------------------------------------
 
@@ -253,9 +268,9 @@ class ExternalNames:
             components = real_components(name, self._settings.deletedprefix)
             if self.altnamespace:
                 components.insert(0, self._settings.sharedprefix)
-            return components, self._domain_to_tell(name.domain, components[-1])
+            return components, self._domain_to_tell(name.domain, components)
         owner = name.owner
-        domain = self._domain_to_tell(name.domain, owner)
+        domain = self._domain_to_tell(name.domain, [owner])
         if domain is not None:
             owner = f"{owner}@{domain}"
         return [self._settings.userprefix if self.altnamespace else USER_ROOT, owner, *name.path], None
@@ -273,12 +288,12 @@ class ExternalNames:
             settings.altprefix,
         )
 
-    def _domain_to_tell(self, domain: str, last: str) -> str | None:
+    def _domain_to_tell(self, domain: str, components: list[str]) -> str | None:
         """
         The domain to put behind a name.
 
-        @param last: What it will stand behind: if that has an C{@} itself, the
-            domain must be told, or it would be taken for one.
+        @param components: What it will stand behind: if something there could
+            be taken for a domain, the true one must be told.
         """
         if self._settings.virtdomains is VirtualDomains.OFF:
             return domain or None
@@ -288,9 +303,9 @@ class ExternalNames:
             needed = True
         else:
             needed = domain != self._domain
-        if needed or ("@" in last and self._names_domain):
-            return domain or self._settings.defaultdomain
-        return None
+        if not needed and (self._names_domain or self.administrative):
+            needed = bool(self._cut_domain(components)[1])
+        return (domain or self._settings.defaultdomain) if needed else None
 
     # --- listing --------------------------------------------------------
 
@@ -309,19 +324,42 @@ class ExternalNames:
         Every name that matches is within one of the scopes, or is a parent of
         one that is.
         """
-        prefix = literal_prefix(pattern)
-        cut = prefix if not has_wildcard(pattern) else prefix[: prefix.rfind(self.separator) + 1]
         try:
-            begin = self._prefix_components(_text(cut, utf8))
+            if not has_wildcard(pattern):
+                return self._exact_scopes(pattern, utf8)
+            prefix = literal_prefix(pattern)
+            cut = prefix[: prefix.rfind(self.separator) + 1]
+            begin = self._certain_components(_text(cut, utf8))
         except InvalidMailboxName:
             return []
-        partial = prefix[len(cut) :]
-        if self.administrative or not self.altnamespace:
-            return self._real_scopes(begin, partial, pattern)
-        return self._alternate_scopes(begin)
+        if self.altnamespace:
+            return self._alternate_scopes(begin)
+        return self._real_scopes(begin, prefix[len(cut) :], self._pattern_domain(pattern))
 
-    def _prefix_components(self, text: str) -> list[str]:
-        return self._components(text) if text else []
+    def _exact_scopes(self, pattern: bytes, utf8: bool) -> list[ListScope]:
+        try:
+            name = self.decode(pattern, utf8=utf8)
+        except InvalidMailboxName:
+            # It may still be the parent of something, such as a namespace.
+            begin = self._certain_components(_text(pattern, utf8))
+            return self._alternate_scopes(begin) if self.altnamespace else self._real_scopes(begin, b"", None)
+        if name.deleted is not None:
+            return [ListScope(Namespace.SHARED, name.domain, deleted=True)]
+        if name.owner is None:
+            scope = ListScope(Namespace.SHARED, name.domain, path=name.path)
+            # For administrators a path into the deleted tree can be a parent.
+            return [scope, ListScope(Namespace.SHARED, name.domain, deleted=True)] if self.administrative else [scope]
+        if name.owner == self._user and name.domain == self._domain:
+            return [ListScope(Namespace.PERSONAL, path=name.path)]
+        return [ListScope(Namespace.OTHER, name.domain, name.owner, name.path)]
+
+    def _certain_components(self, text: str) -> list[str]:
+        """Components of the beginning of a name, as far as no domain can be in them."""
+        components = self._components(text) if text else []
+        if self._settings.virtdomains is VirtualDomains.OFF or not (self._names_domain or self.administrative):
+            return components
+        certain = next((i for i, component in enumerate(components) if "@" in component), len(components))
+        return components[:certain]
 
     def _alternate_scopes(self, begin: list[str]) -> list[ListScope]:
         settings = self._settings
@@ -331,21 +369,21 @@ class ExternalNames:
         if first == settings.userprefix:
             return self._other_scope(rest)
         if first == settings.sharedprefix:
-            return [ListScope(Namespace.SHARED, path=self._without_domain(rest))]
+            return [ListScope(Namespace.SHARED, path=rest)]
         if first == settings.altprefix:
             return [ListScope(Namespace.PERSONAL, path=rest)]
         if first.upper() == INBOX:
             return [ListScope(Namespace.PERSONAL)]
         return [ListScope(Namespace.PERSONAL, path=tuple(begin))]
 
-    def _real_scopes(self, begin: list[str], partial: bytes, pattern: bytes) -> list[ListScope]:
+    def _real_scopes(self, begin: list[str], partial: bytes, domain: str | None) -> list[ListScope]:
         """
         Scopes where the namespaces have no prefixes but C{user} and C{INBOX}.
 
         @param begin: Components that matching names begin with.
         @param partial: What the next component begins with.
+        @param domain: Domain of matching names; None for any.
         """
-        domain = self._pattern_domain(pattern)
         if begin:
             first, rest = begin[0], tuple(begin[1:])
             if first.upper() == INBOX:
@@ -354,7 +392,7 @@ class ExternalNames:
                 return self._other_scope(rest, domain)
             if first == self._settings.deletedprefix:
                 return [ListScope(Namespace.SHARED, domain, deleted=True)]
-            return [ListScope(Namespace.SHARED, domain, path=self._without_domain((first, *rest)))]
+            return [ListScope(Namespace.SHARED, domain, path=(first, *rest))]
         scopes = []
         if INBOX.encode().startswith(partial.upper()[:5]) or self.administrative:
             scopes.append(ListScope(Namespace.PERSONAL))
@@ -370,38 +408,26 @@ class ExternalNames:
         if not rest:
             own = [ListScope(Namespace.PERSONAL)] if self.administrative else []
             return [*own, ListScope(Namespace.OTHER, domain)]
-        if self.administrative:
-            head = self._without_domain(rest)
-            owner, path = head[0], head[1:]
-        else:
+        owner, path = rest[0], rest[1:]
+        if not self.administrative:
             try:
                 owner, domain = self._split_owner(rest[0])
             except InvalidMailboxName:
                 return []
-            path = rest[1:]
         if owner == self._user and domain in (None, self._domain):
             return [ListScope(Namespace.PERSONAL, path=path), ListScope(Namespace.OTHER, domain, owner, path)]
         return [ListScope(Namespace.OTHER, domain, owner, path)]
-
-    def _without_domain(self, components: tuple[str, ...]) -> tuple[str, ...]:
-        """Cut the domain that may stand behind the last component."""
-        if not components or self._settings.virtdomains is VirtualDomains.OFF or "@" not in components[-1]:
-            return components
-        if not self._names_domain and not self.administrative:
-            return components
-        # Whether it is a domain or part of the name is decided by the match.
-        return (*components[:-1],) if len(components) > 1 else (components[-1].rpartition("@")[0],)
 
     def _pattern_domain(self, pattern: bytes) -> str | None:
         """The domain that every matching name has, where that can be known."""
         if not self._names_domain:
             return self._domain
+        if not self.administrative:
+            return None
         tail = re.split(rb"[*%]", pattern)[-1]
         _, mark, text = tail.rpartition(b"@")
-        if not mark or (self.separator in text and self.separator == b"/"):
-            return None
         try:
-            return self._parse_domain(text.decode("ascii"))
+            return self._parse_domain(text.decode("ascii")) if mark else None
         except (InvalidMailboxName, UnicodeDecodeError):
             return None
 
