@@ -1,0 +1,623 @@
+"""
+A connection that sends at once, reads lean, and hands files to the kernel.
+
+Twisted's own transport queues each write and waits for the next turn of the
+reactor, which is two thirds of the cost of a short command.  This one stays an
+ordinary Twisted transport (producers, half-close, STARTTLS, abort), and adds
+C{send_file} and C{cork}.  It knows no protocol.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import main
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import (
+    IOpenSSLServerConnectionCreator,
+    IProtocol,
+    IReactorFDSet,
+    ISSLTransport,
+)
+from twisted.internet.tcp import Connection, Server
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from typing_extensions import override
+from zope.interface import directlyProvides
+
+if TYPE_CHECKING:
+    from pycyrus.net.transport import LeanPort
+
+READ_SIZE = 65536
+"""Octets taken from a socket at a time."""
+
+SEND_SIZE = 131072
+"""Octets handed to one C{send}; queued pieces are joined up to about this."""
+
+TURN_SIZE = 1048576
+"""Octets that one connection sends before others have their turn."""
+
+CORK_SIZE = 65536
+"""Octets that a corked connection holds back before it sends all the same."""
+
+FILE_SIZE = 32768
+"""Below this length, reading a file region and joining it to its neighbours is as good as sendfile."""
+
+# One for all connections: it is emptied before another one reads.
+_buffer = bytearray(READ_SIZE)
+_view = memoryview(_buffer)
+
+# What os.sendfile says where it does not work: not for this kind of file or socket.
+_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ESPIPE})
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """
+    TCP keepalive, in seconds; 0 leaves the system's value.
+
+    @ivar idle: Silence before the first probe.
+    @ivar interval: Time between probes.
+    @ivar count: Unanswered probes that end the connection.
+    """
+
+    idle: int = 0
+    interval: int = 0
+    count: int = 0
+
+    def apply(self, sock: socket.socket) -> None:
+        """Switch it on for a socket."""
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (
+            (socket.TCP_KEEPIDLE, self.idle),
+            (socket.TCP_KEEPINTVL, self.interval),
+            (socket.TCP_KEEPCNT, self.count),
+        ):
+            if value:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+class FileRegion:
+    """
+    A part of a file, waiting to be sent.
+
+    @ivar fd: Our own descriptor, closed when the region was sent or dropped.
+    """
+
+    __slots__ = ("copied", "fd", "length", "offset")
+
+    def __init__(self, fd: int, offset: int, length: int) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.length = length
+        self.copied = False
+
+    def advance(self, count: int) -> None:
+        """Forget what was sent."""
+        self.offset += count
+        self.length -= count
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self.fd)
+
+
+def _read(fd: int, offset: int, length: int) -> bytes:
+    """
+    Read a range that must be there.
+
+    @raise OSError: It cannot be read, or the file ends within it.
+    """
+    data = os.pread(fd, length, offset)
+    if not data:
+        raise OSError(errno.ENODATA, "file ends before the announced length")
+    return data
+
+
+class _BelowTLS:
+    """
+    The connection as the TLS layer sees it: without the TLS layer.
+
+    Everything that is not listed here is the connection's own.  Its names are
+    those of Twisted's transports.
+    """
+
+    def __init__(self, connection: LeanConnection) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def write(self, data: bytes) -> None:
+        self._connection._send(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:  # noqa: N802
+        self._connection._send(b"".join(data))
+
+    def loseConnection(self) -> None:  # noqa: N802
+        FileDescriptor.loseConnection(self._connection)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: N802
+        FileDescriptor.registerProducer(self._connection, producer, streaming)
+
+    def unregisterProducer(self) -> None:  # noqa: N802
+        FileDescriptor.unregisterProducer(self._connection)
+
+
+class _TLSLayers(TLSMemoryBIOFactory):
+    """
+    Makes TLS layers that encrypt at once.
+
+    Twisted's default collects small writes until the next turn of the reactor;
+    the cork does that here, without the wait.
+    """
+
+    protocol = TLSMemoryBIOProtocol
+
+
+class LeanConnection(Server):
+    """
+    The server's side of a TCP connection.
+
+    Writes made while received data is handled leave together, when the handling
+    ends; others leave at once.  What the kernel does not take is queued, in
+    order, be it octets or regions of files.
+
+    With TLS there are two queues: C{_clear}, for what still must be encrypted
+    (it fills only while the connection is corked, or behind a file region), and
+    C{_queue}, for what goes to the socket.  Protocols see the same transport
+    before and after C{startTLS}.
+    """
+
+    log = Logger()
+
+    _corks = 0
+    _queued = 0
+    _layer: TLSMemoryBIOProtocol | None = None
+    _clear: list[bytes | memoryview | FileRegion] | None = None
+    _clear_octets = 0
+    _closing = False
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        protocol: IProtocol,
+        client: tuple[object, ...],
+        server: LeanPort,
+        sessionno: int,
+        reactor: IReactorFDSet,
+    ) -> None:
+        # Not Server's: it builds two strings per connection that only logs would read.
+        Connection.__init__(self, sock, protocol, reactor)
+        self._queue: list[bytes | memoryview | FileRegion] = []
+        self.server = server
+        self.client = client
+        self.sessionno = sessionno
+        self.hostname = client[0]
+        self.logstr = server.connection_prefix
+        self._addressType = server.address_type
+        self._prepare(sock, server)
+        self.connected = 1
+        self.startReading()
+        if server.tls is not None:
+            self.startTLS(server.tls)
+
+    def _prepare(self, sock: socket.socket, server: LeanPort) -> None:
+        # The client may be gone already, and the socket with it: reading will tell.
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if server.keepalive is not None:
+                server.keepalive.apply(sock)
+        except OSError as error:
+            self.log.debug("socket options were not set: {error}", error=error)
+
+    @override
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.sessionno} from {self.hostname}>"
+
+    @property
+    def queued(self) -> int:
+        """Octets written that the kernel has not taken yet."""
+        return self._queued + self._clear_octets
+
+    # --- reading ------------------------------------------------------------
+
+    @override
+    def doRead(self) -> Any:
+        try:
+            count = self.socket.recv_into(_buffer)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return main.CONNECTION_LOST
+        if not count:
+            return main.CONNECTION_DONE
+        self._corks += 1
+        try:
+            self.protocol.dataReceived(_view[:count].tobytes())
+        finally:
+            self.uncork()
+        return None
+
+    # --- writing ------------------------------------------------------------
+
+    def cork(self) -> None:
+        """Hold back what is written, so that it leaves together, until C{uncork}; may be nested."""
+        self._corks += 1
+
+    def uncork(self) -> None:
+        """Send what was held back."""
+        self._corks -= 1
+        if not self._corks:
+            if self._clear:
+                self._encrypt()
+            if self._queued:
+                self._flush()
+
+    @override
+    def write(self, data: bytes) -> None:
+        if self._layer is None:
+            self._send(data)
+        elif not self.connected or not data:
+            pass
+        elif self._corks or self._clear:
+            self._hold(data, len(data))
+        else:
+            self._layer.write(data)
+
+    @override
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        self.write(b"".join(iovec))
+
+    def send_file(self, fd: int, offset: int, length: int) -> None:
+        """
+        Send a part of a file, in order with what is written.
+
+        The caller may close its descriptor when this returns.  If the file
+        cannot be read as far as promised, the connection is aborted: the client
+        was told the length already.
+
+        @param fd: Of a regular file.
+        @param offset: Octets from its beginning.
+        @param length: Octets to send.
+        @raise OSError: Out of file descriptors.
+        """
+        if length <= 0 or not self.connected or self._writeDisconnected:
+            return
+        if length < FILE_SIZE:
+            self._send_small(fd, offset, length)
+            return
+        region = FileRegion(os.dup(fd), offset, length)
+        if self._layer is not None:
+            self._hold(region, length)
+            return
+        self._queue.append(region)
+        self._queued += length
+        if not self._corks or self._queued >= CORK_SIZE:
+            self._flush()
+        self._maybePauseProducer()
+
+    def _send_small(self, fd: int, offset: int, length: int) -> None:
+        while length:
+            try:
+                data = _read(fd, offset, length)
+            except OSError as error:
+                self._file_failed(error)
+                return
+            self.write(data)
+            offset += len(data)
+            length -= len(data)
+
+    def _send(self, data: bytes | memoryview) -> None:
+        """Write to the socket, below TLS if there is any."""
+        if not data or not self.connected or self._writeDisconnected:
+            return
+        size = len(data)
+        if not self._corks and not self._queued and self._may_send_now():
+            try:
+                sent = self.socket.send(data)
+            except OSError:
+                # Not now, or never again: the reactor will find out which.
+                sent = 0
+            if sent == size:
+                return
+            data = memoryview(data)[sent:]
+            size -= sent
+        self._queue.append(data)
+        self._queued += size
+        if not self._corks:
+            self.startWriting()
+        elif self._queued >= CORK_SIZE:
+            self._flush()
+        self._maybePauseProducer()
+
+    def _may_send_now(self) -> bool:
+        # A pull producer is asked for more, and a connection is closed, by
+        # doWrite: in these cases the reactor must get to call it.
+        return not (self.disconnecting or self._writeDisconnecting or self._aborting) and (
+            self.producer is None or self.streamingProducer
+        )
+
+    def _flush(self) -> None:
+        """Send what the kernel takes now; the reactor sees to the rest."""
+        if not self.connected or self._aborting:
+            return
+        waiting = not self._may_send_now() or self._drain() is not None
+        if (waiting or self._queued or self._clear or self.producerPaused) and not self._aborting:
+            self.startWriting()
+
+    @override
+    def doWrite(self) -> Any:
+        failed = self._drain()
+        if failed is not None:
+            return failed
+        if not self._queued and self._clear:
+            self._encrypt()
+        if self._queued:
+            return None
+        self.stopWriting()
+        if self.producer is not None and (not self.streamingProducer or self.producerPaused):
+            self.producerPaused = False
+            self._corks += 1
+            try:
+                self.producer.resumeProducing()  # type: ignore[attr-defined] # IProducer does not declare it
+            finally:
+                self.uncork()
+        elif self.disconnecting:
+            return main.CONNECTION_DONE
+        elif self._writeDisconnecting:
+            # Before the protocol is told, which may call loseConnection.
+            self._writeDisconnected = True
+            self._closeWriteConnection()
+        return None
+
+    @override
+    def _isSendBufferFull(self) -> bool:
+        return self._queued + self._clear_octets > self.bufferSize
+
+    @override
+    def _maybePauseProducer(self) -> None:
+        if self.producer is not None:
+            Server._maybePauseProducer(self)
+
+    @override
+    def startWriting(self) -> None:
+        self.reactor.addWriter(self)
+
+    @override
+    def stopWriting(self) -> None:
+        self.reactor.removeWriter(self)
+
+    @override
+    def startReading(self) -> None:
+        self.reactor.addReader(self)
+
+    # --- the queue ----------------------------------------------------------
+
+    def _drain(self) -> Exception | None:
+        """
+        Send from the queue until the kernel takes no more, or the turn is over.
+
+        @return: Why the connection is lost, if it is; the queue is kept then.
+        """
+        left = TURN_SIZE
+        while self._queue and left > 0:
+            try:
+                sent = self._send_first(left)
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                return None if error.errno == errno.ENOBUFS else main.CONNECTION_LOST
+            self._queued -= sent
+            left -= sent
+        return None
+
+    def _send_first(self, limit: int) -> int:
+        """
+        Send from what is at the head of the queue.
+
+        @return: Octets sent.
+        @raise OSError: As C{socket.send}.
+        """
+        queue = self._queue
+        first = queue[0]
+        if not isinstance(first, FileRegion):
+            data = self._join(first)
+            # Where a file follows, its first octets may share the packet.
+            sent = self.socket.send(data, socket.MSG_MORE if len(queue) > 1 else 0)
+            if sent == len(data):
+                del queue[0]
+            else:
+                queue[0] = memoryview(data)[sent:]
+            return sent
+        if not first.copied:
+            try:
+                return self._take(first, os.sendfile(self.fileno(), first.fd, first.offset, min(first.length, limit)))
+            except OSError as error:
+                if error.errno not in _NO_SENDFILE:
+                    raise
+                first.copied = True
+        try:
+            data = _read(first.fd, first.offset, min(first.length, READ_SIZE))
+        except OSError as error:
+            self._file_failed(error)
+            raise BlockingIOError(errno.EAGAIN, "aborted") from error
+        self._take(first, len(data))
+        # Its octets were counted with the region's, and are not sent yet.
+        queue.insert(0, data)
+        return 0
+
+    def _join(self, first: bytes | memoryview) -> bytes | memoryview:
+        """Make one piece of the octets at the head of the queue."""
+        queue = self._queue
+        if len(queue) == 1 or len(first) >= SEND_SIZE:
+            return first
+        pieces: list[bytes | memoryview] = []
+        size = 0
+        for piece in queue:
+            if isinstance(piece, FileRegion) or size >= SEND_SIZE:
+                break
+            pieces.append(piece)
+            size += len(piece)
+        data = b"".join(pieces)
+        queue[: len(pieces)] = [data]
+        return data
+
+    def _take(self, region: FileRegion, count: int) -> int:
+        """Move on in the file region at the head of the queue."""
+        if not count:
+            self._file_failed(OSError(errno.ENODATA, "file ends before the announced length"))
+            raise BlockingIOError(errno.EAGAIN, "aborted")
+        region.advance(count)
+        if not region.length:
+            region.close()
+            del self._queue[0]
+        return count
+
+    def _file_failed(self, error: OSError) -> None:
+        self.log.error("a file could not be sent to {peer}: {error}", peer=self.hostname, error=error)
+        Server.abortConnection(self)
+
+    # --- TLS ----------------------------------------------------------------
+
+    @override
+    def startTLS(self, ctx: IOpenSSLServerConnectionCreator, normal: bool = True) -> None:
+        """
+        Put TLS between the protocol and the socket.
+
+        What was written before leaves in the clear, in order.  What the client
+        sent before it may begin TLS is the protocol's to discard: it was
+        received already, and never reaches the TLS layer.
+
+        @param ctx: Makes the TLS connections, such as a
+            L{pycyrus.net.tls.ServerContext}.
+        @param normal: False to be the TLS client.
+        """
+        producer, streaming = self.producer, self.streamingProducer
+        if producer is not None:
+            Server.unregisterProducer(self)
+        layer = TLSMemoryBIOProtocol(_TLSLayers(ctx, not normal, None, self.reactor), self.protocol, False)  # type: ignore[arg-type] # wraps a protocol, not a factory
+        self.protocol = self._layer = layer
+        self.getHandle = layer.getHandle  # type: ignore[method-assign] # as ISSLTransport wants it
+        self.getPeerCertificate = layer.getPeerCertificate
+        directlyProvides(self, ISSLTransport)
+        self.TLS = True
+        self._clear = []
+        layer.makeConnection(_BelowTLS(self))
+        if producer is not None:
+            Server.registerProducer(self, producer, streaming)
+
+    def _hold(self, item: bytes | memoryview | FileRegion, size: int) -> None:
+        """Queue something that must be encrypted."""
+        if self._clear is None or (self._closing and self.producer is None):
+            if isinstance(item, FileRegion):
+                item.close()
+            return
+        self._clear.append(item)
+        self._clear_octets += size
+        if not self._corks or self._clear_octets >= CORK_SIZE:
+            self._encrypt()
+            self._flush()
+        self._maybePauseProducer()
+
+    def _encrypt(self) -> None:
+        """Encrypt what waits for it, as long as the queue is short."""
+        clear, layer = self._clear, self._layer
+        assert clear is not None
+        assert layer is not None
+        self._corks += 1
+        try:
+            while clear and self._queued < CORK_SIZE and self.connected:
+                first = clear[0]
+                if isinstance(first, FileRegion):
+                    data = self._read_clear(first)
+                else:
+                    pieces = [first]
+                    for piece in clear[1:]:
+                        if isinstance(piece, FileRegion):
+                            break
+                        pieces.append(piece)
+                    data = b"".join(pieces)
+                    del clear[: len(pieces)]
+                self._clear_octets -= len(data)
+                layer.write(data)
+        finally:
+            self._corks -= 1
+        if self._closing and not clear and self.connected:
+            layer.loseConnection()
+
+    def _read_clear(self, region: FileRegion) -> bytes:
+        try:
+            data = _read(region.fd, region.offset, min(region.length, READ_SIZE))
+        except OSError as error:
+            self._file_failed(error)
+            return b""
+        region.advance(len(data))
+        if not region.length:
+            region.close()
+            assert self._clear is not None
+            del self._clear[0]
+        return data
+
+    # --- the end ------------------------------------------------------------
+
+    @override
+    def loseConnection(self) -> None:
+        if self.TLS and self._clear:
+            # As soon as all is encrypted.
+            self._closing = True
+        else:
+            Server.loseConnection(self)
+
+    @override
+    def connectionLost(self, reason: Failure) -> None:
+        for waiting in (self._queue, self._clear or []):
+            for item in waiting:
+                if isinstance(item, FileRegion):
+                    item.close()
+            waiting.clear()
+        self._queued = self._clear_octets = 0
+        super().connectionLost(reason)
+        self._layer = None
+
+
+class LeanUnixConnection(LeanConnection):
+    """The server's side of a connection on a Unix socket."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        protocol: IProtocol,
+        client: str,
+        server: LeanPort,
+        sessionno: int,
+        reactor: IReactorFDSet,
+    ) -> None:
+        super().__init__(sock, protocol, (client, None), server, sessionno, reactor)
+
+    @override
+    def _prepare(self, sock: socket.socket, server: LeanPort) -> None:
+        """TCP's options do not apply."""
+
+    @override
+    def getHost(self) -> UNIXAddress:
+        return UNIXAddress(self.socket.getsockname())
+
+    @override
+    def getPeer(self) -> UNIXAddress:
+        return UNIXAddress(str(self.hostname) if self.hostname else None)
+
+    @override
+    def getTcpNoDelay(self) -> bool:
+        return False
+
+    @override
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing to switch."""

@@ -1,0 +1,232 @@
+"""
+TLS for servers: contexts from files, reloaded while running.
+
+OpenSSL's own errors name neither the file nor the mend; these do.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+_RELEASE_BUFFERS = 0x10
+"""SSL_MODE_RELEASE_BUFFERS, which pyOpenSSL does not name: an idle connection gives some 34 KiB back."""
+
+_OFF = {
+    "tls1_0": SSL.OP_NO_TLSv1,
+    "tls1_1": SSL.OP_NO_TLSv1_1,
+    "tls1_2": SSL.OP_NO_TLSv1_2,
+    "tls1_3": SSL.OP_NO_TLSv1_3,
+}
+
+_CLIENT_CERTIFICATES = {
+    "off": SSL.VERIFY_NONE,
+    "optional": SSL.VERIFY_PEER,
+    "require": SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
+}
+
+_SOON = datetime.timedelta(days=14)
+
+
+class TLSConfigurationError(Exception):
+    """TLS cannot be offered; the text names the file and the mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class TLSSettings:
+    """
+    What a server offers.
+
+    @ivar certificate: PEM, with the intermediate certificates behind it
+        (C{tls_server_cert}).
+    @ivar key: PEM, without a passphrase (C{tls_server_key}); None where it is in
+        the certificate's file.
+    @ivar chain: Further certificates to send (C{tls_server_ca_file}).
+    @ivar versions: Of C{tls1_0}, C{tls1_1}, C{tls1_2}, C{tls1_3}
+        (C{tls_versions}).
+    @ivar ciphers: OpenSSL's cipher list for TLS 1.2 and below (C{tls_ciphers}).
+    @ivar prefer_server_ciphers: The server's order decides.
+    @ivar client_ca_file: Authorities of client certificates.
+    @ivar client_ca_directory: The same as a directory that C{openssl rehash}
+        made.
+    @ivar client_certificates: C{off}, C{optional} or C{require}
+        (C{tls_client_certs}).
+    """
+
+    certificate: Path
+    key: Path | None = None
+    chain: Path | None = None
+    versions: frozenset[str] = field(default=frozenset({"tls1_2", "tls1_3"}))
+    ciphers: str = "DEFAULT"
+    prefer_server_ciphers: bool = False
+    client_ca_file: Path | None = None
+    client_ca_directory: Path | None = None
+    client_certificates: str = "optional"
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerContext:
+    """
+    Makes the TLS connections of servers.
+
+    C{reload} takes up new files; connections that exist keep what they have.
+    """
+
+    log = Logger()
+
+    def __init__(self, settings: TLSSettings) -> None:
+        """@raise TLSConfigurationError: As C{reload}."""
+        self.settings = settings
+        self._context = self._build()
+
+    def reload(self) -> None:
+        """
+        Read the files again.
+
+        @raise TLSConfigurationError: They cannot be used; the old ones remain in
+            use.
+        """
+        self._context = self._build()
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N802, N803 - zope interface
+        """Make a connection (IOpenSSLServerConnectionCreator)."""
+        return SSL.Connection(self._context, None)
+
+    def _build(self) -> SSL.Context:
+        settings = self.settings
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.set_options(
+            SSL.OP_NO_SSLv2 | SSL.OP_NO_SSLv3 | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_SINGLE_DH_USE
+        )
+        self._set_versions(context)
+        context.set_mode(_RELEASE_BUFFERS)
+        if settings.prefer_server_ciphers:
+            context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+        try:
+            context.set_cipher_list(settings.ciphers.encode("utf-8"))
+        except SSL.Error as error:
+            raise TLSConfigurationError(
+                f"tls_ciphers: {settings.ciphers!r} names no cipher that OpenSSL knows; see openssl ciphers -v"
+            ) from error
+        # Tickets resume sessions in any process that has their key; a cache
+        # of our own would only cost memory.
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_session_id(b"pycyrus")
+        self._load_certificate(context)
+        self._load_client_authorities(context)
+        return context
+
+    def _set_versions(self, context: SSL.Context) -> None:
+        versions = self.settings.versions
+        unknown = sorted(versions - _OFF.keys())
+        if unknown:
+            raise TLSConfigurationError(f"tls_versions: {unknown[0]!r} is none of {', '.join(_OFF)}")
+        if not versions:
+            raise TLSConfigurationError("tls_versions: at least one version is needed, such as tls1_2")
+        for version, option in _OFF.items():
+            if version not in versions:
+                context.set_options(option)
+
+    def _load_certificate(self, context: SSL.Context) -> None:
+        settings = self.settings
+        certificates = _read_certificates(settings.certificate, "tls_server_cert")
+        key_path = settings.key if settings.key is not None else settings.certificate
+        key = _read_key(key_path)
+        chain = certificates[1:]
+        if settings.chain is not None:
+            chain += _read_certificates(settings.chain, "tls_server_ca_file")
+        try:
+            context.use_certificate(certificates[0])
+            for certificate in chain:
+                context.add_extra_chain_cert(certificate)
+            context.use_privatekey(key)
+            context.check_privatekey()
+        except SSL.Error as error:
+            raise TLSConfigurationError(
+                f"tls_server_key: the key in {key_path} does not belong to the (first) certificate in"
+                f" {settings.certificate}, or is too weak; put the server's own certificate first"
+            ) from error
+        self._check_dates(certificates[0])
+
+    def _check_dates(self, certificate: x509.Certificate) -> None:
+        now = datetime.datetime.now(datetime.UTC)
+        start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        path = self.settings.certificate
+        if end < now:
+            self.log.warn("the certificate in {path} expired on {end}: clients will refuse it", path=path, end=end)
+        elif end < now + _SOON:
+            self.log.warn("the certificate in {path} expires on {end}", path=path, end=end)
+        if start > now:
+            self.log.warn("the certificate in {path} is not valid before {start}", path=path, start=start)
+
+    def _load_client_authorities(self, context: SSL.Context) -> None:
+        settings = self.settings
+        mode = _CLIENT_CERTIFICATES.get(settings.client_certificates)
+        if mode is None:
+            raise TLSConfigurationError(
+                f"tls_client_certs: {settings.client_certificates!r} is none of off, optional, require"
+            )
+        file, directory = settings.client_ca_file, settings.client_ca_directory
+        if file is None and directory is None:
+            if settings.client_certificates == "require":
+                raise TLSConfigurationError("tls_client_certs: require needs tls_client_ca_file or tls_client_ca_dir")
+            # Without authorities none could be verified, so none is asked for.
+            return
+        if file is not None:
+            _read_certificates(file, "tls_client_ca_file")
+        if directory is not None and not directory.is_dir():
+            raise TLSConfigurationError(f"tls_client_ca_dir: {directory} is no directory")
+        try:
+            context.load_verify_locations(
+                None if file is None else str(file), None if directory is None else str(directory)
+            )
+        except SSL.Error as error:
+            raise TLSConfigurationError(f"tls_client_ca_file: {file} cannot be used by OpenSSL: {error}") from error
+        if file is not None:
+            # So that the client knows which of its certificates to send.
+            context.load_client_ca(str(file).encode())
+        context.set_verify(mode)
+
+
+def _read(path: Path, option: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise TLSConfigurationError(
+            f"{option}: cannot read {path}: {error.strerror}; the server's user must be able to read it"
+        ) from error
+
+
+def _read_certificates(path: Path, option: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(_read(path, option))
+    except ValueError as error:
+        raise TLSConfigurationError(f"{option}: {path} holds no certificate in PEM form") from error
+
+
+def _read_key(
+    path: Path,
+) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey:
+    try:
+        key = serialization.load_pem_private_key(_read(path, "tls_server_key"), None)
+    except TypeError as error:
+        raise TLSConfigurationError(
+            f"tls_server_key: the key in {path} has a passphrase, which nobody is there to enter; store it without one"
+        ) from error
+    except ValueError as error:
+        raise TLSConfigurationError(f"tls_server_key: {path} holds no private key in PEM form") from error
+    if not isinstance(
+        key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+    ):
+        raise TLSConfigurationError(f"tls_server_key: the key in {path} is of a kind that TLS does not use")
+    return key
