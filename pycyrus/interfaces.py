@@ -200,6 +200,7 @@ class IMailbox(Interface):
     name = Attribute("L{MailboxName} under which it was opened; follows renames.")
     unique_id = Attribute("str: stays across renames (RFC 8474 MAILBOXID).")
     uidvalidity = Attribute("int")
+    partition = Attribute("str: a message staged for one mailbox may be appended to any of the same partition.")
 
     def refresh() -> int:
         """
@@ -250,7 +251,7 @@ class IMailbox(Interface):
         """
         Add messages, all or none, and make them durable (RFC 9051 section 6.3.12).
 
-        Right: i; flags without their right are left out.
+        Right: i, or p for the postman; flags without their right are left out.
 
         @raise OverQuota: Nothing was changed.
         @raise TooManyKeywords: Likewise.
@@ -412,6 +413,8 @@ class Envelope:
     @ivar client_name: As given in LHLO.
     @ivar client_host: Name or address of the peer, for Received.
     @ivar protocol: C{LMTP}, C{LMTPS}, C{LMTPA} or C{LMTPSA} (RFC 3848).
+    @ivar auth: User id given by MAIL's AUTH parameter (RFC 4954 section 5), for whose
+        rights to post; empty for C{<>}, None without it.
     """
 
     sender: str
@@ -422,6 +425,7 @@ class Envelope:
     protocol: str
     session_id: str
     utf8: bool = False
+    auth: str | None = None
 
 
 class IDelivery(Interface):

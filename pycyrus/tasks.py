@@ -105,10 +105,7 @@ class _Task:
 
 async def gather(coroutines: Sequence[Coroutine[Deferred[Any], Any, _T]]) -> list[_T | Failure]:
     """
-    Run coroutines side by side, each to its end.
-
-    They go on when the caller is cancelled, since what they have begun to
-    write must be ended.
+    Run coroutines side by side; when the caller is cancelled, so are they.
 
     @return: In the order given: what each returned, or how it failed.
     """

@@ -1,0 +1,158 @@
+"""
+The header fields that delivery adds, removes and completes; no I/O.
+
+RFC 5321 section 4.4 (Return-Path, Received), RFC 5322 section 3.6 (Message-ID,
+Date).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from datetime import datetime
+from email.utils import format_datetime
+
+from pycyrus.delivery.settings import DeliverySettings, EightBitHeaders
+from pycyrus.errors import MessageRejected
+from pycyrus.interfaces import Envelope
+
+MAX_HEADER = 1 << 20
+"""Octets of a header that are looked at; what comes after them passes as it is."""
+
+_FOLD = "\r\n\t "
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+_FIELD = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:|>?From ")
+_RETURN_PATH = re.compile(rb"^return-path[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.IGNORECASE | re.MULTILINE)
+_MUNGED = bytes(range(128)) + b"X" * 128
+_message_number = itertools.count(1)
+
+
+def trace_fields(envelope: Envelope, settings: DeliverySettings, now: float) -> bytes:
+    """
+    The fields put before the message.
+
+    @param now: Seconds since the epoch.
+    """
+    authenticated = ""
+    if not envelope.identity.postman:
+        authenticated = f"{_FOLD}(authenticated user={envelope.identity.user_id})"
+    lines = (
+        f"Return-Path: <{_complete(envelope.sender, settings)}>",
+        f"Received: from {envelope.client_name} ({envelope.client_host}){authenticated}"
+        f"{_FOLD}by {settings.server_name} ({settings.product}) with {envelope.protocol};"
+        f"{_FOLD}{_date(now)}",
+        f"X-Cyrus-Session-Id: {envelope.session_id}",
+        "X-Sieve: CMU Sieve 3.0",
+    )
+    return "".join(f"{_safe(line)}\r\n" for line in lines).encode("ascii")
+
+
+def _complete(sender: str, settings: DeliverySettings) -> str:
+    """Give a bare local part our domain; the null sender stays so."""
+    bare = "@" not in sender or sender.endswith('"')
+    return f"{sender}@{settings.server_name}" if sender and bare else sender
+
+
+def _safe(line: str) -> str:
+    return _FOLD.join(_UNPRINTABLE.sub("?", piece) for piece in line.split(_FOLD))
+
+
+def _date(now: float) -> str:
+    return format_datetime(datetime.fromtimestamp(now).astimezone())
+
+
+class HeaderFilter:
+    """
+    Completes the header of a message that passes through.
+
+    The header is held back until it is all there, so that what is missing is
+    known; the body is not.
+
+    @param trace: Fields to put before it, complete lines.
+    """
+
+    def __init__(self, trace: bytes, settings: DeliverySettings, now: float) -> None:
+        self._trace = trace
+        self._settings = settings
+        self._now = now
+        self._held = bytearray()
+        self._in_body = False
+
+    def feed(self, data: bytes) -> bytes:
+        """
+        Take a piece of the message.
+
+        @param data: With CRLF line ends; pieces may be cut anywhere.
+
+        @return: What goes to the store.
+
+        @raise MessageRejected: Octets above 127 in a header field, where
+            these are refused.
+        """
+        if self._in_body:
+            return data
+        held = self._held
+        searched = max(len(held) - 3, 0)
+        held += data
+        if held.startswith(b"\r\n"):
+            return self._release(0)
+        end = held.find(b"\r\n\r\n", searched)
+        if end >= 0:
+            return self._release(end + 2)
+        return self._release(len(held)) if len(held) > MAX_HEADER else b""
+
+    def finish(self) -> bytes:
+        """
+        The message ends here.
+
+        @return: What was still held back.
+
+        @raise MessageRejected: As C{feed}.
+        """
+        return b"" if self._in_body else self._release(len(self._held))
+
+    def _release(self, end: int) -> bytes:
+        """Let the header, which is all up to C{end}, and the beginning of the body go."""
+        self._in_body = True
+        header, rest = bytes(self._held[:end]), bytes(self._held[end:])
+        self._held = bytearray()
+        if header and not _FIELD.match(header):
+            # A text without a header: it gets one.
+            return b"".join((self._trace, self._missing(b""), b"\r\n", header, rest))
+        if not header.isascii():
+            header = self._without_8bit(header)
+        if b"return-path" in header.lower():
+            header = _RETURN_PATH.sub(b"", header)
+        return b"".join((self._trace, self._missing(header), header, rest))
+
+    def _without_8bit(self, header: bytes) -> bytes:
+        match self._settings.eight_bit_headers:
+            case EightBitHeaders.MUNGE:
+                return header.translate(_MUNGED)
+            case EightBitHeaders.REJECT:
+                raise MessageRejected("Message contains non-ASCII characters in headers")
+            case EightBitHeaders.KEEP:
+                return header
+
+    def _missing(self, header: bytes) -> bytes:
+        fields = b"\n" + header.lower()
+        missing = b""
+        if not _has_field(fields, b"message-id"):
+            number = f"{os.getpid()}-{int(self._now)}-{next(_message_number)}"
+            missing += f"Message-ID: <cmu-lmtpd-{number}@{self._settings.server_name}>\r\n".encode("ascii", "replace")
+        if not _has_field(fields, b"date"):
+            missing += f"Date: {_date(self._now)}\r\n".encode("ascii")
+        return missing
+
+
+def _has_field(lowered: bytes, name: bytes) -> bool:
+    """
+    Whether a field is there.
+
+    @param lowered: The header in lower case, after a line feed.
+    """
+    if b"\n%b:" % name in lowered:
+        return True
+    # RFC 5322 section 4.5.3: spaces before the colon, which nobody sends any more.
+    return re.search(rb"\n" + name + rb"[ \t]+:", lowered) is not None

@@ -1,0 +1,297 @@
+"""
+The way of a message from its envelope into mailboxes.
+
+Recipients are verified when they are named; the body is staged as it comes,
+once per partition; then each recipient's copy goes through L{STEPS}, all
+recipients at a time, so that they share one group commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pycyrus.delivery.headers import HeaderFilter, trace_fields
+from pycyrus.delivery.recipients import Target, catchall_target, poster, resolve
+from pycyrus.delivery.settings import DeliverySettings
+from pycyrus.delivery.staging import Stages
+from pycyrus.errors import InvalidMailboxName, MailboxNotFound, MailStoreError, MessageRejected, PermissionDenied
+from pycyrus.interfaces import (
+    Appended,
+    Envelope,
+    IDelivery,
+    IDeliveryAgent,
+    IMailbox,
+    IMailStore,
+    NewMessage,
+    Recipient,
+)
+from pycyrus.model.acl import POST
+from pycyrus.model.identity import POSTMAN
+from pycyrus.model.names import MailboxName
+from pycyrus.tasks import gather
+from pycyrus.wire.dots import crlf_ended
+
+
+@dataclass(slots=True)
+class Copy:
+    """
+    What one recipient gets.
+
+    @ivar inbox: The user's INBOX; None for a shared mailbox.
+    @ivar folder: What the detail names, if it is there and may be posted to.
+    @ivar failure: Why there will be no copy, as far as that is known before
+        the body came.
+    """
+
+    target: Target
+    ignore_quota: bool
+    inbox: IMailbox | None
+    folder: IMailbox | None = None
+    failure: MailStoreError | None = None
+
+    def mailboxes(self) -> list[IMailbox]:
+        """Those that the copy may go to."""
+        return [mailbox for mailbox in (self.folder, self.inbox) if mailbox is not None]
+
+
+@implementer(IDelivery)
+class Delivery:
+    """One message on its way."""
+
+    log = Logger()
+
+    def __init__(self, store: IMailStore, settings: DeliverySettings, envelope: Envelope, clock: IReactorTime) -> None:
+        self.envelope = envelope
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._copies: dict[Target, Copy] = {}
+        self._recipients: list[Copy] = []
+        self._stages = Stages(store)
+        self._header: HeaderFilter | None = None
+        self._rejected: MessageRejected | None = None
+
+    # --- recipients -------------------------------------------------------------
+
+    async def add_recipient(self, recipient: Recipient) -> None:
+        """
+        Accept a recipient; an address named twice gets one copy and two answers.
+
+        @raise MailboxNotFound: As L{IDelivery}.
+        """
+        try:
+            target = self._resolve(recipient)
+            copy = self._copies.get(target)
+            if copy is None:
+                copy = await self._open(target, recipient)
+        except MailStoreError:
+            fallback = catchall_target(self._settings)
+            if fallback is None:
+                raise
+            copy = self._copies.get(fallback)
+            if copy is None:
+                copy = await self._open(fallback, recipient)
+        self._recipients.append(copy)
+
+    def _resolve(self, recipient: Recipient) -> Target:
+        try:
+            target = resolve(recipient, self._settings)
+        except InvalidMailboxName as error:
+            raise MailboxNotFound from error
+        identity = self.envelope.identity
+        if not identity.postman and not identity.administers(target.domain):
+            raise MailboxNotFound
+        return target
+
+    async def _open(self, target: Target, recipient: Recipient) -> Copy:
+        if target.inbox is not None:
+            # Only the INBOX must be there; whether the folder is, shows later.
+            inbox = await self._store.open(POSTMAN, target.inbox, POST)
+            copy = Copy(target, recipient.ignore_quota, inbox)
+        else:
+            assert target.folder is not None
+            folder = await self._open_for_post(target.folder)
+            copy = Copy(target, recipient.ignore_quota, None, folder)
+        if target in self._copies:
+            # Named again while the first was being opened.
+            for mailbox in copy.mailboxes():
+                mailbox.close()
+            return self._copies[target]
+        self._copies[target] = copy
+        return copy
+
+    async def _open_for_post(self, name: MailboxName) -> IMailbox:
+        """
+        Open a mailbox whose ACL decides.
+
+        @raise PermissionDenied: The sender may not post there.
+        """
+        sender = poster(self.envelope, name.domain, self._settings)
+        asked = await self._store.open(sender, name, POST)
+        asked.close()
+        return await self._store.open(POSTMAN, name, POST)
+
+    # --- the body ---------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """
+        Find where the copies go, and stage on each partition.
+
+        @raise StoreUnavailable: No partition takes it.
+        """
+        for copy in self._copies.values():
+            await self._open_folder(copy)
+            for mailbox in copy.mailboxes():
+                await self._stages.begin(mailbox)
+        self._stages.check()
+        now = self._clock.seconds()
+        self._header = HeaderFilter(trace_fields(self.envelope, self._settings, now), self._settings, now)
+
+    async def _open_folder(self, copy: Copy) -> None:
+        """Open what the detail names; without it, or the right to post there, the INBOX it is."""
+        folder = copy.target.folder
+        if folder is None or copy.folder is not None:
+            return
+        try:
+            copy.folder = await self._open_for_post(folder)
+        except (MailboxNotFound, PermissionDenied, InvalidMailboxName):
+            pass
+        except MailStoreError as error:
+            # It may be there: better later than in the wrong place.
+            copy.failure = error
+
+    def write(self, data: bytes) -> None:
+        """Take a piece of the body; bare LFs are mended here."""
+        if self._rejected is not None or self._header is None:
+            return
+        if b"\0" in data:
+            self._reject(MessageRejected("Message contains NUL characters"))
+            return
+        try:
+            piece = self._header.feed(crlf_ended(data))
+        except MessageRejected as error:
+            self._reject(error)
+        else:
+            self._stages.write(piece)
+
+    def _reject(self, error: MessageRejected) -> None:
+        self._rejected = error
+        self._stages.discard()
+
+    async def commit(self) -> Sequence[Exception | None]:
+        """Send each copy on its way; see L{IDelivery}."""
+        try:
+            return await self._commit()
+        finally:
+            self.abort()
+
+    async def _commit(self) -> Sequence[Exception | None]:
+        if self._rejected is None and self._header is not None:
+            try:
+                self._stages.write(self._header.finish())
+            except MessageRejected as error:
+                self._reject(error)
+        if self._rejected is not None:
+            self.log.info(
+                "{session_id}: refused: {reason}", session_id=self.envelope.session_id, reason=self._rejected.reason
+            )
+            return [self._rejected for _ in self._recipients]
+        self._stages.finish()
+        copies = list(self._copies.values())
+        outcomes = await gather([self._deliver(copy) for copy in copies])
+        results = {id(copy): self._result(copy, outcome) for copy, outcome in zip(copies, outcomes, strict=True)}
+        return [results[id(copy)] for copy in self._recipients]
+
+    async def _deliver(self, copy: Copy) -> None:
+        if copy.failure is not None:
+            raise copy.failure
+        for step in STEPS:
+            if await step(self, copy):
+                return
+        raise MailboxNotFound
+
+    def _result(self, copy: Copy, outcome: Failure | None) -> Exception | None:
+        if outcome is None:
+            return None
+        name = copy.target.folder or copy.target.inbox
+        if outcome.check(MailStoreError):
+            self.log.error(
+                "{session_id}: not delivered to {mailbox}: {error}",
+                session_id=self.envelope.session_id,
+                mailbox=name,
+                error=outcome.value,
+            )
+        error = outcome.value
+        # Cancellation and the like are no outcome of a delivery.
+        if not isinstance(error, Exception):
+            outcome.raiseException()
+        return error
+
+    def abort(self) -> None:
+        """Remove what was staged, and end the openings."""
+        self._stages.discard()
+        copies, self._copies = self._copies, {}
+        for copy in copies.values():
+            for mailbox in copy.mailboxes():
+                mailbox.close()
+
+    # --- steps ---------------------------------------------------------------------
+
+    async def append(self, mailbox: IMailbox) -> Appended:
+        """
+        Put the message into a mailbox, durably.
+
+        @raise MailStoreError: What the mailbox says.
+        """
+        appended = await mailbox.append([NewMessage(self._stages.staged(mailbox))])
+        self.log.info(
+            "{session_id}: delivered to {mailbox} as {uid}",
+            session_id=self.envelope.session_id,
+            mailbox=mailbox.name,
+            uid=appended.uids[0],
+        )
+        return appended
+
+
+async def into_folder(delivery: Delivery, copy: Copy) -> bool:
+    """Deliver into the folder of the detail; if it was deleted meanwhile, the INBOX is next."""
+    if copy.folder is None:
+        return False
+    try:
+        await delivery.append(copy.folder)
+    except MailboxNotFound:
+        return False
+    return True
+
+
+async def into_inbox(delivery: Delivery, copy: Copy) -> bool:
+    """Deliver into the INBOX, whatever its ACL says."""
+    if copy.inbox is None:
+        return False
+    await delivery.append(copy.inbox)
+    return True
+
+
+STEPS: tuple[Callable[[Delivery, Copy], Coroutine[Any, Any, bool]], ...] = (into_folder, into_inbox)
+"""What each copy goes through, in this order, until a step has dealt with it."""
+
+
+@implementer(IDeliveryAgent)
+class DeliveryAgent:
+    """Delivers into the mailboxes of a store."""
+
+    def __init__(self, store: IMailStore, settings: DeliverySettings, reactor: IReactorTime) -> None:
+        self._store = store
+        self._settings = settings
+        self._reactor = reactor
+
+    def start(self, envelope: Envelope) -> Delivery:
+        """Begin a transaction."""
+        return Delivery(self._store, self._settings, envelope, self._reactor)

@@ -1,0 +1,115 @@
+"""From envelope addresses to mailbox names; no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pycyrus.delivery.settings import DeliverySettings
+from pycyrus.errors import InvalidMailboxName
+from pycyrus.interfaces import Envelope, Recipient
+from pycyrus.model.identity import Identity
+from pycyrus.model.internal_names import check_component, is_domain, user_inbox
+from pycyrus.model.names import MailboxName, VirtualDomains
+
+ANONYMOUS = "anonymous"
+"""Whose rights to post are asked where no sender is known: what C{anyone} has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """
+    Where a recipient's copy is to go.
+
+    @ivar inbox: Of the user; None for a shared mailbox.
+    @ivar folder: What the detail names, if anything can have that name.
+    """
+
+    inbox: MailboxName | None
+    folder: MailboxName | None
+
+    @property
+    def domain(self) -> str:
+        """The domain whose mail this is."""
+        name = self.inbox or self.folder
+        return name.domain if name is not None else ""
+
+
+def resolve(recipient: Recipient, settings: DeliverySettings) -> Target:
+    """
+    Find where an address leads: C{user+folder@domain}.
+
+    @raise InvalidMailboxName: Nobody can have this address.
+    """
+    user, _, detail = recipient.local_part.partition("+")
+    if settings.downcase_recipients:
+        user = user.lower()
+    domain = canonical_domain(recipient.domain, settings)
+    path = tuple(detail.split(settings.namespace.separator)) if detail else ()
+    if user == settings.post_user:
+        if not path:
+            raise InvalidMailboxName("no shared mailbox given")
+        for component in path:
+            check_component(component)
+        return Target(None, MailboxName(domain, None, path))
+    inbox = user_inbox(user, domain)
+    return Target(inbox, _folder(inbox, path))
+
+
+def _folder(inbox: MailboxName, path: tuple[str, ...]) -> MailboxName | None:
+    """The folder of a detail; a detail that can name none is no reason to lose mail."""
+    try:
+        for component in path:
+            check_component(component)
+    except InvalidMailboxName:
+        return None
+    return MailboxName(inbox.domain, inbox.owner, path) if path else None
+
+
+def canonical_domain(domain: str, settings: DeliverySettings) -> str:
+    """
+    The domain of a mailbox, from that of an address.
+
+    @raise InvalidMailboxName: None can have it.
+    """
+    namespace = settings.namespace
+    if namespace.virtdomains is VirtualDomains.OFF:
+        return ""
+    domain = domain.lower().removesuffix(".")
+    if domain == namespace.defaultdomain.lower():
+        return ""
+    if domain and not is_domain(domain):
+        raise InvalidMailboxName("domain")
+    return domain
+
+
+def catchall_target(settings: DeliverySettings) -> Target | None:
+    """
+    Where unknown recipients' mail goes, if anywhere.
+
+    @raise InvalidMailboxName: The option names no user.
+    """
+    if not settings.catchall:
+        return None
+    user, _, domain = settings.catchall.partition("@")
+    return Target(user_inbox(user, canonical_domain(domain, settings)), None)
+
+
+def poster(envelope: Envelope, domain: str, settings: DeliverySettings) -> Identity:
+    """
+    Whose right C{p} on a folder is asked.
+
+    That is the user of MAIL's AUTH parameter (RFC 4954 section 5), which only a
+    trusted client comes as far as to give; else nobody in particular.  Nobody
+    has rights in a foreign domain.
+
+    @param domain: Of the recipient.
+    """
+    if envelope.auth:
+        user, given = envelope.auth, ""
+        if "@" in user:
+            user, _, given = user.rpartition("@")
+        try:
+            return Identity(user.lower() if settings.downcase_recipients else user, canonical_domain(given, settings))
+        except InvalidMailboxName:
+            pass
+    return Identity(ANONYMOUS, domain)

@@ -1,0 +1,41 @@
+"""What delivery is told."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from pycyrus.model.names import NamespaceSettings
+
+
+class EightBitHeaders(enum.Enum):
+    """What becomes of octets above 127 in header fields."""
+
+    MUNGE = "munge"
+    """Each becomes an X (C{munge8bit})."""
+    REJECT = "reject"
+    """The message is refused (C{reject8bit})."""
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySettings:
+    """
+    Settings of delivery.
+
+    @ivar server_name: In Received, in Message-ID, and behind a bare sender.
+    @ivar product: In Received, in brackets behind the server's name.
+    @ivar namespace: Which separator a detail has, and what domains mean.
+    @ivar downcase_recipients: User parts are compared in lower case.
+    @ivar post_user: Local part that posts to shared mailboxes; empty: a local
+        part that is only a detail does.
+    @ivar catchall: User id that gets what nobody else gets; empty for none.
+    """
+
+    server_name: str
+    product: str = "Cyrus"
+    namespace: NamespaceSettings = field(default_factory=NamespaceSettings)
+    downcase_recipients: bool = True
+    post_user: str = ""
+    catchall: str = ""
+    eight_bit_headers: EightBitHeaders = EightBitHeaders.MUNGE
