@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_NESTING = 32
+MAX_NESTING = 100
 """How deep lists and search keys may be nested."""
 MAX_ELEMENTS = 10_000
 """How many elements a list may have, unless its parser says otherwise."""

@@ -1,0 +1,65 @@
+"""SEARCH and ESEARCH responses (RFC 9051 sections 7.3.4 and 7.3.6, RFC 4731 section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycyrus.imap.wire import grammar
+from pycyrus.imap.wire.search import Return
+from pycyrus.model.uids import encode_numbers
+
+BLOCK = 20_000
+"""Numbers written in one operation."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """
+    What a search found.
+
+    @ivar numbers: Ascending: UIDs, or message numbers.
+    @ivar modseq: What to tell of mod-sequences; None if nothing.
+    """
+
+    numbers: NDArray[np.integer]
+    modseq: int | None = None
+
+
+def encode_search(result: Result) -> Iterator[bytes]:
+    """Write C{* SEARCH}, in pieces."""
+    yield b"* SEARCH"
+    for start in range(0, len(result.numbers), BLOCK):
+        numbers = result.numbers[start : start + BLOCK].tolist()
+        yield b" " + str(numbers)[1:-1].replace(",", "").encode()
+    # RFC 7162 section 3.1.5: no result, no MODSEQ.
+    if result.modseq is not None and len(result.numbers):
+        yield b" (MODSEQ %d)" % result.modseq
+    yield b"\r\n"
+
+
+def encode_esearch(tag: bytes, result: Result, returns: frozenset[Return], *, by_uid: bool) -> bytes:
+    """
+    Write C{* ESEARCH}.
+
+    @param tag: Of the command that is answered.
+    """
+    numbers = result.numbers
+    parts = [b"* ESEARCH (TAG %b)" % grammar.quoted(tag)]
+    if by_uid:
+        parts.append(b"UID")
+    if len(numbers):
+        if Return.MIN in returns:
+            parts.append(b"MIN %d" % numbers[0])
+        if Return.MAX in returns:
+            parts.append(b"MAX %d" % numbers[-1])
+        if Return.ALL in returns:
+            parts.append(b"ALL " + encode_numbers(numbers))
+    if Return.COUNT in returns:
+        parts.append(b"COUNT %d" % len(numbers))
+    if result.modseq is not None and len(numbers):
+        parts.append(b"MODSEQ %d" % result.modseq)
+    return b" ".join(parts) + b"\r\n"
