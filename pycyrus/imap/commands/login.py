@@ -1,0 +1,66 @@
+"""LOGIN."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+
+from pycyrus.errors import MailStoreError, PlaintextRefused
+from pycyrus.imap.wire.log_text import log_text
+
+if TYPE_CHECKING:
+    from pycyrus.imap.session import Session
+    from pycyrus.imap.wire.login import Login
+    from pycyrus.interfaces import Authenticated
+
+log = Logger()
+
+
+async def login(session: Session, arguments: Login) -> bytes:
+    """
+    Log in by user name and password (RFC 9051 section 6.2.3).
+
+    @raise PlaintextRefused: It wants TLS.
+    @raise AuthenticationFailed: One answer for every reason.
+    """
+    try:
+        channel = session.channel()
+        if not session.authenticator.allows_plaintext(channel):
+            raise PlaintextRefused
+        authenticated = await session.authenticator.login(arguments.user, arguments.password, channel)
+        session.log_in(authenticated)
+    except MailStoreError as error:
+        log_failure(session, "plaintext", error, arguments.user)
+        raise
+    return greet(session, authenticated, "plaintext", b"User logged in")
+
+
+def greet(session: Session, authenticated: Authenticated, mechanism: str, text: bytes) -> bytes:
+    """
+    Log a login, and write the text of its tagged OK.
+
+    @param text: What was done.
+    """
+    user = authenticated.identity.user_id
+    proxy = authenticated.authenticated_as
+    log.info(
+        "login: {peer} {user} {mechanism} User logged in SESSIONID=<{session}>",
+        peer=session.peer,
+        user=user if proxy == user else f"{user} by {proxy}",
+        mechanism=f"{mechanism}+TLS" if session.is_secure else mechanism,
+        session=session.session_id,
+    )
+    return b"[CAPABILITY %b] %b SESSIONID=<%b>" % (session.capabilities(), text, session.session_id.encode())
+
+
+def log_failure(session: Session, mechanism: str, error: MailStoreError, user: bytes = b"") -> None:
+    """Log a login that failed."""
+    log.warn(
+        "badlogin: {peer} {mechanism} {user} [{reason}] {session}",
+        peer=session.peer,
+        user=log_text(user),
+        mechanism=mechanism,
+        reason=type(error).__name__,
+        session=session.session_id,
+    )
