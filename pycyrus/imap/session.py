@@ -106,6 +106,7 @@ class Session:
     @ivar names: How the identity sees mailbox names.
     @ivar selected: The selected mailbox.
     @ivar enabled: What was switched on: C{CONDSTORE}, C{QRESYNC}, C{IMAP4REV2}.
+    @ivar tag: Of the command that runs.
     @ivar client_id: What the client said of itself by ID; None before.
     """
 
@@ -149,6 +150,7 @@ class Session:
         "session_id",
         "settings",
         "store",
+        "tag",
     )
 
     def __init__(self, parts: Parts, wire: Wire, peer: str, local_address: str, session_id: str) -> None:
@@ -167,6 +169,7 @@ class Session:
         self.identity: Identity | None = None
         self.selected: SelectedMailbox | None = None
         self.enabled: set[bytes] = set()
+        self.tag = b""
         self.client_id: tuple[tuple[bytes, bytes | None], ...] | None = None
         self.is_idling = False
         self._names: ExternalNames | None = None
@@ -566,7 +569,7 @@ class Session:
         return Bad(b"Please select a mailbox first")
 
     async def _execute(self, row: Command, frame: Frame) -> None:
-        tag = frame.tag
+        tag = self.tag = frame.tag
         try:
             text = await self._call(row, frame)
             reply = b"%b OK %b\r\n" % (tag, text or b"Completed")
