@@ -22,7 +22,6 @@ from __future__ import annotations
 import enum
 import struct
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -96,11 +95,11 @@ def _encode(part: Part, first_child: int) -> bytes:
     )
 
 
-def sections(item: bytes) -> Iterator[Section]:
+def sections(item: bytes) -> list[Section]:
     """All records, in their order; none if this is no such item."""
-    if item[:1] == _VERSION and (len(item) - _START) % _RECORD.size == 0:
-        for fields in _RECORD.iter_unpack(item[_START:]):
-            yield Section(*fields)
+    if item[:1] != _VERSION or (len(item) - _START) % _RECORD.size:
+        return []
+    return [Section(*fields) for fields in _RECORD.iter_unpack(item[_START:])]
 
 
 def locate(sections_item: bytes, part: tuple[int, ...], what: SectionText) -> tuple[int, int] | None:

@@ -20,8 +20,8 @@ from pycyrus.mime.content import Parameters, parameter, parse_content_type
 from pycyrus.mime.encoded_words import decode_words
 from pycyrus.mime.header import Octets, header_end, read_fields, split_fields, unfold
 from pycyrus.mime.limits import DEFAULT_LIMITS, Budget
-from pycyrus.mime.sections import Section, sections
-from pycyrus.mime.structure import Kind
+from pycyrus.mime.sections import Section, encode_sections, sections
+from pycyrus.mime.structure import Kind, parse
 from pycyrus.mime.transfer import decode_base64
 
 _PIECE: Final = 128 * 1024
@@ -32,10 +32,28 @@ _BASE64, _QUOTED_PRINTABLE = 3, 4
 
 
 def fold(text: str) -> str:
-    """The form in which strings are compared."""
+    """
+    The form in which strings are compared.
+
+    White space of any length counts as one space, as fields and paragraphs
+    are broken anywhere.
+    """
+    return _merge_space(_fold_case(text))
+
+
+def _fold_case(text: str) -> str:
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def _merge_space(text: str) -> str:
+    merged = " ".join(text.split())
+    if not merged:
+        return " " if text else ""
+    if text[0].isspace():
+        merged = " " + merged
+    return merged + " " if text[-1].isspace() else merged
 
 
 def search_form(value: bytes) -> bytes:
@@ -46,21 +64,17 @@ def search_form(value: bytes) -> bytes:
     @return: Decoded and folded, in UTF-8.
     """
     if b"=?" not in value and value.isascii():
-        return value.lower()
+        return b" ".join(value.lower().split())
     return fold(decode_words(value)).encode("utf-8", "replace")
 
 
 def searchable_header(header: bytes) -> str:
     """All of a header, unfolded field by field, decoded and folded."""
-    return fold(
-        "\n".join(
-            decode_words(unfold(field))
-            for field in split_fields(header[: DEFAULT_LIMITS.header], DEFAULT_LIMITS.fields)
-        )
-    )
+    fields = split_fields(header[: DEFAULT_LIMITS.header], DEFAULT_LIMITS.fields)
+    return fold("\n".join(decode_words(unfold(field)) for field in fields))
 
 
-def searchable(data: Octets, sections_item: bytes, overlap: int = 0) -> Iterator[str]:
+def searchable(data: Octets, sections_item: bytes, needle: str) -> Iterator[str]:
     """
     The text of a message's body: its text parts, decoded and folded, and the headers of embedded messages.
 
@@ -68,12 +82,16 @@ def searchable(data: Octets, sections_item: bytes, overlap: int = 0) -> Iterator
     the size of the message.  HTML comes as it is, and once more without its
     tags.
 
-    @param sections_item: C{CachedItem.SECTIONS} of the message.
-    @param overlap: Characters at the end of a piece that the next repeats: a
-        string not longer than this is whole in one of them.
+    @param sections_item: C{CachedItem.SECTIONS} of the message; where it is
+        of no use, the message is taken apart again.
+    @param needle: What is looked for, folded: it is in one of the pieces if
+        it is in the text.
     """
+    # Pieces overlap, with room for characters that folding composes.
+    overlap = 3 * len(needle) + 64
+    clean = _merge_space if " " in needle else _as_is
     parents: dict[int, int] = {}
-    for number, section in enumerate(sections(sections_item)):
+    for number, section in enumerate(sections(sections_item) or sections(encode_sections(parse(data).root))):
         for child in range(section.first_child, section.first_child + section.children):
             parents[child] = section.kind
         body = section.start + section.header
@@ -84,11 +102,15 @@ def searchable(data: Octets, sections_item: bytes, overlap: int = 0) -> Iterator
         media_type, subtype, parameters = _content_type(data, section)
         if media_type != b"TEXT":
             continue
-        is_html = subtype in (b"HTML", b"XHTML+XML", b"XML")
+        is_markup = subtype in (b"HTML", b"XHTML+XML", b"XML")
         for piece in _overlapping(_decoded(data, section, parameters), overlap):
-            yield fold(piece)
-            if is_html:
-                yield fold(html.unescape(_TAG.sub("", piece)))
+            yield clean(_fold_case(piece))
+            if is_markup:
+                yield clean(_fold_case(html.unescape(_TAG.sub("", piece))))
+
+
+def _as_is(text: str) -> str:
+    return text
 
 
 def _content_type(data: Octets, section: Section) -> tuple[bytes, bytes, Parameters]:
@@ -109,7 +131,7 @@ def _overlapping(pieces: Iterator[str], overlap: int) -> Iterator[str]:
     for piece in pieces:
         joined = tail + piece
         yield joined
-        tail = joined[-overlap:] if overlap else ""
+        tail = joined[-overlap:]
 
 
 def _decoded(data: Octets, section: Section, parameters: Parameters) -> Iterator[str]:
@@ -124,11 +146,11 @@ def _decoded(data: Octets, section: Section, parameters: Parameters) -> Iterator
         start = stop
         rest = b""
         if section.encoding == _BASE64:
-            letters = _NOT_BASE64.sub(b"", chunk) if b"=" not in chunk or stop < end else chunk
             if stop < end:
-                whole = len(letters) // 4 * 4
-                letters, rest = letters[:whole], letters[whole:]
-            chunk = decode_base64(letters)
+                chunk = _NOT_BASE64.sub(b"", chunk)
+                whole = len(chunk) // 4 * 4
+                chunk, rest = chunk[:whole], chunk[whole:]
+            chunk = decode_base64(chunk)
         elif section.encoding == _QUOTED_PRINTABLE:
             if stop < end:
                 # Cut before what may be an unfinished line.

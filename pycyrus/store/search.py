@@ -1,0 +1,405 @@
+"""
+Search keys evaluated over the columns of a view (RFC 9051 section 6.4.4).
+
+A key is asked only about the messages that the keys before it left possible,
+and cheap keys come first: columns, then cached search forms, then cached
+header fields, then the messages themselves.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycyrus.errors import LimitExceeded, MessageGone
+from pycyrus.mime.encoded_words import decode_words
+from pycyrus.mime.header import CACHED_HEADER_NAMES, HEADERS_NOT_CACHED, field_values
+from pycyrus.mime.text import fold, header_octets, searchable, searchable_header
+from pycyrus.model.search import (
+    AddressField,
+    All,
+    And,
+    AnyHeaderContains,
+    BodyContains,
+    DateField,
+    DateRange,
+    HasFlag,
+    HasKeyword,
+    HeaderContains,
+    ModifiedSince,
+    Not,
+    Or,
+    SearchKey,
+    SizeRange,
+    TextContains,
+    UidSet,
+    Within,
+)
+from pycyrus.model.uids import Positions
+from pycyrus.model.view import CachedItem, View
+
+Mask = NDArray[np.bool_]
+
+_DAY: Final = 86_400
+_BLOCK: Final = 2_000
+_MOST_NESTED: Final = 200
+_TURN: Final = 0.002
+"""Seconds of work between pauses."""
+
+_SEARCH_FORMS: Final = {
+    AddressField.FROM: CachedItem.FROM,
+    AddressField.TO: CachedItem.TO,
+    AddressField.CC: CachedItem.CC,
+    AddressField.BCC: CachedItem.BCC,
+    AddressField.SUBJECT: CachedItem.SUBJECT,
+}
+_FORMS_BY_NAME: Final = {field.name.encode("ascii"): field for field in AddressField}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchLimits:
+    """
+    What one search may cost.
+
+    @ivar octets: Octets of messages read from files.
+    @ivar seconds: Time of work, pauses not counted.
+    """
+
+    octets: int = 16 * 1024**3
+    seconds: float = 60.0
+
+
+DEFAULT_SEARCH_LIMITS: Final = SearchLimits()
+
+
+class _Cost(enum.IntEnum):
+    """How dear a key is for each message."""
+
+    COLUMN = 0
+    SEARCH_FORM = 1
+    HEADER = 2
+    MESSAGE = 3
+
+
+async def evaluate(
+    key: SearchKey,
+    view: View,
+    keyword_names: Sequence[bytes],
+    now: float,
+    read: Callable[[int], bytes],
+    pause: Callable[[], Awaitable[None]],
+    limits: SearchLimits = DEFAULT_SEARCH_LIMITS,
+    progress: Callable[[int, int], None] | None = None,
+) -> Mask:
+    """
+    Find the messages that match.
+
+    @param key: Without message numbers, saved results and C{Recent}: the
+        session replaced them.
+    @param keyword_names: Names by bit number.
+    @param now: Seconds since the epoch, for OLDER and YOUNGER.
+    @param read: The octets of a message by UID.  Where it raises
+        L{MessageGone}, the message matches no string.
+    @param pause: Awaited every few milliseconds of work.
+    @param progress: Told (looked at, total) at such times.
+    @return: True at the positions that match.
+    @raise LimitExceeded: The search costs more than the limits allow.
+    @raise StoreUnavailable: From C{read} or the view.
+    """
+    return await _Search(view, keyword_names, now, read, pause, limits, progress).matching(
+        key, np.ones(len(view), dtype=np.bool_)
+    )
+
+
+def _cost(key: SearchKey) -> _Cost:
+    """The dearest part of a key."""
+    dearest = _Cost.COLUMN
+    waiting = [key]
+    while waiting:
+        key = waiting.pop()
+        if isinstance(key, And):
+            waiting.extend(key.keys)
+        elif isinstance(key, Or):
+            waiting += (key.left, key.right)
+        elif isinstance(key, Not):
+            waiting.append(key.key)
+        else:
+            dearest = max(dearest, _own_cost(key))
+    return dearest
+
+
+def _own_cost(key: SearchKey) -> _Cost:
+    if isinstance(key, HeaderContains):
+        return _Cost.SEARCH_FORM
+    if isinstance(key, AnyHeaderContains):
+        return _Cost.HEADER if key.name.upper() in CACHED_HEADER_NAMES else _Cost.MESSAGE
+    if isinstance(key, BodyContains | TextContains):
+        return _Cost.MESSAGE
+    return _Cost.COLUMN
+
+
+def _alternatives(key: Or) -> list[SearchKey]:
+    """What a chain of OR chooses from: clients write long ones, each within the one before."""
+    found: list[SearchKey] = []
+    waiting: list[SearchKey] = [key]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, Or):
+            waiting += (inner.right, inner.left)
+        else:
+            found.append(inner)
+    return found
+
+
+class _Search:
+    """One search while it runs."""
+
+    def __init__(
+        self,
+        view: View,
+        keyword_names: Sequence[bytes],
+        now: float,
+        read: Callable[[int], bytes],
+        pause: Callable[[], Awaitable[None]],
+        limits: SearchLimits,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self.view = view
+        self.keyword_names = keyword_names
+        self.now = now
+        self.read = read
+        self.pause = pause
+        self.limits = limits
+        self.progress = progress
+        self.octets = 0
+        self.worked = 0.0
+        self.turn_began = time.perf_counter()
+
+    async def matching(self, key: SearchKey, possible: Mask, depth: int = 0) -> Mask:
+        """
+        Those of the possible messages that match.
+
+        @param possible: Is not changed.
+        """
+        if depth > _MOST_NESTED:
+            raise LimitExceeded("Search is nested too deeply")
+        if isinstance(key, And):
+            for inner in sorted(key.keys, key=_cost):
+                if not possible.any():
+                    break
+                possible = await self.matching(inner, possible, depth + 1)
+            return possible
+        if isinstance(key, Or):
+            found = np.zeros(len(possible), dtype=np.bool_)
+            for inner in sorted(_alternatives(key), key=_cost):
+                found |= await self.matching(inner, possible & ~found, depth + 1)
+            return found
+        if isinstance(key, Not):
+            return possible & ~await self.matching(key.key, possible, depth + 1)
+        if isinstance(key, HeaderContains):
+            return await self._form_contains(key, possible)
+        if isinstance(key, AnyHeaderContains):
+            return await self._header_contains(key, possible)
+        if isinstance(key, BodyContains | TextContains):
+            return await self._message_contains(key, possible)
+        await self._breathe(0, 0)
+        return possible & self._column(key)
+
+    # --- columns
+
+    def _column(self, key: SearchKey) -> Mask:
+        """Evaluate a key that columns answer, for all messages."""
+        view = self.view
+        if isinstance(key, All):
+            return np.ones(len(view), dtype=np.bool_)
+        if isinstance(key, HasFlag):
+            return _has_bit(view.flags, np.uint32(key.bit))
+        if isinstance(key, HasKeyword):
+            return self._has_keyword(key.keyword)
+        if isinstance(key, UidSet):
+            mask = np.zeros(len(view), dtype=np.bool_)
+            mask[key.uids.uid_positions(view.uids)] = True
+            return mask
+        if isinstance(key, DateRange):
+            return self._in_days(key)
+        if isinstance(key, Within):
+            # RFC 5032 section 3: a message of exactly that age is both.
+            limit = int(self.now) - key.seconds
+            dates = view.internaldates
+            return _between(dates, limit - 1, None) if key.younger else _between(dates, None, limit + 1)
+        if isinstance(key, SizeRange):
+            return _between(view.sizes, key.above, key.below)
+        if isinstance(key, ModifiedSince):
+            return _between(view.modseqs, key.modseq - 1, None)
+        raise TypeError(f"the session must replace {type(key).__name__}")
+
+    def _has_keyword(self, keyword: bytes) -> Mask:
+        wanted = keyword.lower()
+        for bit, name in enumerate(self.keyword_names):
+            if name and name.lower() == wanted:
+                word, shift = divmod(bit, 64)
+                return _has_bit(self.view.keywords[:, word], np.uint64(1 << shift))
+        return np.zeros(len(self.view), dtype=np.bool_)
+
+    def _in_days(self, key: DateRange) -> Mask:
+        if key.field is DateField.SENT:
+            return _between(
+                self.view.sent_days,
+                None if key.first is None else key.first - 1,
+                None if key.last is None else key.last + 1,
+            )
+        times = self.view.internaldates if key.field is DateField.INTERNAL else self.view.savedates
+        return _between(
+            times,
+            None if key.first is None else key.first * _DAY - 1,
+            None if key.last is None else (key.last + 1) * _DAY,
+        )
+
+    # --- what the cache answers
+
+    async def _form_contains(self, key: HeaderContains, possible: Mask) -> Mask:
+        item = _SEARCH_FORMS[key.field]
+        needle = fold(key.text).encode("utf-8", "replace")
+        found = np.zeros(len(possible), dtype=np.bool_)
+        positions = np.flatnonzero(possible)
+        for block in _blocks(positions, _BLOCK):
+            (forms,) = self.view.cached(block, (item,))
+            if needle:
+                found[block] = [needle in form for form in forms]
+            else:
+                # Every field contains the empty string, but it must be there.
+                found[block] = [bool(form) for form in forms]
+            await self._breathe(int(block[-1]) + 1, len(possible))
+        return found
+
+    async def _header_contains(self, key: AnyHeaderContains, possible: Mask) -> Mask:
+        name = key.name.upper()
+        if key.text and name in _FORMS_BY_NAME:
+            return await self._form_contains(HeaderContains(_FORMS_BY_NAME[name], key.text), possible)
+        needle = fold(key.text)
+        found = np.zeros(len(possible), dtype=np.bool_)
+        unknown: list[int] = []
+        if name in CACHED_HEADER_NAMES:
+            marks = _marks(name, needle)
+            for block in _blocks(np.flatnonzero(possible), _BLOCK // 4):
+                (headers,) = self.view.cached(block, (CachedItem.HEADERS,))
+                for position, header in zip(block.tolist(), headers, strict=True):
+                    if header == HEADERS_NOT_CACHED:
+                        unknown.append(position)
+                    elif _may_contain(header, marks):
+                        found[position] = _field_contains(header, name, needle)
+                await self._breathe(int(block[-1]) + 1, len(possible))
+        else:
+            unknown = np.flatnonzero(possible).tolist()
+        for position in unknown:
+            octets = self._octets(position)
+            found[position] = octets is not None and _field_contains(header_octets(octets), name, needle)
+            await self._breathe(position + 1, len(possible))
+        return found
+
+    # --- what only the messages answer
+
+    async def _message_contains(self, key: BodyContains | TextContains, possible: Mask) -> Mask:
+        needle = fold(key.text)
+        if not needle:
+            return possible
+        found = np.zeros(len(possible), dtype=np.bool_)
+        for position in np.flatnonzero(self._text_candidates(needle, possible)).tolist():
+            octets = self._octets(position)
+            if octets is not None:
+                found[position] = await self._text_contains(position, octets, needle, isinstance(key, TextContains))
+            await self._breathe(position + 1, len(possible))
+        return found
+
+    def _text_candidates(self, needle: str, possible: Mask) -> Mask:
+        """
+        Those of the possible messages whose text may contain a string.
+
+        This is where a full-text index narrows; what it leaves is still read,
+        so that a match is always a true one.
+        """
+        return possible
+
+    async def _text_contains(self, position: int, octets: bytes, needle: str, with_header: bool) -> bool:
+        if with_header and needle in searchable_header(header_octets(octets)):
+            return True
+        (items,) = self.view.cached(np.array([position], dtype=np.intp), (CachedItem.SECTIONS,))
+        for piece in searchable(octets, items[0], needle):
+            if needle in piece:
+                return True
+            await self._breathe(position, len(self.view))
+        return False
+
+    def _octets(self, position: int) -> bytes | None:
+        """The octets of a message; None if it is gone."""
+        self.octets += int(self.view.sizes[position])
+        if self.octets > self.limits.octets:
+            raise LimitExceeded("Search reads too many messages")
+        try:
+            return self.read(int(self.view.uids[position]))
+        except MessageGone:
+            # Expunged while the search ran, and its file removed.
+            return None
+
+    async def _breathe(self, done: int, total: int) -> None:
+        """Let others run when this turn is over."""
+        worked = time.perf_counter() - self.turn_began
+        if worked < _TURN:
+            return
+        self.worked += worked
+        if self.worked > self.limits.seconds:
+            raise LimitExceeded("Search takes too long")
+        if total and self.progress is not None:
+            self.progress(done, total)
+        await self.pause()
+        self.turn_began = time.perf_counter()
+
+
+def _has_bit(column: NDArray[np.unsignedinteger], bit: np.unsignedinteger) -> Mask:
+    mask: Mask = (column & bit) != 0
+    return mask
+
+
+def _between(column: NDArray[np.integer], above: int | None, below: int | None) -> Mask:
+    """Elements above and below bounds, which may lie outside the column's type."""
+    limits = np.iinfo(column.dtype)
+    mask = np.ones(len(column), dtype=np.bool_)
+    if above is not None and above >= limits.min:
+        mask &= column > above if above <= limits.max else False
+    if below is not None and below <= limits.max:
+        mask &= column < below if below >= limits.min else False
+    return mask
+
+
+def _blocks(positions: Positions, size: int) -> Iterator[Positions]:
+    for start in range(0, len(positions), size):
+        yield positions[start : start + size]
+
+
+def _marks(name: bytes, needle: str) -> tuple[bytes, ...]:
+    """
+    Lower-case octets that a header must have if a field of it contains the string.
+
+    Only words are looked for, as a fold may stand between them, and only
+    ASCII ones, as others may be encoded.
+    """
+    words = [word.encode("ascii") for word in needle.split() if word.isascii()]
+    return (name.lower(), *words)
+
+
+def _may_contain(header: bytes, marks: tuple[bytes, ...]) -> bool:
+    lowered = header.lower()
+    if marks[0] not in lowered:
+        return False
+    # Encoded or 8-bit text may hold what its octets do not show.
+    return all(mark in lowered for mark in marks) or b"=?" in lowered or not lowered.isascii()
+
+
+def _field_contains(header: bytes, name: bytes, needle: str) -> bool:
+    return any(needle in fold(decode_words(value)) for value in field_values(header, name))
