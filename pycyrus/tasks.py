@@ -93,6 +93,8 @@ class _Task:
             self._awaited = awaited
             self._owner._waiting.add(self)
             awaited.addBoth(self._fired)  # type: ignore[unused-awaitable] # going on is the callback's work
+        if self._owner._stepped is not None:
+            self._owner._stepped()
 
     def _fired(self, result: object) -> None:
         self.step(result if isinstance(result, Failure) else None)
