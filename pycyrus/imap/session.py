@@ -329,6 +329,11 @@ class Session:
         return self.identity
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a command waits for something, or a literal for its fate."""
+        return self._is_busy
+
+    @property
     def is_utf8(self) -> bool:
         """Whether names and quoted strings are UTF-8 (RFC 9051 section 5.1)."""
         return b"IMAP4REV2" in self.enabled

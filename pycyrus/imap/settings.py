@@ -48,6 +48,7 @@ class ImapSettings:
     @ivar read_ahead: Octets read while a command runs, until the transport is
         paused.
     @ivar suppressed_capabilities: C{suppress_capabilities}.
+    @ivar is_read_only: C{readonly}: nothing may be changed.
     """
 
     server_name: str = "localhost"
@@ -68,6 +69,7 @@ class ImapSettings:
     max_commands_before_login: int = 200
     read_ahead: int = 65_536
     suppressed_capabilities: frozenset[str] = frozenset()
+    is_read_only: bool = False
 
     @property
     def silence(self) -> float:

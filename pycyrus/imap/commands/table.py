@@ -7,6 +7,7 @@ a row here.
 
 from __future__ import annotations
 
+from pycyrus.imap.commands.authenticate import authenticate
 from pycyrus.imap.commands.capability import capability
 from pycyrus.imap.commands.command import ANY, LOGGED_IN, Command, Seqs, State
 from pycyrus.imap.commands.enable import enable, parse_enable
@@ -17,7 +18,7 @@ from pycyrus.imap.commands.logout import logout
 from pycyrus.imap.commands.noop import noop
 from pycyrus.imap.commands.starttls import starttls
 from pycyrus.imap.wire.identification import parse_id
-from pycyrus.imap.wire.login import parse_login
+from pycyrus.imap.wire.login import parse_authenticate, parse_login
 
 COMMANDS: tuple[Command, ...] = (
     # any state
@@ -27,6 +28,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"ID", ANY, parse_id, identify, rfc="2971 3.1", capability=(b"ID",)),
     # not authenticated
     Command(b"STARTTLS", State.NOT_AUTHENTICATED, None, starttls, Seqs.NONE, "9051 6.2.1"),
+    Command(b"AUTHENTICATE", State.NOT_AUTHENTICATED, parse_authenticate, authenticate, Seqs.NONE, "9051 6.2.2"),
     Command(b"LOGIN", State.NOT_AUTHENTICATED, parse_login, login, Seqs.NONE, "9051 6.2.3"),
     # authenticated
     Command(b"ENABLE", LOGGED_IN, parse_enable, enable, rfc="9051 6.3.1", capability=(b"ENABLE",)),
