@@ -1,0 +1,412 @@
+"""
+A stress client for IMAP servers that knows what it was told.
+
+Any number of connections work at random on one mailbox.  Each keeps what the
+server told it (how many messages, which UID has which number, flags) and
+checks every response against that and against RFC 3501 and RFC 9051; at the
+end all must agree.  Violations are collected, not raised::
+
+    python -m pycyrus.testing.stress --port 10143 --user user --password ... --seconds 60
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+FLAGS = (rb"\Seen", rb"\Answered", rb"\Flagged", rb"\Deleted", rb"\Draft", b"$Forwarded", b"$Label1")
+_LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
+_FETCH = re.compile(rb"\* (\d+) FETCH \(")
+_UID = re.compile(rb"[( ]UID (\d+)")
+_FLAGS = re.compile(rb"[( ]FLAGS \(([^)]*)\)")
+_SIZE = re.compile(rb"[( ]RFC822\.SIZE (\d+)")
+_DATE = re.compile(rb'[( ]INTERNALDATE ("[^"]*")')
+_APPENDED = re.compile(rb"\[APPENDUID (\d+) (\d+)\]")
+_VANISHING = (
+    b"EXPUNGE",
+    b"MOVE",
+    b"NOOP",
+    b"CHECK",
+    b"IDLE",
+    b"APPEND",
+    b"COPY",
+    b"UID",
+    b"STATUS",
+    b"LIST",
+    b"SELECT",
+)
+"""Commands during which EXPUNGE may be sent; UID commands among them (RFC 9051 section 7.5.1)."""
+
+
+class Disconnected(Exception):
+    """The server closed the connection."""
+
+
+@dataclass
+class Report:
+    """
+    What a run saw.
+
+    @ivar violations: What the server said that it may not say.
+    @ivar commands: Commands answered, by verb.
+    @ivar refused: Tagged NO answers, by verb.
+    @ivar appended: UIDs of acknowledged APPENDs with their size.
+    """
+
+    violations: list[str] = field(default_factory=list)
+    commands: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    appended: dict[int, int] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def violation(self, text: str) -> None:
+        """Note one, up to a hundred."""
+        with self.lock:
+            if len(self.violations) < 100:
+                self.violations.append(text)
+
+    def count(self, verb: bytes, accepted: bool) -> None:
+        """Note a tagged answer."""
+        with self.lock:
+            table = self.commands if accepted else self.refused
+            name = verb.decode()
+            table[name] = table.get(name, 0) + 1
+
+
+class Client:
+    """One connection and what it was told."""
+
+    def __init__(
+        self, address: tuple[str, int], user: str, password: str, mailbox: str, seed: int, report: Report
+    ) -> None:
+        """Connect and log in."""
+        self.random = random.Random(seed)
+        self.report = report
+        self.mailbox = mailbox
+        self.name = f"client {seed}"
+        self._socket = socket.create_connection(address, 60)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._file = self._socket.makefile("rb")
+        self._tag = 0
+        self._verb = b""
+        self.uids: list[int | None] = []
+        self.flags: dict[int, frozenset[bytes]] = {}
+        self.fixed: dict[tuple[int, str], bytes] = {}
+        self._is_selected = False
+        self._line()
+        self.command(b"LOGIN", b"%b %b" % (user.encode(), password.encode()))
+
+    # --- the wire ---
+
+    def _line(self) -> bytes:
+        """One response with its literals."""
+        whole = b""
+        while True:
+            line = self._file.readline()
+            if not line.endswith(b"\r\n"):
+                raise Disconnected
+            whole += line
+            literal = _LITERAL.search(line)
+            if literal is None:
+                return whole
+            whole += self._file.read(int(literal[1]))
+
+    def _send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def command(
+        self, verb: bytes, arguments: bytes = b"", *, literal: bytes | None = None
+    ) -> tuple[bytes, list[bytes]]:
+        """
+        Send a command and take all responses until its tagged one.
+
+        @return: The tagged line without its tag, and the untagged ones.
+        """
+        self._tag += 1
+        tag = b"t%d" % self._tag
+        self._verb = verb
+        line = b"%b %b%b" % (tag, verb, b" " + arguments if arguments else b"")
+        if literal is not None:
+            line += b" {%d+}\r\n%b" % (len(literal), literal)
+        self._send(line + b"\r\n")
+        if verb == b"IDLE":
+            self._idle()
+        answer, untagged = self._until(tag)
+        self._verb = b""
+        status = answer[:3].rstrip()
+        self.report.count(verb, status == b"OK")
+        if status == b"BAD":
+            self._violation(f"BAD to {line[:200]!r}: {answer!r}")
+        return answer, untagged
+
+    def _until(self, tag: bytes) -> tuple[bytes, list[bytes]]:
+        untagged: list[bytes] = []
+        while True:
+            line = self._line()
+            if line.startswith(tag + b" "):
+                return line[len(tag) + 1 :], untagged
+            if line.startswith(b"* "):
+                self._untagged(line)
+                untagged.append(line)
+            elif not line.startswith(b"+"):
+                self._violation(f"neither untagged nor {tag!r}: {line[:200]!r}")
+
+    def _idle(self) -> None:
+        line = self._line()
+        while line.startswith(b"* "):
+            self._untagged(line)
+            line = self._line()
+        if not line.startswith(b"+"):
+            self._violation(f"IDLE was answered {line!r}")
+        time.sleep(self.random.random() / 20)
+        self._send(b"DONE\r\n")
+
+    # --- what we are told ---
+
+    def _violation(self, text: str) -> None:
+        self.report.violation(f"{self.name} in {self._verb.decode()}: {text}")
+
+    def _untagged(self, line: bytes) -> None:
+        if line.startswith(b"* BYE"):
+            return
+        words = line[2:].split(None, 2)
+        if words[0].isdigit() and len(words) > 1:
+            number, what = int(words[0]), words[1].upper()
+            if what == b"EXISTS":
+                self._exists(number)
+            elif what == b"EXPUNGE":
+                self._expunge(number)
+            elif what == b"FETCH":
+                self._fetch(number, line)
+
+    def _exists(self, number: int) -> None:
+        if self._verb == b"SELECT":
+            self.uids = [None] * number
+            self._is_selected = True
+        elif number < len(self.uids):
+            self._violation(f"EXISTS went from {len(self.uids)} to {number}")
+        else:
+            self.uids += [None] * (number - len(self.uids))
+
+    def _expunge(self, number: int) -> None:
+        if not self._verb.startswith(_VANISHING):
+            self._violation(f"EXPUNGE {number} is not allowed here")
+        if not 1 <= number <= len(self.uids):
+            self._violation(f"EXPUNGE {number} of {len(self.uids)}")
+            return
+        uid = self.uids.pop(number - 1)
+        if uid is not None:
+            self.flags.pop(uid, None)
+
+    def _fetch(self, number: int, line: bytes) -> None:
+        if not 1 <= number <= len(self.uids):
+            self._violation(f"FETCH of message {number} of {len(self.uids)}")
+            return
+        found = _UID.search(line)
+        if found:
+            self._learn_uid(number, int(found[1]))
+        uid = self.uids[number - 1]
+        if uid is None:
+            return
+        for name, pattern in (("size", _SIZE), ("date", _DATE)):
+            value = pattern.search(line)
+            if value and self.fixed.setdefault((uid, name), value[1]) != value[1]:
+                self._violation(f"{name} of UID {uid} changed from {self.fixed[uid, name]!r} to {value[1]!r}")
+        flags = _FLAGS.search(line)
+        if flags:
+            self.flags[uid] = frozenset(flags[1].split()) - {rb"\Recent"}
+
+    def _learn_uid(self, number: int, uid: int) -> None:
+        known = self.uids[number - 1]
+        if known is None:
+            self.uids[number - 1] = uid
+        elif known != uid:
+            self._violation(f"message {number} had UID {known}, now {uid}")
+        before = next((other for other in reversed(self.uids[: number - 1]) if other is not None), 0)
+        after = next((other for other in self.uids[number:] if other is not None), 1 << 32)
+        if not before < uid < after:
+            self._violation(f"UID {uid} of message {number} is not between {before} and {after}")
+
+    # --- what we do ---
+
+    def select(self) -> None:
+        """Begin anew with the mailbox."""
+        self.uids, self.flags = [], {}
+        self.command(b"SELECT", self.mailbox.encode())
+
+    def step(self) -> None:
+        """One random command."""
+        if not self._is_selected:
+            self.select()
+        action = self.random.choice(self._actions())
+        action()
+
+    def _actions(self) -> Sequence[Callable[[], object]]:
+        always: list[Callable[[], object]] = [
+            lambda: self.command(b"NOOP"),
+            self._append,
+            lambda: self.command(b"STATUS", self.mailbox.encode() + b" (MESSAGES UIDNEXT UNSEEN)"),
+            lambda: self.command(b"IDLE"),
+            self._reselect,
+        ]
+        if not self.uids:
+            return always
+        return [
+            *always,
+            lambda: self.command(b"FETCH", self._numbers() + b" (UID FLAGS RFC822.SIZE INTERNALDATE)"),
+            lambda: self.command(b"FETCH", self._numbers() + b" (UID ENVELOPE BODYSTRUCTURE)"),
+            lambda: self.command(b"UID FETCH", b"1:* (FLAGS RFC822.SIZE)"),
+            lambda: self.command(b"FETCH", b"%d (UID BODY.PEEK[])" % self.random.randint(1, len(self.uids))),
+            self._store,
+            self._store,
+            lambda: self.command(b"UID STORE", b"%b +FLAGS (%b)" % (self._some_uid(), self.random.choice(FLAGS))),
+            lambda: self.command(b"SEARCH", self.random.choice((b"UNSEEN", b"DELETED", b"ALL", b"SUBJECT stress"))),
+            lambda: self.command(b"EXPUNGE"),
+            lambda: self.command(b"UID COPY", b"%b %b" % (self._some_uid(), self.mailbox.encode())),
+            lambda: self.command(b"CHECK"),
+        ]
+
+    def _numbers(self) -> bytes:
+        first, last = sorted(self.random.choices(range(1, len(self.uids) + 1), k=2))
+        return b"%d:%d" % (first, last)
+
+    def _some_uid(self) -> bytes:
+        known = [uid for uid in self.uids if uid is not None]
+        return b"%d" % self.random.choice(known) if known else b"1"
+
+    def _reselect(self) -> None:
+        if self.random.random() < 0.2:
+            self.select()
+
+    def _append(self) -> None:
+        body = b"x" * self.random.randint(1, 3000)
+        text = b"From: stress@example.com\r\nSubject: stress %d\r\n\r\n%b\r\n" % (self.random.getrandbits(30), body)
+        answer, _untagged = self.command(b"APPEND", self.mailbox.encode(), literal=text)
+        uid = _APPENDED.search(answer)
+        if uid:
+            with self.report.lock:
+                if int(uid[2]) in self.report.appended:
+                    self.report.violations.append(f"UID {int(uid[2])} was given twice")
+                self.report.appended[int(uid[2])] = len(text)
+
+    def _store(self) -> None:
+        number = self.random.randint(1, len(self.uids))
+        uid = self.uids[number - 1]
+        flag = self.random.choice(FLAGS)
+        sign = self.random.choice((b"+", b"-"))
+        answer, untagged = self.command(b"STORE", b"%d %bFLAGS (%b)" % (number, sign, flag))
+        if not answer.startswith(b"OK") or uid is None:
+            return
+        if any(line.startswith(b"* %d FETCH" % number) and _FLAGS.search(line) for line in untagged):
+            return
+        # Another connection may have expunged it, which may only be told now.
+        self.command(b"NOOP")
+        if uid in self.uids:
+            self._violation(f"STORE of message {number} told no flags")
+
+    def synchronise(self) -> list[tuple[int, frozenset[bytes]]]:
+        """What this client believes after NOOP; compared with what it is told then."""
+        self.command(b"NOOP")
+        believed = {uid: self.flags.get(uid) for uid in self.uids if uid is not None}
+        self.command(b"UID FETCH", b"1:* (FLAGS)")
+        told = [(uid, self.flags.get(uid, frozenset())) for uid in self.uids if uid is not None]
+        if len(told) != len(self.uids):
+            self._violation(f"UID FETCH 1:* told {len(told)} of {len(self.uids)} messages")
+        for uid, flags in told:
+            before = believed.get(uid)
+            if before is not None and before != flags:
+                self._violation(f"flags of UID {uid} were {sorted(before)}, are {sorted(flags)}, and nobody said so")
+        return told
+
+    def close(self) -> None:
+        """Hang up."""
+        self._file.close()
+        self._socket.close()
+
+
+def run(
+    address: tuple[str, int],
+    users: Sequence[tuple[str, str]],
+    *,
+    mailbox: str,
+    clients: int,
+    seconds: float,
+    seed: int = 1,
+) -> Report:
+    """
+    Work on one mailbox with many connections.
+
+    @param users: Names and passwords, used in turn; with several the mailbox
+        must be one that they all may change.
+    @param seconds: How long to work before all compare what they know.
+    """
+    report = Report()
+    pool = [Client(address, *users[n % len(users)], mailbox, seed * 1000 + n, report) for n in range(clients)]
+    deadline = time.monotonic() + seconds
+
+    def work(client: Client) -> None:
+        try:
+            while time.monotonic() < deadline:
+                client.step()
+        except (Disconnected, OSError) as error:
+            report.violation(f"{client.name} was disconnected: {error!r}")
+
+    threads = [threading.Thread(target=work, args=(client,)) for client in pool]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    _compare(pool, report)
+    return report
+
+
+def _compare(pool: Sequence[Client], report: Report) -> None:
+    """All connections must end with the same messages and flags."""
+    states = list(_states(pool, report))
+    for client, state in states[1:]:
+        if state != states[0][1]:
+            difference = set(state) ^ set(states[0][1])
+            report.violation(f"{client.name} ended differently from {states[0][0].name}: {sorted(difference)[:6]}")
+    for client in pool:
+        client.close()
+
+
+def _states(pool: Sequence[Client], report: Report) -> Iterator[tuple[Client, list[tuple[int, frozenset[bytes]]]]]:
+    for client in pool:
+        try:
+            yield client, client.synchronise()
+        except (Disconnected, OSError) as error:
+            report.violation(f"{client.name} was disconnected at the end: {error!r}")
+
+
+def main() -> int:
+    """Run from the command line; exit status 1 after any violation."""
+    parser = argparse.ArgumentParser(description="Stress an IMAP server and check what it says.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--user", required=True)
+    parser.add_argument("--password", required=True)
+    parser.add_argument("--mailbox", default="INBOX")
+    parser.add_argument("--clients", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    report = run(
+        (args.host, args.port), [(args.user, args.password)],
+        mailbox=args.mailbox, clients=args.clients, seconds=args.seconds, seed=args.seed,
+    )  # fmt: skip
+    lines = [f"{sum(report.commands.values())} commands: {report.commands}", f"refused: {report.refused}"]
+    lines += report.violations or ["no violation"]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 1 if report.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
