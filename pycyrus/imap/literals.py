@@ -14,13 +14,13 @@ from twisted.logger import Logger
 
 from pycyrus.errors import MailStoreError, MessageTooLarge
 from pycyrus.imap import replies
+from pycyrus.imap.incoming import IncomingMessage
 from pycyrus.imap.replies import Bad, CommandError, No
 from pycyrus.imap.wire.frames import Announced, Chunk, Event, Frame, FrameReader
 from pycyrus.imap.wire.grammar import Cursor
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
-    from pycyrus.interfaces import IStaged
 
 MAX_NON_SYNCHRONISING = 4096
 """RFC 7888 section 5: largest non-synchronising literal under LITERAL-."""
@@ -38,7 +38,7 @@ class LiteralIntake:
     def __init__(self, session: Session, reader: FrameReader) -> None:
         self._session = session
         self._reader = reader
-        self._staged: list[IStaged] | None = None
+        self._staged: list[IncomingMessage] | None = None
 
     @property
     def holds(self) -> bool:
@@ -70,7 +70,7 @@ class LiteralIntake:
             self._session.flush()
         return None
 
-    async def _judge(self, announced: Announced) -> IStaged | None:
+    async def _judge(self, announced: Announced) -> IncomingMessage | None:
         """
         Find out where a literal goes.
 
@@ -95,7 +95,7 @@ class LiteralIntake:
             raise Bad(b"Command arguments total size exceeds fixed limit", b"LIMIT")
         return None
 
-    async def _stage(self, announced: Announced) -> IStaged:
+    async def _stage(self, announced: Announced) -> IncomingMessage:
         session = self._session
         if self._staged is not None and len(self._staged) >= MAX_MESSAGES:
             raise Bad(b"Too many messages", b"LIMIT")
@@ -107,7 +107,7 @@ class LiteralIntake:
         cursor = Cursor(announced.frame.args, utf8=session.is_utf8)
         cursor.space()
         name = session.names.decode(cursor.astring(), utf8=session.is_utf8)
-        return await session.store.stage(session.user, name)
+        return IncomingMessage(await session.store.stage(session.user, name))
 
     def take(self, chunk: Chunk) -> None:
         """Put octets of a message where they belong; if that fails, the rest is thrown away."""

@@ -10,6 +10,7 @@ all sessions: a session then holds nothing per message.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -41,6 +42,15 @@ CONDSTORE, QRESYNC, IMAP4REV2 = b"CONDSTORE", b"QRESYNC", b"IMAP4REV2"
 _FLAG_RIGHTS = ((ANSWERED, WRITE), (FLAGGED, WRITE), (DRAFT, WRITE), (DELETED, DELETE_MESSAGES), (SEEN, KEEP_SEEN))
 WRITING_RIGHTS = frozenset("switen")
 """With any of these a mailbox is selected READ-WRITE."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlagColumns:
+    """What can change of messages, as it was at some time."""
+
+    flags: NDArray[np.uint32]
+    keywords: NDArray[np.uint64]
+    modseqs: NDArray[np.uint64]
 
 
 class Output(Protocol):
@@ -151,18 +161,36 @@ class SelectedMailbox:
             return self.positions_of_uids(self.saved)
         if by_uid:
             return sequence.uid_positions(told)
-        count = len(told)
-        for first, last in sequence.ranges:
-            # With "*" a range cannot miss: 7:* of five messages is the fifth.
-            # Clients ask so for what is new.
-            if first != LARGEST and last != LARGEST and max(first, last) > count:
-                raise Bad(b"Invalid sequence")
-        ranges = [(low, min(high, count)) for low, high in sequence.resolve(count) if low <= count]
+        ranges = self._number_ranges(sequence)
         if not ranges:
             return _NO_POSITIONS
         if len(ranges) == 1:
             return np.arange(ranges[0][0] - 1, ranges[0][1], dtype=np.intp)
         return np.concatenate([np.arange(low - 1, high, dtype=np.intp) for low, high in ranges])
+
+    def _number_ranges(self, numbers: SequenceSet) -> list[tuple[int, int]]:
+        count = len(self.view)
+        for first, last in numbers.ranges:
+            # With "*" a range cannot miss: 7:* of five messages is the fifth.
+            # Clients ask so for what is new.
+            if first != LARGEST and last != LARGEST and max(first, last) > count:
+                raise Bad(b"Invalid sequence")
+        return [(low, min(high, count)) for low, high in numbers.resolve(count) if low <= count]
+
+    def uid_bounds(self, numbers: SequenceSet, *, by_uid: bool) -> SequenceSet:
+        """
+        Say a set by UIDs, without C{*}.
+
+        It may hold UIDs of messages that came since the client was last told,
+        but of no other message that it did not mean.
+
+        @raise Bad: A message number that the client has not been told of.
+        """
+        uids = self.view.uids
+        if by_uid:
+            return SequenceSet(tuple(numbers.resolve(int(uids[-1]) if len(uids) else 0)))
+        ranges = self._number_ranges(numbers)
+        return SequenceSet(tuple((int(uids[low - 1]), int(uids[high - 1])) for low, high in ranges))
 
     def positions_of_uids(self, uids: UidArray) -> Positions:
         """Where ascending UIDs are in the told view; others are left out."""
@@ -200,6 +228,10 @@ class SelectedMailbox:
             self._recent.append((first, last))
             del self._recent[:-MAX_RECENT_RANGES]
 
+    def save(self, found: UidArray | None = None) -> None:
+        """Remember a search result as C{$}; None for an empty one."""
+        self.saved = NO_UIDS if found is None else found
+
     # --- rows ---
 
     def rows(self, positions: Positions) -> Rows:
@@ -229,10 +261,16 @@ class SelectedMailbox:
             flag_lists=flag_lists(self.mailbox.keyword_names()),
         )
 
-    def live_flags(self, positions: Positions) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.uint64]]:
-        """Flags, keywords and modseqs of messages of the told view, as they are now; copies."""
-        flags, keywords, modseqs = self._live(positions)
-        return flags, keywords, modseqs
+    def live_flags(self, positions: Positions) -> FlagColumns:
+        """What the flags of messages of the told view are now; copies."""
+        # Indexing by an array copies.
+        return FlagColumns(*self._live(positions))
+
+    def untold(self, positions: Positions) -> NDArray[np.bool_]:
+        """Which messages were changed by others since the client was last told."""
+        modseqs = self._live(positions)[2]
+        answer: NDArray[np.bool_] = modseqs > np.uint64(self._told_modseq)
+        return answer
 
     def _live(self, index: slice | Positions) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.uint64]]:
         self._relate()
@@ -309,7 +347,7 @@ class SelectedMailbox:
             self.view = self._current
             if len(self.view) > told_count:
                 self._tell_new(output)
-        self._tell_keywords(output)
+        self.tell_keywords(output)
         return self._tell_flags(output, told_count)
 
     def _tell_gone(self, output: Output, may_expunge: bool) -> None:
@@ -349,7 +387,7 @@ class SelectedMailbox:
                 self._add_recent(first_new)
             output.write(b"* %d RECENT\r\n" % self.recent_count())
 
-    def _tell_keywords(self, output: Output) -> None:
+    def tell_keywords(self, output: Output) -> None:
         """Tell the mailbox's flags before the first message that has a new one (RFC 9051 section 7.3.5)."""
         names = self.mailbox.keyword_names()
         if names is self._told_keywords or set(names) <= set(self._told_keywords):

@@ -7,18 +7,32 @@ a row here.
 
 from __future__ import annotations
 
+from pycyrus.imap.commands.append import append
 from pycyrus.imap.commands.authenticate import authenticate
 from pycyrus.imap.commands.capability import capability
+from pycyrus.imap.commands.close import close, unselect
 from pycyrus.imap.commands.command import ANY, LOGGED_IN, Command, Seqs, State
+from pycyrus.imap.commands.copy import copy, move
 from pycyrus.imap.commands.enable import enable, parse_enable
+from pycyrus.imap.commands.expunge import expunge, uid_expunge
+from pycyrus.imap.commands.fetch import fetch
 from pycyrus.imap.commands.id import identify
 from pycyrus.imap.commands.idle import idle
 from pycyrus.imap.commands.login import login
 from pycyrus.imap.commands.logout import logout
 from pycyrus.imap.commands.noop import noop
+from pycyrus.imap.commands.search import search
+from pycyrus.imap.commands.select import examine, select
 from pycyrus.imap.commands.starttls import starttls
+from pycyrus.imap.commands.store import store
+from pycyrus.imap.wire.append import parse_append
+from pycyrus.imap.wire.copy import parse_copy, parse_uid_copy, parse_uid_expunge
+from pycyrus.imap.wire.fetch import parse_fetch, parse_uid_fetch
 from pycyrus.imap.wire.identification import parse_id
 from pycyrus.imap.wire.login import parse_authenticate, parse_login
+from pycyrus.imap.wire.search import parse_search, parse_uid_search
+from pycyrus.imap.wire.select import parse_select
+from pycyrus.imap.wire.store import parse_store, parse_uid_store
 
 COMMANDS: tuple[Command, ...] = (
     # any state
@@ -33,8 +47,27 @@ COMMANDS: tuple[Command, ...] = (
     # authenticated
     Command(b"ENABLE", LOGGED_IN, parse_enable, enable, rfc="9051 6.3.1", capability=(b"ENABLE",)),
     Command(b"IDLE", LOGGED_IN, None, idle, rfc="9051 6.3.13", capability=(b"IDLE",)),
+    Command(b"SELECT", LOGGED_IN, parse_select, select, Seqs.NONE, "9051 6.3.2", (b"QRESYNC",)),
+    Command(b"EXAMINE", LOGGED_IN, parse_select, examine, Seqs.NONE, "9051 6.3.3"),
+    Command(
+        b"APPEND", LOGGED_IN, parse_append, append, rfc="9051 6.3.12", capability=(b"MULTIAPPEND",), may_create=True
+    ),
     # selected
     Command(b"CHECK", State.SELECTED, None, noop, rfc="3501 6.4.1"),
+    Command(b"CLOSE", State.SELECTED, None, close, Seqs.NONE, "9051 6.4.1"),
+    Command(b"UNSELECT", State.SELECTED, None, unselect, Seqs.NONE, "3691 2", (b"UNSELECT",)),
+    Command(b"EXPUNGE", State.SELECTED, None, expunge, rfc="9051 6.4.3"),
+    Command(b"UID EXPUNGE", State.SELECTED, parse_uid_expunge, uid_expunge, rfc="4315 2.1", capability=(b"UIDPLUS",)),
+    Command(b"SEARCH", State.SELECTED, parse_search, search, Seqs.NO_EXPUNGE, "9051 6.4.4", (b"ESEARCH", b"SEARCHRES")),
+    Command(b"UID SEARCH", State.SELECTED, parse_uid_search, search, rfc="9051 6.4.9"),
+    Command(b"FETCH", State.SELECTED, parse_fetch, fetch, Seqs.NO_EXPUNGE, "9051 6.4.5", (b"CONDSTORE",)),
+    Command(b"UID FETCH", State.SELECTED, parse_uid_fetch, fetch, rfc="9051 6.4.9"),
+    Command(b"STORE", State.SELECTED, parse_store, store, Seqs.NO_EXPUNGE, "9051 6.4.6"),
+    Command(b"UID STORE", State.SELECTED, parse_uid_store, store, rfc="9051 6.4.9"),
+    Command(b"COPY", State.SELECTED, parse_copy, copy, rfc="9051 6.4.7", may_create=True),
+    Command(b"UID COPY", State.SELECTED, parse_uid_copy, copy, rfc="9051 6.4.9", may_create=True),
+    Command(b"MOVE", State.SELECTED, parse_copy, move, rfc="6851 3.1", capability=(b"MOVE",), may_create=True),
+    Command(b"UID MOVE", State.SELECTED, parse_uid_copy, move, rfc="6851 3.2", may_create=True),
 )
 """All rows, by state."""
 

@@ -1,0 +1,46 @@
+"""APPEND."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pycyrus.imap.incoming import IncomingMessage
+from pycyrus.imap.replies import Bad
+from pycyrus.imap.wire.append import encode_appenduid
+from pycyrus.interfaces import NewMessage
+from pycyrus.model.acl import INSERT
+
+if TYPE_CHECKING:
+    from pycyrus.imap.session import Session
+    from pycyrus.imap.wire.append import Append, AppendMessage
+
+
+async def append(session: Session, command: Append) -> bytes:
+    """
+    Add messages, all or none (RFC 9051 section 6.3.12, RFC 3502).
+
+    @raise MailboxNotFound: C{creatable} where CREATE could help.
+    @raise PermissionDenied: Without the right i.
+    @raise MessageRejected: The content is none that may be stored.
+    @raise OverQuota: Nothing was added.
+    """
+    name = session.names.decode(command.mailbox, utf8=session.is_utf8)
+    messages = [_new_message(message) for message in command.messages]
+    mailbox = await session.store.open(session.user, name, INSERT)
+    try:
+        appended = await mailbox.append(messages)
+    finally:
+        mailbox.close()
+    return encode_appenduid(appended.uidvalidity, np.array(appended.uids, dtype=np.uint32)) + b" Completed"
+
+
+def _new_message(message: AppendMessage) -> NewMessage:
+    incoming = message.literal.staged
+    if not isinstance(incoming, IncomingMessage):
+        # The mailbox's name was one literal too many, or too few.
+        raise Bad(b"Literal expected")
+    incoming.check(is_binary=message.literal.binary)
+    incoming.finish()
+    return NewMessage(incoming.staged, message.flags, message.internaldate)

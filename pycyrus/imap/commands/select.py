@@ -1,0 +1,141 @@
+"""SELECT and EXAMINE."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pycyrus.imap.replies import Bad
+from pycyrus.imap.selected import BLOCK, CONDSTORE, QRESYNC, WRITING_RIGHTS, SelectedMailbox
+from pycyrus.imap.wire import grammar
+from pycyrus.imap.wire.fetch import Column
+from pycyrus.imap.wire.fetch_lines import line_format
+from pycyrus.imap.wire.flags import encode_defined_flags
+from pycyrus.model.acl import READ
+from pycyrus.model.uids import UidArray, encode_numbers
+
+if TYPE_CHECKING:
+    from pycyrus.imap.session import Session
+    from pycyrus.imap.wire.select import Resync, Select
+    from pycyrus.model.uids import SequenceSet
+
+_RESYNC_FORMAT = line_format((Column.UID, Column.FLAGS, Column.MODSEQ))
+
+
+async def select(session: Session, command: Select) -> bytes:
+    """
+    Select a mailbox (RFC 9051 section 6.3.2).
+
+    @raise MailboxNotFound: Absent or hidden; then none is selected.
+    @raise PermissionDenied: Without the right to read; likewise.
+    """
+    return await _select(session, command, read_only=False)
+
+
+async def examine(session: Session, command: Select) -> bytes:
+    """
+    Select a mailbox without changing anything in it (RFC 9051 section 6.3.3).
+
+    @raise MailboxNotFound: As L{select}.
+    @raise PermissionDenied: As L{select}.
+    """
+    return await _select(session, command, read_only=True)
+
+
+async def _select(session: Session, command: Select, *, read_only: bool) -> bytes:
+    if command.resync is not None and QRESYNC not in session.enabled:
+        raise Bad(b"QRESYNC must be enabled first")
+    deselect(session)
+    if command.is_condstore or command.resync is not None:
+        session.enabled.add(CONDSTORE)
+    name = session.names.decode(command.mailbox, utf8=session.is_utf8)
+    mailbox = await session.store.open(session.user, name, READ)
+    try:
+        read_only = read_only or not mailbox.rights() & WRITING_RIGHTS
+        selected = SelectedMailbox(mailbox, read_only=read_only, enabled=session.enabled)
+        _tell_state(session, selected)
+        if command.resync is not None and command.resync.uidvalidity == mailbox.uidvalidity:
+            await _resync(session, selected, command.resync)
+    except BaseException:
+        mailbox.close()
+        raise
+    session.selected = selected
+    return b"[READ-ONLY] Completed" if read_only else b"[READ-WRITE] Completed"
+
+
+def deselect(session: Session) -> None:
+    """Leave the selected mailbox for another; what follows is of that one (RFC 7162 section 3.2.11)."""
+    selected, session.selected = session.selected, None
+    if selected is not None:
+        selected.close()
+        session.write(b"* OK [CLOSED] Ok\r\n")
+
+
+def _tell_state(session: Session, selected: SelectedMailbox) -> None:
+    """Tell what the mailbox is like, in Cyrus's order."""
+    mailbox = selected.mailbox
+    counts = mailbox.counts()
+    lines = [b"* %d EXISTS\r\n" % len(selected.view)]
+    if selected.has_recent:
+        lines.append(b"* %d RECENT\r\n" % selected.recent_count())
+    lines.append(encode_defined_flags(mailbox.keyword_names()))
+    lines.append(selected.encode_permanent_flags())
+    if selected.has_recent and counts.first_unseen:
+        lines.append(b"* OK [UNSEEN %d] Ok\r\n" % counts.first_unseen)
+    lines.append(b"* OK [UIDVALIDITY %d] Ok\r\n" % mailbox.uidvalidity)
+    lines.append(b"* OK [UIDNEXT %d] Ok\r\n" % mailbox.uidnext())
+    lines.append(b"* OK [HIGHESTMODSEQ %d] Ok\r\n" % mailbox.highest_modseq())
+    lines.append(b"* OK [MAILBOXID (%b)] Ok\r\n" % mailbox.unique_id.encode())
+    if not selected.has_recent:
+        # RFC 9051 section 6.3.2 demands a LIST response.
+        name = grammar.astring(session.names.encode(mailbox.name, utf8=True), utf8=True)
+        lines.append(b"* LIST () %b %b\r\n" % (grammar.quoted(session.names.separator), name))
+    session.write(b"".join(lines))
+
+
+async def _resync(session: Session, selected: SelectedMailbox, resync: Resync) -> None:
+    """Tell what happened since the client was last here (RFC 7162 section 3.2.5)."""
+    view = selected.view
+    vanished = selected.mailbox.vanished_since(resync.modseq)
+    matched = _last_match(resync.sequence_match, view.uids)
+    vanished = vanished[vanished > matched]
+    if resync.known_uids is not None:
+        vanished = vanished[resync.known_uids.uid_positions(vanished)]
+    if len(vanished):
+        session.write(b"* VANISHED (EARLIER) %b\r\n" % encode_numbers(vanished))
+    changed = np.flatnonzero(view.modseqs > np.uint64(resync.modseq))
+    if resync.known_uids is not None:
+        changed = changed[resync.known_uids.uid_positions(view.uids[changed])]
+    for start in range(0, len(changed), BLOCK):
+        session.write(_RESYNC_FORMAT.encode(selected.rows(changed[start : start + BLOCK])))
+        await session.drain()
+
+
+def _last_match(match: tuple[SequenceSet, SequenceSet] | None, uids: UidArray) -> int:
+    """
+    Find the highest UID up to which the client's message numbers are still right.
+
+    None of the messages up to it can have vanished (RFC 7162 section 3.2.5.2).
+
+    @return: 0 if there is none.
+    """
+    if match is None:
+        return 0
+    most = len(uids)
+    numbers = _members(match[0], most)
+    known = _members(match[1], most)
+    for number, uid in zip(reversed(numbers[: len(known)]), reversed(known[: len(numbers)]), strict=True):
+        if number <= most and int(uids[number - 1]) == uid:
+            return uid
+    return 0
+
+
+def _members(numbers: SequenceSet, most: int) -> list[int]:
+    """The first C{most} numbers of a set, ascending."""
+    members: list[int] = []
+    for low, high in numbers.resolve(0):
+        members.extend(range(low, min(high, low + most - len(members) - 1) + 1))
+        if len(members) >= most:
+            break
+    return members

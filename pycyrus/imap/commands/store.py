@@ -1,0 +1,118 @@
+"""STORE and UID STORE."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycyrus.imap.commands.condstore import use_condstore
+from pycyrus.imap.commands.expunge import writable
+from pycyrus.imap.replies import No
+from pycyrus.imap.selected import BLOCK
+from pycyrus.imap.wire.fetch import Column
+from pycyrus.imap.wire.fetch_lines import line_format
+from pycyrus.model.flags import FlagAction, FlagChange
+from pycyrus.model.uids import Positions, encode_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pycyrus.imap.selected import FlagColumns, SelectedMailbox
+    from pycyrus.imap.session import Session
+    from pycyrus.imap.wire.store import Store
+    from pycyrus.interfaces import Stored
+
+
+async def store(session: Session, command: Store) -> bytes | None:
+    """
+    Change flags (RFC 9051 section 6.4.6, RFC 7162 section 3.1.3).
+
+    @raise PermissionDenied: None of the flags may be changed.
+    @raise TooManyKeywords: Nothing was changed.
+    """
+    selected = writable(session)
+    if command.unchanged_since is not None:
+        use_condstore(session)
+    positions = selected.positions(command.sequence, by_uid=command.by_uid)
+    if not len(positions):
+        return None
+    uids = selected.view.uids[positions]
+    before = selected.live_flags(positions) if command.is_silent else None
+    unknown = selected.untold(positions) if command.is_silent else None
+    stored = await selected.mailbox.store(uids, command.change, command.unchanged_since)
+    changed = positions if len(stored.changed) == len(positions) else selected.positions_of_uids(stored.changed)
+    if before is None or unknown is None:
+        await _tell(session, selected, changed, _columns(selected, command, Column.FLAGS))
+    else:
+        after = selected.live_flags(positions)
+        names = selected.mailbox.keyword_names()
+        is_surprise = unknown | ~_is_as_expected(before, after, command.change, names)
+        is_changed = np.isin(positions, changed, assume_unique=True)
+        # A client that asked for silence assumes what the flags are now: where
+        # somebody else had a hand in it, it must be told.
+        await _tell(session, selected, positions[is_changed & is_surprise], _columns(selected, command, Column.FLAGS))
+        if selected.is_condstore and stored.modseq is not None:
+            is_bumped = after.modseqs == np.uint64(stored.modseq)
+            # RFC 7162 section 3.1.3: the modseq is told even then.
+            await _tell(
+                session, selected, positions[is_changed & is_bumped & ~is_surprise], _columns(selected, command)
+            )
+    selected.was_told(stored.modseq)
+    return _reply(selected, command, stored, len(positions))
+
+
+def _columns(selected: SelectedMailbox, command: Store, *others: Column) -> list[Column]:
+    columns = list(others)
+    if command.by_uid or selected.is_qresync:
+        columns.insert(0, Column.UID)
+    if selected.is_condstore:
+        columns.append(Column.MODSEQ)
+    return columns
+
+
+async def _tell(session: Session, selected: SelectedMailbox, positions: Positions, columns: Sequence[Column]) -> None:
+    if not len(positions):
+        return
+    selected.tell_keywords(session)
+    lines = line_format(columns)
+    for start in range(0, len(positions), BLOCK):
+        session.write(lines.encode(selected.rows(positions[start : start + BLOCK])))
+        await session.drain()
+
+
+def _is_as_expected(
+    before: FlagColumns, after: FlagColumns, change: FlagChange, names: tuple[bytes, ...]
+) -> NDArray[np.bool_]:
+    """Whether each message has the flags that it would have if nobody else had changed any."""
+    system = np.uint32(change.flags.system)
+    keywords = _keyword_bits(change.flags.keywords, names)
+    if change.action is FlagAction.REPLACE:
+        is_same = (after.flags == system) & (after.keywords == keywords).all(axis=1)
+    elif change.action is FlagAction.ADD:
+        is_same = (after.flags == before.flags | system) & (after.keywords == before.keywords | keywords).all(axis=1)
+    else:
+        is_same = after.flags == before.flags & ~system
+        is_same &= (after.keywords == before.keywords & ~keywords).all(axis=1)
+    answer: NDArray[np.bool_] = is_same
+    return answer
+
+
+def _keyword_bits(keywords: Sequence[bytes], names: tuple[bytes, ...]) -> NDArray[np.uint64]:
+    wanted = {keyword.lower() for keyword in keywords}
+    bits = sum(1 << number for number, name in enumerate(names) if name.lower() in wanted)
+    return np.array([bits & 0xFFFFFFFFFFFFFFFF, bits >> 64], dtype=np.uint64)
+
+
+def _reply(selected: SelectedMailbox, command: Store, stored: Stored, asked: int) -> bytes | None:
+    if len(stored.modified):
+        modified = stored.modified
+        if not command.by_uid:
+            modified = (selected.positions_of_uids(modified) + 1).astype(np.uint32)
+        if len(modified):
+            return b"[MODIFIED %b] Conditional STORE failed" % encode_numbers(modified)
+    elif len(stored.changed) < asked and not command.by_uid:
+        # RFC 2180 section 4.2: a number stood for a message that is gone.
+        raise No(b"Some of the messages no longer exist", b"EXPUNGEISSUED")
+    return None

@@ -1,0 +1,77 @@
+"""A message on its way in by APPEND, looked at as it passes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pycyrus.errors import MessageRejected
+
+if TYPE_CHECKING:
+    from pycyrus.interfaces import IStaged
+
+NUL = "Message contains NUL characters"
+BARE_NEWLINES = "Message contains bare newlines"
+
+
+class IncomingMessage:
+    """
+    Hands octets on to a stage file, and finds what no message may contain.
+
+    A bare CR or LF is never repaired: what a client appends it must get back
+    octet for octet (RFC 9051 section 6.3.12).
+
+    @ivar size: Octets written so far.
+    @ivar staged: Where the octets go.
+    """
+
+    __slots__ = ("_crs", "_has_nul", "_last", "_lfs", "_pairs", "size", "staged")
+
+    def __init__(self, staged: IStaged) -> None:
+        self.size = 0
+        self.staged = staged
+        self._has_nul = False
+        self._crs = self._lfs = self._pairs = 0
+        self._last = b""
+
+    def write(self, data: bytes) -> None:
+        """
+        Add octets.
+
+        @raise StoreUnavailable: There is no room, or the partition failed.
+        """
+        self.staged.write(data)
+        self.size += len(data)
+        self._has_nul = self._has_nul or b"\0" in data
+        self._crs += data.count(b"\r")
+        self._lfs += data.count(b"\n")
+        self._pairs += data.count(b"\r\n")
+        if self._last == b"\r" and data[:1] == b"\n":
+            self._pairs += 1
+        self._last = data[-1:] or self._last
+
+    def check(self, *, is_binary: bool) -> None:
+        """
+        Refuse what must not be stored.
+
+        @param is_binary: It came as C{literal8}, whose octets are free (RFC
+            3516 section 4.4).
+        @raise MessageRejected: Says what is wrong.
+        """
+        if is_binary:
+            return
+        if self._has_nul:
+            raise MessageRejected(NUL)
+        if not self._crs == self._lfs == self._pairs:
+            raise MessageRejected(BARE_NEWLINES)
+
+    def finish(self) -> None:
+        """
+        End the message.
+
+        @raise StoreUnavailable: As C{write}.
+        """
+        self.staged.finish()
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self.staged.discard()
