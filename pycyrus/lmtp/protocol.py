@@ -50,6 +50,7 @@ class LmtpProtocol(Protocol):
         self._timer: IDelayedCall | None = None
         self._admission: Admission | None = None
         self._connected = False
+        self._closing = False
         self._session_paused = False
         self._output_full = False
 
@@ -96,7 +97,8 @@ class LmtpProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connected = False
         self._stop_timer()
-        self._transport().unregisterProducer()
+        if not self._closing:
+            self._transport().unregisterProducer()
         if self._admission is not None:
             self._admission.close()
         self.factory.sessions.discard(self.session)
@@ -153,6 +155,7 @@ class LmtpProtocol(Protocol):
     def close(self) -> None:
         """Close when all was sent, or when that takes too long."""
         transport = self._transport()
+        self._closing = True
         self._stop_timer()
         transport.unregisterProducer()
         transport.loseConnection()
@@ -168,7 +171,7 @@ class LmtpProtocol(Protocol):
         return cast(ITCPTransport, self.transport)
 
     def _read_or_not(self) -> None:
-        if not self._connected:
+        if not self._connected or self._closing:
             return
         if self._session_paused or self._output_full:
             self._transport().pauseProducing()

@@ -150,7 +150,7 @@ class LmtpSession:
         self._link = link
         self._run = run
         self._tls_exporter = tls_exporter
-        self._tasks = Tasks()
+        self._tasks = Tasks(self._flush)
         self._waiting = b""
         self._position = 0
         self._working = False

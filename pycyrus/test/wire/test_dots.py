@@ -46,7 +46,17 @@ class ReaderTests(SynchronousTestCase):
 
     def test_no_other_line_ends_make_an_end(self) -> None:
         """Abuse case 11: forms with which an envelope is smuggled."""
-        for form in (b"\n.\n", b"\r\n.\n", b"\r.\r", b"\n.\r\n", b"\r.\r\n", b"\r\n.\r", b"\r\n.\r\r\n", b"\n\n.\n\n", b"\r\n\0.\r\n"):
+        for form in (
+            b"\n.\n",
+            b"\r\n.\n",
+            b"\r.\r",
+            b"\n.\r\n",
+            b"\r.\r\n",
+            b"\r\n.\r",
+            b"\r\n.\r\r\n",
+            b"\n\n.\n\n",
+            b"\r\n\0.\r\n",
+        ):
             wire = b"a" + form + b"MAIL FROM:<x>"
             for pieces in ([wire], octets(wire)):
                 content, rest, ended = read(*pieces)

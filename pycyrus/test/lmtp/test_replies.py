@@ -1,0 +1,42 @@
+"""Every domain error has its reply."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pycyrus import errors
+from pycyrus.lmtp.replies import ERROR_REPLIES, reply_to_error
+from pycyrus.test.lmtp.driver import well_formed
+
+
+def all_errors() -> set[type[errors.MailStoreError]]:
+    return {
+        value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.MailStoreError)
+    }
+
+
+class ReplyTests(SynchronousTestCase):
+    def test_every_error_has_a_row(self) -> None:
+        self.assertEqual(all_errors() - set(ERROR_REPLIES), set())
+
+    def test_codes_agree_with_enhanced_codes(self) -> None:
+        for error, reply in ERROR_REPLIES.items():
+            self.assertEqual(reply.enhanced[0], str(reply.code)[0], error)
+            self.assertTrue(well_formed(reply.encode()))
+
+    def test_storage_failures_are_temporary(self) -> None:
+        for error in (errors.StoreUnavailable, errors.StoreFull, errors.MailboxCorrupted, errors.MailStoreError):
+            self.assertEqual(reply_to_error(error()).code // 100, 4, error)
+
+    def test_hidden_and_absent_look_the_same(self) -> None:
+        self.assertEqual(
+            reply_to_error(errors.MailboxNotFound("why")), reply_to_error(errors.InvalidMailboxName("because"))
+        )
+
+    def test_over_quota_by_option(self) -> None:
+        self.assertEqual(reply_to_error(errors.OverQuota()).encode(), b"452 4.2.2 Over quota\r\n")
+        self.assertEqual(
+            reply_to_error(errors.OverQuota(), over_quota_permanent=True).encode(), b"552 5.2.2 Over quota\r\n"
+        )
+
+    def test_a_reason_cannot_make_lines(self) -> None:
+        reply = reply_to_error(errors.MessageRejected("a\r\n250 ok"), session_id="x")
+        self.assertEqual(reply.encode(), b"554 5.6.0 a??250 ok SESSIONID=<x>\r\n")
