@@ -12,7 +12,8 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
-from pycyrus.imap.session import Parts, Session
+from pycyrus.imap.parts import Parts
+from pycyrus.imap.session import Session
 from pycyrus.imap.settings import ImapSettings
 from pycyrus.interfaces import IAuthenticator, IMailStore, IMessageFile
 from pycyrus.model.identity import Identity

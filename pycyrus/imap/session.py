@@ -10,11 +10,9 @@ the frame reader, and the transport is paused when that becomes much.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pycyrus.errors import LimitExceeded, MailStoreError, StoreUnavailable
@@ -23,82 +21,27 @@ from pycyrus.imap.capabilities import capabilities
 from pycyrus.imap.commands import table
 from pycyrus.imap.commands.command import Command, Seqs
 from pycyrus.imap.literals import LiteralIntake
+from pycyrus.imap.output import Output
+from pycyrus.imap.parts import Parts, Wire
 from pycyrus.imap.replies import Bad, Bye, CommandError
-from pycyrus.imap.settings import ImapSettings
 from pycyrus.imap.wire.frames import Announced, Chunk, Event, Frame, FrameReader, Overflow, Refused
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
-from pycyrus.interfaces import Authenticated, Channel, IAuthenticator, IMailStore, IMessageFile
+from pycyrus.interfaces import Authenticated, Channel
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
-from pycyrus.net.limits import Admission, ConnectionLimits
+from pycyrus.net.limits import Admission
 from pycyrus.tasks import Tasks
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IDelayedCall
 
     from pycyrus.imap.selected import SelectedMailbox
 
-CORK_SIZE = 65_536
-"""Octets held back to be sent together."""
 TURN = 128
 """Events handled until other connections get their turn."""
-SMALL_FILE = 32_768
-"""Shorter pieces of a file are read and joined with what is around them."""
 
 
-class Wire(Protocol):
-    """What a session asks of its connection."""
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether TLS is active."""
-
-    @property
-    def can_start_tls(self) -> bool:
-        """Whether TLS could be begun."""
-
-    def send(self, data: bytes) -> None:
-        """Send octets; when the client reads slowly, C{Session.hold_back} is called."""
-
-    def send_file(self, file: IMessageFile, offset: int, length: int) -> None:
-        """Send a part of a file, in order with C{send}; the file may be closed afterwards."""
-
-    def pause_reading(self) -> None:
-        """Take no more from the client."""
-
-    def resume_reading(self) -> None:
-        """Take from the client again."""
-
-    def start_tls(self) -> None:
-        """Begin TLS when everything was sent."""
-
-    def close(self) -> None:
-        """Close when everything was sent."""
-
-    def abort(self) -> None:
-        """Close now."""
-
-    def tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
-        """RFC 9266's keying material; None without TLS."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """
-    What all sessions of a service share.
-
-    @ivar names: Makes the codec of mailbox names for an identity.
-    """
-
-    store: IMailStore
-    authenticator: IAuthenticator
-    settings: ImapSettings
-    names: Callable[[Identity], ExternalNames]
-    limits: ConnectionLimits | None
-    clock: IReactorTime
-
-
-class Session:
+class Session(Output):
     """
     One connection's state, and what commands may do with it.
 
@@ -110,21 +53,14 @@ class Session:
     @ivar client_id: What the client said of itself by ID; None before.
     """
 
-    log = Logger()
-
     __slots__ = (
         "_admission",
         "_bad_commands",
         "_commands",
-        "_drained",
-        "_held",
-        "_held_size",
         "_intake",
         "_is_advancing",
         "_is_busy",
-        "_is_closing",
         "_is_paused",
-        "_is_writable",
         "_last_heard",
         "_later",
         "_limits",
@@ -135,7 +71,6 @@ class Session:
         "_tasks",
         "_timer",
         "_turn",
-        "_wire",
         "_woken",
         "authenticator",
         "client_id",
@@ -158,6 +93,7 @@ class Session:
         @param peer: Address of the client; empty on a Unix socket.
         @param local_address: Where it connected to.
         """
+        super().__init__(wire)
         self.settings = parts.settings
         self.store = parts.store
         self.authenticator = parts.authenticator
@@ -173,17 +109,12 @@ class Session:
         self.client_id: tuple[tuple[bytes, bytes | None], ...] | None = None
         self.is_idling = False
         self._names: ExternalNames | None = None
-        self._wire = wire
         self._reader = FrameReader(parts.settings.before_login)
         self._intake = LiteralIntake(self, self._reader)
         self._tasks = Tasks(self._stepped)
         self._limits = parts.limits
         self._admission: Admission | None = None
-        self._held: list[bytes] = []
-        self._held_size = 0
-        self._is_advancing = self._is_busy = self._is_closing = self._is_paused = False
-        self._is_writable = True
-        self._drained: Deferred[None] | None = None
+        self._is_advancing = self._is_busy = self._is_paused = False
         self._line: Deferred[bytes | None] | None = None
         self._woken = False
         self._later: Callable[[], None] | None = None
@@ -193,51 +124,6 @@ class Session:
         self._timer: IDelayedCall | None = parts.clock.callLater(parts.settings.login_timeout, self._time_passed)
 
     # --- for commands: output -----------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        """Send untagged lines or pieces of them; they leave together with what follows."""
-        self._held.append(data)
-        self._held_size += len(data)
-        if self._held_size >= CORK_SIZE:
-            self.flush()
-
-    def write_file(self, file: IMessageFile, offset: int, length: int) -> None:
-        """
-        Send a part of a message, in order with C{write}; the file may be closed afterwards.
-
-        @raise StoreUnavailable: It could not be read.
-        """
-        if length < SMALL_FILE:
-            data = file.read(offset, length)
-            if len(data) == length:
-                self.write(data)
-            else:
-                # The length was told: what follows would be taken for it.
-                self.log.error("message file of {session} is too short", session=self.session_id)
-                self.abort()
-            return
-        self.flush()
-        if not self._is_closing:
-            self._wire.send_file(file, offset, length)
-
-    def flush(self) -> None:
-        """Send what is held back."""
-        if not self._held:
-            return
-        held = self._held
-        data = held[0] if len(held) == 1 else b"".join(held)
-        held.clear()
-        self._held_size = 0
-        if not self._is_closing:
-            self._wire.send(data)
-
-    async def drain(self) -> None:
-        """Wait until the client has read most of what was sent."""
-        if self._held_size >= CORK_SIZE or not self._is_writable:
-            self.flush()
-        if not self._is_writable:
-            self._drained = Deferred()
-            await self._drained
 
     def pause(self) -> Awaitable[None]:
         """Let other sessions run: to be awaited every few milliseconds of long work."""
@@ -265,11 +151,6 @@ class Session:
             # The command itself can be answered; the next one tries again.
             self.log.warn("no updates for {session}: {error}", session=self.session_id, error=error)
             return False
-
-    def abort(self) -> None:
-        """Cut the connection: what the client was told is wrong."""
-        self._is_closing = True
-        self._wire.abort()
 
     # --- for commands: input ------------------------------------------------
 
@@ -448,12 +329,8 @@ class Session:
 
     def go_on(self) -> None:
         """The client has read most of what was sent."""
-        self._is_writable = True
         self._last_heard = self.clock.seconds()
-        drained, self._drained = self._drained, None
-        if drained is not None:
-            drained.callback(None)
-        elif not self._is_busy:
+        if not self._go_on_writing() and not self._is_busy:
             self._advance()
 
     def connection_lost(self) -> None:

@@ -1,0 +1,98 @@
+"""What a session sends: held back so that it leaves together, and slowed down by a client that reads slowly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from pycyrus.imap.parts import Wire
+    from pycyrus.interfaces import IMessageFile
+
+CORK_SIZE = 65_536
+"""Octets held back to be sent together."""
+SMALL_FILE = 32_768
+"""Shorter pieces of a file are read and joined with what is around them."""
+
+
+class Output:
+    """
+    The way from a session to its client.
+
+    Whoever writes outside of a command calls L{flush} in the end.
+    """
+
+    log = Logger()
+
+    __slots__ = ("_drained", "_held", "_held_size", "_is_closing", "_is_writable", "_wire")
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._is_closing = False
+        self._is_writable = True
+        self._drained: Deferred[None] | None = None
+
+    def write(self, data: bytes) -> None:
+        """Send untagged lines or pieces of them; they leave together with what follows."""
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size >= CORK_SIZE:
+            self.flush()
+
+    def write_file(self, file: IMessageFile, offset: int, length: int) -> None:
+        """
+        Send a part of a message, in order with C{write}; the file may be closed afterwards.
+
+        @raise StoreUnavailable: It could not be read.
+        """
+        if length < SMALL_FILE:
+            data = file.read(offset, length)
+            if len(data) == length:
+                self.write(data)
+            else:
+                # The length was told: what follows would be taken for it.
+                self.log.error("a message file is shorter than its announced length")
+                self.abort()
+            return
+        self.flush()
+        if not self._is_closing:
+            self._wire.send_file(file, offset, length)
+
+    def flush(self) -> None:
+        """Send what is held back."""
+        if not self._held:
+            return
+        held = self._held
+        data = held[0] if len(held) == 1 else b"".join(held)
+        held.clear()
+        self._held_size = 0
+        if not self._is_closing:
+            self._wire.send(data)
+
+    async def drain(self) -> None:
+        """Wait until the client has read most of what was sent."""
+        if not self._is_writable:
+            self.flush()
+            self._drained = Deferred()
+            await self._drained
+
+    def _go_on_writing(self) -> bool:
+        """
+        The client has read most of what was sent.
+
+        @return: Whether somebody waited for that.
+        """
+        self._is_writable = True
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.callback(None)
+        return drained is not None
+
+    def abort(self) -> None:
+        """Cut the connection: what the client was told is wrong."""
+        self._is_closing = True
+        self._wire.abort()

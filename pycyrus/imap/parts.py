@@ -1,0 +1,68 @@
+"""What a session stands on: its connection, and what all sessions of a service share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pycyrus.imap.settings import ImapSettings
+from pycyrus.interfaces import IAuthenticator, IMailStore, IMessageFile
+from pycyrus.model.identity import Identity
+from pycyrus.model.names import ExternalNames
+from pycyrus.net.limits import ConnectionLimits
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+
+class Wire(Protocol):
+    """What a session asks of its connection."""
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether TLS is active."""
+
+    @property
+    def can_start_tls(self) -> bool:
+        """Whether TLS could be begun."""
+
+    def send(self, data: bytes) -> None:
+        """Send octets; when the client reads slowly, C{Session.hold_back} is called."""
+
+    def send_file(self, file: IMessageFile, offset: int, length: int) -> None:
+        """Send a part of a file, in order with C{send}; the file may be closed afterwards."""
+
+    def pause_reading(self) -> None:
+        """Take no more from the client."""
+
+    def resume_reading(self) -> None:
+        """Take from the client again."""
+
+    def start_tls(self) -> None:
+        """Begin TLS when everything was sent."""
+
+    def close(self) -> None:
+        """Close when everything was sent."""
+
+    def abort(self) -> None:
+        """Close now."""
+
+    def tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
+        """RFC 9266's keying material; None without TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """
+    What all sessions of a service share.
+
+    @ivar names: Makes the codec of mailbox names for an identity.
+    """
+
+    store: IMailStore
+    authenticator: IAuthenticator
+    settings: ImapSettings
+    names: Callable[[Identity], ExternalNames]
+    limits: ConnectionLimits | None
+    clock: IReactorTime
