@@ -7,6 +7,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import override
+
 WELL_KNOWN_PORTS = {
     "imap": 143,
     "imap2": 143,
@@ -39,12 +41,20 @@ class InetAddress:
     host: str
     port: int
 
+    @override
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class UnixAddress:
     """Where to listen by a Unix socket."""
 
     path: Path
+
+    @override
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 def parse_listen(listen: str) -> InetAddress | UnixAddress:

@@ -17,9 +17,10 @@ from pycyrus.config.cyrus_conf import CyrusConf, ServiceEntry, parse_cyrus_conf
 from pycyrus.config.problems import ConfigError, Place, Problem
 from pycyrus.config.settings import Checked, Notice, Settings, check
 from pycyrus.config.syntax import Assignment, parse_imapd_conf, parse_override
+from pycyrus.model.namespace import BadNamespace, NamespaceSettings, VirtualDomains
 
 DEFAULT_HOME = Path("~/.pycyrus")
-DEFAULT_PORT_BASE = 11000
+DEFAULT_PORT_BASE = 10000
 EMBEDDED_ADMIN = "admin"
 EMBEDDED_USER = "user"
 _EMBEDDED = Place("the embedded default")
@@ -142,7 +143,7 @@ def _embedded(
         base = DEFAULT_PORT_BASE
     values = {
         "configdirectory": str(home),
-        "partition-default": str(home / "mail"),
+        "partition-default": str(home / "spool"),
         "defaultpartition": "default",
         "admins": EMBEDDED_ADMIN,
         "allowplaintext": "yes",
@@ -182,7 +183,7 @@ def _whole(checked: Checked, settings: Settings) -> list[Problem]:
         problems.append(Problem(file, "configdirectory is not set", "add `configdirectory: /var/lib/cyrus`"))
     problems.extend(_partitions(checked, settings, file))
     problems.extend(_absolute(checked, settings))
-    problems.extend(_prefixes(checked, settings))
+    problems.extend(_namespace(checked, settings))
     problems.extend(_workers(checked, settings))
     return problems
 
@@ -223,17 +224,29 @@ def _absolute(checked: Checked, settings: Settings) -> list[Problem]:
     ]
 
 
-def _prefixes(checked: Checked, settings: Settings) -> list[Problem]:
-    separator = "/" if settings.switch("unixhierarchysep") else "."
-    problems = [
-        Problem(checked.places.get(name), f"{name} holds the separator {separator!r}", "choose a name without it")
-        for name in ("userprefix", "sharedprefix", "altprefix")
-        if separator in settings.text(name)
-    ]
-    if settings.text("userprefix").lower() == settings.text("sharedprefix").lower():
-        place = checked.places.get("sharedprefix") or checked.places.get("userprefix")
-        problems.append(Problem(place, "userprefix and sharedprefix are the same", "give them different names"))
-    return problems
+def namespace_settings(settings: Settings) -> NamespaceSettings:
+    """The options that shape mailbox names."""
+    return NamespaceSettings(
+        altnamespace=settings.switch("altnamespace"),
+        unixhierarchysep=settings.switch("unixhierarchysep"),
+        userprefix=settings.text("userprefix"),
+        sharedprefix=settings.text("sharedprefix"),
+        altprefix=settings.text("altprefix"),
+        virtdomains=VirtualDomains(settings.word("virtdomains")),
+        defaultdomain=settings.text("defaultdomain"),
+        crossdomains=settings.switch("crossdomains"),
+        crossdomains_onlyother=settings.switch("crossdomains_onlyother"),
+        deletedprefix=settings.text("deletedprefix"),
+    )
+
+
+def _namespace(checked: Checked, settings: Settings) -> list[Problem]:
+    try:
+        namespace_settings(settings).check()
+    except BadNamespace as error:
+        option = str(error).partition(" ")[0]
+        return [Problem(checked.places.get(option), str(error), "choose another value")]
+    return []
 
 
 def _workers(checked: Checked, settings: Settings) -> list[Problem]:
