@@ -1,0 +1,122 @@
+"""
+SQLite beside the message path: short reads here and now, writes in a thread.
+
+Reads see the page cache and are called on the reactor thread.  A write waits
+for the disk (write-ahead log, synchronous=FULL), so it is a function that runs
+within one transaction on a thread; when it has returned, it is durable.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from twisted.internet.defer import DeferredLock
+from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.threads import deferToThreadPool
+
+from pycyrus.errors import StoreFull, StoreUnavailable
+
+T = TypeVar("T")
+
+LONGEST_WAIT = 30.0
+"""Seconds that a writer waits for those of other processes."""
+_READ_WAIT = 2.0
+
+_FULL = frozenset((sqlite3.SQLITE_FULL,))
+
+
+class Database:
+    """
+    One database file.
+
+    @param schema: Statements that make the tables; run once, when the file's
+        version is 0.
+    @param version: Of the schema; a newer file is refused.
+    """
+
+    def __init__(self, path: Path, schema: str, version: int, reactor: IReactorThreads) -> None:
+        self._path = path
+        self._reactor = reactor
+        self._turn = DeferredLock()
+        self._busy = threading.Lock()
+        try:
+            self._writer = self._connect(LONGEST_WAIT)
+            self._prepare(schema, version)
+            self.read = self._connect(_READ_WAIT)
+            self.read.execute("PRAGMA query_only=1")
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"{path.name}: {error}") from error
+
+    def _connect(self, wait: float) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=wait, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA cache_size=-16384")
+        return connection
+
+    def _prepare(self, schema: str, version: int) -> None:
+        self._path.chmod(0o600)
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            (found,) = self._writer.execute("PRAGMA user_version").fetchone()
+            if found > version:
+                raise StoreUnavailable(f"{self._path.name} was made by a newer version")
+            if found == 0:
+                for statement in schema.split(";"):
+                    self._writer.execute(statement)
+                self._writer.execute(f"PRAGMA user_version={version:d}")
+        except BaseException:
+            self._writer.execute("ROLLBACK")
+            raise
+        self._writer.execute("COMMIT")
+
+    async def write(self, change: Callable[[sqlite3.Connection], T], committed: Callable[[], None] | None = None) -> T:
+        """
+        Run a function on a thread within a transaction.
+
+        @param change: It must touch nothing that the reactor thread touches,
+            but for the connection.
+        @param committed: Called, on the thread, when others can see the change.
+        @return: What it returned, when the transaction is durable.
+        @raise StoreUnavailable: The database failed; nothing was changed.
+        """
+        pool = self._reactor.getThreadPool()
+        result: T = await self._turn.run(deferToThreadPool, self._reactor, pool, self.transaction, change, committed)
+        return result
+
+    def transaction(self, change: Callable[[sqlite3.Connection], T], committed: Callable[[], None] | None = None) -> T:
+        """
+        Run a function within a transaction; waits for the disk.
+
+        @raise StoreUnavailable: As L{write}.
+        """
+        # A cancelled wait leaves its thread running, so turns alone do not keep writers apart.
+        with self._busy:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                try:
+                    result = change(self._writer)
+                    self._writer.execute("COMMIT")
+                except BaseException:
+                    if self._writer.in_transaction:
+                        self._writer.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                full = getattr(error, "sqlite_errorcode", None) in _FULL
+                raise (StoreFull if full else StoreUnavailable)(f"{self._path.name}: {error}") from error
+            if committed is not None:
+                committed()
+        return result
+
+    def close(self) -> None:
+        """Give the file back; waits for a writer."""
+        with self._busy:
+            self.read.close()
+            self._writer.close()

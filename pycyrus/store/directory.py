@@ -1,0 +1,313 @@
+"""
+The mailbox list, as this process knows it.
+
+Entries are kept in memory as they are asked for; changes of other processes
+are told by a L{Signal}, and by number in the table C{changes}, so that only
+what changed is forgotten.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from twisted.internet.interfaces import IReactorThreads
+from twisted.logger import Logger
+
+from pycyrus.interfaces import MailboxListing
+from pycyrus.model.acl import LOOKUP
+from pycyrus.model.acl_text import BadAcl, parse_acl
+from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.model.scopes import ListScope, Namespace
+from pycyrus.store import access, rows
+from pycyrus.store.database import Database
+from pycyrus.store.rows import Entry, Row
+from pycyrus.store.signal import Signal
+
+T = TypeVar("T")
+
+FILE_NAME = "mailboxes.db"
+SIGNAL_NAME = "mailboxes.signal"
+_MOST_ENTRIES = 100_000
+_PAGE = 500
+_CHECK_INTERVAL = 1.0
+"""Seconds after which the database itself is asked for changes, should a signal have been lost."""
+
+
+class Directory:
+    """
+    The list of mailboxes of this server.
+
+    @ivar version: Changes whenever anything in the list did.
+    """
+
+    log = Logger()
+
+    def __init__(self, configdirectory: Path, reactor: IReactorThreads) -> None:
+        self._database = Database(configdirectory / FILE_NAME, rows.SCHEMA, rows.SCHEMA_VERSION, reactor)
+        self._signal = Signal(configdirectory / SIGNAL_NAME)
+        self._entries: dict[MailboxName, Entry] = {}
+        self._token = self._signal.value()
+        self._checked = time.monotonic()
+        self._last_change = rows.last_change(self._database.read)
+        self._listeners: list[Callable[[set[str]], None]] = []
+        self.version = 0
+
+    # --- one mailbox ----------------------------------------------------
+
+    def lookup(self, name: MailboxName) -> Entry | None:
+        """The entry of a name; None if there is none."""
+        self.refresh()
+        entry = self._entries.get(name)
+        if entry is None:
+            try:
+                entry = rows.find(self._database.read, name)
+            except BadAcl as error:
+                self.log.error("Mailbox list has a damaged entry for {mailbox}: {error}", mailbox=name, error=error)
+                return None
+            if entry is not None:
+                if len(self._entries) >= _MOST_ENTRIES:
+                    self._entries.clear()
+                self._entries[name] = entry
+        return entry
+
+    def by_id(self, unique_id: str) -> Entry | None:
+        """The entry of a unique id; None if there is none."""
+        self.refresh()
+        return rows.find_id(self._database.read, unique_id)
+
+    def nearest(self, name: MailboxName) -> Entry | None:
+        """The nearest mailbox above a name that exists."""
+        above = name.parent
+        while above is not None:
+            entry = self.lookup(above)
+            if entry is not None:
+                return entry
+            above = above.parent
+        return None
+
+    def tree(self, name: MailboxName) -> list[Entry]:
+        """A mailbox, if it exists, and all its inferiors, in order."""
+        return rows.tree(self._database.read, name)
+
+    def has_inferiors(self, name: MailboxName) -> bool:
+        """Whether a mailbox exists below a name."""
+        return rows.has_inferiors(self._database.read, name)
+
+    def has_pending(self) -> bool:
+        """Whether directories are still to be moved or removed."""
+        return bool(rows.pending(self._database.read))
+
+    # --- changes --------------------------------------------------------
+
+    def refresh(self) -> int:
+        """
+        Forget what other processes changed; cheap when nothing was.
+
+        @return: L{version}.
+        """
+        token = self._signal.value()
+        if token != self._token or time.monotonic() - self._checked > _CHECK_INTERVAL:
+            self._token = token
+            self._checked = time.monotonic()
+            self._catch_up()
+        return self.version
+
+    def _catch_up(self) -> None:
+        changes = list(rows.changes_since(self._database.read, self._last_change))
+        if not changes:
+            return
+        if changes[0][0] > self._last_change + 1:
+            self._entries.clear()
+        for _, key, _unique_id in changes:
+            self._entries.pop(rows.name_of(key), None)
+        self._last_change = changes[-1][0]
+        self.version += 1
+        changed = {unique_id for _, _, unique_id in changes}
+        for listener in list(self._listeners):
+            listener(changed)
+
+    def listen(self, listener: Callable[[set[str]], None]) -> None:
+        """Have a function told the unique ids of mailboxes that changed, when that is noticed."""
+        self._listeners.append(listener)
+
+    async def change(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """
+        Change the list within a transaction, on a thread.
+
+        While the function runs, no process changes the list.
+
+        @raise StoreUnavailable: Nothing was changed.
+        """
+        # A crash before the signal is noticed by the others within a second.
+        result = await self._database.write(function, self._signal.change)
+        self.refresh()
+        return result
+
+    def change_now(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Like C{change}, but it waits: for threads and for tools."""
+        return self._database.transaction(function, self._signal.change)
+
+    # --- listings -------------------------------------------------------
+
+    def listings(self, identity: Identity, scope: ListScope) -> Iterator[list[MailboxListing]]:
+        """
+        What an identity may see within a scope.
+
+        @return: Pages, in order of name but for what is seen by grants; the
+            database is not held between two pages.
+        """
+        describe = _Describer(self, identity)
+        for page in self._pages(identity, scope):
+            yield [listing for row in page if (listing := describe(row)) is not None]
+
+    def _pages(self, identity: Identity, scope: ListScope) -> Iterator[list[Row]]:
+        if scope.deleted:
+            yield from self._deleted_pages(identity, scope)
+        elif scope.namespace is Namespace.PERSONAL:
+            own = MailboxName(identity.domain, identity.user, scope.path)
+            if scope.domain in (None, identity.domain) and scope.owner in (None, identity.user):
+                yield from self._range_pages(*rows.tree_range(rows.key_of(own)))
+        elif scope.owner is not None and scope.namespace is Namespace.OTHER:
+            yield from self._owner_pages(identity, scope, scope.owner)
+        elif identity.admin is not AdminScope.NONE:
+            yield from self._administered_pages(identity, scope)
+        else:
+            yield from self._granted_pages(identity, scope)
+
+    def _range_pages(self, low: str, high: str) -> Iterator[list[Row]]:
+        after = False
+        while page := rows.page(self._database.read, low, high, _PAGE, after=after):
+            yield page
+            if len(page) < _PAGE:
+                return
+            low, after = page[-1][0], True
+
+    def _owner_pages(self, identity: Identity, scope: ListScope, owner: str) -> Iterator[list[Row]]:
+        """Mailboxes of one other user."""
+        if scope.domain is not None or identity.admin is not AdminScope.GLOBAL:
+            domain = identity.domain if scope.domain is None else scope.domain
+            yield from self._range_pages(*rows.tree_range(rows.key_of(MailboxName(domain, owner, scope.path))))
+            return
+        low = ""
+        while page := rows.page_of_owner(self._database.read, owner, low, _PAGE):
+            yield [row for row in page if _begins(row, scope)]
+            low = page[-1][0]
+
+    def _administered_pages(self, identity: Identity, scope: ListScope) -> Iterator[list[Row]]:
+        """Mailboxes of all users, or shared ones, as far as an administrator reaches."""
+        shared = scope.namespace is Namespace.SHARED
+        for domain in self._domains(identity, scope):
+            if scope.path:
+                yield from self._range_pages(*rows.tree_range(rows.key_of(MailboxName(domain, None, scope.path))))
+            else:
+                yield from self._range_pages(*rows.kind_range(domain, shared=shared))
+
+    def _deleted_pages(self, identity: Identity, scope: ListScope) -> Iterator[list[Row]]:
+        for domain in self._domains(identity, scope):
+            yield from self._range_pages(*rows.deleted_range(domain))
+
+    def _domains(self, identity: Identity, scope: ListScope) -> Iterator[str]:
+        """Domains that an administrator reaches and that the scope holds."""
+        if identity.admin is AdminScope.GLOBAL and scope.domain is None:
+            yield from self.domains()
+            return
+        domain = identity.domain if scope.domain is None else scope.domain
+        if identity.administers(domain):
+            yield domain
+
+    def domains(self) -> Iterator[str]:
+        """All domains that have mailboxes, in order; each costs one step in the index."""
+        low = ""
+        while page := rows.page(self._database.read, low, "\U0010ffff", 1, after=False):
+            domain = rows.name_of(page[0][0]).domain
+            yield domain
+            low = rows.domain_range(domain)[1]
+
+    def _granted_pages(self, identity: Identity, scope: ListScope) -> Iterator[list[Row]]:
+        """What entries let an ordinary identity see of others."""
+        if scope.domain not in (None, identity.domain) or identity.postman:
+            return
+        shared = scope.namespace is Namespace.SHARED
+        identifiers = [identity.user_id, "anyone", *(f"group:{group}" for group in sorted(identity.groups))]
+        after = 0
+        while page := rows.page_of_granted(
+            self._database.read, identifiers, identity.domain, shared=shared, after=after, limit=_PAGE
+        ):
+            yield [row for row in page if _begins(row, scope)]
+            if len(page) < _PAGE:
+                return
+            after = page[-1][-1]
+
+    def namespaces(self, identity: Identity) -> frozenset[Namespace]:
+        """In which namespaces the identity has something to see; one's own is always there."""
+        found = {Namespace.PERSONAL}
+        for namespace in (Namespace.OTHER, Namespace.SHARED):
+            if self._any_visible(identity, ListScope(namespace)):
+                found.add(namespace)
+        return frozenset(found)
+
+    def _any_visible(self, identity: Identity, scope: ListScope) -> bool:
+        own = scope.namespace is Namespace.OTHER
+        return any(
+            not (own and listing.name.owned_by(identity)) for page in self.listings(identity, scope) for listing in page
+        )
+
+    # --- the end --------------------------------------------------------
+
+    def close(self) -> None:
+        """Give the files back."""
+        self._database.close()
+        self._signal.close()
+
+
+class _Describer:
+    """Makes listings for one identity; what many mailboxes share is computed once."""
+
+    def __init__(self, directory: Directory, identity: Identity) -> None:
+        self._directory = directory
+        self._identity = identity
+        self._rights: dict[tuple[str, str, bool, bool], frozenset[str]] = {}
+
+    def __call__(self, row: Row) -> MailboxListing | None:
+        """The listing of a row; None if it is not for the identity."""
+        name = rows.name_of(row[0])
+        kind = (row[6], name.domain, name.owned_by(self._identity), name.deleted is None)
+        held = self._rights.get(kind)
+        if held is None:
+            held = self._rights[kind] = self._evaluate(name, row[6])
+        if LOOKUP not in held:
+            return None
+        return MailboxListing(name, True, False, tuple(row[7].split()), held, row[1])
+
+    def _evaluate(self, name: MailboxName, acl: str) -> frozenset[str]:
+        try:
+            return access.rights(self._identity, name, parse_acl(acl))
+        except BadAcl:
+            Directory.log.error("Mailbox list has a damaged entry for {mailbox}", mailbox=name)
+            return access.NO_RIGHTS
+
+
+def in_order(listings: Iterable[MailboxListing]) -> list[MailboxListing]:
+    """
+    Sort listings by name, each once, and find out which have children.
+
+    A child comes right after its parent, so one look ahead is enough.
+    """
+    ordered = sorted(
+        {listing.unique_id: listing for listing in listings}.values(), key=lambda each: rows.key_of(each.name)
+    )
+    for index, listing in enumerate(ordered[:-1]):
+        if ordered[index + 1].name.is_below(listing.name):
+            ordered[index] = MailboxListing(
+                listing.name, listing.exists, True, listing.special_use, listing.rights, listing.unique_id
+            )
+    return ordered
+
+
+def _begins(row: Row, scope: ListScope) -> bool:
+    return not scope.path or rows.name_of(row[0]).path[: len(scope.path)] == scope.path

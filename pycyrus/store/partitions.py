@@ -1,0 +1,106 @@
+"""Partitions: which there are, which a new mailbox goes to, and the paths within."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from pycyrus.errors import StoreUnavailable, UnknownPartition
+from pycyrus.store import files, paths
+from pycyrus.store.settings import StoreSettings
+
+_NAME = re.compile(r"[a-z0-9]+\Z")
+
+
+class BadPartition(ValueError):
+    """A partition is misconfigured; the message names it."""
+
+
+class Partitions:
+    """The partitions of this server."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._data = {name.lower(): Path(path) for name, path in settings.partitions.items()}
+        self._meta = {name.lower(): Path(path) for name, path in settings.metapartitions.items()}
+        self._default = settings.defaultpartition.lower() if settings.defaultpartition else None
+        for name in (*self._data, *self._meta):
+            if not _NAME.match(name):
+                raise BadPartition(f"partition {name}: a name has letters and digits only")
+        if self._default is not None and self._default not in self._data:
+            raise BadPartition(f"defaultpartition: there is no partition-{self._default}")
+        for name in self._meta:
+            if name not in self._data:
+                raise BadPartition(f"metapartition-{name}: there is no partition-{name}")
+
+    def prepare(self) -> None:
+        """
+        Make the directories that are missing.
+
+        @raise OSError: They cannot be made.
+        """
+        for root in (*self._data.values(), *self._meta.values()):
+            files.makedirs(root, mode=files.PRIVATE_DIRECTORY, exist_ok=True)
+        for root in self._data.values():
+            files.makedirs(root / paths.STAGE_DIRECTORY, mode=files.PRIVATE_DIRECTORY, exist_ok=True)
+
+    def names(self) -> list[str]:
+        """All names, in order."""
+        return sorted(self._data)
+
+    def choose(self, wanted: str | None, parents: str | None) -> str:
+        """
+        The partition for a new mailbox.
+
+        @param wanted: As asked for explicitly.
+        @param parents: Of the parent mailbox.
+        @raise UnknownPartition: There is no such partition.
+        @raise StoreUnavailable: There is none at all.
+        """
+        if wanted is not None:
+            if wanted.lower() not in self._data:
+                raise UnknownPartition(wanted)
+            return wanted.lower()
+        if parents is not None and parents in self._data:
+            return parents
+        return self._default or self._with_most_space()
+
+    def _with_most_space(self) -> str:
+        space: list[tuple[int, str]] = []
+        for name, root in sorted(self._data.items()):
+            try:
+                status = os.statvfs(root)
+            except OSError:
+                continue
+            space.append((status.f_bavail * status.f_frsize, name))
+        if not space:
+            raise StoreUnavailable("no partition can be used")
+        return max(space, key=lambda each: each[0])[1]
+
+    def data(self, partition: str, location: str) -> Path:
+        """
+        Directory of a mailbox's messages.
+
+        @raise StoreUnavailable: The partition is not configured any more.
+        """
+        return paths.resolve(self._root(partition), location)
+
+    def meta(self, partition: str, location: str) -> Path:
+        """Directory of a mailbox's other files; mostly the same."""
+        return paths.resolve(self._meta.get(partition) or self._root(partition), location)
+
+    def roots(self, partition: str) -> list[Path]:
+        """Where a location of the partition can have directories: one, or two."""
+        meta = self._meta.get(partition)
+        data = self._root(partition)
+        return [data] if meta is None or meta == data else [meta, data]
+
+    def stage(self, partition: str) -> Path:
+        """Directory of messages on their way in."""
+        return self._root(partition) / paths.STAGE_DIRECTORY
+
+    def _root(self, partition: str) -> Path:
+        try:
+            return self._data[partition]
+        except KeyError:
+            raise StoreUnavailable(f"partition-{partition} is not configured") from None

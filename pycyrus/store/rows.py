@@ -1,0 +1,368 @@
+"""
+The mailbox list on disk: its tables, and what may be done to them within a transaction.
+
+Keys sort like L{MailboxName}: every mailbox comes right before its inferiors,
+so a tree is a range of keys.  C{grants} says who may see what, so that
+a listing of other people's mailboxes costs what is seen, not what there is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pycyrus.model.acl import LOOKUP, Acl
+from pycyrus.model.acl_text import parse_acl, write_acl
+from pycyrus.model.mailbox_name import MailboxName
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE mailboxes (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    owner TEXT,
+    unique_id TEXT NOT NULL UNIQUE,
+    partition TEXT NOT NULL,
+    location TEXT NOT NULL,
+    uidvalidity INTEGER NOT NULL,
+    mailbox_type TEXT NOT NULL,
+    acl TEXT NOT NULL,
+    special_use TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    changed INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX mailboxes_by_location ON mailboxes (partition, location);
+CREATE INDEX mailboxes_by_owner ON mailboxes (owner, key) WHERE owner IS NOT NULL;
+CREATE TABLE grants (
+    identifier TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    shared INTEGER NOT NULL,
+    mailbox INTEGER NOT NULL REFERENCES mailboxes (id) ON DELETE CASCADE,
+    PRIMARY KEY (identifier, domain, shared, mailbox)
+) WITHOUT ROWID;
+CREATE INDEX grants_by_mailbox ON grants (mailbox);
+CREATE TABLE changes (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL,
+    unique_id TEXT NOT NULL
+);
+CREATE TABLE pending (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    partition TEXT NOT NULL,
+    source TEXT NOT NULL,
+    target TEXT
+);
+CREATE TABLE numbers (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+
+CHANGES_KEPT = 10_000
+"""Changes that another process may lag behind before it must forget all it knows."""
+
+_END = "\x01"
+_AFTER = "\x02"
+_COLUMNS = "key, unique_id, partition, location, uidvalidity, mailbox_type, acl, special_use, created, changed, id"
+Row = tuple[str, str, str, str, int, str, str, str, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    One mailbox in the list.
+
+    @ivar unique_id: Stays across renames (RFC 8474 section 4).
+    @ivar location: Where its directory is, within the partition.
+    @ivar uidvalidity: RFC 9051 section 2.3.1.1; never given twice on a server.
+    @ivar mailbox_type: Empty for mail.
+    @ivar special_use: Attributes of RFC 6154.
+    @ivar created: Seconds since the epoch.
+    @ivar changed: Of this entry, likewise.
+    """
+
+    name: MailboxName
+    unique_id: str
+    partition: str
+    location: str
+    uidvalidity: int
+    acl: Acl
+    mailbox_type: str = ""
+    special_use: tuple[str, ...] = ()
+    created: int = 0
+    changed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """
+    Work on directories that a committed change of the list asks for.
+
+    @ivar target: Where C{source} is to go; None if it is to be removed.
+    """
+
+    number: int
+    partition: str
+    source: str
+    target: str | None
+
+
+def key_of(name: MailboxName) -> str:
+    """Where a mailbox stands in the list."""
+    deleted = "" if name.deleted is None else f"D{name.deleted}"
+    owner = "S" if name.owner is None else f"U{name.owner}"
+    return _END.join((name.domain, deleted, owner, *name.path, ""))
+
+
+def name_of(key: str) -> MailboxName:
+    """The reverse of L{key_of}."""
+    domain, deleted, owner, *path, _ = key.split(_END)
+    return MailboxName(domain, owner[1:] if owner[0] == "U" else None, tuple(path), deleted[1:] if deleted else None)
+
+
+def tree_range(key: str) -> tuple[str, str]:
+    """Keys of a mailbox and all its inferiors: from the first, below the second."""
+    return key, key[:-1] + _AFTER
+
+
+def kind_range(domain: str, *, shared: bool) -> tuple[str, str]:
+    """Keys of all live shared mailboxes, or all live users' mailboxes, of a domain."""
+    return (
+        (f"{domain}{_END}{_END}S", f"{domain}{_END}{_END}T")
+        if shared
+        else (f"{domain}{_END}{_END}U", f"{domain}{_END}{_END}V")
+    )
+
+
+def deleted_range(domain: str) -> tuple[str, str]:
+    """Keys of all delayed-deleted mailboxes of a domain."""
+    return f"{domain}{_END}D", f"{domain}{_END}E"
+
+
+def domain_range(domain: str) -> tuple[str, str]:
+    """All keys of a domain."""
+    return f"{domain}{_END}", f"{domain}{_AFTER}"
+
+
+def entry_of(row: Row) -> Entry:
+    """
+    The entry in a row.
+
+    @raise pycyrus.model.acl_text.BadAcl: The row is damaged.
+    """
+    key, unique_id, partition, location, uidvalidity, mailbox_type, acl, special_use, created, changed, _ = row
+    return Entry(
+        name_of(key),
+        unique_id,
+        partition,
+        location,
+        uidvalidity,
+        parse_acl(acl),
+        mailbox_type,
+        tuple(special_use.split()),
+        created,
+        changed,
+    )
+
+
+# --- reading ----------------------------------------------------------------
+
+
+def find(connection: sqlite3.Connection, name: MailboxName) -> Entry | None:
+    """The entry of a name."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM mailboxes WHERE key = ?", (key_of(name),)).fetchone()
+    return None if row is None else entry_of(row)
+
+
+def find_id(connection: sqlite3.Connection, unique_id: str) -> Entry | None:
+    """The entry of a unique id."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM mailboxes WHERE unique_id = ?", (unique_id,)).fetchone()
+    return None if row is None else entry_of(row)
+
+
+def find_location(connection: sqlite3.Connection, partition: str, location: str) -> Entry | None:
+    """The entry of the mailbox that lies at a place."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM mailboxes WHERE partition = ? AND location = ?", (partition, location)
+    ).fetchone()
+    return None if row is None else entry_of(row)
+
+
+def tree(connection: sqlite3.Connection, name: MailboxName) -> list[Entry]:
+    """A mailbox, if it exists, and all its inferiors, in order."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM mailboxes WHERE key >= ? AND key < ? ORDER BY key", tree_range(key_of(name))
+    )
+    return [entry_of(row) for row in rows]
+
+
+def has_inferiors(connection: sqlite3.Connection, name: MailboxName) -> bool:
+    """Whether a mailbox exists below a name."""
+    low, high = tree_range(key_of(name))
+    found = connection.execute("SELECT 1 FROM mailboxes WHERE key > ? AND key < ? LIMIT 1", (low, high))
+    return found.fetchone() is not None
+
+
+def page(connection: sqlite3.Connection, low: str, high: str, limit: int, *, after: bool) -> list[Row]:
+    """
+    Some rows of a range, in order.
+
+    @param after: Without the row whose key is C{low} itself.
+    """
+    relation = ">" if after else ">="
+    statement = f"SELECT {_COLUMNS} FROM mailboxes WHERE key {relation} ? AND key < ? ORDER BY key LIMIT ?"
+    return connection.execute(statement, (low, high, limit)).fetchall()
+
+
+def page_of_owner(connection: sqlite3.Connection, owner: str, low: str, limit: int) -> list[Row]:
+    """Some rows of mailboxes of an owner of any domain, above a key, in order."""
+    statement = f"SELECT {_COLUMNS} FROM mailboxes WHERE owner = ? AND key > ? ORDER BY key LIMIT ?"
+    return connection.execute(statement, (owner, low, limit)).fetchall()
+
+
+def page_of_granted(
+    connection: sqlite3.Connection, identifiers: Iterable[str], domain: str, *, shared: bool, after: int, limit: int
+) -> list[Row]:
+    """
+    Some rows of mailboxes that an entry lets one of the identifiers see, by row id.
+
+    @param after: Row id above which to go on.
+    """
+    names = list(identifiers)
+    marks = ",".join("?" * len(names))
+    statement = (
+        f"SELECT {_COLUMNS} FROM mailboxes WHERE id IN (SELECT mailbox FROM grants WHERE identifier IN ({marks})"
+        " AND domain = ? AND shared = ? AND mailbox > ?) ORDER BY id LIMIT ?"
+    )
+    return connection.execute(statement, (*names, domain, shared, after, limit)).fetchall()
+
+
+def pending(connection: sqlite3.Connection) -> list[Pending]:
+    """What is still to be done, in order."""
+    rows = connection.execute("SELECT number, partition, source, target FROM pending ORDER BY number")
+    return [Pending(*row) for row in rows]
+
+
+def changes_since(connection: sqlite3.Connection, number: int) -> Iterator[tuple[int, str, str]]:
+    """Number, key and unique id of each later change, in order."""
+    yield from connection.execute(
+        "SELECT number, key, unique_id FROM changes WHERE number > ? ORDER BY number", (number,)
+    )
+
+
+def last_change(connection: sqlite3.Connection) -> int:
+    """Number of the last change; 0 before the first."""
+    (number,) = connection.execute("SELECT coalesce(max(number), 0) FROM changes").fetchone()
+    return int(number)
+
+
+# --- changing ---------------------------------------------------------------
+
+
+def next_uidvalidity(connection: sqlite3.Connection, now: int) -> int:
+    """A value that no mailbox here had before: the time, or later."""
+    row = connection.execute("SELECT value FROM numbers WHERE name = 'uidvalidity'").fetchone()
+    value = max(now, row[0] + 1) if row else now
+    connection.execute("INSERT OR REPLACE INTO numbers VALUES ('uidvalidity', ?)", (value,))
+    return value
+
+
+def insert(connection: sqlite3.Connection, entry: Entry) -> None:
+    """
+    Add a mailbox.
+
+    @raise sqlite3.IntegrityError: Its name, id or place is taken.
+    """
+    key = key_of(entry.name)
+    cursor = connection.execute(
+        "INSERT INTO mailboxes (key, owner, unique_id, partition, location, uidvalidity, mailbox_type, acl,"
+        " special_use, created, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            key,
+            entry.name.owner,
+            entry.unique_id,
+            entry.partition,
+            entry.location,
+            entry.uidvalidity,
+            entry.mailbox_type,
+            write_acl(entry.acl),
+            " ".join(entry.special_use),
+            entry.created,
+            entry.changed,
+        ),
+    )
+    _grant(connection, int(cursor.lastrowid or 0), entry)
+    _log(connection, key, entry.unique_id)
+
+
+def replace(connection: sqlite3.Connection, entry: Entry) -> None:
+    """
+    Change everything about a mailbox but its unique id.
+
+    @raise sqlite3.IntegrityError: The new name or place is taken.
+    """
+    row_id, old_key = connection.execute(
+        "SELECT id, key FROM mailboxes WHERE unique_id = ?", (entry.unique_id,)
+    ).fetchone()
+    key = key_of(entry.name)
+    connection.execute(
+        "UPDATE mailboxes SET key = ?, owner = ?, partition = ?, location = ?, uidvalidity = ?, mailbox_type = ?,"
+        " acl = ?, special_use = ?, changed = ? WHERE id = ?",
+        (
+            key,
+            entry.name.owner,
+            entry.partition,
+            entry.location,
+            entry.uidvalidity,
+            entry.mailbox_type,
+            write_acl(entry.acl),
+            " ".join(entry.special_use),
+            entry.changed,
+            row_id,
+        ),
+    )
+    connection.execute("DELETE FROM grants WHERE mailbox = ?", (row_id,))
+    _grant(connection, row_id, entry)
+    _log(connection, key, entry.unique_id)
+    if key != old_key:
+        _log(connection, old_key, entry.unique_id)
+
+
+def remove(connection: sqlite3.Connection, entry: Entry) -> None:
+    """Take a mailbox off the list."""
+    connection.execute("DELETE FROM mailboxes WHERE unique_id = ?", (entry.unique_id,))
+    _log(connection, key_of(entry.name), entry.unique_id)
+
+
+def add_pending(connection: sqlite3.Connection, partition: str, source: str, target: str | None) -> None:
+    """Say what is to be done with a directory once this is committed."""
+    connection.execute("INSERT INTO pending (partition, source, target) VALUES (?, ?, ?)", (partition, source, target))
+
+
+def drop_pending(connection: sqlite3.Connection, number: int) -> None:
+    """Say that it is done."""
+    connection.execute("DELETE FROM pending WHERE number = ?", (number,))
+
+
+def _grant(connection: sqlite3.Connection, row_id: int, entry: Entry) -> None:
+    """Note who may see a mailbox; owners find theirs by name, and deleted ones are shown to nobody."""
+    name = entry.name
+    if name.deleted is not None:
+        return
+    owner = name.owner_id
+    connection.executemany(
+        "INSERT INTO grants VALUES (?, ?, ?, ?)",
+        [
+            (identifier, name.domain, name.owner is None, row_id)
+            for identifier, rights in entry.acl.entries
+            if LOOKUP in rights and identifier != owner and identifier[:1] != "-"
+        ],
+    )
+
+
+def _log(connection: sqlite3.Connection, key: str, unique_id: str) -> None:
+    cursor = connection.execute("INSERT INTO changes (key, unique_id) VALUES (?, ?)", (key, unique_id))
+    number = int(cursor.lastrowid or 0)
+    if number % 100 == 0:
+        connection.execute("DELETE FROM changes WHERE number <= ?", (number - CHANGES_KEPT,))

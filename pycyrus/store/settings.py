@@ -1,0 +1,75 @@
+"""What the store is told by the configuration."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pycyrus.model.acl import Acl
+from pycyrus.model.internal_names import DELETED_PREFIX
+
+
+class DeleteMode(enum.Enum):
+    """The option C{delete_mode}: keep deleted mailboxes below C{DELETED} for a time, or not."""
+
+    IMMEDIATE = "immediate"
+    DELAYED = "delayed"
+
+
+class ExpungeMode(enum.Enum):
+    """The option C{expunge_mode}: what becomes of the files of expunged messages."""
+
+    IMMEDIATE = "immediate"
+    SEMIDELAYED = "semidelayed"
+    DELAYED = "delayed"
+
+
+SPECIAL_USES = (r"\Archive", r"\Drafts", r"\Important", r"\Junk", r"\Sent", r"\Trash", r"\Snoozed")
+"""Attributes of RFC 6154 that a mailbox may be given, and C{\\Snoozed}."""
+
+PROTECTED_USES = frozenset((r"\Archive", r"\Drafts", r"\Important", r"\Junk", r"\Sent", r"\Trash"))
+
+
+DEFAULT_ACL = Acl((("anyone", frozenset("lrs")),))
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    r"""
+    Values for L{pycyrus.store.store.open_store}; each is the option of the same name unless said.
+
+    @ivar partitions: Directories by partition name (C{partition-NAME}).
+    @ivar metapartitions: Directories for everything but messages, likewise.
+    @ivar defaultpartition: Where new mailboxes go; None for the one with the
+        most free space.
+    @ivar hashimapspool: A level of one-letter directories.
+    @ivar mailbox_legacy_dirs: Directories by name, not by unique id.
+    @ivar default_acl: C{defaultacl}: of top-level shared mailboxes.
+    @ivar special_uses: Attributes that may be given.
+    @ivar protected_uses: C{specialuse_protect}: a user's mailbox with one of
+        these is deleted by administrators only.
+    @ivar maximum_message_size: C{maxmessagesize} in octets; None for none.
+    @ivar journal_sync_interval: Seconds until a change of flags is durable.
+    @ivar open_mailboxes: How many closed mailboxes are kept in memory.
+    """
+
+    configdirectory: Path
+    partitions: Mapping[str, Path]
+    metapartitions: Mapping[str, Path] = field(default_factory=dict)
+    defaultpartition: str | None = None
+    hashimapspool: bool = False
+    fulldirhash: bool = False
+    mailbox_legacy_dirs: bool = True
+    deletedprefix: str = DELETED_PREFIX
+    delete_mode: DeleteMode = DeleteMode.DELAYED
+    expunge_mode: ExpungeMode = ExpungeMode.DELAYED
+    default_acl: Acl = DEFAULT_ACL
+    allowallsubscribe: bool = False
+    allowusermoves: bool = False
+    special_uses: tuple[str, ...] = SPECIAL_USES
+    protected_uses: frozenset[str] = PROTECTED_USES
+    maximum_message_size: int | None = None
+    journal_sync_interval: float = 1.0
+    open_mailboxes: int = 256
