@@ -215,7 +215,7 @@ class FrameReader:
         start = self._at
         end = buffer.find(b"\n", self._scanned)
         if end < 0:
-            if len(buffer) - start > limit:
+            if len(buffer) - start > limit + 1:  # one for the CR
                 return Overflow(b"Line too long")
             self._scanned = len(buffer)
             if start == len(buffer) and buffer:
