@@ -111,7 +111,7 @@ class Connection:
 
     def raw(self) -> bytes:
         """What was sent since the last call."""
-        data = self.transport.value()
+        data: bytes = self.transport.value()
         self.transport.clear()
         return data
 

@@ -525,9 +525,9 @@ FRAGMENTS = st.one_of(
     st.sampled_from(
         [
             b"LHLO x\r\n", b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<fred>\r\n", b"RCPT TO:<jane+x>\r\n", b"DATA\r\n",
-            b".\r\n",             b"\r\n.\r\n", b"RSET\r\n", b"AUTH PLAIN\r\n", b"AUTH EXTERNAL\r\n", b"*\r\n", b"STARTTLS\r\n", b"\r",
-            b"\n", b".",             b"NOOP\r\n", b"\0", b"A: b\r\n\r\n", b"Return-Path: <x>\r\n", 
-            b"MAIL FROM:<> SIZE=5 AUTH=<>\r\n", b"VRFY\r\n",
+            b".\r\n", b"\r\n.\r\n", b"RSET\r\n", b"AUTH PLAIN\r\n", b"AUTH EXTERNAL\r\n", b"*\r\n", b"STARTTLS\r\n",
+            b"\r", b"\n", b".", b"NOOP\r\n", b"\0", b"A: b\r\n\r\n", b"Return-Path: <x>\r\n", b"VRFY\r\n",
+            b"MAIL FROM:<> SIZE=5 AUTH=<>\r\n",
         ]
     ),
     st.binary(max_size=20),

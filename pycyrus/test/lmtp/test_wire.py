@@ -1,6 +1,6 @@
 """The grammar of LMTP commands."""
 
-from contextlib import suppress
+import contextlib
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,7 +107,7 @@ class CommandTests(SynchronousTestCase):
     @given(st.binary(max_size=60), st.sampled_from([b"", b"FROM:<a@b> ", b"TO:<", b'FROM:<"', b"TO:<@a:"]))
     def test_total_on_garbage(self, garbage: bytes, prefix: bytes) -> None:
         for parse in (split_verb, parse_lhlo, parse_mail, parse_rcpt, parse_auth):
-            with suppress(BadArguments, UnknownParameter):
+            with contextlib.suppress(BadArguments, UnknownParameter):
                 parse(prefix + garbage)
 
 
