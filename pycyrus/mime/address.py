@@ -48,7 +48,6 @@ _TOKEN = re.compile(
 )
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _COMMENT_MARK = re.compile(rb"[()\\]")
-_NO_SPACE = re.compile(rb"\s*+([.@])\s*+")
 
 
 def parse_addresses(value: bytes, most: int) -> list[Address]:
@@ -81,7 +80,8 @@ class _Reader:
     """
     Reads any octets as an address list, token by token, in linear time.
 
-    @ivar words: Tokens since the last separator, spaces included.
+    @ivar words: Tokens since the last separator, quotes removed; an empty one
+        is white space.
     @ivar at: Where in C{words} the last C{@} stands; -1 for nowhere.
     @ivar phrase: Display name, once C{<} was seen.
     """
@@ -117,9 +117,11 @@ class _Reader:
                 continue
             elif kind == "space":
                 if self.words:
-                    self.words.append(b" ")
+                    self.words.append(b"")
             elif kind == "quoted":
-                self.words.append(_unquote(token.group("quoted")))
+                quoted = token.group("quoted")
+                if quoted:
+                    self.words.append(_unquote(quoted))
             else:
                 self.words.append(token.group())
         self._finish()
@@ -131,7 +133,7 @@ class _Reader:
         if mark == b"(":
             self._read_comment()
         elif mark == b"<" and not self.in_angle:
-            self.phrase = b"".join(self.words).strip()
+            self.phrase = _join(self.words)
             self.words = []
             self.at = -1
             self.in_angle = True
@@ -153,14 +155,14 @@ class _Reader:
     def _route(self, mark: bytes) -> None:
         """A source route, C{<@a,@b:c@d>} (RFC 5322 section 4.4)."""
         if mark == b":":
-            self.route = b"".join(self.words).strip()
+            self.route = _join(self.words)
             self.words = []
             self.at = -1
         else:
             self.words.append(mark)
 
     def _begin_group(self) -> None:
-        name = b"".join(self.words).strip()
+        name = _join(self.words)
         self._begin()
         self.in_group = True
         self.addresses.append(Address(None, None, name, None))
@@ -169,10 +171,10 @@ class _Reader:
         """Take what was read since the last separator for an address."""
         words, at = self.words, self.at
         if at >= 0:
-            mailbox = _tight(b"".join(words[:at]))
-            host = _tight(b"".join(words[at + 1 :])) or NO_DOMAIN
+            mailbox = _join(_tight(words[:at]))
+            host = _join(_tight(words[at + 1 :])) or NO_DOMAIN
         else:
-            mailbox = b"".join(words).strip()
+            mailbox = _join(words)
             host = NO_DOMAIN
         if mailbox or at >= 0 or self.phrase:
             self.addresses.append(Address(self.phrase or self.comment or None, self.route, mailbox, host))
@@ -198,7 +200,7 @@ class _Reader:
         self.position = min(self.position, len(self.value))
         self.comment = _unquote(self.value[start : self.position - 1]).strip()
         if self.words:
-            self.words.append(b" ")
+            self.words.append(b"")
 
 
 def _unquote(text: bytes) -> bytes:
@@ -206,7 +208,28 @@ def _unquote(text: bytes) -> bytes:
     return _QUOTED_PAIR.sub(rb"\1", text) if b"\\" in text else text
 
 
-def _tight(text: bytes) -> bytes:
-    """Without the space that obsolete syntax allows around dots."""
-    text = text.strip()
-    return _NO_SPACE.sub(rb"\1", text) if b" " in text else text
+def _join(words: list[bytes]) -> bytes:
+    """The words with white space as single spaces, none of it at the ends."""
+    joined: list[bytes] = []
+    space = False
+    for word in words:
+        if not word:
+            space = True
+            continue
+        if space and joined:
+            joined.append(b" ")
+        joined.append(word)
+        space = False
+    return b"".join(joined)
+
+
+def _tight(words: list[bytes]) -> list[bytes]:
+    """Without the white space that obsolete syntax allows around dots (RFC 5322 section 4.4)."""
+    kept: list[bytes] = []
+    for word in words:
+        if not word and kept and kept[-1].endswith(b"."):
+            continue
+        if word.startswith(b".") and kept and not kept[-1]:
+            kept.pop()
+        kept.append(word)
+    return kept

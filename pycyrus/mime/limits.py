@@ -9,6 +9,7 @@ message, with small factors.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
+_SMALL: Final = 8 * 1024 * 1024
+"""What may be scanned of any message, so that small ones have the whole depth."""
+
 
 class Budget:
     """
@@ -64,7 +68,7 @@ class Budget:
         self.parts = limits.parts
         self.addresses = limits.addresses
         self.parameters = limits.all_parameters
-        self.octets = limits.scan_factor * size + 64 * 1024
+        self.octets = limits.scan_factor * size + _SMALL
 
     def scan(self, octets: int) -> bool:
         """Pay for a scan; False when it cannot be afforded."""
