@@ -21,15 +21,19 @@ _ZONES: Final = {
 }  # fmt: skip
 
 _TIME = rb"(\d{1,2})[:.](\d{1,2})(?:[:.](\d{1,2})(?:[.,]\d++)?)?"
-_ZONE = rb"\s*+([+-]\d{4}|[+-]\d\d:\d\d|[A-Za-z]{1,5})?"
+_ZONE = rb"([+-]\d{4}|[+-]\d\d:\d\d|[A-Za-z]{1,5})"
 _USUAL = re.compile(
     rb"\s*+(?:[A-Za-z]{2,10}\.?\s*+,?\s*+|,\s*+)?(\d{1,2})[\s-]*+([A-Za-z]{3})[A-Za-z]*+\.?[\s,-]*+(\d{2,4})"
-    rb"(?![\d:.])(?:[\s,]*+" + _TIME + _ZONE + rb")?"
+    rb"(?![\d:.])(?:[\s,]*+" + _TIME + rb"\s*+" + _ZONE + rb"?)?"
 )
 _ASCTIME = re.compile(
-    rb"\s*+[A-Za-z]{3,9},?\s++([A-Za-z]{3})[A-Za-z]*+\s++(\d{1,2})\s++" + _TIME + _ZONE + rb"\s++(\d{4})(?!\d)"
+    rb"\s*+[A-Za-z]{3,9},?\s++([A-Za-z]{3})[A-Za-z]*+\s++(\d{1,2})\s++"
+    + _TIME
+    + rb"(?:\s*+"
+    + _ZONE
+    + rb")?+\s++(\d{4})(?!\d)"
 )
-_ISO = re.compile(rb"\s*+(\d{4})-(\d\d)-(\d\d)(?:[Tt\s]\s*+" + _TIME + _ZONE + rb")?")
+_ISO = re.compile(rb"\s*+(\d{4})-(\d\d)-(\d\d)(?:[Tt\s]\s*+" + _TIME + rb"\s*+" + _ZONE + rb"?)?")
 
 
 def parse_date(value: bytes) -> tuple[int, int] | None:

@@ -55,8 +55,9 @@ def _standard(data: bytes) -> email.message.Message:
     return email.message_from_bytes(data, policy=email.policy.compat32)
 
 
-def _shape(message: email.message.Message) -> object:
+def _shape(message: email.message.Message | str) -> object:
     """Types, parameters and bodies as the standard library sees them."""
+    assert not isinstance(message, str)
     if message.is_multipart() and message.get_content_maintype() == "multipart":
         return (message.get_content_subtype().upper(), [_shape(part) for part in message.get_payload()])
     if message.get_content_maintype() == "message":
