@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 TURN = 128
 """Events handled until other connections get their turn."""
+_ARGUMENT_COUNTS = (b"Missing required argument", b"Unexpected extra arguments")
 
 
 class Session(Output):
@@ -320,8 +321,10 @@ class Session(Output):
             self._advance()
         elif self._line is not None:
             self._line_came()
-        if self._is_busy and self._reader.waiting > self.settings.read_ahead and not self._is_paused:
-            self._pause_reading()
+        if self._is_busy and not self._is_paused:
+            settings = self.settings
+            if self._reader.waiting > (settings.read_ahead if self.identity else settings.before_login.command):
+                self._pause_reading()
 
     def hold_back(self) -> None:
         """The client reads more slowly than we write."""
@@ -489,7 +492,8 @@ class Session(Output):
         try:
             arguments = row.parser(cursor)
         except BadSyntax as error:
-            raise Bad(error.text + b" in " + row.name.title()) from None
+            preposition = b" to " if error.text in _ARGUMENT_COUNTS else b" in "
+            raise Bad(error.text + preposition + row.name.title()) from None
         return await row.function(self, arguments)
 
     def _refused(self, row: Command, error: Exception) -> None:

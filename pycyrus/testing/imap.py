@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -206,8 +206,9 @@ class Client:
         self._is_lost = False
         address = IPv4Address("TCP", "127.0.0.1", 40_000)
         self.transport = MemoryTransport(address)
-        self.protocol = cast(ImapProtocol, server.factory.buildProtocol(address))
-        self.protocol.makeConnection(self.transport)
+        protocol: Any = server.factory.buildProtocol(address)
+        self.protocol: ImapProtocol = protocol
+        protocol.makeConnection(self.transport)
         self.settle()
 
     @property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 LONGEST = 200
+_TEXTS = [chr(octet) if 0x20 <= octet < 0x7F else f"\\x{octet:02x}" for octet in range(256)]
+_TEXTS[0x5C] = r"\\"
 
 
 def log_text(octets: bytes) -> str:
@@ -11,6 +13,5 @@ def log_text(octets: bytes) -> str:
 
     So nobody forges log lines, or drives the terminal of who reads them.
     """
-    text = octets[:LONGEST].decode("ascii", "backslashreplace")
-    safe = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text.replace("\\", "\\\\"))
+    safe = "".join(_TEXTS[octet] for octet in octets[:LONGEST])
     return safe if len(octets) <= LONGEST else f"{safe}..."

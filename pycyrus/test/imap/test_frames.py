@@ -215,7 +215,7 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(cut([b"x" * 60, b"x" * 60], self.limits), [Overflow(b"Line too long")])
 
     def test_lines_between_literals(self) -> None:
-        line = b"a1 X {1+}\r\nx" + b"y" * 101
+        line = b"a1 X {1+}\r\nx" + b"y" * 102
         self.assertEqual(cut([line], self.limits), [Overflow(b"Line too long")])
 
     def test_number_of_literals(self) -> None:
@@ -245,7 +245,7 @@ class LimitTests(SynchronousTestCase):
         reader.feed(b"QUJD\r\nx")
         self.assertEqual(reader.next_line(10), b"QUJD")
         self.assertIsNone(reader.next_line(10))
-        reader.feed(b"x" * 10)
+        reader.feed(b"x" * 11)
         self.assertIsInstance(reader.next_line(10), Overflow)
 
 

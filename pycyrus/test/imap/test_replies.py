@@ -1,0 +1,61 @@
+"""Every error has its reply: L{pycyrus.imap.replies}."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pycyrus import errors
+from pycyrus.imap.commands.table import COMMANDS
+from pycyrus.imap.replies import REPLIES, Bad, No, tagged
+from pycyrus.imap.wire.grammar import BadSyntax
+
+CLASSES = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.MailStoreError)}
+
+
+class RepliesTests(SynchronousTestCase):
+    """The table, and lines made from it."""
+
+    def test_every_error_has_a_row(self) -> None:
+        self.assertEqual(CLASSES - REPLIES.keys(), set())
+
+    def test_lines_are_lines(self) -> None:
+        for kind in CLASSES:
+            takes_reason = kind in (errors.MessageRejected, errors.LimitExceeded)
+            line = tagged(b"a1", kind("/var/spool") if not takes_reason else kind("Reason"))
+            self.assertRegex(line, rb"^a1 (NO|BAD) (\[[A-Z]+\] )?[ -~]+\r\n$")
+            self.assertNotIn(b"/var/spool", line)
+
+    def test_unknown_kinds_answer_as_what_they_are(self) -> None:
+        class Odd(errors.StoreFull):
+            pass
+
+        self.assertEqual(tagged(b"a1", Odd()), tagged(b"a1", errors.StoreFull()))
+
+    def test_trycreate_only_where_it_helps(self) -> None:
+        missing = errors.MailboxNotFound(creatable=True)
+        self.assertEqual(tagged(b"a1", missing, may_create=True), b"a1 NO [TRYCREATE] Mailbox does not exist\r\n")
+        self.assertEqual(tagged(b"a1", missing), b"a1 NO [NONEXISTENT] Mailbox does not exist\r\n")
+        absent = tagged(b"a1", errors.MailboxNotFound(), may_create=True)
+        self.assertEqual(absent, b"a1 NO [NONEXISTENT] Mailbox does not exist\r\n")
+
+    def test_what_commands_raise(self) -> None:
+        self.assertEqual(tagged(b"a1", No(b"text")), b"a1 NO text\r\n")
+        self.assertEqual(tagged(b"a1", No(b"text", b"CODE")), b"a1 NO [CODE] text\r\n")
+        self.assertEqual(tagged(b"a1", Bad(b"text")), b"a1 BAD text\r\n")
+        self.assertEqual(tagged(b"a1", BadSyntax(b"text")), b"a1 BAD text\r\n")
+        self.assertRaises(TypeError, tagged, b"a1", ZeroDivisionError())
+
+
+class TableTests(SynchronousTestCase):
+    """The rows of the command table."""
+
+    def test_names_are_unique(self) -> None:
+        names = [row.name for row in COMMANDS]
+        self.assertEqual(len(names), len(set(names)))
+
+    def test_every_row_cites_its_rfc(self) -> None:
+        for row in COMMANDS:
+            self.assertTrue(re.fullmatch(r"\d{4} \d+(\.\d+)*", row.rfc), row.name)
