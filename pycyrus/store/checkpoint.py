@@ -1,0 +1,128 @@
+"""
+Work on a mailbox's files that can wait: snapshots, and rewriting a long journal.
+
+Everything here blocks, and runs in a thread on a copy of the contents that is
+read from the disk, so the reactor's own copy is not touched.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pycyrus.store import files, journal, snapshot
+from pycyrus.store.journal import JournalHeader
+from pycyrus.store.layout import MailboxPaths
+from pycyrus.store.loading import Loaded, load
+from pycyrus.store.locks import block_lock, unlock
+from pycyrus.store.rebuild import encode_journal
+
+SNAPSHOT_TAIL = 1 << 17
+"""Octets of journal behind the snapshot that are worth a new one."""
+COMPACT_FROM = 1 << 20
+"""Octets below which a journal is never rewritten."""
+COMPACT_RATIO = 4
+"""A journal is rewritten when it is this many times as long as it need be."""
+VANISHED_KEPT = 100_000
+"""Expunges remembered for VANISHED (EARLIER) when a journal is rewritten."""
+
+
+def wants_snapshot(offset: int, snapshot_offset: int, count: int) -> bool:
+    """Whether the tail is long, for a mailbox of C{count} messages."""
+    return offset - snapshot_offset > SNAPSHOT_TAIL + count * 16
+
+
+def wants_compaction(offset: int, count: int, history: int) -> bool:
+    """Whether the journal is much longer than what it says."""
+    needed = count * journal.STATE_ROW.itemsize + history * journal.RETAINED_ROW.itemsize
+    return offset > COMPACT_FROM + COMPACT_RATIO * needed
+
+
+def take_snapshot(paths: MailboxPaths) -> int:
+    """
+    Write a snapshot of what the journal says now.
+
+    @return: The journal's offset that it stands for.
+    @raise OSError: The older snapshot is still there.
+    """
+    loaded = load(paths)
+    try:
+        _save(paths, loaded, loaded.header.generation, loaded.offset)
+        return loaded.offset
+    finally:
+        files.close(loaded.fd)
+
+
+def _save(paths: MailboxPaths, loaded: Loaded, generation: int, offset: int) -> None:
+    snapshot.write(paths.columns, loaded.contents, generation, offset, loaded.header.unique_id)
+
+
+def compact(paths: MailboxPaths) -> int:
+    """
+    Write the journal anew, as short as it can be, and put it in place of the old.
+
+    The bulk is written and synced without the lock.  The lock is then held
+    while the records that came meanwhile are copied and synced: they were
+    acknowledged, and must not be less durable than before.  Readers find the
+    old journal unlinked, read it to its end, and go on at C{joined_at}.
+
+    @return: 0: no snapshot stands for any of the new journal.
+    @raise OSError: The old journal is still in place.
+    """
+    loaded = load(paths)
+    try:
+        forget_old(loaded)
+        new_path = f"{paths.journal}.new.{os.getpid()}"
+        head = JournalHeader(
+            loaded.header.generation + 1, 0, loaded.header.cache_generation, loaded.header.uidvalidity,
+            loaded.header.unique_id,
+        )  # fmt: skip
+        body = encode_journal(loaded.contents, head)
+        fd = files.open_file(
+            new_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, files.PRIVATE
+        )
+        try:
+            files.write_all(fd, body, 0)
+            # Message files as well: the new journal says that all of them are durable.
+            files.syncfs(fd)
+            if _switch(paths, loaded, fd, head, len(body), new_path):
+                return 0
+        finally:
+            files.close(fd)
+        files.unlink(new_path)
+        return 0
+    finally:
+        files.close(loaded.fd)
+
+
+def _switch(paths: MailboxPaths, loaded: Loaded, fd: int, head: JournalHeader, size: int, new_path: str) -> bool:
+    block_lock(loaded.fd)
+    try:
+        here, mine = files.stat(paths.journal), files.fstat(loaded.fd)
+        if here.st_ino != mine.st_ino:
+            return False
+        tail = files.read_all(loaded.fd, mine.st_size - loaded.offset, loaded.offset)
+        _records, used = journal.scan(tail)
+        if used != len(tail):
+            # A torn tail is for recovery, not for us.
+            return False
+        joined = JournalHeader(head.generation, size + used, head.cache_generation, head.uidvalidity, head.unique_id)
+        files.write_all(fd, tail, size)
+        files.write_all(fd, joined.encode(), 0)
+        files.fdatasync(fd)
+        files.rename(new_path, paths.journal)
+    finally:
+        unlock(loaded.fd)
+    files.sync_directory(str(paths.meta))
+    return True
+
+
+def forget_old(loaded: Loaded) -> None:
+    """Forget the oldest expunges beyond what is kept."""
+    contents = loaded.contents
+    vanished = contents.vanished
+    if len(vanished) <= VANISHED_KEPT:
+        return
+    cut = len(vanished) - VANISHED_KEPT
+    contents.vanished_floor = max(contents.vanished_floor, int(vanished["modseq"][cut - 1]))
+    kept = vanished[vanished["modseq"] > contents.vanished_floor]
+    contents.restore(contents.columns, contents.keywords, kept, contents.retained)

@@ -1,0 +1,453 @@
+"""
+What a mailbox contains, as the records of its journal make it.
+
+One class applies records, whoever wrote them: this process just now, another
+process, or anybody before this one started.  No file is touched here.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycyrus.errors import MailboxCorrupted
+from pycyrus.model.flags import DELETED, MAX_KEYWORDS, SEEN
+from pycyrus.model.uids import Positions, UidArray
+from pycyrus.store import journal
+from pycyrus.store.columns import Columns, as_positions, join_positions
+from pycyrus.store.journal import CRITICAL, FlagMasks, Record
+
+_WORD = 0xFFFFFFFFFFFFFFFF
+
+
+class Contents:
+    """
+    The messages, keywords and numbers of a mailbox.
+
+    @ivar version: Changes with every visible change.
+    @ivar uidnext: The UID that the next message gets at least.
+    @ivar recent_uid: Messages up to this UID are not recent any more.
+    @ivar reserved: Limits of UIDs and modseqs in the last reservation.
+    @ivar usable: The same of reservations known to be durable.
+    @ivar durable_uid: Messages below were made durable before a reservation
+        was confirmed.
+    @ivar proposed_uid: What C{durable_uid} becomes when the last reservation is
+        confirmed.
+    @ivar vanished_floor: Expunges with a modseq up to this are forgotten.
+    @ivar vanished: Rows of C{VANISHED_ROW}, modseq ascending.
+    @ivar retained: Rows of C{RETAINED_ROW}: expunged, and the file still there.
+    @ivar notes: Counts annotation, ACL and rename records.
+    """
+
+    def __init__(self) -> None:
+        self.columns = Columns()
+        self.keywords: list[bytes] = []
+        self.keyword_bits: dict[bytes, int] = {}
+        self.version = 0
+        self.uidnext = 1
+        self.highest_modseq = 1
+        self.recent_uid = 0
+        self.reserved = (1, 1)
+        self.usable = (1, 1)
+        self.durable_uid = 1
+        self.proposed_uid = 1
+        self.boot = bytes(16)
+        self.vanished_floor = 0
+        self._vanished = _Rows(journal.VANISHED_ROW)
+        self._retained = _Rows(journal.RETAINED_ROW)
+        self.notes = 0
+        self.renamed = 0
+        self.unseen = 0
+        self.deleted = 0
+        self.size = 0
+        self._seen_below = 0
+        self._superseded: list[weakref.ref[Columns]] = []
+        self._going: list[Positions] = []
+
+    # --- what is there ----------------------------------------------------
+
+    def __len__(self) -> int:
+        return self.columns.count
+
+    @property
+    def vanished(self) -> NDArray[np.void]:
+        """All expunges that are remembered."""
+        return self._vanished.all()
+
+    @property
+    def retained(self) -> NDArray[np.void]:
+        """All expunged messages whose files are kept."""
+        return self._retained.all()
+
+    def history(self) -> int:
+        """How many expunges are remembered."""
+        return len(self._vanished.all())
+
+    def first_unseen(self) -> int:
+        """Sequence number of the first unseen message; 0 if none."""
+        if not self.unseen:
+            return 0
+        flags = self.columns.flags
+        count = self.columns.count
+        start, step = self._seen_below, 64
+        while start < count:
+            unseen = np.flatnonzero((flags[start : min(start + step, count)] & SEEN) == 0)
+            if len(unseen):
+                self._seen_below = start + int(unseen[0])
+                return self._seen_below + 1
+            start += step
+            step = min(step * 4, 65536)
+        return 0
+
+    def recent_count(self) -> int:
+        """How many messages no session was told of as recent."""
+        columns = self.columns
+        count = columns.count
+        if not count or columns.uids[count - 1] <= self.recent_uid:
+            return 0
+        return count - int(columns.uids[:count].searchsorted(np.uint32(self.recent_uid), "right"))
+
+    def vanished_since(self, modseq: int) -> UidArray:
+        """Ascending UIDs expunged with a modseq above this; too many where it is forgotten."""
+        count = self.columns.count
+        if modseq < self.vanished_floor:
+            # RFC 7162 section 3.2.5.2 lets a server tell more than happened.
+            everything = np.ones(self.uidnext, dtype=np.bool_)
+            everything[0] = False
+            everything[self.columns.uids[:count]] = False
+            return np.flatnonzero(everything).astype(np.uint32)
+        rows = self._vanished.all()
+        start = int(rows["modseq"].searchsorted(np.uint64(modseq), "right"))
+        return np.sort(rows["uid"][start:]).astype(np.uint32)
+
+    def keyword_bit(self, name: bytes) -> int | None:
+        """The bit of a keyword; None if it has none yet."""
+        return self.keyword_bits.get(name.lower())
+
+    def free_keyword_bits(self) -> list[int]:
+        """Bits that a new keyword may take: unnamed ones, then those that no message has."""
+        free = [bit for bit in range(MAX_KEYWORDS) if bit >= len(self.keywords) or not self.keywords[bit]]
+        if free:
+            return free
+        words = [0, 0]
+        for rows in (self.columns.keywords[: self.columns.count], self._retained.all()["keywords"]):
+            if len(rows):
+                used = np.bitwise_or.reduce(rows, axis=0)
+                words = [words[0] | int(used[0]), words[1] | int(used[1])]
+        return [bit for bit in range(MAX_KEYWORDS) if not words[bit >> 6] >> (bit & 63) & 1]
+
+    # --- records ----------------------------------------------------------
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """
+        Take in records, in order.
+
+        @raise MailboxCorrupted: One is of a critical type that is not known.
+        """
+        index, total = 0, len(records)
+        while index < total:
+            record = records[index]
+            kind = record.type
+            if kind == journal.APPEND:
+                stop = index + 1
+                while stop < total and records[stop].type == journal.APPEND:
+                    stop += 1
+                self._append(records[index:stop])
+                index = stop
+                continue
+            method = _METHODS.get(kind)
+            if method is not None:
+                method(self, record)
+            elif kind & CRITICAL:
+                raise MailboxCorrupted(f"journal record type {kind} is not known to this version")
+            index += 1
+        if self._going:
+            self._drop_gone()
+        self.version += 1
+
+    def _append(self, records: Sequence[Record]) -> None:
+        modseqs: NDArray[np.uint64] | int
+        if len(records) == 1:
+            rows = journal.unpack_rows(records[0], journal.ROW)
+            modseqs = records[0].modseq
+        else:
+            rows = journal.join_rows(records, journal.ROW)
+            modseqs = np.repeat(
+                np.array([record.modseq for record in records], dtype=np.uint64), [record.count for record in records]
+            )
+        if not len(rows):
+            return
+        self._add(rows, modseqs)
+        self.highest_modseq = max(self.highest_modseq, records[-1].modseq)
+
+    def _add(self, rows: NDArray[np.void], modseqs: NDArray[np.uint64] | int) -> None:
+        columns = self.columns.reserve(len(rows))
+        if columns is not self.columns:
+            self._supersede(columns)
+        columns.extend(rows, modseqs)
+        flags = rows["flags"]
+        if len(rows) == 1:
+            one = int(flags[0])
+            self.unseen += not one & SEEN
+            self.deleted += bool(one & DELETED)
+            self.size += int(rows["size"][0])
+        else:
+            self.unseen += int(np.count_nonzero((flags & SEEN) == 0))
+            self.deleted += int(np.count_nonzero(flags & DELETED))
+            self.size += int(rows["size"].sum(dtype=np.int64))
+        self.uidnext = max(self.uidnext, int(rows["uid"][-1]) + 1)
+
+    def _flags(self, record: Record) -> None:
+        masks, ranges = journal.unpack_flags(record)
+        self.change_flags(masks, self.columns.bounds(ranges), record.modseq, touch=bool(record.flags & journal.TOUCH))
+
+    def change_flags(self, masks: FlagMasks, bounds: list[tuple[int, int]], modseq: int, *, touch: bool) -> None:
+        """
+        Change flags in place, and the modseq of what changed.
+
+        @param bounds: Half-open ranges of positions.
+        """
+        where: slice | Positions
+        if len(bounds) == 1:
+            where = slice(*bounds[0])
+            if bounds[0][1] - bounds[0][0] == 1:
+                self._change_one(masks, bounds[0][0], modseq, touch)
+                return
+        elif bounds:
+            where = join_positions(bounds)
+        else:
+            return
+        columns = self.columns
+        keep = np.uint32(~masks.clear & 0xFFFFFFFF)
+        old = columns.flags[where]
+        new = (old & keep) | np.uint32(masks.set)
+        changed = old != new
+        words = None
+        if masks.touches_keywords:
+            keeps = np.array([~masks.clear_low & _WORD, ~masks.clear_high & _WORD], dtype=np.uint64)
+            before = columns.keywords[where]
+            words = (before & keeps) | np.array([masks.set_low, masks.set_high], dtype=np.uint64)
+            changed |= (before != words).any(axis=1)
+        involved = masks.clear | masks.set
+        if involved & SEEN:
+            self.unseen += int(np.count_nonzero(old & SEEN)) - int(np.count_nonzero(new & SEEN))
+            self._seen_below = min(self._seen_below, bounds[0][0])
+        if involved & DELETED:
+            self.deleted += int(np.count_nonzero(new & DELETED)) - int(np.count_nonzero(old & DELETED))
+        columns.flags[where] = new
+        if words is not None:
+            columns.keywords[where] = words
+        if touch or changed.all():
+            columns.modseqs[where] = modseq
+        elif isinstance(where, slice):
+            columns.modseqs[where][changed] = modseq
+        else:
+            columns.modseqs[where[changed]] = modseq
+        self.highest_modseq = max(self.highest_modseq, modseq)
+        if self._superseded:
+            self._tell_superseded(where)
+
+    def _change_one(self, masks: FlagMasks, position: int, modseq: int, touch: bool) -> None:
+        columns = self.columns
+        old = int(columns.flags[position])
+        new = (old & ~masks.clear) | masks.set
+        changed = touch or old != new
+        if old != new:
+            columns.flags[position] = new
+            self.deleted += bool(new & DELETED) - bool(old & DELETED)
+            if (old ^ new) & SEEN:
+                self.unseen += bool(old & SEEN) - bool(new & SEEN)
+                self._seen_below = min(self._seen_below, position)
+        if masks.touches_keywords:
+            low, high = columns.keywords[position].tolist()
+            words = (low & ~masks.clear_low | masks.set_low, high & ~masks.clear_high | masks.set_high)
+            if words != (low, high):
+                columns.keywords[position] = words
+                changed = True
+        if changed:
+            columns.modseqs[position] = modseq
+        self.highest_modseq = max(self.highest_modseq, modseq)
+        if self._superseded:
+            self._tell_superseded(slice(position, position + 1))
+
+    def _expunge(self, record: Record) -> None:
+        positions = join_positions(self.columns.bounds(journal.unpack_ranges(record)))
+        if self._going:
+            positions = np.setdiff1d(positions, np.concatenate(self._going), assume_unique=True)
+        if not len(positions):
+            return
+        uids = self.columns.uids[positions]
+        rows = np.zeros(len(uids), dtype=journal.VANISHED_ROW)
+        rows["uid"] = uids
+        rows["modseq"] = record.modseq
+        self._vanished.add(rows)
+        self._retained.add(self.columns.retained_rows(positions, record.modseq, record.time))
+        self.highest_modseq = max(self.highest_modseq, record.modseq)
+        self._going.append(positions)
+
+    def _drop_gone(self) -> None:
+        gone = self._going[0] if len(self._going) == 1 else np.sort(np.concatenate(self._going))
+        self._going.clear()
+        self._supersede(self.columns.without(gone))
+        self.recount()
+
+    def recount(self) -> None:
+        """Count anew."""
+        columns = self.columns
+        flags = columns.flags[: columns.count]
+        self.unseen = columns.count - int(np.count_nonzero(flags & SEEN))
+        self.deleted = int(np.count_nonzero(flags & DELETED))
+        self.size = int(columns.sizes[: columns.count].sum(dtype=np.int64))
+        self._seen_below = 0
+
+    def _keyword(self, record: Record) -> None:
+        bit, name = record.flags, bytes(record.payload[: record.count])
+        if bit >= MAX_KEYWORDS:
+            return
+        if bit >= len(self.keywords):
+            self.keywords.extend([b""] * (bit + 1 - len(self.keywords)))
+        self.keyword_bits.pop(self.keywords[bit].lower(), None)
+        self.keywords[bit] = name
+        if name:
+            self.keyword_bits[name.lower()] = bit
+
+    def _recent(self, record: Record) -> None:
+        self.recent_uid = max(self.recent_uid, journal.unpack_recent(record))
+
+    def _reserve(self, record: Record) -> None:
+        uid_limit, modseq_limit, boot = journal.unpack_reserve(record)
+        self.boot = boot
+        self.reserved = (max(self.reserved[0], uid_limit), max(self.reserved[1], modseq_limit))
+        if record.flags & journal.CONFIRMED:
+            self.usable = (max(self.usable[0], uid_limit), max(self.usable[1], modseq_limit))
+            self.durable_uid = self.proposed_uid
+        else:
+            self.proposed_uid = self.uidnext
+
+    def _purge(self, record: Record) -> None:
+        retained = self._retained.all()
+        if not len(retained):
+            return
+        keep = np.ones(len(retained), dtype=np.bool_)
+        for low, high in journal.unpack_ranges(record):
+            keep &= (retained["uid"] < low) | (retained["uid"] > high)
+        self._retained.replace(retained[keep])
+
+    def _cache(self, record: Record) -> None:
+        rows = journal.unpack_rows(record, journal.CACHE_ROW)
+        columns = self.columns
+        positions = columns.uids[: columns.count].searchsorted(rows["uid"])
+        known = positions < columns.count
+        known[known] = columns.uids[positions[known]] == rows["uid"][known]
+        columns.cache_offsets[positions[known]] = rows["offset"][known]
+        columns.cache_lengths[positions[known]] = rows["length"][known]
+        columns.checked[positions[known]] = False
+
+    def _state(self, record: Record) -> None:
+        rows = journal.unpack_rows(record, journal.STATE_ROW)
+        if len(rows):
+            self._add(rows, rows["modseq"])
+            self.highest_modseq = max(self.highest_modseq, int(rows["modseq"].max()))
+
+    def _add_vanished(self, record: Record) -> None:
+        self._vanished.add(journal.unpack_rows(record, journal.VANISHED_ROW).copy())
+
+    def _add_retained(self, record: Record) -> None:
+        self._retained.add(journal.unpack_rows(record, journal.RETAINED_ROW).copy())
+
+    def _numbers(self, record: Record) -> None:
+        uidnext, highest_modseq, floor, recent = journal.unpack_numbers(record)
+        self.uidnext = max(self.uidnext, uidnext)
+        self.highest_modseq = max(self.highest_modseq, highest_modseq)
+        self.vanished_floor = max(self.vanished_floor, floor)
+        self.recent_uid = max(self.recent_uid, recent)
+
+    def _note(self, record: Record) -> None:
+        self.notes += 1
+        if record.type == journal.RENAME:
+            self.renamed += 1
+
+    def restore(
+        self, columns: Columns, keywords: list[bytes], vanished: NDArray[np.void], retained: NDArray[np.void]
+    ) -> None:
+        """Take over what a snapshot holds."""
+        self.columns = columns
+        self.keywords = keywords
+        self.keyword_bits = {name.lower(): bit for bit, name in enumerate(keywords) if name}
+        self._vanished.replace(vanished)
+        self._retained.replace(retained)
+
+    # --- older views ------------------------------------------------------
+
+    def _supersede(self, columns: Columns) -> None:
+        """Put other columns in place; those who still look at the old ones are kept up to date."""
+        self.forget_unseen_columns()
+        if self.columns.count:
+            self._superseded.append(weakref.ref(self.columns))
+        self.columns = columns
+
+    def forget_unseen_columns(self) -> None:
+        """Drop what no view looks at any more: views hold their columns by C{View.cached}."""
+        if self._superseded:
+            self._superseded = [old for old in self._superseded if old() is not None]
+
+    def _tell_superseded(self, where: slice | Positions) -> None:
+        self.forget_unseen_columns()
+        if not self._superseded:
+            return
+        columns = self.columns
+        positions = as_positions(where)
+        uids = columns.uids[positions]
+        for reference in self._superseded:
+            old = reference()
+            if old is None or not old.count:
+                continue
+            here = old.uids[: old.count].searchsorted(uids)
+            known = here < old.count
+            known[known] = old.uids[here[known]] == uids[known]
+            to, of = here[known], positions[known]
+            old.flags[to] = columns.flags[of]
+            old.keywords[to] = columns.keywords[of]
+            old.modseqs[to] = columns.modseqs[of]
+
+
+class _Rows:
+    """Rows that are added in pieces and read as one array."""
+
+    __slots__ = ("_dtype", "_pieces")
+
+    def __init__(self, dtype: np.dtype[np.void]) -> None:
+        self._dtype = dtype
+        self._pieces: list[NDArray[np.void]] = []
+
+    def add(self, rows: NDArray[np.void]) -> None:
+        self._pieces.append(rows)
+
+    def replace(self, rows: NDArray[np.void]) -> None:
+        self._pieces = [rows]
+
+    def all(self) -> NDArray[np.void]:
+        if len(self._pieces) != 1:
+            self._pieces = [np.concatenate(self._pieces) if self._pieces else np.empty(0, dtype=self._dtype)]
+        return self._pieces[0]
+
+
+_METHODS = {
+    journal.FLAGS: Contents._flags,
+    journal.EXPUNGE: Contents._expunge,
+    journal.KEYWORD: Contents._keyword,
+    journal.RECENT: Contents._recent,
+    journal.RESERVE: Contents._reserve,
+    journal.PURGE: Contents._purge,
+    journal.CACHE: Contents._cache,
+    journal.STATE: Contents._state,
+    journal.VANISHED: Contents._add_vanished,
+    journal.RETAINED: Contents._add_retained,
+    journal.NUMBERS: Contents._numbers,
+    journal.ANNOTATION: Contents._note,
+    journal.ACL: Contents._note,
+    journal.RENAME: Contents._note,
+}

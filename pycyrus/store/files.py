@@ -1,0 +1,136 @@
+"""
+The system calls of the message store, in one place.
+
+Everything in the store that touches the disk calls through this module's
+names, so that L{pycyrus.testing.faults} can fail, count or cut any of them.
+The names are the plain functions of C{os}: the layer costs nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+from pathlib import Path
+
+close = os.close
+copy_file_range = os.copy_file_range
+fdatasync = os.fdatasync
+flock = fcntl.flock
+fstat = os.fstat
+fsync = os.fsync
+ftruncate = os.ftruncate
+link = os.link
+listdir = os.listdir
+makedirs = os.makedirs
+mkdir = os.mkdir
+open_file = os.open
+pread = os.pread
+pwrite = os.pwrite
+rename = os.rename
+rmdir = os.rmdir
+stat = os.stat
+unlink = os.unlink
+write = os.write
+
+PRIVATE = 0o600
+PRIVATE_DIRECTORY = 0o700
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syncfs = getattr(_libc, "syncfs", None)
+
+have_syncfs = _syncfs is not None
+
+
+def syncfs(fd: int) -> None:
+    """
+    Make a whole file system durable; releases the interpreter meanwhile.
+
+    @param fd: Any descriptor on it.  Write errors are told once per open
+        file description, so the caller must always use the same one.
+    @raise OSError: Something could not be written.
+    """
+    if _syncfs is None:
+        os.sync()
+    elif _syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def boot_id() -> bytes:
+    """What tells one run of the kernel from the next, as 16 octets; zeros where unknown."""
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        return bytes.fromhex(text.strip().replace("-", ""))
+    except (OSError, ValueError):
+        return bytes(16)
+
+
+def write_all(fd: int, data: bytes | memoryview, offset: int) -> int:
+    """
+    Write at an offset until all is written or an error says no.
+
+    @return: How many octets were written; short without an error never happens.
+    @raise OSError: With the attribute C{written}, how many octets went before.
+    """
+    done = pwrite(fd, data, offset)
+    total = len(data)
+    while done < total:
+        try:
+            step = pwrite(fd, memoryview(data)[done:], offset + done)
+        except OSError as error:
+            error.written = done  # type: ignore[attr-defined] # told to the one caller that mends it
+            raise
+        done += step
+    return done
+
+
+def read_all(fd: int, length: int, offset: int) -> bytes:
+    """Read a range; short only at the end of the file."""
+    data = pread(fd, length, offset)
+    if len(data) == length or not data:
+        return data
+    pieces = [data]
+    got = len(data)
+    while got < length:
+        piece = pread(fd, length - got, offset + got)
+        if not piece:
+            break
+        pieces.append(piece)
+        got += len(piece)
+    return b"".join(pieces)
+
+
+def replace_file(path: str, data: bytes | memoryview, *, sync: bool) -> None:
+    """
+    Put a whole file in place of another, so that readers see the one or the other.
+
+    @param sync: Make it durable, its name too, before returning.
+    @raise OSError: The old file is still there.
+    """
+    temporary = f"{path}.new.{os.getpid()}"
+    fd = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE)
+    try:
+        try:
+            write_all(fd, data, 0)
+            if sync:
+                fdatasync(fd)
+        finally:
+            close(fd)
+        rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            unlink(temporary)
+        raise
+    if sync:
+        sync_directory(str(Path(path).parent))
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory durable."""
+    fd = open_file(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fsync(fd)
+    finally:
+        close(fd)

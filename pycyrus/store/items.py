@@ -1,0 +1,160 @@
+"""
+The cached items of a mailbox's messages, whether or not the cache file is whole.
+
+What the file cannot tell is made again from the message, and written back when
+there is time.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from twisted.logger import Logger
+
+from pycyrus.errors import StoreUnavailable
+from pycyrus.mime.summary import Summary, summarise
+from pycyrus.model.uids import Positions
+from pycyrus.model.view import CACHED_ITEMS, CachedItem
+from pycyrus.store import files
+from pycyrus.store.cache import CacheFile, CacheRecord, Damaged, create_cache
+from pycyrus.store.columns import Columns
+from pycyrus.store.layout import MailboxPaths
+from pycyrus.store.spool import MessageFile
+
+_MAP_FROM = 1 << 18
+_NO_ITEMS = (b"",) * CACHED_ITEMS
+
+
+class CachedItems:
+    """
+    Reads and writes a mailbox's cache.
+
+    @ivar lost: UIDs and records that were made anew and are not yet written.
+    """
+
+    log = Logger()
+
+    def __init__(self, paths: MailboxPaths, generation: int, lost_some: Callable[[], None]) -> None:
+        self._paths = paths
+        self._generation = generation
+        self._file: CacheFile | None = None
+        self._lost_some = lost_some
+        self.lost: dict[int, CacheRecord] = {}
+
+    def relocate(self, paths: MailboxPaths, generation: int) -> None:
+        """The file is elsewhere, or another one, from now on."""
+        self._paths = paths
+        self._generation = generation
+        self.close()
+
+    def get(self, columns: Columns, positions: Positions, items: Sequence[CachedItem]) -> list[list[bytes]]:
+        """
+        Items of messages; see L{pycyrus.model.view.View}.
+
+        @raise StoreUnavailable: A message cannot be read either.
+        """
+        wanted = np.asarray(positions, dtype=np.intp)
+        try:
+            file = self._open()
+            if file is None:
+                raise Damaged(list(range(len(wanted))))
+            return file.gather(columns, wanted, items)
+        except Damaged as damaged:
+            return self._get_around(columns, wanted, items, damaged.rows)
+
+    def _get_around(
+        self, columns: Columns, positions: Positions, items: Sequence[CachedItem], bad: list[int]
+    ) -> list[list[bytes]]:
+        good = np.ones(len(positions), dtype=np.bool_)
+        good[bad] = False
+        rest = self.get(columns, positions[good], items) if good.any() else [[] for _ in items]
+        answer: list[list[bytes]] = [[b""] * len(positions) for _ in items]
+        for column, (values, found) in enumerate(zip(answer, rest, strict=True)):
+            for row, value in zip(np.flatnonzero(good).tolist(), found, strict=True):
+                values[row] = value
+            for row in bad:
+                values[row] = self._made_again(columns, int(positions[row])).items[items[column]]
+        self._lost_some()
+        return answer
+
+    def _made_again(self, columns: Columns, position: int) -> CacheRecord:
+        uid = int(columns.uids[position])
+        record = self.lost.get(uid)
+        if record is None:
+            if not self.lost:
+                self.log.warn("Cached items are made again in {directory}", directory=str(self._paths.meta))
+            record = CacheRecord(
+                uid,
+                int(columns.sizes[position]),
+                columns.guids[position].tobytes(),
+                int(columns.sent_days[position]),
+                int(columns.internaldates[position]),
+                int(columns.savedates[position]),
+                int(columns.sent_times[position]),
+                summary_of(self._paths.message(uid)).items,
+            )
+            self.lost[uid] = record
+        return record
+
+    def append(self, records: Sequence[bytes]) -> int:
+        """
+        Add records, under the mailbox's lock.
+
+        @return: Where the first one lies.
+        @raise OSError: The cache is as it was.
+        """
+        file = self._open()
+        if file is not None and not files.fstat(file.fileno()).st_nlink:
+            self.close()
+            file = self._open()
+        if file is None:
+            create_cache(self._paths.cache, self._generation)
+            self._file = file = CacheFile(self._paths.cache)
+        return file.append(records)
+
+    def raw(self, columns: Columns, position: int) -> bytes:
+        """The octets of one record, unchecked; empty if there is no file."""
+        file = self._open()
+        if file is None:
+            return b""
+        return file.raw(int(columns.cache_offsets[position]), int(columns.cache_lengths[position]))
+
+    def _open(self) -> CacheFile | None:
+        file = self._file
+        if file is None:
+            try:
+                file = CacheFile(self._paths.cache)
+            except FileNotFoundError:
+                return None
+            if file.generation != self._generation:
+                file.close()
+                return None
+            self._file = file
+        return file
+
+    def close(self) -> None:
+        """Give the descriptor back; it is opened again when needed."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def summary_of(path: str) -> Summary:
+    """
+    Take a message file apart.
+
+    @raise StoreUnavailable: It cannot be read.
+    """
+    try:
+        file = MessageFile(path)
+    except OSError as error:
+        raise StoreUnavailable(f"message cannot be read: {error.strerror}") from error
+    try:
+        if file.size < _MAP_FROM:
+            return summarise(file.read(0, file.size))
+        with mmap.mmap(file.fileno(), file.size, access=mmap.ACCESS_READ) as mapped:
+            return summarise(mapped)
+    finally:
+        file.close()

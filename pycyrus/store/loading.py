@@ -1,0 +1,75 @@
+"""
+From a mailbox's files to its contents: snapshot, then the journal's tail.
+
+Nothing is changed on disk here, and no lock is needed: what a writer has not
+finished is simply not there yet.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from pycyrus.errors import MailboxNotFound
+from pycyrus.store import files, journal, snapshot
+from pycyrus.store.contents import Contents
+from pycyrus.store.journal import HEADER_SIZE, JournalHeader
+from pycyrus.store.layout import MailboxPaths
+
+_OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+@dataclass(slots=True)
+class Loaded:
+    """
+    A mailbox as read.
+
+    @ivar fd: The open journal.
+    @ivar offset: Up to where it was read: the end of the last whole record.
+    @ivar size: Of the journal, when it was read.
+    @ivar snapshot_offset: What the snapshot stood for; 0 if there was none.
+    """
+
+    fd: int
+    header: JournalHeader
+    contents: Contents
+    offset: int
+    size: int
+    snapshot_offset: int
+
+
+def open_journal(paths: MailboxPaths) -> int:
+    """
+    Open a journal.
+
+    @raise MailboxNotFound: There is none.
+    @raise OSError: It cannot be opened.
+    """
+    try:
+        return files.open_file(paths.journal, _OPEN)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MailboxNotFound("no journal in its directory") from error
+
+
+def load(paths: MailboxPaths, *, use_snapshot: bool = True) -> Loaded:
+    """
+    Read a mailbox.
+
+    @return: The caller owns the descriptor.
+    @raise MailboxNotFound: There is no journal.
+    @raise MailboxCorrupted: Its head is damaged.
+    @raise OSError: It cannot be read.
+    """
+    fd = open_journal(paths)
+    try:
+        head = JournalHeader.decode(files.pread(fd, HEADER_SIZE, 0))
+        size = files.fstat(fd).st_size
+        found = snapshot.load(paths.columns, head.generation, head.unique_id, size) if use_snapshot else None
+        contents, offset = found if found is not None else (Contents(), HEADER_SIZE)
+        data = files.read_all(fd, size - offset, offset)
+        records, used = journal.scan(data)
+        contents.apply(records)
+        return Loaded(fd, head, contents, offset + used, offset + len(data), offset if found is not None else 0)
+    except BaseException:
+        files.close(fd)
+        raise

@@ -1,0 +1,590 @@
+"""
+One mailbox in one process: its contents, kept up with the journal, and its writers.
+
+Everything here runs on the reactor thread.  The lock is held across a few
+C{pwrite} and never across an C{await}, so whatever happens between
+L{MailboxState.enter} and L{MailboxState.leave} is one step for everybody.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pycyrus.errors import MailboxCorrupted, MailboxNotFound, MailStoreError, StoreUnavailable
+from pycyrus.model.view import View
+from pycyrus.store import checkpoint, files, journal, recovery
+from pycyrus.store.commit import Committer, Committers
+from pycyrus.store.contents import Contents
+from pycyrus.store.items import CachedItems
+from pycyrus.store.layout import (
+    FIRST_RESERVATION,
+    MODSEQS_PER_UID,
+    MailboxPaths,
+    create_mailbox,
+    microseconds,
+    relocate_mailbox,
+    remove_mailbox,
+)
+from pycyrus.store.loading import Loaded, load
+from pycyrus.store.locks import spin_lock, try_lock, unlock, wait_lock
+from pycyrus.store.spool import store_error
+from pycyrus.store.threads import StoreReactor, in_thread, sleep
+
+__all__ = [
+    "MailboxPaths", "MailboxState", "StateServices", "create_mailbox", "relocate_mailbox", "remove_mailbox",
+]  # fmt: skip
+
+_LARGEST_BLOCK = 1024
+"""UIDs set aside at a time, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateServices:
+    """
+    What all mailboxes of a process share.
+
+    @ivar locate: Where the mailbox of a unique id is now; raises
+        L{MailboxNotFound}.
+    """
+
+    reactor: StoreReactor
+    committers: Committers
+    locate: Callable[[str], MailboxPaths] | None = None
+
+
+class MailboxState:
+    """
+    A mailbox, shared by all that have it open in this process.
+
+    @param loaded: As L{recovery.open_mailbox} read it.
+    """
+
+    log = Logger()
+
+    def __init__(self, paths: MailboxPaths, loaded: Loaded, services: StateServices) -> None:
+        self.paths = paths
+        self.unique_id = loaded.header.unique_id
+        self.uidvalidity = loaded.header.uidvalidity
+        self.contents: Contents = loaded.contents
+        self.gone = False
+        self.services = services
+        self._fd = loaded.fd
+        self._header = loaded.header
+        self._offset = loaded.offset
+        self._snapshot_offset = loaded.snapshot_offset
+        self._view: View | None = None
+        self.items = CachedItems(paths, loaded.header.cache_generation, self._repair_soon)
+        self._listeners: list[Callable[[], None]] = []
+        self._telling: IDelayedCall | None = None
+        self._generations = 0
+        self._confirm: tuple[int, int] | None = None
+        self._own_usable = loaded.contents.usable
+        self._maintaining = False
+        self._renamed_seen = loaded.contents.renamed
+        self._repairing = False
+        self._commit_to: list[Committer] = []
+
+    # --- reading ----------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """Changes whenever something visible changed."""
+        return self._generations + self.contents.version
+
+    def refresh(self) -> int:
+        """
+        Catch up with the journal; one C{fstat} when nothing was written.
+
+        @raise MailboxNotFound: The mailbox is gone.
+        @raise StoreUnavailable: It cannot be read.
+        """
+        if self._fd < 0:
+            raise MailboxNotFound("mailbox is gone")
+        try:
+            status = files.fstat(self._fd)
+            if status.st_size != self._offset or not status.st_nlink:
+                self._catch_up(status)
+        except OSError as error:
+            raise store_error(error, "journal cannot be read") from error
+        return self._generations + self.contents.version
+
+    def view(self) -> View:
+        """The messages; the same object until membership changes."""
+        columns = self.contents.columns
+        view = self._view
+        count = columns.count
+        if view is None or len(view.uids) != count or view.cached.args[0] is not columns:  # type: ignore[attr-defined] # a partial
+            view = View(
+                uids=columns.uids[:count],
+                sizes=columns.sizes[:count],
+                internaldates=columns.internaldates[:count],
+                savedates=columns.savedates[:count],
+                sent_times=columns.sent_times[:count],
+                sent_days=columns.sent_days[:count],
+                flags=columns.flags[:count],
+                keywords=columns.keywords[:count],
+                modseqs=columns.modseqs[:count],
+                guids=columns.guids[:count],
+                cached=functools.partial(self.items.get, columns),
+            )
+            self._view = view
+        return view
+
+    # --- following the journal --------------------------------------------
+
+    def _catch_up(self, status: os.stat_result) -> None:
+        """Read what was appended, or the journal that took this one's place."""
+        size = status.st_size
+        if size < self._offset:
+            self._reload("the journal became shorter")
+        elif size > self._offset:
+            self._read_tail(size)
+        if not status.st_nlink:
+            self._follow_replacement()
+        if self.contents.renamed != self._renamed_seen:
+            self._renamed_seen = self.contents.renamed
+            self._locate()
+
+    def _read_tail(self, size: int) -> None:
+        data = files.read_all(self._fd, size - self._offset, self._offset)
+        records, used = journal.scan(data)
+        if used:
+            self._apply(records, used)
+
+    def _apply(self, records: Sequence[journal.Record], used: int) -> None:
+        self.contents.apply(records)
+        self._offset += used
+        self._tell_soon()
+        self._maintain()
+
+    def _follow_replacement(self) -> None:
+        """Go on in the journal that was renamed over this one."""
+        loaded = self._open_replacement()
+        if loaded is None:
+            return
+        fd, head = loaded
+        if head.generation == self._header.generation + 1 and head.cache_generation == self._header.cache_generation:
+            files.close(self._fd)
+            self._fd, self._header, self._offset = fd, head, head.joined_at
+            self._snapshot_offset = 0
+            self._read_tail(files.fstat(fd).st_size)
+            return
+        files.close(fd)
+        self._reload("the journal was replaced")
+
+    def _open_replacement(self) -> tuple[int, journal.JournalHeader] | None:
+        for _ in range(2):
+            try:
+                fd = files.open_file(self.paths.journal, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except (FileNotFoundError, NotADirectoryError):
+                if not self._locate():
+                    break
+                continue
+            try:
+                head = journal.JournalHeader.decode(files.pread(fd, journal.HEADER_SIZE, 0))
+            except MailboxCorrupted:
+                files.close(fd)
+                raise
+            if head.unique_id == self.unique_id:
+                return fd, head
+            files.close(fd)
+            if not self._locate():
+                break
+        self._vanish()
+        return None
+
+    def _vanish(self) -> None:
+        self.close()
+        self.gone = True
+        self.notify()
+        raise MailboxNotFound("mailbox is gone")
+
+    def _locate(self) -> bool:
+        """Ask where the mailbox is now; whether that is another place."""
+        locate = self.services.locate
+        if locate is None:
+            return False
+        try:
+            paths = locate(self.unique_id)
+        except MailboxNotFound:
+            return False
+        moved = paths != self.paths
+        if moved:
+            self.relocate(paths)
+        return moved
+
+    def relocate(self, paths: MailboxPaths) -> None:
+        """The mailbox is in another place now."""
+        if paths == self.paths:
+            return
+        self.paths = paths
+        self._commit_to = []
+        self.items.relocate(paths, self._header.cache_generation)
+
+    def _reload(self, reason: str) -> None:
+        """Read everything anew; views that are in use stay what they were."""
+        self.log.info("Mailbox {mailbox} is read anew: {reason}", mailbox=self.unique_id, reason=reason)
+        loaded = load(self.paths)
+        if loaded.header.unique_id != self.unique_id:
+            files.close(loaded.fd)
+            self._vanish()
+        self._take(loaded)
+
+    def _take(self, loaded: Loaded) -> None:
+        files.close(self._fd)
+        if loaded.header.cache_generation != self._header.cache_generation:
+            self.items.relocate(self.paths, loaded.header.cache_generation)
+        self._generations += self.contents.version + 1
+        self.contents = loaded.contents
+        self._fd, self._header, self._offset = loaded.fd, loaded.header, loaded.offset
+        self._snapshot_offset = loaded.snapshot_offset
+        self._renamed_seen = loaded.contents.renamed
+        self._own_usable = loaded.contents.usable
+        self._view = None
+        self._tell_soon()
+
+    # --- writing ----------------------------------------------------------
+
+    async def enter(self, uids: int = 0) -> None:
+        """
+        Take the lock, having caught up, with room in the reservation.
+
+        The caller must not await before L{leave}.
+
+        @param uids: How many UIDs will be used.
+        @raise MailboxNotFound: It is gone.
+        @raise StoreUnavailable: It cannot be locked, read or written.
+        """
+        while True:
+            await self._lock()
+            try:
+                self._catch_up_locked()
+                if self._has_room(uids):
+                    return
+                self.write(self._reservation(uids))
+                limits = self.contents.reserved
+            except OSError as error:
+                self.leave()
+                raise store_error(error, "journal cannot be used") from error
+            except BaseException:
+                self.leave()
+                raise
+            self.leave()
+            await self.commit([self.paths.journal, str(self.paths.meta)])
+            self._own_usable = limits
+            self._confirm = limits
+
+    def enter_now(self) -> bool:
+        """
+        As L{enter}, without waiting and for records that use a modseq at most.
+
+        @return: Whether the lock could be had, and numbers were left.
+        """
+        if self._fd < 0 or not spin_lock(self._fd, 20):
+            return False
+        try:
+            self._catch_up_locked()
+            if self._has_room(0):
+                return True
+        except OSError as error:
+            self.leave()
+            raise store_error(error, "journal cannot be used") from error
+        except BaseException:
+            self.leave()
+            raise
+        self.leave()
+        return False
+
+    async def enter_apart(self, uids: int) -> int:
+        """
+        Take the lock for work that takes long, and may be awaited while it is held.
+
+        @param uids: How many UIDs will be used.
+        @return: A descriptor; closing it gives the lock back.
+        @raise MailboxNotFound: It is gone.
+        @raise StoreUnavailable: It cannot be locked, read or written.
+        """
+        while True:
+            await self.enter(uids)
+            # The lock belongs to the open file: through another one it also
+            # keeps out this process's own writers.
+            try:
+                fd = files.open_file(f"/proc/self/fd/{self._fd}", os.O_RDWR | os.O_CLOEXEC)
+            except OSError as error:
+                raise store_error(error, "journal cannot be locked") from error
+            finally:
+                self.leave()
+            if not try_lock(fd):
+                files.close(fd)
+                await sleep(self.services.reactor, 0.001)
+                continue
+            try:
+                status = files.fstat(self._fd)
+                if status.st_size == self._offset and status.st_nlink and self._has_room(uids):
+                    return fd
+            except BaseException:
+                files.close(fd)
+                raise
+            files.close(fd)
+
+    def leave(self) -> None:
+        """Give the lock back."""
+        if self._fd >= 0:
+            unlock(self._fd)
+
+    async def _lock(self) -> None:
+        while True:
+            fd = self._fd
+            if fd < 0:
+                raise MailboxNotFound("mailbox is gone")
+            if spin_lock(fd):
+                return
+            await wait_lock(fd, self.services.reactor)
+            if fd == self._fd:
+                return
+
+    def _catch_up_locked(self) -> None:
+        while True:
+            fd = self._fd
+            status = files.fstat(fd)
+            if status.st_size == self._offset and status.st_nlink:
+                return
+            self._catch_up(status)
+            if fd != self._fd:
+                # Another journal, another lock.
+                if not spin_lock(self._fd, 50):
+                    raise StoreUnavailable("the mailbox is locked by another process")
+                continue
+            if files.fstat(fd).st_size != self._offset:
+                self._mend_tail()
+
+    def _mend_tail(self) -> None:
+        """What is behind the last whole record was left by somebody who died: nobody else writes now."""
+        loaded = recovery.mend_locked(self.paths, self._fd)
+        # The lock is on the open file, so the descriptor stays this one.
+        files.close(loaded.fd)
+        loaded.fd = os.dup(self._fd)
+        self._take(loaded)
+
+    def check_place(self) -> None:
+        """
+        Make sure, under the lock, that the journal is still where the paths say.
+
+        @raise StoreUnavailable: It is not, and nobody knows where.
+        """
+        for _ in range(2):
+            try:
+                here = files.stat(self.paths.journal)
+                mine = files.fstat(self._fd)
+                if (here.st_ino, here.st_dev) == (mine.st_ino, mine.st_dev):
+                    return
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            if not self._locate():
+                break
+        raise StoreUnavailable("the mailbox is being moved")
+
+    def write(self, records: bytes) -> None:
+        """
+        Append records, under the lock, and take them in.
+
+        @raise OSError: None was written, but for whole records before the one
+            that uses a UID or modseq.
+        """
+        if self._confirm is not None:
+            records = self._confirmation() + records
+        try:
+            files.write_all(self._fd, records, self._offset)
+        except OSError as error:
+            self._cut_after(records[: getattr(error, "written", 0)])
+            raise
+        parsed, used = journal.scan(records)
+        self._apply(parsed, used)
+
+    def _cut_after(self, written: bytes) -> None:
+        """A write stopped half-way: keep its whole records, for others may have read them."""
+        parsed, used = journal.scan(written)
+        if used:
+            self._apply(parsed, used)
+        try:
+            files.ftruncate(self._fd, self._offset)
+        except OSError as error:
+            # The next one who has the lock cuts it.
+            self.log.warn("Journal of {mailbox} has a torn tail: {error}", mailbox=self.unique_id, error=error.strerror)
+
+    def next_modseq(self) -> int:
+        """The modseq for a change that is about to be written."""
+        return self.contents.highest_modseq + 1
+
+    # --- numbers ----------------------------------------------------------
+
+    def _has_room(self, uids: int) -> bool:
+        usable = max(self._own_usable, self.contents.usable)
+        return self.contents.uidnext + uids <= usable[0] and self.contents.highest_modseq + 2 <= usable[1]
+
+    def _reservation(self, uids: int) -> bytes:
+        contents = self.contents
+        block = min(max(FIRST_RESERVATION, contents.uidnext), _LARGEST_BLOCK)
+        uid_limit = max(contents.reserved[0], min(contents.uidnext + uids + block, 0xFFFFFFFF))
+        modseq_limit = max(contents.reserved[1], contents.highest_modseq + (uids + block) * MODSEQS_PER_UID)
+        return journal.reserve_record(uid_limit, modseq_limit, files.boot_id(), microseconds(), confirmed=False)
+
+    def reserve_ahead(self) -> bytes:
+        """A reservation to write along, when what is left is less than half a block; else nothing."""
+        contents = self.contents
+        block = min(max(FIRST_RESERVATION, contents.uidnext), _LARGEST_BLOCK)
+        uids_left = contents.reserved[0] - contents.uidnext
+        modseqs_left = contents.reserved[1] - contents.highest_modseq
+        if uids_left > block >> 1 and modseqs_left > (block >> 1) * MODSEQS_PER_UID:
+            return b""
+        return self._reservation(0)
+
+    def _confirmation(self) -> bytes:
+        limits, self._confirm = self._confirm, None
+        if limits is None or limits <= self.contents.usable:
+            return b""
+        return journal.reserve_record(*limits, files.boot_id(), microseconds(), confirmed=True)
+
+    # --- durability -------------------------------------------------------
+
+    async def commit(self, paths: Sequence[str]) -> None:
+        """
+        Make what was written durable.
+
+        @raise StoreUnavailable: It may not be.
+        """
+        reserved = self.contents.reserved
+        for committer in self._committers():
+            await committer.commit(paths)
+        if reserved > self._own_usable:
+            self._own_usable = reserved
+            self._confirm = reserved
+
+    def commit_soon(self) -> None:
+        """Let what was written become durable with the next batch."""
+        for committer in self._committers():
+            committer.commit_soon((self.paths.journal,))
+
+    def _committers(self) -> list[Committer]:
+        if not self._commit_to:
+            for directory in dict.fromkeys((self.paths.meta, self.paths.data)):
+                committer = self.services.committers.for_device(files.stat(directory).st_dev, directory)
+                if committer not in self._commit_to:
+                    self._commit_to.append(committer)
+        return self._commit_to
+
+    # --- maintenance ------------------------------------------------------
+
+    def _maintain(self) -> None:
+        """Have a snapshot taken, or the journal rewritten, when it is worth it."""
+        if self._maintaining:
+            return
+        contents = self.contents
+        count = contents.columns.count
+        if checkpoint.wants_compaction(self._offset, count, contents.history()):
+            self._in_thread(checkpoint.compact)
+        elif checkpoint.wants_snapshot(self._offset, self._snapshot_offset, count):
+            self._in_thread(checkpoint.take_snapshot)
+
+    def _in_thread(self, work: Callable[[MailboxPaths], int]) -> None:
+        self._maintaining = True
+        in_thread(self.services.reactor, work, self.paths).addCallbacks(self._maintained, self._maintenance_failed)
+
+    def _maintained(self, offset: int) -> None:
+        self._maintaining = False
+        self._snapshot_offset = max(self._snapshot_offset, offset)
+
+    def _maintenance_failed(self, failure: Failure) -> None:
+        self._maintaining = False
+        # Tried again when the tail is as long again.
+        self._snapshot_offset = self._offset
+        if failure.check(OSError, MailStoreError) is None:
+            self.log.failure("Maintenance of {mailbox} crashed", failure, mailbox=self.unique_id)
+        elif failure.check(MailboxNotFound) is None:
+            self.log.warn(
+                "Maintenance of {mailbox} failed: {error}", mailbox=self.unique_id, error=failure.getErrorMessage()
+            )
+
+    def _repair_soon(self) -> None:
+        if not self._repairing:
+            self._repairing = True
+            self.services.reactor.callLater(0, self._repair)
+
+    def _repair(self) -> None:
+        """Write cache records that had to be made again."""
+        self._repairing = False
+        lost, self.items.lost = self.items.lost, {}
+        if self.gone or not lost:
+            return
+        try:
+            if not self.enter_now():
+                return
+            try:
+                rows = [record.encode() for record in lost.values()]
+                offset = self.items.append(rows)
+                table = np.zeros(len(rows), dtype=journal.CACHE_ROW)
+                table["uid"] = list(lost)
+                table["length"] = [len(row) for row in rows]
+                table["offset"] = offset + np.concatenate(([0], np.cumsum(table["length"], dtype=np.uint64)[:-1]))
+                self.write(journal.rows_record(journal.CACHE, table, microseconds()))
+            finally:
+                self.leave()
+        except (OSError, MailStoreError) as error:
+            # They are made again when they are next asked for.
+            self.log.warn("Cache of {mailbox} cannot be mended: {error}", mailbox=self.unique_id, error=str(error))
+
+    # --- listeners --------------------------------------------------------
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """
+        Tell C{listener} soon after each visible change that this process learns of.
+
+        @return: Call it to stop.
+        """
+        self._listeners.append(listener)
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return stop
+
+    @property
+    def listened(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
+    def announce(self) -> None:
+        """Tell what is durable now; it was told only to those who looked."""
+        self._tell_soon()
+
+    def notify(self) -> None:
+        """Something outside the journal changed, such as rights."""
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        if self._listeners and self._telling is None:
+            self._telling = self.services.reactor.callLater(0, self._tell)
+
+    def _tell(self) -> None:
+        self._telling = None
+        for listener in list(self._listeners):
+            try:
+                listener()
+            except Exception:  # noqa: BLE001 - one session's fault is not another's
+                self.log.failure("A listener of {mailbox} crashed", mailbox=self.unique_id)
+
+    def close(self) -> None:
+        """Give back the descriptors; nothing can be done with it after this."""
+        if self._fd >= 0:
+            files.close(self._fd)
+            self._fd = -1
+        self.items.close()

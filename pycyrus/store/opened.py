@@ -1,0 +1,397 @@
+"""A mailbox as one identity has it open: rights, and what is seen by whom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from zope.interface import implementer
+
+from pycyrus.errors import MessageGone, OperationNotSupported, PermissionDenied, StoreUnavailable
+from pycyrus.interfaces import Appended, Copied, Counts, Expunged, IMailbox, IMessageFile, NewMessage, Stored
+from pycyrus.model.acl import DELETE_MESSAGES, EXPUNGE, INSERT, KEEP_SEEN, POST, READ, WRITE
+from pycyrus.model.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, FlagAction, FlagChange
+from pycyrus.model.identity import Identity
+from pycyrus.model.names import MailboxName
+from pycyrus.model.search import SearchKey
+from pycyrus.model.uids import UidArray
+from pycyrus.model.view import View
+from pycyrus.store import writing
+from pycyrus.store.mailbox import MailboxState
+from pycyrus.store.spool import MessageFile, StagedMessage, store_error
+from pycyrus.store.threads import sleep
+from pycyrus.store.writing import Copying, FlagOrder, Incoming
+
+_ANY = ANSWERED | FLAGGED | DRAFT
+_EVERY = _ANY | DELETED | SEEN
+
+
+class ISeenState(Protocol):
+    """
+    What one user has seen in a mailbox that is not their own.
+
+    @ivar counter: Changes when another process changed it.
+    @ivar recent_uid: Messages up to this UID are not recent for this user.
+    """
+
+    @property
+    def counter(self) -> int:
+        """See above."""
+
+    @property
+    def recent_uid(self) -> int:
+        """See above."""
+
+    def seen_uids(self) -> Sequence[tuple[int, int]]:
+        """Ascending disjoint ranges of seen UIDs."""
+
+    def set(self, uids: UidArray, seen: bool) -> None:
+        """Mark messages."""
+
+    def set_recent(self, uid: int) -> None:
+        """Messages up to this UID are not recent any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxPolicy:
+    """
+    How mailboxes behave.
+
+    @ivar keep_expunged: Files of expunged messages stay until they are purged.
+    @ivar wait_for_flags: STORE returns when it is durable.
+    """
+
+    keep_expunged: bool = True
+    wait_for_flags: bool = False
+
+
+DEFAULT_POLICY = MailboxPolicy()
+
+
+@implementer(IMailbox)
+class OpenedMailbox:
+    """
+    One opening.
+
+    @param name: A callable, for names change.
+    @param partition: The name of its partition.
+    @param access: The identity's rights now; raises L{MailboxNotFound} when
+        the mailbox is gone or hidden.
+    @param seen: None where the seen bit of the flags column is this user's.
+    @param closed: Told once, at the end.
+    """
+
+    def __init__(
+        self,
+        state: MailboxState,
+        identity: Identity,
+        access: Callable[[], frozenset[str]],
+        seen: ISeenState | None = None,
+        *,
+        name: Callable[[], MailboxName],
+        partition: str = "default",
+        policy: MailboxPolicy = DEFAULT_POLICY,
+        closed: Callable[[], None] | None = None,
+    ) -> None:
+        self.state = state
+        self.unique_id = state.unique_id
+        self.uidvalidity = state.uidvalidity
+        self.partition = partition
+        self._identity = identity
+        self._access = access
+        self._seen = seen
+        self._name = name
+        self._policy = policy
+        self._when_closed = closed
+        self._stops: list[Callable[[], None]] = []
+        self._overlay: _SeenOverlay | None = None if seen is None else _SeenOverlay(seen)
+
+    @property
+    def name(self) -> MailboxName:
+        """The name it has now."""
+        return self._name()
+
+    # --- reading ----------------------------------------------------------
+
+    def refresh(self) -> int:
+        """Catch up; see L{IMailbox}."""
+        self._access()
+        version = self.state.refresh()
+        return version if self._seen is None else version + self._seen.counter
+
+    def view(self) -> View:
+        """The messages, as this user sees them."""
+        view = self.state.view()
+        return view if self._overlay is None else self._overlay.view(view, self.state.version)
+
+    def counts(self) -> Counts:
+        """Numbers of the view."""
+        contents = self.state.contents
+        if self._seen is not None and self._overlay is not None:
+            view = self.view()
+            recent = len(view) - int(view.uids.searchsorted(np.uint32(self._seen.recent_uid), "right"))
+            unseen, first = self._overlay.unseen()
+            return Counts(len(view), unseen, contents.deleted, contents.size, first, recent, self._seen.recent_uid + 1)
+        return Counts(
+            contents.columns.count,
+            contents.unseen,
+            contents.deleted,
+            contents.size,
+            contents.first_unseen(),
+            contents.recent_count(),
+            contents.recent_uid + 1,
+        )
+
+    def rights(self) -> frozenset[str]:
+        """What the identity may do now."""
+        return self._access()
+
+    def uidnext(self) -> int:
+        """The UID that the next message gets at least."""
+        return self.state.contents.uidnext
+
+    def highest_modseq(self) -> int:
+        """RFC 7162 section 3.1.2.1."""
+        return self.state.contents.highest_modseq
+
+    def keyword_names(self) -> tuple[bytes, ...]:
+        """Names by bit number."""
+        return tuple(self.state.contents.keywords)
+
+    def claim_recent(self) -> int:
+        """Take the recent messages for this session."""
+        self._access()
+        if self._seen is None:
+            return writing.claim_recent(self.state)
+        uids = self.state.view().uids
+        first = self._seen.recent_uid + 1
+        if len(uids) and int(uids[-1]) >= first:
+            self._seen.set_recent(int(uids[-1]))
+        return first
+
+    def vanished_since(self, modseq: int) -> UidArray:
+        """UIDs expunged with a modseq above this."""
+        return self.state.contents.vanished_since(modseq)
+
+    def message(self, uid: int) -> IMessageFile:
+        """Open a message; see L{IMailbox}."""
+        self._need(READ)
+        try:
+            return MessageFile(self.state.paths.message(uid))
+        except FileNotFoundError as error:
+            self.state.refresh()
+            uids = self.state.view().uids
+            at = int(uids.searchsorted(np.uint32(uid)))
+            if at < len(uids) and uids[at] == uid:
+                raise StoreUnavailable("message file is missing") from error
+            raise MessageGone("message was expunged") from error
+        except OSError as error:
+            raise store_error(error, "message cannot be read") from error
+
+    # --- changing ---------------------------------------------------------
+
+    async def append(self, messages: Sequence[NewMessage]) -> Appended:
+        """Add messages; see L{IMailbox}."""
+        rights = self._access()
+        if INSERT not in rights and not (self._identity.postman and POST in rights):
+            raise PermissionDenied("append needs right i")
+        allowed, keywords_allowed = (_EVERY, True) if self._identity.postman else _allowed(rights)
+        incoming = []
+        seen = []
+        for message in messages:
+            staged = message.staged
+            if not isinstance(staged, StagedMessage):
+                raise OperationNotSupported("message was not staged here")
+            flags = message.flags.system & allowed
+            seen.append(bool(flags & SEEN))
+            if self._seen is not None:
+                flags &= ~SEEN
+            keywords = message.flags.keywords if keywords_allowed else ()
+            incoming.append(Incoming(staged, flags, keywords, message.internaldate))
+        uids = await writing.append(self.state, incoming)
+        if self._seen is not None and any(seen):
+            self._seen.set(np.array(uids, dtype=np.uint32)[seen], True)
+        self.state.announce()
+        return Appended(self.uidvalidity, uids)
+
+    async def store(self, uids: UidArray, change: FlagChange, unchanged_since: int | None = None) -> Stored:
+        """Change flags; see L{IMailbox}."""
+        allowed, keywords_allowed = _allowed(self._access())
+        order = _order(change, allowed, keywords_allowed)
+        if self._seen is None:
+            stored = await writing.change_flags(
+                self.state, uids, order, unchanged_since, wait=self._policy.wait_for_flags
+            )
+        else:
+            stored = await self._store_with_own_seen(uids, order, unchanged_since, self._seen)
+        return stored
+
+    async def _store_with_own_seen(
+        self, uids: UidArray, order: FlagOrder, unchanged_since: int | None, seen: ISeenState
+    ) -> Stored:
+        involved = (order.clear | order.set) & SEEN
+        shared = replace(order, clear=order.clear & ~SEEN, set=order.set & ~SEEN, touch=bool(involved))
+        stored = await writing.change_flags(self.state, uids, shared, unchanged_since, wait=self._policy.wait_for_flags)
+        if involved and len(stored.changed):
+            seen.set(stored.changed, bool(order.set & SEEN))
+        return stored
+
+    async def expunge(self, uids: UidArray | None = None) -> Expunged:
+        """Remove deleted messages; see L{IMailbox}."""
+        self._need(EXPUNGE)
+        return await writing.expunge(self.state, uids, only_deleted=True, keep_files=self._policy.keep_expunged)
+
+    async def copy(self, uids: UidArray, target: IMailbox) -> Copied:
+        """Copy messages; see L{IMailbox}."""
+        self._need(READ)
+        if not isinstance(target, OpenedMailbox):
+            raise OperationNotSupported("copies to another server are not made here")
+        return await target.take_copies(self, uids)
+
+    async def take_copies(self, source: OpenedMailbox, uids: UidArray) -> Copied:
+        """Copy messages from another mailbox into this one."""
+        self._need(INSERT)
+        allowed, keywords_allowed = _allowed(self._access())
+        source.state.refresh()
+        view = source.view()
+        positions = view.uids.searchsorted(uids)
+        known = positions < len(view.uids)
+        known[known] = view.uids[positions[known]] == uids[known]
+        originals = uids[known].astype(np.uint32)
+        flags = view.flags[positions[known]] & np.uint32(allowed)
+        kept = flags if self._seen is None else flags & np.uint32(~SEEN & 0xFFFFFFFF)
+        copies = await writing.copy(source.state, self.state, Copying(originals, kept, keywords_allowed))
+        if self._seen is not None and np.any(flags & SEEN):
+            self._seen.set(copies[flags & SEEN != 0], True)
+        self.state.announce()
+        return Copied(self.uidvalidity, originals, copies)
+
+    async def move(self, uids: UidArray, target: IMailbox) -> tuple[Copied, Expunged]:
+        """Move messages; see L{IMailbox}."""
+        self._need(READ)
+        self._need(DELETE_MESSAGES)
+        self._need(EXPUNGE)
+        # The copies are durable before the originals go.
+        copied = await self.copy(uids, target)
+        expunged = await writing.expunge(
+            self.state, copied.source_uids, only_deleted=False, keep_files=self._policy.keep_expunged
+        )
+        return copied, expunged
+
+    async def search(self, key: SearchKey, *, progress: Callable[[int, int], None] | None = None) -> UidArray:
+        """Find messages; see L{IMailbox}."""
+        from pycyrus.store.search import evaluate
+
+        self._need(READ)
+        view = self.view()
+        names = self.keyword_names()
+        mask = await evaluate(key, view, names, time.time(), self._octets, self._pause, progress=progress)
+        return view.uids[mask]
+
+    def _octets(self, uid: int) -> bytes:
+        file = self.message(uid)
+        try:
+            return file.read(0, file.size)
+        finally:
+            file.close()
+
+    def _pause(self) -> Awaitable[None]:
+        return sleep(self.state.services.reactor, 0)
+
+    # --- the rest ---------------------------------------------------------
+
+    def watch(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Tell of changes; see L{IMailbox}."""
+        stop = self.state.listen(listener)
+        self._stops.append(stop)
+
+        def stopped() -> None:
+            if stop in self._stops:
+                self._stops.remove(stop)
+            stop()
+
+        return stopped
+
+    def close(self) -> None:
+        """End this opening."""
+        for stop in self._stops:
+            stop()
+        self._stops = []
+        told, self._when_closed = self._when_closed, None
+        if told is not None:
+            told()
+
+    def _need(self, right: str) -> None:
+        if right not in self._access():
+            raise PermissionDenied(f"needs right {right}")
+
+
+def _allowed(rights: frozenset[str]) -> tuple[int, bool]:
+    """Bits of system flags that may be changed, and whether keywords may."""
+    bits = SEEN if KEEP_SEEN in rights else 0
+    if DELETE_MESSAGES in rights:
+        bits |= DELETED
+    if WRITE in rights:
+        bits |= _ANY
+    return bits, WRITE in rights
+
+
+def _order(change: FlagChange, allowed: int, keywords_allowed: bool) -> FlagOrder:
+    """
+    Apply rights to a change.
+
+    @raise PermissionDenied: Nothing is left of it.
+    """
+    bits = change.flags.system & allowed
+    keywords = change.flags.keywords if keywords_allowed else ()
+    asked = bool(change.flags.system or change.flags.keywords)
+    if (asked and not bits and not keywords) or not (allowed or keywords_allowed):
+        raise PermissionDenied("none of the flags may be changed")
+    if change.action is FlagAction.ADD:
+        return FlagOrder(0, bits, (), keywords)
+    if change.action is FlagAction.REMOVE:
+        return FlagOrder(bits, 0, keywords)
+    return FlagOrder(allowed, bits, (), keywords, clear_all_keywords=keywords_allowed)
+
+
+class _SeenOverlay:
+    """A view whose flags show what one user has seen."""
+
+    def __init__(self, seen: ISeenState) -> None:
+        self._seen = seen
+        self._base: View | None = None
+        self._view: View | None = None
+        self._flags: NDArray[np.uint32] = np.empty(0, dtype=np.uint32)
+        self._version = (-1, -1)
+        self._unseen: tuple[int, int] | None = None
+
+    def view(self, base: View, version: int) -> View:
+        """Show the seen state over a view."""
+        mine = self._view
+        if mine is None or base is not self._base:
+            self._base = base
+            self._flags = base.flags.copy()
+            self._view = mine = replace(base, flags=self._flags)
+            self._version = (-1, -1)
+        now = (version, self._seen.counter)
+        if now != self._version:
+            self._version = now
+            self._unseen = None
+            flags = base.flags & np.uint32(~SEEN & 0xFFFFFFFF)
+            for low, high in self._seen.seen_uids():
+                start = int(base.uids.searchsorted(np.uint32(low)))
+                stop = int(base.uids.searchsorted(np.uint32(min(high, 0xFFFFFFFF)), "right"))
+                flags[start:stop] |= np.uint32(SEEN)
+            self._flags[:] = flags
+        return mine
+
+    def unseen(self) -> tuple[int, int]:
+        """How many are unseen, and the sequence number of the first; 0 if none."""
+        if self._unseen is None:
+            unseen = np.flatnonzero(self._flags & SEEN == 0)
+            self._unseen = (len(unseen), int(unseen[0]) + 1 if len(unseen) else 0)
+        return self._unseen

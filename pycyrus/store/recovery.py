@@ -1,0 +1,205 @@
+"""
+Opening a mailbox whatever state its files are in.
+
+Nobody has to run a tool: what a crash left unfinished is taken away, and what
+is damaged is made again from what is left.  Everything here blocks, and is
+called in a thread or before the mailbox is used.
+
+What is found, and what is done, under the mailbox's lock:
+
+  - Octets behind the last whole record, and no whole record after them: a
+    write that never ended.  They are cut off.
+  - A message file at the next UID, or, after another start of the machine,
+    any message file without a record: never acknowledged.  It goes to
+    C{pycyrus.quarantine}.
+  - Another start of the machine since the last reservation: numbers up to the
+    reservation may have been seen, and go unused.  Messages added since the
+    last confirmed reservation are compared with their GUID; those whose
+    octets did not reach the disk were never acknowledged, and are expunged.
+  - Anything else that cannot be read is damage: see L{pycyrus.store.rebuild}.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+from twisted.logger import Logger
+
+from pycyrus.errors import MailboxCorrupted
+from pycyrus.model.uids import number_ranges
+from pycyrus.store import files, journal, rebuild
+from pycyrus.store.contents import Contents
+from pycyrus.store.layout import FIRST_RESERVATION, MODSEQS_PER_UID, MailboxPaths, message_uids, microseconds
+from pycyrus.store.loading import Loaded, load, open_journal
+from pycyrus.store.locks import block_lock, unlock
+
+_log = Logger()
+
+
+def open_mailbox(paths: MailboxPaths) -> Loaded:
+    """
+    Read a mailbox, and mend it if need be.
+
+    @raise MailboxNotFound: There is none in that place.
+    @raise MailboxCorrupted: It cannot be mended.
+    @raise OSError: It cannot be read.
+    """
+    try:
+        loaded = load(paths)
+    except MailboxCorrupted as error:
+        _log.error("Journal in {directory} is damaged: {error}", directory=str(paths.meta), error=str(error))
+        rebuild.rebuild(paths)
+        loaded = load(paths)
+    if not _needs_care(paths, loaded):
+        return loaded
+    files.close(loaded.fd)
+    return _mend(paths)
+
+
+def _needs_care(paths: MailboxPaths, loaded: Loaded) -> bool:
+    if loaded.offset != loaded.size or loaded.contents.boot != files.boot_id():
+        return True
+    return Path(paths.message(loaded.contents.uidnext)).exists()
+
+
+def _mend(paths: MailboxPaths) -> Loaded:
+    """Mend under the lock; a writer that was at work has finished then."""
+    fd = open_journal(paths)
+    try:
+        block_lock(fd)
+        try:
+            return mend_locked(paths, fd)
+        finally:
+            unlock(fd)
+    finally:
+        files.close(fd)
+
+
+def mend_locked(paths: MailboxPaths, fd: int) -> Loaded:
+    """
+    Mend a mailbox whose lock the caller holds.
+
+    @param fd: Its journal, locked.
+    """
+    loaded = load(paths)
+    try:
+        if loaded.offset != files.fstat(loaded.fd).st_size:
+            loaded = _mend_tail(paths, loaded)
+        if loaded.contents.boot != files.boot_id():
+            _after_restart(paths, loaded)
+        else:
+            _quarantine_next(paths, loaded.contents)
+    except BaseException:
+        files.close(loaded.fd)
+        raise
+    return loaded
+
+
+def _mend_tail(paths: MailboxPaths, loaded: Loaded) -> Loaded:
+    size = files.fstat(loaded.fd).st_size
+    rest = files.read_all(loaded.fd, size - loaded.offset, loaded.offset)
+    if journal.find_record(rest, 8) is not None:
+        files.close(loaded.fd)
+        _log.error(
+            "Journal in {directory} is damaged at octet {offset}", directory=str(paths.meta), offset=loaded.offset
+        )
+        rebuild.rebuild(paths)
+        return load(paths)
+    _log.warn(
+        "Journal in {directory}: {count} octets of an unfinished write are cut off",
+        directory=str(paths.meta), count=len(rest),
+    )  # fmt: skip
+    files.ftruncate(loaded.fd, loaded.offset)
+    loaded.size = loaded.offset
+    return loaded
+
+
+def _quarantine_next(paths: MailboxPaths, contents: Contents) -> None:
+    """Message files are linked in order, so those without a record begin at the next UID."""
+    uid = contents.uidnext
+    while Path(paths.message(uid)).exists():
+        quarantine(paths, uid)
+        uid += 1
+
+
+def quarantine(paths: MailboxPaths, uid: int) -> None:
+    """Move a message file out of the way, loudly."""
+    files.makedirs(paths.quarantine, files.PRIVATE_DIRECTORY, exist_ok=True)
+    number = 0
+    while Path(target := f"{paths.quarantine}/{uid}.{number}").exists():
+        number += 1
+    files.rename(paths.message(uid), target)
+    _log.error("Message file {path} has no record and was moved to {target}", path=paths.message(uid), target=target)
+
+
+def _after_restart(paths: MailboxPaths, loaded: Loaded) -> None:
+    contents = loaded.contents
+    known = set(contents.columns.uids[: contents.columns.count].tolist()) | set(contents.retained["uid"].tolist())
+    for uid in message_uids(paths.data):
+        if uid not in known:
+            if uid < contents.uidnext:
+                # Expunged, and not yet removed when the machine stopped.
+                files.unlink(paths.message(uid))
+            else:
+                quarantine(paths, uid)
+    now = microseconds()
+    records = []
+    lost = _never_synced(paths, contents)
+    modseq = max(contents.highest_modseq, contents.reserved[1])
+    if lost:
+        ranges = number_ranges(np.array(lost, dtype=np.uint32))
+        modseq += 1
+        records.append(journal.ranges_record(journal.EXPUNGE, ranges, modseq, now))
+        records.append(journal.ranges_record(journal.PURGE, ranges, 0, now))
+    uidnext = max(contents.uidnext, contents.reserved[0])
+    records.append(journal.numbers_record(uidnext, modseq, 0, 0, now))
+    limits = (uidnext + FIRST_RESERVATION, modseq + FIRST_RESERVATION * MODSEQS_PER_UID)
+    records.append(journal.reserve_record(*limits, files.boot_id(), now, confirmed=False))
+    _write(loaded, b"".join(records))
+    files.fdatasync(loaded.fd)
+    # Only what is known to be on the disk may be confirmed.
+    _write(loaded, journal.reserve_record(*limits, files.boot_id(), now, confirmed=True))
+
+
+def _write(loaded: Loaded, records: bytes) -> None:
+    files.write_all(loaded.fd, records, loaded.offset)
+    loaded.contents.apply(journal.scan(records)[0])
+    loaded.offset += len(records)
+    loaded.size = loaded.offset
+
+
+def _never_synced(paths: MailboxPaths, contents: Contents) -> list[int]:
+    """UIDs of messages whose octets are not what was written, among those that may not have been synced."""
+    columns = contents.columns
+    first = int(columns.uids[: columns.count].searchsorted(np.uint32(contents.durable_uid)))
+    lost = []
+    for position in range(first, columns.count):
+        uid = int(columns.uids[position])
+        if file_guid(paths.message(uid)) == columns.guids[position].tobytes():
+            continue
+        lost.append(uid)
+        if Path(paths.message(uid)).exists():
+            quarantine(paths, uid)
+        else:
+            _log.error("Message {uid} in {directory} never reached the disk", uid=uid, directory=str(paths.data))
+    return lost
+
+
+def file_guid(path: str) -> bytes | None:
+    """SHA-1 of a message file; None if it is not there."""
+    try:
+        fd = files.open_file(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        digest = hashlib.sha1(usedforsecurity=False)
+        offset = 0
+        while data := files.pread(fd, 1 << 20, offset):
+            digest.update(data)
+            offset += len(data)
+        return digest.digest()
+    finally:
+        files.close(fd)

@@ -1,0 +1,147 @@
+"""
+The mailboxes that this process has in memory.
+
+A mailbox that somebody has open stays; of the others the last used ones are
+kept, up to limits, so that opening them again costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pycyrus.errors import MailboxNotFound
+from pycyrus.store import files, recovery
+from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
+from pycyrus.store.spool import store_error
+from pycyrus.store.threads import in_thread
+
+
+class MailboxStates:
+    """
+    Finds or loads the state of a mailbox, and counts who uses it.
+
+    @param kept: Mailboxes that nobody has open and that are kept.
+    @param kept_octets: Memory that their columns may take together.
+    """
+
+    log = Logger()
+
+    def __init__(self, services: StateServices, *, kept: int = 256, kept_octets: int = 64 << 20) -> None:
+        self.services = services
+        self._kept = kept
+        self._kept_octets = kept_octets
+        self._used: dict[str, tuple[MailboxState, int]] = {}
+        self._idle: OrderedDict[str, MailboxState] = OrderedDict()
+        self._idle_octets = 0
+        self._loading: dict[str, list[Deferred[None]]] = {}
+        self._closed = False
+
+    async def open(self, unique_id: str, paths: MailboxPaths) -> MailboxState:
+        """
+        Get a mailbox's state; L{release} gives it back.
+
+        @raise MailboxNotFound: There is no mailbox in that place, or another.
+        @raise StoreUnavailable: It cannot be read.
+        """
+        while True:
+            state = self._find(unique_id, paths)
+            if state is not None:
+                return state
+            waiting = self._loading.get(unique_id)
+            if waiting is None:
+                return await self._load(unique_id, paths)
+            done: Deferred[None] = Deferred()
+            waiting.append(done)
+            await done
+
+    def peek(self, unique_id: str) -> MailboxState | None:
+        """The state, if it is in memory; it is not counted."""
+        used = self._used.get(unique_id)
+        return used[0] if used is not None else self._idle.get(unique_id)
+
+    def release(self, state: MailboxState) -> None:
+        """One user less."""
+        unique_id = state.unique_id
+        used = self._used.get(unique_id)
+        if used is None or used[0] is not state:
+            return
+        if used[1] > 1:
+            self._used[unique_id] = (state, used[1] - 1)
+            return
+        del self._used[unique_id]
+        if state.gone or self._closed:
+            state.close()
+            return
+        self._idle[unique_id] = state
+        self._idle_octets += state.contents.columns.nbytes
+        self._shrink()
+
+    def forget(self, unique_id: str) -> None:
+        """The mailbox was removed, or must be read anew: whoever has it open is told."""
+        idle = self._take_idle(unique_id)
+        if idle is not None:
+            idle.close()
+        used = self._used.get(unique_id)
+        if used is not None:
+            used[0].notify()
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._closed = True
+        for state in [*self._idle.values(), *(state for state, _ in self._used.values())]:
+            state.close()
+        self._idle.clear()
+        self._used.clear()
+
+    def __len__(self) -> int:
+        return len(self._used) + len(self._idle)
+
+    def _find(self, unique_id: str, paths: MailboxPaths) -> MailboxState | None:
+        used = self._used.get(unique_id)
+        if used is not None and not used[0].gone:
+            state = used[0]
+            self._used[unique_id] = (state, used[1] + 1)
+        else:
+            idle = self._take_idle(unique_id)
+            if idle is None:
+                return None
+            if idle.gone:
+                idle.close()
+                return None
+            state = idle
+            self._used[unique_id] = (state, 1)
+        state.relocate(paths)
+        return state
+
+    async def _load(self, unique_id: str, paths: MailboxPaths) -> MailboxState:
+        waiting = self._loading[unique_id] = []
+        try:
+            loaded = await in_thread(self.services.reactor, recovery.open_mailbox, paths)
+        except OSError as error:
+            raise store_error(error, "mailbox cannot be read") from error
+        finally:
+            del self._loading[unique_id]
+            # They look again when this coroutine has put it in its place.
+            for done in waiting:
+                self.services.reactor.callLater(0, done.callback, None)
+        if loaded.header.unique_id != unique_id or self._closed:
+            files.close(loaded.fd)
+            raise MailboxNotFound("another mailbox is in its place")
+        state = MailboxState(paths, loaded, self.services)
+        self._used[unique_id] = (state, 1)
+        return state
+
+    def _take_idle(self, unique_id: str) -> MailboxState | None:
+        state = self._idle.pop(unique_id, None)
+        if state is not None:
+            self._idle_octets = sum(kept.contents.columns.nbytes for kept in self._idle.values()) if self._idle else 0
+        return state
+
+    def _shrink(self) -> None:
+        while self._idle and (len(self._idle) > self._kept or self._idle_octets > self._kept_octets):
+            _, state = self._idle.popitem(last=False)
+            self._idle_octets -= state.contents.columns.nbytes
+            state.close()
