@@ -1,0 +1,60 @@
+"""Putting authentication together: what services share, and what each has of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.cred.portal import Portal
+
+from pycyrus.auth.authenticator import Authenticator, AuthSettings
+from pycyrus.auth.cache import CachedChecker, CacheSettings
+from pycyrus.auth.checkers.chain import CheckerChain
+from pycyrus.auth.delays import DelaySettings, FailureDelays
+from pycyrus.auth.identity import Identities, IdentitySettings
+from pycyrus.auth.interfaces import Run
+from pycyrus.auth.local_domains import LocalDomains
+from pycyrus.auth.realm import MailRealm, ProvedChecker
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+
+class Authentication:
+    """
+    What all services of a process share: checkers, their cache, and the delays.
+
+    @ivar cache: C{cache.forget()} after a change that nobody else can see.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        checkers: CheckerChain,
+        run: Run,
+        cache: CacheSettings = CacheSettings(),  # noqa: B008 - frozen
+        delays: DelaySettings = DelaySettings(),  # noqa: B008 - frozen
+    ) -> None:
+        """
+        @param checkers: As made by L{pycyrus.auth.checkers.chain.make_checkers}.
+        @param run: For the reverse look-ups of C{virtdomains: on}.
+        """
+        self._checkers = checkers
+        self.cache = CachedChecker(checkers, clock, cache, checkers.version)
+        self.delays = FailureDelays(clock, delays)
+        self._local_domains = LocalDomains(clock, run)
+
+    def authenticator(self, identities: IdentitySettings, settings: AuthSettings) -> Authenticator:
+        """
+        Make the authenticator of one service.
+
+        @raise pycyrus.auth.identity.InvalidUserId: In C{admins} or C{proxyservers}.
+        """
+        made = Identities(identities)
+        return Authenticator(
+            Portal(MailRealm(made), [self.cache, ProvedChecker()]),
+            made,
+            settings,
+            self.delays,
+            keys=self._checkers if self._checkers.has_scram_keys else None,
+            local_domain=self._local_domains.domain if identities.virtdomains == "on" else None,
+        )

@@ -1,0 +1,94 @@
+"""Finding checkers by name, and asking several in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.plugin import getPlugins
+from zope.interface import implementer
+
+from pycyrus.auth.interfaces import CheckerContext, ICheckerFactory, IMailPassword, IScramKeyStore, ScramKeys
+from pycyrus.errors import AuthenticationUnavailable
+
+
+class UnknownChecker(Exception):
+    """No plugin of that name; the text says which there are."""
+
+
+def factories() -> dict[str, ICheckerFactory]:
+    """All checkers that are installed, by name."""
+    return {str(factory.name): factory for factory in getPlugins(ICheckerFactory)}
+
+
+def make_checkers(names: Iterable[str], context: CheckerContext) -> CheckerChain:
+    """
+    Make the checkers that C{sasl_pwcheck_method} names.
+
+    @raise UnknownChecker: One of them is not installed.
+    """
+    known = factories()
+    made = []
+    for name in names:
+        if name not in known:
+            raise UnknownChecker(f"sasl_pwcheck_method: {name!r} is none of {', '.join(sorted(known))}")
+        made.append(known[name].make_checker(context))
+    return CheckerChain(made)
+
+
+@implementer(ICredentialsChecker, IScramKeyStore)
+class CheckerChain:
+    """
+    Asks checkers in turn until one says yes.
+
+    Where all others say no and one cannot tell, the answer is that it cannot be told
+    now: a directory that is down must not turn people away for good.
+    """
+
+    credentialInterfaces = (IMailPassword,)
+
+    def __init__(self, checkers: Sequence[object]) -> None:
+        self._checkers = [ICredentialsChecker(checker) for checker in checkers]
+        self._keys = [checker for checker in self._checkers if IScramKeyStore.providedBy(checker)]
+
+    @property
+    def has_scram_keys(self) -> bool:
+        """Whether SCRAM can be offered."""
+        return bool(self._keys)
+
+    def requestAvatarId(self, credentials: IMailPassword) -> Deferred[bytes | tuple[()]]:
+        """Ask; see ICredentialsChecker."""
+        if len(self._checkers) == 1:
+            return maybeDeferred(self._checkers[0].requestAvatarId, credentials)
+        return Deferred.fromCoroutine(self._ask(credentials))
+
+    async def _ask(self, credentials: IMailPassword) -> bytes | tuple[()]:
+        unavailable: AuthenticationUnavailable | None = None
+        for checker in self._checkers:
+            try:
+                return await maybeDeferred(checker.requestAvatarId, credentials)
+            except UnauthorizedLogin:
+                continue
+            except AuthenticationUnavailable as error:
+                unavailable = error
+        if unavailable is not None:
+            raise unavailable
+        raise UnauthorizedLogin("no checker accepts it")
+
+    async def scram_keys(self, user_id: str, mechanism: str) -> ScramKeys:
+        """The first usable keys; unusable ones for whoever has none."""
+        found: ScramKeys | None = None
+        for store in self._keys:
+            keys = await IScramKeyStore(store).scram_keys(user_id, mechanism)
+            if keys.usable:
+                return keys
+            found = found or keys
+        if found is None:
+            raise AuthenticationUnavailable("no checker has SCRAM keys")
+        return found
+
+    def version(self) -> object:
+        """Changes when the accounts of any checker do."""
+        return tuple(checker.version() for checker in self._checkers if hasattr(checker, "version"))

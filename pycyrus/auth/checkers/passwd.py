@@ -1,0 +1,86 @@
+"""Passwords from the built-in user database."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from pycyrus.auth.interfaces import CheckerContext, ICheckerFactory, IMailPassword, IScramKeyStore, Run, ScramKeys
+from pycyrus.auth.users import UserDatabase, UserDatabaseError, dummy_hash, verify
+from pycyrus.errors import AuthenticationUnavailable
+
+DATABASE = "users.db"
+"""The file's name, in C{configdirectory}."""
+
+
+@implementer(ICredentialsChecker, IScramKeyStore)
+class PasswdChecker:
+    """
+    Checks passwords against L{UserDatabase}.
+
+    Unknown user, wrong password and disabled account cost one hash each and have
+    one answer.
+    """
+
+    log = Logger()
+    credentialInterfaces = (IMailPassword,)
+
+    def __init__(self, database: UserDatabase, run: Run) -> None:
+        """@param run: Where hashes are computed."""
+        self._database = database
+        self._run = run
+
+    def requestAvatarId(self, credentials: IMailPassword) -> Deferred[bytes | tuple[()]]:
+        """Check a password; see L{ICheckerFactory.make_checker}."""
+        return Deferred.fromCoroutine(self._check(credentials))
+
+    async def _check(self, credentials: IMailPassword) -> bytes | tuple[()]:
+        try:
+            found = self._database.password_hash(credentials.user_id)
+        except UserDatabaseError as error:
+            self.log.error("{error}", error=error)
+            raise AuthenticationUnavailable(str(error)) from error
+        password: bytes = credentials.password
+        if found is None:
+            await self._run(lambda: verify(dummy_hash(), password))
+            raise UnauthorizedLogin("unknown user")
+        if not await self._run(partial(verify, found.encoded, password)):
+            raise UnauthorizedLogin("wrong password")
+        if found.disabled:
+            raise UnauthorizedLogin("disabled")
+        return str(credentials.user_id).encode("utf-8")
+
+    async def scram_keys(self, user_id: str, mechanism: str) -> ScramKeys:
+        """See L{IScramKeyStore}."""
+        try:
+            return self._database.scram_keys(user_id, mechanism)
+        except UserDatabaseError as error:
+            self.log.error("{error}", error=error)
+            raise AuthenticationUnavailable(str(error)) from error
+
+    def version(self) -> object:
+        """A value that changes with the database."""
+        try:
+            return self._database.version()
+        except UserDatabaseError as error:
+            self.log.error("{error}", error=error)
+            # Never equal to what was before: nothing cached is believed.
+            return object()
+
+
+@implementer(ICheckerFactory, IPlugin)
+class PasswdCheckerFactory:
+    """C{sasl_pwcheck_method: passwd}."""
+
+    name = "passwd"
+    summary = "the built-in user database (pycyrus user ...)"
+
+    def make_checker(self, context: CheckerContext) -> PasswdChecker:
+        """Open C{users.db} of the configuration directory."""
+        return PasswdChecker(UserDatabase(context.directory / DATABASE), context.run)

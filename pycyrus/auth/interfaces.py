@@ -1,0 +1,119 @@
+"""The seams within authentication: avatars, credentials, checkers, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.cred.credentials import ICredentials, IUsernamePassword
+from zope.interface import Attribute, Interface, classImplements
+
+from pycyrus.model.identity import Identity
+
+T = TypeVar("T")
+
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs something that takes long where it holds nobody up, and gives its result."""
+
+
+class IMailUser(Interface):
+    """The avatar: who somebody is once logged in.  Provided by L{Identity}."""
+
+    user_id = Attribute("str: the id as it stands in ACLs and logs.")
+    user = Attribute("str: its local part.")
+    domain = Attribute("str: its domain; empty for the default domain.")
+    admin = Attribute("AdminScope")
+
+    def administers(domain: str) -> bool:
+        """Whether administrator's rights reach into a domain."""
+
+
+classImplements(Identity, IMailUser)
+
+
+class IMailPassword(IUsernamePassword):
+    """
+    A user name and a password, as a mail service got them.
+
+    C{username} is the canonical user id, as bytes.
+    """
+
+    user_id = Attribute("str: the canonical user id.")
+    service = Attribute("str: the service's name in cyrus.conf.")
+
+
+class IProved(ICredentials):
+    """Who has proved to a SASL mechanism who they are, without a password that we saw."""
+
+    user_id = Attribute("str: the canonical user id.")
+
+
+@dataclass(frozen=True, slots=True)
+class ScramKeys:
+    """
+    What the server keeps of a password for SCRAM (RFC 5802 section 3).
+
+    @ivar usable: False where nobody may log in with them: unknown or disabled.
+    """
+
+    salt: bytes
+    iterations: int
+    stored_key: bytes
+    server_key: bytes
+    usable: bool = True
+
+
+class IScramKeyStore(Interface):
+    """Where SCRAM finds its keys."""
+
+    async def scram_keys(user_id: str, mechanism: str) -> ScramKeys:
+        """
+        Keys of a user, or for an unknown one keys that cannot be told from real ones.
+
+        They are the same each time, in each process.
+
+        @param mechanism: C{SCRAM-SHA-1} or C{SCRAM-SHA-256}.
+        @raise AuthenticationUnavailable: They cannot be read now.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class CheckerContext:
+    """
+    What a checker may use.
+
+    @ivar directory: C{configdirectory}.
+    @ivar options: All options as they were written, by name.
+    @ivar run: For what takes long: hashes, blocking libraries.
+    """
+
+    directory: Path
+    options: Mapping[str, str]
+    run: Run
+
+
+class ICheckerFactory(Interface):
+    """
+    Makes a credentials checker; found by twistd's plugin system.
+
+    C{sasl_pwcheck_method} names checkers by their C{name}, in the order in which
+    they are asked.
+    """
+
+    name = Attribute("str: what stands in sasl_pwcheck_method.")
+    summary = Attribute("str: one line for the administrator.")
+
+    def make_checker(context: CheckerContext) -> object:
+        """
+        Make the checker: an ICredentialsChecker for L{IMailPassword}.
+
+        Its C{requestAvatarId} gives the canonical user id in UTF-8; it fails
+        with C{UnauthorizedLogin}, one answer for every reason, or with
+        L{pycyrus.errors.AuthenticationUnavailable}.
+
+        A checker that also provides L{IScramKeyStore} makes SCRAM available; one
+        that has a C{version} method, whose result changes when accounts do, has
+        its cached answers forgotten then.
+        """

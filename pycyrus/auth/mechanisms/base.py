@@ -1,0 +1,74 @@
+"""What SASL mechanisms stand on: one exchange, and who decides about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pycyrus.auth.interfaces import ScramKeys
+from pycyrus.errors import MalformedExchange
+from pycyrus.interfaces import Authenticated, Challenge
+
+LONGEST = 4096
+"""Octets of a response that the mechanisms here have any use for."""
+
+LONGEST_PASSWORD = 1024
+
+
+class Verifier(Protocol):
+    """
+    Decides for an exchange; the mechanisms only take messages apart.
+
+    @ivar tried: The user id as the client sent it, for logs and delays; empty as
+        long as it sent none.
+    """
+
+    tried: bytes
+
+    async def password(self, user: bytes, password: bytes, acting_as: bytes) -> Authenticated:
+        """
+        Check a password.
+
+        @param user: Who proves to be who they are.
+        @param acting_as: The authorisation identity; empty for the same.
+        @raise AuthenticationFailed: One answer for every reason.
+        @raise AuthenticationUnavailable: Cannot be told now.
+        @raise AuthorizationDenied: Proved, but may not act as the other.
+        """
+
+    async def keys(self, user: bytes, mechanism: str) -> ScramKeys:
+        """
+        Keys of a user, or keys that nothing matches.
+
+        @raise AuthenticationUnavailable: Cannot be told now.
+        """
+
+    async def proved(self, user: bytes, acting_as: bytes) -> Authenticated:
+        """
+        The mechanism itself has proved who it is.
+
+        @raise AuthenticationFailed: Not one that may log in.
+        @raise AuthorizationDenied: As C{password}.
+        """
+
+
+@dataclass(slots=True)
+class Exchange:
+    """
+    The server's side of one exchange: one method per message, in order.
+
+    Subclasses set C{next} to the method that takes the next response; None when the
+    exchange is over.
+    """
+
+    verifier: Verifier
+
+    async def step(self, response: bytes | None) -> Challenge | Authenticated:
+        """See L{pycyrus.interfaces.ISaslExchange.step}."""
+        if response is not None and len(response) > LONGEST:
+            raise MalformedExchange("response too long")
+        return await self.take(response)
+
+    async def take(self, response: bytes | None) -> Challenge | Authenticated:
+        """Take a response of acceptable length."""
+        raise NotImplementedError

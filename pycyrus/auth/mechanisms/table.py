@@ -1,0 +1,39 @@
+"""The SASL mechanisms, strongest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pycyrus.auth.mechanisms.base import Exchange, Verifier
+from pycyrus.auth.mechanisms.login import Login
+from pycyrus.auth.mechanisms.plain import Plain
+from pycyrus.auth.mechanisms.scram import SHA1, SHA256, Scram
+
+
+@dataclass(frozen=True, slots=True)
+class Mechanism:
+    """
+    One row.
+
+    @ivar name: As registered with IANA.
+    @ivar make: Begins an exchange.
+    @ivar plaintext: The password crosses the connection; only under TLS, unless
+        C{allowplaintext} says otherwise.
+    @ivar keys: It needs stored SCRAM keys.
+    @ivar rfc: Where it is defined.
+    """
+
+    name: str
+    make: Callable[[Verifier], Exchange]
+    plaintext: bool = False
+    keys: bool = False
+    rfc: str = ""
+
+
+MECHANISMS = (
+    Mechanism("SCRAM-SHA-256", lambda verifier: Scram(verifier, SHA256), keys=True, rfc="7677"),
+    Mechanism("SCRAM-SHA-1", lambda verifier: Scram(verifier, SHA1), keys=True, rfc="5802"),
+    Mechanism("PLAIN", Plain, plaintext=True, rfc="4616"),
+    Mechanism("LOGIN", Login, plaintext=True),
+)

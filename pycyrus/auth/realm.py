@@ -1,0 +1,53 @@
+"""The realm of mail: an avatar is an identity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.portal import IRealm
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import Interface, implementer
+
+from pycyrus.auth.identity import Identities
+from pycyrus.auth.interfaces import IMailUser, IProved
+from pycyrus.model.identity import Identity
+
+
+def _nothing() -> None:
+    """Logging out takes nothing."""
+
+
+@implementer(IRealm)
+class MailRealm:
+    """Makes identities of canonical user ids, once per login."""
+
+    def __init__(self, identities: Identities) -> None:
+        self.identities = identities
+
+    def requestAvatar(
+        self,
+        avatarId: bytes | tuple[()],  # noqa: N803 - IRealm
+        mind: object,
+        *interfaces: type[Interface],
+    ) -> tuple[type[Interface], Identity, Callable[[], None]]:
+        """
+        Give the identity of a user.
+
+        @raise NotImplementedError: For anonymous, or another interface than
+            L{IMailUser}.
+        """
+        if IMailUser not in interfaces or not isinstance(avatarId, bytes):
+            raise NotImplementedError("only IMailUser avatars live here")
+        return IMailUser, self.identities.identity(avatarId.decode("utf-8")), _nothing
+
+
+@implementer(ICredentialsChecker)
+class ProvedChecker:
+    """Believes a SASL mechanism."""
+
+    credentialInterfaces = (IProved,)
+
+    def requestAvatarId(self, credentials: IProved) -> Deferred[bytes | tuple[()]]:
+        """The user id that was proved."""
+        return succeed(credentials.user_id.encode("utf-8"))
