@@ -37,6 +37,7 @@ from pycyrus.store.loading import Loaded, load
 from pycyrus.store.locks import spin_lock, try_lock, unlock, wait_lock
 from pycyrus.store.spool import store_error
 from pycyrus.store.threads import StoreReactor, in_thread, sleep
+from pycyrus.store.watch import JournalWatcher
 
 __all__ = [
     "MailboxPaths", "MailboxState", "StateServices", "create_mailbox", "relocate_mailbox", "remove_mailbox",
@@ -51,12 +52,14 @@ class StateServices:
     """
     What all mailboxes of a process share.
 
+    @ivar watcher: Tells of other processes' writes; None where there are none.
     @ivar locate: Where the mailbox of a unique id is now; raises
         L{MailboxNotFound}.
     """
 
     reactor: StoreReactor
     committers: Committers
+    watcher: JournalWatcher | None = None
     locate: Callable[[str], MailboxPaths] | None = None
 
 
@@ -84,6 +87,7 @@ class MailboxState:
         self.items = CachedItems(paths, loaded.header.cache_generation, self._repair_soon)
         self._listeners: list[Callable[[], None]] = []
         self._telling: IDelayedCall | None = None
+        self._unwatch: Callable[[], None] | None = None
         self._generations = 0
         self._confirm: tuple[int, int] | None = None
         self._own_usable = loaded.contents.usable
@@ -175,6 +179,7 @@ class MailboxState:
             files.close(self._fd)
             self._fd, self._header, self._offset = fd, head, head.joined_at
             self._snapshot_offset = 0
+            self._watch()
             self._read_tail(files.fstat(fd).st_size)
             return
         files.close(fd)
@@ -249,6 +254,7 @@ class MailboxState:
         self._renamed_seen = loaded.contents.renamed
         self._own_usable = loaded.contents.usable
         self._view = None
+        self._watch()
         self._tell_soon()
 
     # --- writing ----------------------------------------------------------
@@ -550,12 +556,35 @@ class MailboxState:
         @return: Call it to stop.
         """
         self._listeners.append(listener)
+        if self._unwatch is None:
+            self._watch()
 
         def stop() -> None:
             if listener in self._listeners:
                 self._listeners.remove(listener)
+                if not self._listeners:
+                    self._stop_watching()
 
         return stop
+
+    def _watch(self) -> None:
+        """Have the kernel tell of writes to the journal, as it is now."""
+        self._stop_watching()
+        if self._listeners and self.services.watcher is not None and self._fd >= 0:
+            # By descriptor: the name may be another's by now.
+            self._unwatch = self.services.watcher.add(f"/proc/self/fd/{self._fd}", self._touched)
+
+    def _stop_watching(self) -> None:
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
+
+    def _touched(self) -> None:
+        try:
+            self.refresh()
+        except MailStoreError:
+            # Each session finds out for itself.
+            self._tell_soon()
 
     @property
     def listened(self) -> bool:
@@ -584,6 +613,7 @@ class MailboxState:
 
     def close(self) -> None:
         """Give back the descriptors; nothing can be done with it after this."""
+        self._stop_watching()
         if self._fd >= 0:
             files.close(self._fd)
             self._fd = -1

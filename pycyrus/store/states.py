@@ -8,15 +8,51 @@ kept, up to limits, so that opening them again costs nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pycyrus.errors import MailboxNotFound
 from pycyrus.store import files, recovery
+from pycyrus.store.commit import Committers, SyncMode
 from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
 from pycyrus.store.spool import store_error
 from pycyrus.store.threads import in_thread
+from pycyrus.store.watch import JournalWatcher, WatchReactor
+
+
+@dataclass(frozen=True, slots=True)
+class StateSettings:
+    """
+    How mailboxes are kept.
+
+    @ivar journal_sync_interval: Seconds until a change of flags is durable.
+    @ivar sync_mode: How a batch is made durable.
+    @ivar kept: Mailboxes that nobody has open and that stay in memory.
+    @ivar kept_octets: Memory that their columns may take together.
+    """
+
+    journal_sync_interval: float = 1.0
+    sync_mode: SyncMode = SyncMode.AUTO
+    kept: int = 256
+    kept_octets: int = 64 << 20
+
+
+def make_states(
+    reactor: WatchReactor,
+    settings: StateSettings,
+    locate: Callable[[str], MailboxPaths] | None = None,
+) -> MailboxStates:
+    """
+    Build all that mailboxes of a process share.
+
+    @param locate: As in L{StateServices}.
+    """
+    committers = Committers(reactor, interval=settings.journal_sync_interval, mode=settings.sync_mode)
+    services = StateServices(reactor, committers, JournalWatcher(reactor), locate)
+    return MailboxStates(services, kept=settings.kept, kept_octets=settings.kept_octets)
 
 
 class MailboxStates:
@@ -88,13 +124,16 @@ class MailboxStates:
         if used is not None:
             used[0].notify()
 
-    def close(self) -> None:
-        """Give everything back."""
+    async def close(self) -> None:
+        """Make everything durable, and give everything back."""
         self._closed = True
+        await self.services.committers.close()
         for state in [*self._idle.values(), *(state for state, _ in self._used.values())]:
             state.close()
         self._idle.clear()
         self._used.clear()
+        if self.services.watcher is not None:
+            self.services.watcher.close()
 
     def __len__(self) -> int:
         return len(self._used) + len(self._idle)
