@@ -22,6 +22,8 @@ COMPACT_FROM = 1 << 20
 """Octets below which a journal is never rewritten."""
 COMPACT_RATIO = 4
 """A journal is rewritten when it is this many times as long as it need be."""
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+
 VANISHED_KEPT = 100_000
 """Expunges remembered for VANISHED (EARLIER) when a journal is rewritten."""
 
@@ -77,9 +79,7 @@ def compact(paths: MailboxPaths) -> int:
             loaded.header.unique_id,
         )  # fmt: skip
         body = encode_journal(loaded.contents, head)
-        fd = files.open_file(
-            new_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, files.PRIVATE
-        )
+        fd = files.open_file(new_path, _CREATE, files.PRIVATE)
         try:
             files.write_all(fd, body, 0)
             # Message files as well: the new journal says that all of them are durable.

@@ -44,7 +44,8 @@ class Columns:
     """
 
     __slots__ = (
-        "__weakref__", "cache_lengths", "cache_offsets", "checked", "count", "flags", "guids", "internaldates", "keywords",
+        "__weakref__", "cache_lengths", "cache_offsets", "checked", "count", "flags", "guids", "internaldates",
+        "keywords",
         "modseqs", "savedates", "sent_days", "sent_times", "sizes", "uids",
     )  # fmt: skip
 

@@ -211,8 +211,6 @@ def _unlink(path: str) -> None:
 
 
 def _rmdir(path: Path) -> None:
-    try:
+    # Children of the mailbox may lie in it.
+    with contextlib.suppress(OSError):
         files.rmdir(path)
-    except OSError:
-        # Children of the mailbox lie in it, or it is gone.
-        pass
