@@ -21,6 +21,7 @@ from pycyrus.testing.store import MemoryMessage, MemoryState, MemoryStore
 
 MESSAGE = b"From: a@example.com\r\nSubject: s\r\n\r\nbody\r\n"
 SUMMARY = summarise(MESSAGE)
+LEARN = b"FETCH 1:* (UID)"
 SEEDS = 10
 STEPS = 200
 FLAGS = (rb"\Seen", rb"\Deleted", rb"\Flagged", rb"\Answered", b"$Junk", b"work")
@@ -139,9 +140,9 @@ class Session:
         assert last.startswith(tag + b" "), (command, last)
         reply = last[len(tag) + 1 :]
         assert not reply.startswith(b"BAD"), (command, reply)
-        if self.is_qresync and name != b"FETCH" and any(message.uid is None for message in self.picture.messages):
+        if self.is_qresync and command != LEARN and any(message.uid is None for message in self.picture.messages):
             # VANISHED can be understood only by who knows all UIDs.
-            self.do(b"FETCH 1:* (UID)")
+            self.do(LEARN)
         return reply
 
 
