@@ -10,7 +10,7 @@ the frame reader, and the transport is paused when that becomes much.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -456,7 +456,10 @@ class Session(Output):
     async def _execute(self, row: Command, frame: Frame) -> None:
         tag = self.tag = frame.tag
         try:
-            text = await self._call(row, frame)
+            if row.parser is None and not frame.args:
+                text = await row.function(self, None)
+            else:
+                text = await row.function(self, self._parse(row, frame))
             reply = b"%b OK %b\r\n" % (tag, text or b"Completed")
         except CommandError as error:
             reply = replies.tagged(tag, error, may_create=row.may_create)
@@ -483,18 +486,19 @@ class Session(Output):
         if not self._is_advancing:
             self._advance()
 
-    async def _call(self, row: Command, frame: Frame) -> bytes | None:
+    def _parse(self, row: Command, frame: Frame) -> Any:
+        """
+        Read the arguments of a command.
+
+        @raise Bad: They are not what it takes.
+        """
         if row.parser is None:
-            if frame.args:
-                raise Bad(b"Unexpected extra arguments to " + row.name.title())
-            return await row.function(self, None)
-        cursor = Cursor(frame.args, utf8=bool(self.enabled) and self.is_utf8)
+            raise Bad(b"Unexpected extra arguments to " + row.name.title())
         try:
-            arguments = row.parser(cursor)
+            return row.parser(Cursor(frame.args, utf8=self.is_utf8))
         except BadSyntax as error:
             preposition = b" to " if error.text in _ARGUMENT_COUNTS else b" in "
             raise Bad(error.text + preposition + row.name.title()) from None
-        return await row.function(self, arguments)
 
     def _refused(self, row: Command, error: Exception) -> None:
         """Note a command that was answered by NO or BAD."""

@@ -85,12 +85,13 @@ class CuttingTests(SynchronousTestCase):
 
     def test_simple_commands(self) -> None:
         self.assertEqual(
-            cut([b"a1 NOOP\r\na2 select INBOX\r\na3 uid fetch 1:* (FLAGS)\r\na4 UID\r\n"]),
+            cut([b"a1 NOOP\r\na2 select INBOX\r\na3 uid fetch 1:* (FLAGS)\r\na4 UID\r\na5 uId Store\r\n"]),
             [
                 Frame(b"a1", b"NOOP", []),
                 Frame(b"a2", b"SELECT", [b" INBOX"]),
                 Frame(b"a3", b"UID FETCH", [b" 1:* (FLAGS)"]),
                 Frame(b"a4", b"UID", []),
+                Frame(b"a5", b"UID STORE", []),
             ],
         )
 
