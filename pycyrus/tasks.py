@@ -111,5 +111,10 @@ async def gather(coroutines: Sequence[Coroutine[Deferred[Any], Any, _T]]) -> lis
 
     @return: In the order given: what each returned, or how it failed.
     """
+    if len(coroutines) == 1:
+        try:
+            return [await coroutines[0]]
+        except Exception:  # noqa: BLE001 - handed to the caller
+            return [Failure()]
     outcomes = await DeferredList([Deferred.fromCoroutine(each) for each in coroutines], consumeErrors=True)
     return [outcome for _, outcome in outcomes]

@@ -12,6 +12,7 @@ import os
 import re
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from pycyrus.delivery.settings import DeliverySettings, EightBitHeaders
 from pycyrus.errors import MessageRejected
@@ -41,7 +42,7 @@ def trace_fields(envelope: Envelope, settings: DeliverySettings, now: float) -> 
         f"Return-Path: <{_complete(envelope.sender, settings)}>",
         f"Received: from {envelope.client_name} ({envelope.client_host}){authenticated}"
         f"{_FOLD}by {settings.server_name} ({settings.product}) with {envelope.protocol};"
-        f"{_FOLD}{_date(now)}",
+        f"{_FOLD}{_date(int(now))}",
         f"X-Cyrus-Session-Id: {envelope.session_id}",
         "X-Sieve: CMU Sieve 3.0",
     )
@@ -58,7 +59,8 @@ def _safe(line: str) -> str:
     return _FOLD.join(_UNPRINTABLE.sub("?", piece) for piece in line.split(_FOLD))
 
 
-def _date(now: float) -> str:
+@lru_cache(maxsize=8)
+def _date(now: int) -> str:
     return format_datetime(datetime.fromtimestamp(now).astimezone())
 
 
@@ -142,7 +144,7 @@ class HeaderFilter:
             number = f"{os.getpid()}-{int(self._now)}-{next(_message_number)}"
             missing += f"Message-ID: <cmu-lmtpd-{number}@{self._settings.server_name}>\r\n".encode("ascii", "replace")
         if not _has_field(fields, b"date"):
-            missing += f"Date: {_date(self._now)}\r\n".encode("ascii")
+            missing += f"Date: {_date(int(self._now))}\r\n".encode("ascii")
         return missing
 
 

@@ -34,7 +34,7 @@ from pycyrus.interfaces import (
 )
 from pycyrus.model.acl import POST
 from pycyrus.model.identity import POSTMAN
-from pycyrus.model.names import MailboxName
+from pycyrus.model.names import MailboxName, internal
 from pycyrus.tasks import gather
 from pycyrus.wire.dots import crlf_ended
 
@@ -77,6 +77,7 @@ class Delivery:
         self._stages = Stages(store)
         self._header: HeaderFilter | None = None
         self._rejected: MessageRejected | None = None
+        self._delivered: list[str] = []
 
     # --- recipients -------------------------------------------------------------
 
@@ -206,6 +207,14 @@ class Delivery:
         self._stages.finish()
         copies = list(self._copies.values())
         outcomes = await gather([self._deliver(copy) for copy in copies])
+        if self._delivered:
+            # One event, as an event for each recipient costs more than their mailboxes do.
+            self.log.info(
+                "{session_id}: delivered a message from <{sender}> to {mailboxes}",
+                session_id=self.envelope.session_id,
+                sender=self.envelope.sender,
+                mailboxes=", ".join(self._delivered),
+            )
         results = {id(copy): self._result(copy, outcome) for copy, outcome in zip(copies, outcomes, strict=True)}
         return [results[id(copy)] for copy in self._recipients]
 
@@ -225,8 +234,8 @@ class Delivery:
             self.log.error(
                 "{session_id}: not delivered to {mailbox}: {error}",
                 session_id=self.envelope.session_id,
-                mailbox=name,
-                error=outcome.value,
+                mailbox=internal(name) if name is not None else "",
+                error=repr(outcome.value),
             )
         error = outcome.value
         # Cancellation and the like are no outcome of a delivery.
@@ -251,12 +260,7 @@ class Delivery:
         @raise MailStoreError: What the mailbox says.
         """
         appended = await mailbox.append([NewMessage(self._stages.staged(mailbox))])
-        self.log.info(
-            "{session_id}: delivered to {mailbox} as {uid}",
-            session_id=self.envelope.session_id,
-            mailbox=mailbox.name,
-            uid=appended.uids[0],
-        )
+        self._delivered.append(f"{internal(mailbox.name)} {appended.uids[0]}")
         return appended
 
 

@@ -7,7 +7,6 @@ RFC 2033 section 4, RFC 5321 section 4.1.
 from __future__ import annotations
 
 import binascii
-import enum
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -44,15 +43,6 @@ from pycyrus.lmtp.wire import (
 from pycyrus.model.identity import POSTMAN, AdminScope
 
 
-class Needs(enum.Flag):
-    """What must have gone before."""
-
-    NOTHING = 0
-    LOGIN = enum.auto()
-    TRANSACTION = enum.auto()
-    NO_TRANSACTION = enum.auto()
-
-
 @dataclass(frozen=True, slots=True)
 class Command:
     """
@@ -60,12 +50,16 @@ class Command:
 
     @ivar parser: Arguments to what the function takes.
     @ivar function: Its reply; None if it has sent its own.
+    @ivar login: Only after a login, or where none is needed.
+    @ivar in_transaction: True: only between MAIL and the end of the body.
+        False: only outside of that.  None: anywhere.
     """
 
     verb: bytes
     parser: Callable[[LmtpSession, bytes], Any]
     function: Callable[[LmtpSession, Any], Coroutine[Any, Any, Reply | None]]
-    needs: Needs = Needs.NOTHING
+    login: bool = False
+    in_transaction: bool | None = None
     rfc: str = ""
 
 
@@ -86,7 +80,7 @@ async def run(session: LmtpSession, line: bytes) -> Reply | None:
     if command is None:
         session.count_error()
         return replies.SYNTAX_ERROR
-    unmet = _unmet(session, command.needs)
+    unmet = _unmet(session, command)
     if unmet is not None:
         session.count_error()
         return unmet
@@ -101,14 +95,14 @@ async def run(session: LmtpSession, line: bytes) -> Reply | None:
     return await command.function(session, parsed)
 
 
-def _unmet(session: LmtpSession, needs: Needs) -> Reply | None:
-    if Needs.NO_TRANSACTION in needs and session.transaction is not None:
+def _unmet(session: LmtpSession, command: Command) -> Reply | None:
+    if command.in_transaction is False and session.transaction is not None:
         return replies.NESTED_MAIL
-    if Needs.LOGIN in needs and not session.trusted:
+    if command.login and not session.trusted:
         if session.settings.tls_required and not session.tls:
             return replies.TLS_FIRST
         return replies.LOGIN_FIRST_SOFT if session.settings.soft_noauth else replies.LOGIN_FIRST
-    if Needs.TRANSACTION in needs and session.transaction is None:
+    if command.in_transaction and session.transaction is None:
         return replies.NEED_MAIL
     return None
 
@@ -360,8 +354,8 @@ COMMANDS: dict[bytes, Command] = {
         Command(b"LHLO", _plain(parse_lhlo), lhlo, rfc="2033 4.1"),
         Command(b"STARTTLS", _NOTHING, starttls, rfc="3207 4"),
         Command(b"AUTH", _plain(parse_auth), auth, rfc="4954 4"),
-        Command(b"MAIL", _parse_mail, mail, Needs.NO_TRANSACTION | Needs.LOGIN, rfc="5321 4.1.1.2"),
-        Command(b"RCPT", _parse_rcpt, rcpt, Needs.TRANSACTION, rfc="5321 4.1.1.3"),
+        Command(b"MAIL", _parse_mail, mail, login=True, in_transaction=False, rfc="5321 4.1.1.2"),
+        Command(b"RCPT", _parse_rcpt, rcpt, in_transaction=True, rfc="5321 4.1.1.3"),
         Command(b"DATA", _NOTHING, data, rfc="2033 4.2"),
         Command(b"RSET", _NOTHING, rset, rfc="5321 4.1.1.5"),
         Command(b"NOOP", _ANYTHING, noop, rfc="5321 4.1.1.9"),

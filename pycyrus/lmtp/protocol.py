@@ -12,6 +12,7 @@ from twisted.internet.interfaces import (
     IOpenSSLServerConnectionCreator,
     IPushProducer,
     IReactorTime,
+    ISSLTransport,
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -77,6 +78,7 @@ class LmtpProtocol(Protocol):
             tls_available=factory.tls is not None,
             tls_exporter=self._export_keying_material,
         )
+        self.session.tls = ISSLTransport.providedBy(transport)
         factory.sessions.add(self.session)
         try:
             self._admission = factory.limits.connected(peer.address)

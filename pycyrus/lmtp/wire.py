@@ -112,6 +112,8 @@ class Reply:
     def encode(self) -> bytes:
         """The octets; RFC 2034 section 4 wants the enhanced code on each line."""
         enhanced = f"{self.enhanced} " if self.enhanced else ""
+        if len(self.lines) == 1:
+            return f"{self.code} {enhanced}{self.lines[0]}\r\n".encode("ascii", "replace")
         last = len(self.lines) - 1
         text = "".join(
             f"{self.code}{' ' if i == last else '-'}{enhanced}{line}\r\n" for i, line in enumerate(self.lines)

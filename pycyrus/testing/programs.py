@@ -1,0 +1,80 @@
+"""Programs of other people that tests drive, and where Debian has them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest
+
+PACKAGES = {
+    "postfix": "postfix",
+    "postqueue": "postfix",
+    "mbsync": "isync",
+    "curl": "curl",
+    "swaks": "swaks",
+    "lmtptest": "cyrus-clients",
+    "imtest": "cyrus-clients",
+}
+_DIRECTORIES = "/usr/sbin:/sbin:/usr/lib/cyrus/bin"
+
+
+class ProgramFailed(AssertionError):
+    """A program ended with a status that says so; the text has what it printed."""
+
+
+def find_program(name: str) -> Path:
+    """
+    Find an installed program.
+
+    @raise SkipTest: It is not there, and this is not continuous integration.
+    @raise ProgramFailed: It is not there, although it must be.
+    """
+    found = shutil.which(name) or shutil.which(name, path=_DIRECTORIES)
+    if found is not None:
+        return Path(found)
+    text = f"{name} is not installed: apt-get install {PACKAGES.get(name, name)}"
+    if os.environ.get("CI") == "true":
+        raise ProgramFailed(text)
+    raise SkipTest(text)
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    timeout: float = 60.0,
+    status: int | None = 0,
+    environment: Mapping[str, str] | None = None,
+    given: bytes = b"",
+) -> str:
+    """
+    Run a program to its end.
+
+    @param status: What it must end with; None for anything.
+    @param given: Its standard input.
+
+    @return: What it printed.
+
+    @raise ProgramFailed: It ended otherwise, or took too long.
+    """
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(
+            words,
+            input=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+            env={**os.environ, **(environment or {})},
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        text = (error.stdout or b"").decode("utf-8", "replace")
+        raise ProgramFailed(f"{words[0]} took longer than {timeout} s: {text}") from error
+    printed = done.stdout.decode("utf-8", "replace")
+    if status is not None and done.returncode != status:
+        raise ProgramFailed(f"{' '.join(words)} ended with {done.returncode}: {printed}")
+    return printed
