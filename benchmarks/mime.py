@@ -24,20 +24,23 @@ from pycyrus.mime.summary import summarise
 from pycyrus.mime.text import search_form, searchable
 from pycyrus.testing.messages import generate
 
+_BLOCK = 50
+_ROUNDS = 7
 _NAMES = frozenset((b"DATE", b"FROM", b"TO", b"SUBJECT", b"REFERENCES", b"CONTENT-TYPE"))
 
 
 def rate(name: str, count: int, work: Callable[[int], object]) -> None:
-    """Print the best of three rounds."""
-    best = min(_time(count, work) for _ in range(3))
-    print(f"{name:<34}{best / count * 1e6:9.2f} us{count / best:12,.0f}/s")
+    """Print the time each call takes: the best of several rounds, block by block, as machines are shared."""
+    blocks = [range(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
+    seconds = sum(min(_time(block, work) for _ in range(_ROUNDS)) for block in blocks)
+    print(f"{name:<34}{seconds / count * 1e6:9.2f} us{count / seconds:12,.0f}/s")
 
 
-def _time(count: int, work: Callable[[int], object]) -> float:
-    start = time.process_time()
-    for index in range(count):
+def _time(block: range, work: Callable[[int], object]) -> float:
+    start = time.perf_counter()
+    for index in block:
         work(index)
-    return time.process_time() - start
+    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -56,7 +59,7 @@ def main() -> None:
     rate("    addresses of To", count, lambda i: parse_addresses(parsed[i].root.fields[b"to"], 1000))
     rate("  body and bodystructure", count, lambda i: render_bodies(parsed[i].root, limits, budget))
     rate("  sections", count, lambda i: encode_sections(parsed[i].root))
-    rate("  cached header", count, lambda i: cached_lines(parsed[i].header_fields, limits.cached_headers))
+    rate("  cached header", count, lambda i: cached_lines(parsed[i].cached, limits.cached_headers))
     rate("  preview", count, lambda i: make_preview(messages[i], parsed[i].root))
     rate("  search form of From", count, lambda i: search_form(parsed[i].root.fields[b"from"]))
     rate("  search form of Subject", count, lambda i: search_form(parsed[i].root.fields[b"subject"]))

@@ -7,8 +7,9 @@ that every octet string has a meaning.
 
 from __future__ import annotations
 
+import enum
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from mmap import mmap
 from typing import Final, TypeAlias
 
@@ -33,7 +34,6 @@ HEADERS_NOT_CACHED: Final = b"\0"
 """Stands in C{CachedItem.HEADERS} where the fields were too large: read the header from the message."""
 
 _FIELD_END = re.compile(rb"\n(?![ \t])")
-_CACHED_LOWER: Final = frozenset(name.lower() for name in CACHED_HEADER_NAMES)
 
 
 def header_end(data: Octets, start: int, end: int) -> int:
@@ -63,36 +63,60 @@ def split_fields(header: bytes, most: int = 0) -> list[bytes]:
     return _FIELD_END.split(header, most)
 
 
+class Use(enum.IntFlag):
+    """What a field is read for."""
+
+    VALUE = 1
+    """Its value is wanted; the first one counts."""
+    COMBINED = 2
+    """Its values are wanted, joined by commas (RFC 5322 section 4.5.3)."""
+    CACHED = 4
+    """Its lines are kept."""
+
+
+_COMBINED: Final = int(Use.COMBINED)
+_CACHED: Final = int(Use.CACHED)
+_VALUES: Final = int(Use.VALUE | Use.COMBINED)
+
+
 def read_fields(
-    fields: Iterable[bytes], wanted: Collection[bytes], combined: Collection[bytes] = (), longest: int = 1 << 30
-) -> dict[bytes, bytes]:
+    fields: Iterable[bytes], uses: Mapping[bytes, int], longest: int = 1 << 30
+) -> tuple[dict[bytes, bytes], list[bytes]]:
     """
-    Take the values of the fields that are wanted, unfolded and trimmed.
+    Read what is wanted of a header.
 
     @param fields: As from L{split_fields}.
-    @param wanted: Lower-case names.
-    @param combined: Those of them whose repeated occurrences are joined by a
-        comma (RFC 5322 section 4.5.3); of others the first counts.
+    @param uses: Bits of L{Use} by lower-case name.
     @param longest: Octets of a value that are used.
+    @return: Values by lower-case name, unfolded and trimmed; the fields to be
+        cached.
     """
     found: dict[bytes, bytes] = {}
     more: dict[bytes, list[bytes]] = {}
+    cached: list[bytes] = []
     for field in fields:
         name, colon, value = field.partition(b":")
         name = name.lower()
-        if name not in wanted:
-            name = name.rstrip()
-            if name not in wanted:
+        use = uses.get(name)
+        if use is None:
+            if name[-1:] not in (b" ", b"\t"):
                 continue
+            # Obsolete syntax (RFC 5322 section 4.5).
+            name = name.rstrip()
+            use = uses.get(name, 0)
         if not colon:
+            continue
+        if use & _CACHED:
+            cached.append(field)
+        if not use & _VALUES:
             continue
         if name not in found:
             found[name] = unfold(value[:longest])
-        elif name in combined:
+        elif use & _COMBINED:
             more.setdefault(name, [found[name]]).append(unfold(value[:longest]))
     for name, values in more.items():
-        found[name] = b", ".join(value for value in values if value)[:longest]
-    return found
+        found[name] = b", ".join([value for value in values if value])[:longest]
+    return found, cached
 
 
 def unfold(value: bytes) -> bytes:
@@ -131,26 +155,18 @@ def select_fields(header: bytes, names: Collection[bytes], invert: bool = False)
     return b"\n".join(chosen)
 
 
-def cached_lines(fields: Iterable[bytes], most: int) -> bytes:
+def cached_lines(cached: Sequence[bytes], most: int) -> bytes:
     """
     Build C{CachedItem.HEADERS}.
 
-    @param fields: As from L{split_fields}.
+    @param cached: Fields as from L{read_fields}.
     @param most: Octets; with more, the result is L{HEADERS_NOT_CACHED}.
     """
-    chosen = []
-    size = 0
-    for field in fields:
-        name, colon, _value = field.partition(b":")
-        name = name.lower()
-        if colon and (name in _CACHED_LOWER or name.rstrip() in _CACHED_LOWER):
-            chosen.append(field)
-            size += len(field) + 1
-            if size > most:
-                return HEADERS_NOT_CACHED
-    if not chosen:
+    if not cached:
         return b""
-    lines = b"\n".join(chosen)
+    lines = b"\n".join(cached)
+    if len(lines) > most:
+        return HEADERS_NOT_CACHED
     return lines + (b"\n" if lines.endswith(b"\r") else b"\r\n")
 
 

@@ -21,7 +21,9 @@ _MOST_CHARACTERS: Final = 4 * PREVIEW_LENGTH
 _PLAIN_OCTETS: Final = (640, 8_192)
 _HTML_OCTETS: Final = (4_096, 32_768)
 _TAG_NAME: Final = re.compile(r"/?([a-zA-Z][a-zA-Z0-9]*+)")
-_UNSEEN: Final = frozenset(("head", "style", "script", "title", "template"))
+_UNSEEN: Final = {
+    name: re.compile("</" + name, re.IGNORECASE) for name in ("head", "style", "script", "title", "template")
+}
 # fmt: off
 _INLINE: Final = frozenset((
     "a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "em", "font", "i", "ins", "kbd", "mark", "q", "s", "small",
@@ -29,7 +31,6 @@ _INLINE: Final = frozenset((
 ))
 # fmt: on
 # Control characters, and the invisible ones with which newsletters pad their preview.
-_ASCII_LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _CONTROLS: Final[dict[int, str | None]] = {
     **dict.fromkeys((*range(32), *range(127, 160)), " "),
     **dict.fromkeys((0xAD, 0x34F, 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0xFEFF)),
@@ -115,6 +116,8 @@ def _unquoted(text: str) -> str:
 def _collapse(text: str) -> str:
     """One line, with single spaces and nothing invisible; somewhat more than a preview takes."""
     line = " ".join(text.split())[:_MOST_CHARACTERS]
+    if line.isprintable() and "\u034f" not in line:
+        return line
     return " ".join(line.translate(_CONTROLS).split())
 
 
@@ -125,7 +128,6 @@ def html_text(markup: str) -> str:
     A preview needs no document tree: one pass, linear in the input, stops
     when it has enough.
     """
-    lowered = markup.lower() if markup.isascii() else markup.translate(_ASCII_LOWER)
     pieces: list[str] = []
     size = 0
     position = 0
@@ -139,32 +141,33 @@ def html_text(markup: str) -> str:
             pieces.append(" ")
         if mark < 0:
             break
-        position = _after_tag(lowered, mark, pieces)
+        position = _after_tag(markup, mark, pieces)
         if position <= mark:
             break
     return "".join(pieces)
 
 
-def _after_tag(lowered: str, mark: int, pieces: list[str]) -> int:
+def _after_tag(markup: str, mark: int, pieces: list[str]) -> int:
     """
     Skip a comment, a tag, or an element that is not shown.
 
     @return: Where to go on; 0 if the markup ends within it.
     """
-    if lowered.startswith("<!--", mark):
-        return lowered.find("-->", mark + 4) + 3 if lowered.find("-->", mark + 4) >= 0 else 0
-    name = _TAG_NAME.match(lowered, mark + 1)
+    if markup.startswith("<!--", mark):
+        end = markup.find("-->", mark + 4)
+        return end + 3 if end >= 0 else 0
+    name = _TAG_NAME.match(markup, mark + 1)
     if name is None:
-        if lowered.startswith(("<!", "<?"), mark):
-            return lowered.find(">", mark) + 1
+        if markup.startswith(("<!", "<?"), mark):
+            return markup.find(">", mark) + 1
         pieces.append("<")
         return mark + 1
-    element = name.group(1)
-    if element in _UNSEEN and not name.group().startswith("/"):
-        close = lowered.find("</" + element, name.end())
-        if close < 0:
+    element = name.group(1).lower()
+    if element in _UNSEEN and markup[mark + 1] != "/":
+        close = _UNSEEN[element].search(markup, name.end())
+        if close is None:
             return 0
-        mark = close
+        mark = close.start()
     elif element not in _INLINE:
         pieces.append(" ")
-    return lowered.find(">", mark) + 1
+    return markup.find(">", mark) + 1

@@ -8,7 +8,7 @@ from typing import Final
 from pycyrus.mime.content import Parameters, parse_disposition
 from pycyrus.mime.envelope import render_envelope
 from pycyrus.mime.limits import Budget, Limits
-from pycyrus.mime.strings import NIL, nstring, string
+from pycyrus.mime.strings import NIL, nstring, string, word
 from pycyrus.mime.structure import Kind, Part
 
 _MOST_LANGUAGES: Final = 50
@@ -25,12 +25,12 @@ def render_bodies(part: Part, limits: Limits, budget: Budget) -> tuple[bytes, by
         return _multipart(part, limits, budget)
     fields = part.fields
     start = b"%b %b %b %b %b %b %d" % (
-        string(part.media_type),
-        string(part.subtype),
+        word(part.media_type),
+        word(part.subtype),
         _parameters(part.parameters),
         nstring(fields.get(b"content-id")),
         nstring(fields.get(b"content-description")),
-        string(part.encoding),
+        word(part.encoding),
         part.end - part.body_start,
     )
     extension = b"%b %b" % (nstring(fields.get(b"content-md5")), _common_extension(fields, limits, budget))
@@ -54,7 +54,7 @@ def _multipart(part: Part, limits: Limits, budget: Budget) -> tuple[bytes, bytes
         body, structure = render_bodies(child, limits, budget)
         bodies.append(body)
         structures.append(structure)
-    subtype = string(part.subtype)
+    subtype = word(part.subtype)
     return (
         b"(%b %b)" % (b"".join(bodies), subtype),
         b"(%b %b %b %b)"
@@ -81,7 +81,7 @@ def _common_extension(fields: Mapping[bytes, bytes], limits: Limits, budget: Bud
 def _parameters(parameters: Parameters) -> bytes:
     if not parameters:
         return NIL
-    return b"(%b)" % b" ".join([b"%b %b" % (string(name), string(value)) for name, value in parameters])
+    return b"(%b)" % b" ".join([b"%b %b" % (word(name), string(value)) for name, value in parameters])
 
 
 def _disposition(value: bytes | None, limits: Limits, budget: Budget) -> bytes:
@@ -89,7 +89,7 @@ def _disposition(value: bytes | None, limits: Limits, budget: Budget) -> bytes:
     if disposition is None:
         return NIL
     kind, parameters = disposition
-    return b"(%b %b)" % (string(kind), _parameters(parameters))
+    return b"(%b %b)" % (word(kind), _parameters(parameters))
 
 
 def _language(value: bytes | None) -> bytes:

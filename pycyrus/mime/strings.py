@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 NIL: Final = b"NIL"
@@ -24,6 +25,15 @@ def string(value: bytes) -> bytes:
     if b"\0" in value:
         value = value.replace(b"\0", b"")
     return b"{%d}\r\n%b" % (len(value), value)
+
+
+def word(value: bytes) -> bytes:
+    """Write a string of which there are few, such as a media type or the name of a parameter."""
+    return _known(value) if len(value) <= _LONGEST_KNOWN else string(value)
+
+
+_LONGEST_KNOWN: Final = 40
+_known = lru_cache(maxsize=512)(string)
 
 
 def nstring(value: bytes | None) -> bytes:

@@ -21,17 +21,25 @@ from pycyrus.mime.content import (
     parse_content_type,
     parse_token,
 )
-from pycyrus.mime.header import Octets, header_end, read_fields, split_fields
+from pycyrus.mime.header import CACHED_HEADER_NAMES, Octets, Use, header_end, read_fields, split_fields
 from pycyrus.mime.limits import DEFAULT_LIMITS, Budget, Limits
 
-_PART_FIELDS: Final = frozenset(
-    b"content-" + name
+# Plain integers: operations on an enumeration's members cost ten times as much.
+_PART_USES: Final[dict[bytes, int]] = {
+    b"content-" + name: int(Use.VALUE)
     for name in (b"type", b"transfer-encoding", b"id", b"description", b"disposition", b"md5", b"language", b"location")
+}
+_MESSAGE_USES: Final[dict[bytes, int]] = (
+    _PART_USES
+    | dict.fromkeys(
+        (b"date", b"subject", b"from", b"sender", b"reply-to", b"in-reply-to", b"message-id"), int(Use.VALUE)
+    )
+    | dict.fromkeys((b"to", b"cc", b"bcc"), int(Use.COMBINED))
 )
-_DESTINATIONS: Final = frozenset((b"to", b"cc", b"bcc"))
-_MESSAGE_FIELDS: Final = (
-    _PART_FIELDS | _DESTINATIONS | {b"date", b"subject", b"from", b"sender", b"reply-to", b"in-reply-to", b"message-id"}
-)
+_ROOT_USES: Final[dict[bytes, int]] = {
+    name: _MESSAGE_USES.get(name, 0) | (int(Use.CACHED) if name.upper() in CACHED_HEADER_NAMES else 0)
+    for name in {*_MESSAGE_USES, *map(bytes.lower, CACHED_HEADER_NAMES)}
+}
 _COUNT_STEP: Final = 1 << 20
 
 
@@ -79,21 +87,21 @@ class Message:
     """
     A message taken apart.
 
-    @ivar header_fields: The fields of its header, as from
-        L{pycyrus.mime.header.split_fields}.
+    @ivar cached: Those fields of its header that are kept, as from
+        L{pycyrus.mime.header.read_fields}.
     @ivar budget: What is left of the limits.
     """
 
     root: Part
-    header_fields: list[bytes]
+    cached: list[bytes]
     budget: Budget
 
 
 def parse(data: Octets, limits: Limits = DEFAULT_LIMITS) -> Message:
     """Take a message apart."""
     parser = _Parser(data, limits)
-    fields = parser.split_header(0, header_end(data, 0, len(data)))
-    return Message(parser.message(0, len(data), 0, fields), fields, parser.budget)
+    root, cached = parser.message(0, len(data), 0, _ROOT_USES)
+    return Message(root, cached, parser.budget)
 
 
 class _Parser:
@@ -104,21 +112,20 @@ class _Parser:
         self.limits = limits
         self.budget = Budget(limits, len(data))
 
-    def split_header(self, start: int, end: int) -> list[bytes]:
+    def _read_header(self, start: int, end: int, uses: dict[bytes, int]) -> tuple[dict[bytes, bytes], list[bytes]]:
         limits = self.limits
-        return split_fields(self.data[start : min(end, start + limits.header)], limits.fields)
+        fields = split_fields(self.data[start : min(end, start + limits.header)], limits.fields)
+        return read_fields(fields, uses, limits.field)
 
-    def message(self, start: int, end: int, depth: int, header_fields: list[bytes] | None = None) -> Part:
+    def message(self, start: int, end: int, depth: int, uses: dict[bytes, int]) -> tuple[Part, list[bytes]]:
         """A whole message: the one given, or an embedded one."""
         body_start = header_end(self.data, start, end)
-        if header_fields is None:
-            header_fields = self.split_header(start, body_start)
-        fields = read_fields(header_fields, _MESSAGE_FIELDS, _DESTINATIONS, self.limits.field)
-        return self._part(start, body_start, end, fields, depth, TEXT_PLAIN)
+        fields, cached = self._read_header(start, body_start, uses)
+        return self._part(start, body_start, end, fields, depth, TEXT_PLAIN), cached
 
     def _body_part(self, start: int, end: int, depth: int, default: tuple[bytes, bytes, Parameters]) -> Part:
         body_start = header_end(self.data, start, end)
-        fields = read_fields(self.split_header(start, body_start), _PART_FIELDS, (), self.limits.field)
+        fields, _cached = self._read_header(start, body_start, _PART_USES)
         return self._part(start, body_start, end, fields, depth, default)
 
     def _part(
@@ -155,7 +162,7 @@ class _Parser:
             return
         part.kind = Kind.MESSAGE
         part.lines = self._count_lines(part)
-        part.children.append(self.message(part.body_start, part.end, depth))
+        part.children.append(self.message(part.body_start, part.end, depth, _MESSAGE_USES)[0])
 
     def _multipart(self, part: Part, depth: int) -> None:
         boundary = (parameter(part.parameters, b"BOUNDARY") or b"").rstrip()

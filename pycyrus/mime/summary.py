@@ -64,16 +64,20 @@ def summarise(data: bytes | bytearray | memoryview | mmap, limits: Limits = DEFA
             structure,
             body,
             encode_sections(root),
-            cached_lines(message.header_fields, limits.cached_headers),
+            cached_lines(message.cached, limits.cached_headers),
             make_preview(octets, root),
-            search_form(fields.get(b"from", b"")),
-            search_form(fields.get(b"to", b"")),
-            search_form(fields.get(b"cc", b"")),
-            search_form(fields.get(b"bcc", b"")),
-            search_form(fields.get(b"subject", b"")),
+            _form(fields.get(b"from")),
+            _form(fields.get(b"to")),
+            _form(fields.get(b"cc")),
+            _form(fields.get(b"bcc")),
+            _form(fields.get(b"subject")),
         ),
         None if moment is None else moment[0],
         None if moment is None else moment[1],
         fields.get(b"message-id"),
         date,
     )
+
+
+def _form(value: bytes | None) -> bytes:
+    return search_form(value) if value else b""

@@ -18,14 +18,14 @@ from typing import Final
 from pycyrus.mime.charsets import incremental_decoder
 from pycyrus.mime.content import Parameters, parameter, parse_content_type
 from pycyrus.mime.encoded_words import decode_words
-from pycyrus.mime.header import Octets, header_end, read_fields, split_fields, unfold
+from pycyrus.mime.header import Octets, Use, header_end, read_fields, split_fields, unfold
 from pycyrus.mime.limits import DEFAULT_LIMITS, Budget
 from pycyrus.mime.sections import Section, encode_sections, sections
 from pycyrus.mime.structure import Kind, parse
 from pycyrus.mime.transfer import decode_base64
 
 _PIECE: Final = 128 * 1024
-_CONTENT_TYPE: Final = frozenset((b"content-type",))
+_CONTENT_TYPE: Final = {b"content-type": int(Use.VALUE)}
 _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]+")
 _TAG: Final = re.compile(r"<[^<>]*+>")
 _BASE64, _QUOTED_PRINTABLE = 3, 4
@@ -116,7 +116,7 @@ def _as_is(text: str) -> str:
 def _content_type(data: Octets, section: Section) -> tuple[bytes, bytes, Parameters]:
     limits = DEFAULT_LIMITS
     header = data[section.start : section.start + min(section.header, limits.header)]
-    value = read_fields(split_fields(header, limits.fields), _CONTENT_TYPE, (), limits.field).get(b"content-type")
+    value = read_fields(split_fields(header, limits.fields), _CONTENT_TYPE, limits.field)[0].get(b"content-type")
     if value is None:
         return b"TEXT", b"PLAIN", ()
     media_type, subtype, parameters = parse_content_type(value, limits, Budget(limits, 0))
