@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pycyrus.config.cyrus_conf import CyrusConf, ServiceEntry, parse_cyrus_conf
@@ -87,7 +87,7 @@ def load(source: Source) -> Configuration:
     overrides = _overrides(source, problems)
     home: Path | None = None
     if source.embedded:
-        home, assignments, cyrus = _embedded(source, overrides, problems)
+        home, assignments, cyrus = _embedded(source, problems)
     else:
         assignments, cyrus = _from_files(source, problems)
     checked = check(assignments, overrides, (entry.name for entry in cyrus.services))
@@ -97,7 +97,13 @@ def load(source: Source) -> Configuration:
         problems.extend(_whole(checked, checked.settings()))
     if problems:
         raise ConfigError(problems)
-    return Configuration(source, checked.settings(), cyrus, home, checked.places, tuple(checked.notices))
+    settings = checked.settings()
+    if home is not None:
+        cyrus.services = [
+            replace(entry, listen=settings.text("lmtpsocket")) if entry.name == "lmtpunix" else entry
+            for entry in cyrus.services
+        ]
+    return Configuration(source, settings, cyrus, home, checked.places, tuple(checked.notices))
 
 
 def _overrides(source: Source, problems: list[Problem]) -> list[Assignment]:
@@ -129,9 +135,7 @@ def _from_files(source: Source, problems: list[Problem]) -> tuple[list[Assignmen
 # --- the embedded default ---------------------------------------------------
 
 
-def _embedded(
-    source: Source, overrides: Sequence[Assignment], problems: list[Problem]
-) -> tuple[Path, list[Assignment], CyrusConf]:
+def _embedded(source: Source, problems: list[Problem]) -> tuple[Path, list[Assignment], CyrusConf]:
     try:
         home = (source.home or DEFAULT_HOME).expanduser().absolute()
     except RuntimeError:
@@ -152,11 +156,10 @@ def _embedded(
         "tls_server_key": str(home / "tls" / "key.pem"),
     }
     assignments = [Assignment(key, value, _EMBEDDED) for key, value in values.items()]
-    socket = next((item.value for item in reversed(overrides) if item.key == "lmtpsocket"), None)
-    return home, assignments, _embedded_services(base, socket or str(home / "socket" / "lmtp"))
+    return home, assignments, _embedded_services(base)
 
 
-def _embedded_services(base: int, lmtpsocket: str) -> CyrusConf:
+def _embedded_services(base: int) -> CyrusConf:
     def port(number: int) -> str:
         return f"127.0.0.1:{base + number if base else 0}"
 
@@ -165,7 +168,7 @@ def _embedded_services(base: int, lmtpsocket: str) -> CyrusConf:
             ServiceEntry("imap", ("imapd",), _EMBEDDED, port(143)),
             ServiceEntry("imaps", ("imapd", "-s"), _EMBEDDED, port(993)),
             ServiceEntry("lmtp", ("lmtpd", "-a"), _EMBEDDED, port(24)),
-            ServiceEntry("lmtpunix", ("lmtpd",), _EMBEDDED, lmtpsocket),
+            ServiceEntry("lmtpunix", ("lmtpd",), _EMBEDDED, "/"),
         ]
     )
 
@@ -212,7 +215,7 @@ def _partitions(checked: Checked, settings: Settings, file: Place | None) -> lis
 
 
 def _absolute(checked: Checked, settings: Settings) -> list[Problem]:
-    names = ["configdirectory", "lmtpsocket", "user_database", "log_json"]
+    names = ["configdirectory", "lmtpsocket", "log_json"]
     names += ["tls_server_cert", "tls_server_key", "tls_client_ca_file"]
     values = {name: settings.text(name) for name in names if settings.given(name)}
     for prefix in ("partition-", "metapartition-", "archivepartition-"):

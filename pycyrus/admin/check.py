@@ -1,0 +1,98 @@
+"""
+C{pycyrus check}: looks for everything that would keep a server from starting.
+
+It changes nothing.  Ports are tried by binding them for a moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from pycyrus.admin.source import add_source_options, source_of
+from pycyrus.app import logs
+from pycyrus.app.events import missing_programs
+from pycyrus.app.prepare import (
+    check_certificates,
+    check_directories,
+    offered_services,
+)
+from pycyrus.app.privileges import user_to_become
+from pycyrus.app.sockets import probe
+from pycyrus.config.load import Configuration, load
+from pycyrus.config.problems import ConfigError, Problem
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("check", help="look for what is wrong with a configuration")
+    add_source_options(parser)
+    parser.add_argument("--port-base", metavar="N", type=int, help="as for the server")
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """
+    Check, and print what was found.
+
+    @return: 0 only if a server would start.
+    """
+    remarks: list[str] = []
+    try:
+        configuration = load(source_of(arguments, arguments.port_base))
+    except ConfigError as error:
+        problems = list(error.problems)
+    else:
+        remarks = _remarks(configuration)
+        problems = find_problems(configuration)
+    if arguments.json:
+        json.dump({"problems": [_as_json(problem) for problem in problems], "remarks": remarks}, sys.stdout, indent=2)
+        print()
+    else:
+        for remark in remarks:
+            print(f"remark: {remark}")
+        for problem in problems:
+            print(problem)
+        print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}" if problems else "nothing is wrong")
+    return 1 if problems else 0
+
+
+def find_problems(configuration: Configuration) -> list[Problem]:
+    """All that would keep a server of this configuration from starting."""
+    problems: list[Problem] = []
+    user = None
+    try:
+        user = user_to_become(configuration)
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        logs.facility(configuration.settings)
+    except ConfigError as error:
+        problems += error.problems
+    offered = offered_services(configuration)
+    problems += offered.problems
+    problems += missing_programs(configuration.cyrus)
+    problems += check_directories(configuration, user)
+    problems += check_certificates(configuration, offered)
+    problems += probe(offered.served)
+    return problems
+
+
+def _remarks(configuration: Configuration) -> list[str]:
+    remarks = [str(notice) for notice in configuration.notices]
+    for entry, program in offered_services(configuration).left_out:
+        remarks.append(f"{entry.place}: service {entry.name} is left out: {program} is not part of pycyrus")
+    return remarks
+
+
+def _as_json(problem: Problem) -> dict[str, object]:
+    place = problem.place
+    return {
+        "file": place.file if place is not None else None,
+        "line": place.line or None if place is not None else None,
+        "problem": problem.text,
+        "mend": problem.mend,
+    }

@@ -1,0 +1,311 @@
+"""
+The parts of a serving process, built from the options.
+
+This is the place where option values become the settings of each part; no
+other module knows both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from socket import getfqdn
+from typing import Any
+
+from twisted.logger import Logger
+
+from pycyrus import __version__
+from pycyrus.auth.assemble import Authentication
+from pycyrus.auth.authenticator import AuthSettings
+from pycyrus.auth.checkers.chain import factories, make_checkers
+from pycyrus.auth.delays import DelaySettings
+from pycyrus.auth.identity import IdentitySettings
+from pycyrus.auth.interfaces import CheckerContext
+from pycyrus.auth.threads import HashThreads
+from pycyrus.config.load import namespace_settings
+from pycyrus.config.settings import Settings
+from pycyrus.delivery.pipeline import DeliveryAgent
+from pycyrus.delivery.settings import DeliverySettings, EightBitHeaders
+from pycyrus.interfaces import IAuthenticator, IDeliveryAgent, IMailStore
+from pycyrus.model.acl import Acl
+from pycyrus.model.identity import Identity
+from pycyrus.model.names import ExternalNames
+from pycyrus.net.limits import ConnectionLimits, LimitSettings
+from pycyrus.net.tls import ServerContext, TLSConfigurationError, TLSSettings
+from pycyrus.store.settings import DeleteMode, ExpungeMode, StoreSettings
+from pycyrus.store.store import open_store
+
+COMPATIBLE_VERSION = "3.6.7"
+"""The release of Cyrus whose behaviour is the measure; peers look at it."""
+
+_OFFERED_VERSIONS = ("tls1_2", "tls1_3")
+"""Of C{tls_versions}: earlier ones were broken long ago (RFC 8996)."""
+
+
+def product(settings: Settings, name: str) -> str:
+    """What a greeting says of the program; empty if nothing (C{serverinfo})."""
+    return {"off": "", "min": name, "on": f"{name} {COMPATIBLE_VERSION}-pycyrus-{__version__}"}[
+        settings.word("serverinfo")
+    ]
+
+
+# --- settings of parts ------------------------------------------------------
+
+
+def store_settings(settings: Settings) -> StoreSettings:
+    """What the options say of the store."""
+    return StoreSettings(
+        configdirectory=Path(settings.text("configdirectory")),
+        partitions={name: Path(path) for name, path in settings.family("partition-").items()},
+        metapartitions={name: Path(path) for name, path in settings.family("metapartition-").items()},
+        defaultpartition=settings.text("defaultpartition").lower() or None,
+        hashimapspool=settings.switch("hashimapspool"),
+        fulldirhash=settings.switch("fulldirhash"),
+        deletedprefix=settings.text("deletedprefix"),
+        delete_mode=DeleteMode(settings.word("delete_mode")),
+        expunge_mode=ExpungeMode(settings.word("expunge_mode")),
+        default_acl=read_acl(settings.text("defaultacl")),
+        allowallsubscribe=settings.switch("allowallsubscribe"),
+        journal_sync_interval=float(settings.duration("journal_sync_interval")),
+    )
+
+
+def delivery_settings(settings: Settings, server_name: str) -> DeliverySettings:
+    """What the options say of deliveries."""
+    eight_bit = EightBitHeaders.KEEP
+    if settings.switch("reject8bit"):
+        eight_bit = EightBitHeaders.REJECT
+    elif settings.switch("munge8bit"):
+        eight_bit = EightBitHeaders.MUNGE
+    return DeliverySettings(
+        server_name=server_name,
+        product=product(settings, "Cyrus") or "Cyrus",
+        namespace=namespace_settings(settings),
+        downcase_recipients=settings.switch("lmtp_downcase_rcpt"),
+        post_user=settings.text("postuser"),
+        catchall=settings.text("lmtp_catchall_mailbox"),
+        eight_bit_headers=eight_bit,
+    )
+
+
+def identity_settings(settings: Settings) -> IdentitySettings:
+    """How user ids are read, and who administers."""
+    return IdentitySettings(
+        virtdomains=settings.word("virtdomains"),
+        default_domain=settings.text("defaultdomain"),
+        lower=settings.switch("username_tolower"),
+        realms=frozenset(settings.words("loginrealms")),
+        admins=settings.words("admins"),
+    )
+
+
+def limit_settings(settings: Settings) -> LimitSettings:
+    """How many connections a service takes."""
+    return LimitSettings(
+        total=settings.integer("connections_total"),
+        before_login=settings.integer("unauthenticated_connections"),
+        per_address=settings.integer("maxlogins_per_host") or settings.integer("connections_per_address"),
+        per_user=settings.integer("maxlogins_per_user") or settings.integer("connections_per_user"),
+    )
+
+
+def tls_settings(settings: Settings) -> TLSSettings | None:
+    """What TLS a service offers; None for none."""
+    certificate, key = settings.text("tls_server_cert"), settings.text("tls_server_key")
+    if not certificate or "disabled" in (certificate, key):
+        return None
+    authorities, directory = settings.text("tls_client_ca_file"), settings.text("tls_client_ca_dir")
+    chain = settings.text("tls_server_ca_file")
+    asked = settings.words("tls_versions")
+    return TLSSettings(
+        certificate=Path(certificate),
+        key=Path(key) if key else None,
+        chain=Path(chain) if chain else None,
+        versions=frozenset(version for version in asked if version not in ("tls1_0", "tls1_1"))
+        or frozenset(_OFFERED_VERSIONS),
+        ciphers=settings.text("tls_ciphers"),
+        prefer_server_ciphers=settings.switch("tls_prefer_server_ciphers"),
+        client_ca_file=Path(authorities) if authorities else None,
+        client_ca_directory=Path(directory) if directory else None,
+        client_certificates=settings.word("tls_client_certs"),
+    )
+
+
+_OLD_RIGHTS = {"c": "kx", "d": "te"}
+"""What the letters of RFC 2086 stand for (RFC 4314 section 2.1.1, with C{deleteright: c})."""
+
+
+def read_acl(text: str) -> Acl:
+    """
+    Read an ACL as options have it: identifiers and rights in turn.
+
+    @raise ValueError: Says what is wrong with it.
+    """
+    words = text.split()
+    entries: list[tuple[str, frozenset[str]]] = []
+    for identifier, letters in zip(words[::2], [*words[1::2], ""], strict=False):
+        rights = frozenset("".join(_OLD_RIGHTS.get(letter, letter) for letter in letters))
+        if not rights or not rights <= frozenset("lrswipkxtean0123456789"):
+            raise ValueError(f"{identifier} is followed by no rights such as lrs")
+        entries.append((identifier, rights))
+    return Acl(tuple(entries))
+
+
+def auth_settings(settings: Settings, program: str) -> AuthSettings:
+    """How clients of a service log in."""
+    return AuthSettings(
+        mechanisms=tuple(name.upper() for name in settings.words("sasl_mech_list")),
+        allow_plaintext=settings.switch("allowplaintext"),
+        tls_required=settings.switch("tls_required"),
+        proxy_servers=settings.words("proxyservers"),
+        # Whoever may deliver may put anything into any mailbox.
+        admins_only=program == "lmtpd",
+    )
+
+
+def checker_names(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """
+    Which checkers look at passwords.
+
+    @return: Those asked, and those of C{sasl_pwcheck_method} that are not
+        installed.  Where none is left, the built-in user database is asked.
+    """
+    wanted = settings.words("sasl_pwcheck_method")
+    known = factories()
+    return tuple(name for name in wanted if name in known) or ("passwd",), tuple(
+        name for name in wanted if name not in known
+    )
+
+
+# --- parts ------------------------------------------------------------------
+
+
+class TLSContexts:
+    """The TLS contexts of all services; equal settings share one."""
+
+    log = Logger()
+
+    def __init__(self) -> None:
+        self._contexts: dict[TLSSettings, ServerContext] = {}
+
+    def optional(self, settings: Settings) -> ServerContext | None:
+        """
+        What STARTTLS begins with; None where TLS is not configured.
+
+        @raise TLSConfigurationError: It is, but cannot be used.
+        """
+        wanted = tls_settings(settings)
+        if wanted is None:
+            return None
+        if wanted not in self._contexts:
+            self._contexts[wanted] = ServerContext(wanted)
+        return self._contexts[wanted]
+
+    def required(self, settings: Settings) -> ServerContext:
+        """
+        What a service has that begins with TLS.
+
+        @raise TLSConfigurationError: There is none.
+        """
+        context = self.optional(settings)
+        if context is None:
+            raise TLSConfigurationError("tls_server_cert: a service that begins with TLS needs a certificate; set it")
+        return context
+
+    def reload(self) -> None:
+        """
+        Read all certificates and keys again.
+
+        @raise TLSConfigurationError: One cannot be used; what it had stays in use.
+        """
+        for context in self._contexts.values():
+            context.reload()
+
+
+class Context:
+    """
+    What the services of a process share.
+
+    @ivar settings: The options; a service looks at C{settings.for_service(name)}.
+    @ivar store: All mailboxes.
+    @ivar delivery: Where LMTP hands messages.
+    @ivar tls: TLS contexts.
+    @ivar server_name: C{servername}, or the host's name.
+    @ivar reactor: Provides all interfaces of an epoll reactor.
+    """
+
+    log = Logger()
+
+    def __init__(self, settings: Settings, workers: int, store: Any, reactor: Any) -> None:
+        """
+        @param workers: Between how many processes limits are divided; 0 or 1 for
+            this one alone.
+        @param store: Belongs to the context from now on.
+        """
+        self.settings = settings
+        self.reactor = reactor
+        self.server_name = settings.text("servername") or getfqdn()
+        self.store: IMailStore = store
+        self.tls = TLSContexts()
+        self.delivery: IDeliveryAgent = DeliveryAgent(store, delivery_settings(settings, self.server_name), reactor)
+        self._workers = workers
+        self._open_store = store
+        self._limits: dict[str, ConnectionLimits] = {}
+        self._namespace = namespace_settings(settings)
+        self._authentication = self._make_authentication()
+
+    def _make_authentication(self) -> Authentication:
+        settings = self.settings
+        names, missing = checker_names(settings)
+        if missing:
+            self.log.warn(
+                "sasl_pwcheck_method: {missing} not part of pycyrus yet; passwords are checked by {names}",
+                missing=", ".join(missing),
+                names=", ".join(names),
+            )
+        threads = HashThreads(self.reactor, settings.integer("hash_threads"))
+        directory = Path(settings.text("configdirectory"))
+        checkers = make_checkers(names, CheckerContext(directory, settings.texts, threads.run))
+        pause = float(settings.duration("failedloginpause"))
+        return Authentication(self.reactor, checkers, threads.run, delays=DelaySettings(pause=pause))
+
+    def authenticator(self, settings: Settings, program: str) -> IAuthenticator:
+        """Who may use a service, as its options say."""
+        return self._authentication.authenticator(identity_settings(settings), auth_settings(settings, program))
+
+    def names(self, identity: Identity) -> ExternalNames:
+        """How mailboxes are called towards somebody."""
+        return ExternalNames(self._namespace, identity)
+
+    def limits(self, settings: Settings, program: str) -> ConnectionLimits:
+        """The limits of a program, which its services share: a user of imap and imaps is one user."""
+        wanted = limit_settings(settings).shared_by(self._workers)
+        if program not in self._limits:
+            self._limits[program] = ConnectionLimits(wanted)
+        self._limits[program].settings = wanted
+        return self._limits[program]
+
+    def reload(self, settings: Settings) -> None:
+        """
+        Have services made from now on see other options.
+
+        @raise TLSConfigurationError: Certificates or keys cannot be used.
+        """
+        self.tls.reload()
+        self.settings = settings
+
+    async def close(self) -> None:
+        """Close what must be closed; what was acknowledged is durable then."""
+        await self._open_store.close()
+
+
+def build_context(settings: Settings, workers: int, reactor: Any) -> Context:
+    """
+    Open the store, and build the parts around it.
+
+    @raise MailStoreError: The store cannot be opened.
+    @raise UserDatabaseError: Accounts cannot be read.
+    """
+    reactor.suggestThreadPoolSize(settings.integer("worker_threads"))
+    store = open_store(store_settings(settings), reactor)
+    store.start()
+    return Context(settings, workers, store, reactor)

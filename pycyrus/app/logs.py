@@ -1,0 +1,184 @@
+"""
+Where the log goes besides what twistd does with it, and how workers' lines reach the master.
+
+A worker writes its events as JSON to a pipe; the master publishes them as if
+they were its own, so that every log is one log.
+"""
+
+from __future__ import annotations
+
+import logging.handlers
+import os
+import re
+import syslog
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, cast
+
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogFilterPredicate,
+    ILogObserver,
+    LogEvent,
+    Logger,
+    LogLevel,
+    LogLevelFilterPredicate,
+    eventAsJSON,
+    eventFromJSON,
+    formatEvent,
+    globalLogPublisher,
+)
+from zope.interface import implementer
+
+from pycyrus.config.problems import ConfigError, Problem
+from pycyrus.config.settings import Settings
+
+_FACILITIES = logging.handlers.SysLogHandler.facility_names
+DEFAULT_PREFIX = "cyrus"
+
+_PRIORITIES = {
+    LogLevel.debug: syslog.LOG_DEBUG,
+    LogLevel.info: syslog.LOG_INFO,
+    LogLevel.warn: syslog.LOG_WARNING,
+    LogLevel.error: syslog.LOG_ERR,
+    LogLevel.critical: syslog.LOG_CRIT,
+}
+
+
+def syslog_prefix(settings: Settings) -> str:
+    """What session ids and syslog lines begin with."""
+    return settings.text("syslog_prefix") or DEFAULT_PREFIX
+
+
+def facility(settings: Settings) -> int:
+    """
+    The facility of syslog.
+
+    @raise ConfigError: There is none of that name.
+    """
+    name = settings.text("syslog_facility").lower() or "mail"
+    # Cyrus takes local6 as well as LOG_LOCAL6.
+    number = _FACILITIES.get(name.removeprefix("log_"))
+    if number is None:
+        known = ", ".join(sorted(_FACILITIES))
+        raise ConfigError([Problem(None, f"syslog_facility: {name!r} is none", f"it takes one of {known}")])
+    return number << 3
+
+
+@implementer(ILogObserver)
+class SyslogObserver:
+    """Writes events to syslog, under C{prefix/service} as Cyrus does."""
+
+    def __init__(self, prefix: str, facility_code: int) -> None:
+        self._prefix = prefix
+        self._facility = facility_code
+        self._ident = ""
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write an event."""
+        text = formatEvent(event).replace("\n", " ")
+        if not text:
+            return
+        ident = f"{self._prefix}/{event.get('service', 'master')}"
+        if ident != self._ident:
+            syslog.openlog(ident, syslog.LOG_PID, self._facility)
+            self._ident = ident
+        syslog.syslog(_PRIORITIES.get(event["log_level"], syslog.LOG_NOTICE), text)
+
+
+@implementer(ILogObserver)
+class JsonObserver:
+    """Appends events to a file, a line each."""
+
+    def __init__(self, path: Path) -> None:
+        """@raise OSError: The file cannot be opened."""
+        # Opened unbuffered: a crash must not take the lines about it along.
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write an event."""
+        os.write(self._file, (eventAsJSON(event) + "\n").encode("utf-8", "backslashreplace"))
+
+
+def begin(settings: Settings) -> list[ILogObserver]:
+    """
+    Send the log where the options say.
+
+    @return: To be given to C{end}.
+    @raise ConfigError: A log cannot be written.
+    """
+    observers: list[ILogObserver] = []
+    predicate = cast(ILogFilterPredicate, level_predicate(settings))
+    if settings.switch("log_to_syslog"):
+        observer = SyslogObserver(syslog_prefix(settings), facility(settings))
+        observers.append(cast(ILogObserver, FilteringLogObserver(observer, [predicate])))
+    path = settings.text("log_json")
+    if path:
+        try:
+            json_observer = JsonObserver(Path(path))
+        except OSError as error:
+            mend = "name a file that the server can write"
+            raise ConfigError([Problem(None, f"log_json: {path}: {error.strerror}", mend)]) from error
+        observers.append(cast(ILogObserver, FilteringLogObserver(json_observer, [predicate])))
+    for added in observers:
+        globalLogPublisher.addObserver(added)
+    return observers
+
+
+def end(observers: Iterable[ILogObserver]) -> None:
+    """Take observers away again."""
+    for observer in observers:
+        globalLogPublisher.removeObserver(observer)
+
+
+def level_predicate(settings: Settings) -> LogLevelFilterPredicate:
+    """Which events are worth writing: with the option C{debug}, all of them."""
+    return LogLevelFilterPredicate(LogLevel.debug if settings.switch("debug") else LogLevel.info)
+
+
+# --- from workers to the master ---------------------------------------------
+
+
+@implementer(ILogObserver)
+class PipeObserver:
+    """Writes events as JSON lines for the master."""
+
+    def __init__(self, file: IO[bytes], settings: Settings) -> None:
+        self._file = file
+        self.debug = settings.switch("debug")
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write an event."""
+        if event["log_level"] is LogLevel.debug and not self.debug:
+            return
+        try:
+            self._file.write(eventAsJSON(event).encode("utf-8", "backslashreplace") + b"\n")
+            self._file.flush()
+        except BrokenPipeError:
+            # The master is gone; that this process should end is told elsewhere.
+            pass
+
+
+_log = Logger()
+
+
+def publish(line: bytes, worker: int) -> None:
+    """
+    Publish a worker's event.
+
+    @param line: As L{PipeObserver} wrote it.
+    @param worker: Its process id.
+    """
+    try:
+        event = eventFromJSON(line.decode("utf-8"))
+    except (ValueError, KeyError):
+        _log.warn("worker {worker} wrote: {line}", worker=worker, line=printable(line))
+        return
+    event["worker"] = worker
+    event["log_system"] = f"{event.get('log_namespace', 'pycyrus')} {worker}"
+    globalLogPublisher(event)
+
+
+def printable(data: bytes) -> str:
+    """What a log line may show of foreign octets."""
+    return re.sub(r"[^ -~]", "?", data[:500].decode("utf-8", "replace"))

@@ -1,0 +1,225 @@
+"""
+What must be there before a server can start: directories, certificates, programs.
+
+Everything is looked at before anything is changed, and all that is wrong is
+told at once.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from pycyrus.app.context import tls_settings
+from pycyrus.app.events import missing_programs
+from pycyrus.app.mail_service import mail_services
+from pycyrus.app.privileges import UnixUser
+from pycyrus.app.programs import program_of, service_program
+from pycyrus.config.cyrus_conf import ServiceEntry
+from pycyrus.config.load import Configuration
+from pycyrus.config.problems import ConfigError, Place, Problem, nearest
+from pycyrus.net.tls import ServerContext, TLSConfigurationError
+
+_log = Logger()
+
+
+# --- services ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """
+    The SERVICES entries, sorted out.
+
+    @ivar served: Those whose protocol is installed.
+    @ivar left_out: Those that Cyrus has and we do not, with the program's name.
+    """
+
+    served: tuple[ServiceEntry, ...]
+    left_out: tuple[tuple[ServiceEntry, str], ...]
+    problems: tuple[Problem, ...]
+
+
+def offered_services(configuration: Configuration) -> Offered:
+    """Find out which services can be served."""
+    installed = mail_services()
+    served: list[ServiceEntry] = []
+    left_out: list[tuple[ServiceEntry, str]] = []
+    problems: list[Problem] = []
+    for entry in configuration.cyrus.services:
+        program = service_program(entry.cmd)
+        if program in installed:
+            served.append(entry)
+        elif program_of(entry.cmd).known:
+            left_out.append((entry, program))
+        else:
+            mend = nearest(program, installed) or "the programs are " + ", ".join(sorted(installed))
+            problems.append(Problem(entry.place, f"{entry.name}: no service is called {program}", mend))
+    if not served and not problems:
+        text = "there is no service to start"
+        problems.append(Problem(None, text, 'add `imap cmd="imapd" listen="imap"` to SERVICES in cyrus.conf'))
+    return Offered(tuple(served), tuple(left_out), tuple(problems))
+
+
+# --- directories ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A directory that must be there, and which option says so."""
+
+    option: str
+    path: Path
+    place: Place | None
+
+
+def wanted_directories(configuration: Configuration) -> Iterator[Wanted]:
+    """Directories of state and mail, each after its parent."""
+    settings = configuration.settings
+    yield Wanted("configdirectory", Path(settings.text("configdirectory")), configuration.place("configdirectory"))
+    for prefix in ("partition-", "metapartition-"):
+        for name, path in settings.family(prefix).items():
+            yield Wanted(prefix + name, Path(path), configuration.place(prefix + name))
+
+
+def check_directories(configuration: Configuration, user: UnixUser | None) -> list[Problem]:
+    """
+    Look whether the directories are there or can be made.
+
+    @param user: Who will write there; None for this process's user.
+    """
+    problems: list[Problem] = []
+    fresh = is_fresh(configuration)
+    for wanted in wanted_directories(configuration):
+        path = wanted.path
+        try:
+            if not path.exists():
+                problems.extend(_check_creatable(wanted, fresh))
+            elif not path.is_dir():
+                text = f"{wanted.option}: {path} is no directory"
+                problems.append(Problem(wanted.place, text, "name a directory, or move the file away"))
+            elif not _may_write(path, user):
+                name = user.name if user is not None else f"user {os.geteuid()}"
+                text = f"{wanted.option}: {path} cannot be written by {name}"
+                problems.append(Problem(wanted.place, text, f"chown {name} {path}, or name another directory"))
+        except OSError as error:
+            text = f"{wanted.option}: {path}: {error.strerror}"
+            problems.append(Problem(wanted.place, text, "give the server access to it"))
+    return problems
+
+
+def is_fresh(configuration: Configuration) -> bool:
+    """
+    Whether this will be the first start.
+
+    Then missing parents are made as well; later, a directory whose parent is
+    missing more likely lies on a disk that is not mounted.
+    """
+    return not Path(configuration.settings.text("configdirectory")).exists()
+
+
+def _check_creatable(wanted: Wanted, fresh: bool) -> list[Problem]:
+    parent = wanted.path.parent
+    while fresh and not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        text = f"{wanted.option}: {wanted.path} is not there, and neither is {parent}"
+        return [Problem(wanted.place, text, f"mount its disk, or mkdir -p {parent}")]
+    if not os.access(parent, os.W_OK | os.X_OK):
+        text = f"{wanted.option}: {wanted.path} is not there, and {parent} cannot be written"
+        return [Problem(wanted.place, text, f"mkdir {wanted.path}, and give it to the server's user")]
+    return []
+
+
+def _may_write(path: Path, user: UnixUser | None) -> bool:
+    if user is None:
+        return os.access(path, os.W_OK | os.X_OK)
+    found = path.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid == user.uid:
+        return mode & 0o300 == 0o300
+    if found.st_gid in os.getgrouplist(user.name, user.gid):
+        return mode & 0o030 == 0o030
+    return mode & 0o003 == 0o003
+
+
+def make_directories(configuration: Configuration, user: UnixUser | None) -> None:
+    """
+    Make what is missing, and that of the Unix sockets.
+
+    @param user: Who gets what is made.
+    @raise ConfigError: One cannot be made.
+    """
+    if configuration.home is not None:
+        # Others may pass through to the LMTP socket (Postfix's delivery agent is
+        # a user of its own), and see nothing: all else is the owner's alone.
+        _make(configuration.home, 0o711, user, "--home", None)
+    for wanted in wanted_directories(configuration):
+        _make(wanted.path, 0o700, user, wanted.option, wanted.place)
+    for entry in offered_services(configuration).served:
+        if entry.listen.startswith("/"):
+            _make(Path(entry.listen).parent, 0o711 if configuration.home else 0o750, user, entry.name, entry.place)
+
+
+def _make(path: Path, mode: int, user: UnixUser | None, option: str, place: Place | None) -> None:
+    missing: list[Path] = []
+    while not path.exists():
+        missing.append(path)
+        path = path.parent
+    for directory in reversed(missing):
+        try:
+            directory.mkdir(mode)
+            directory.chmod(mode)
+            if user is not None:
+                os.chown(directory, user.uid, user.gid)
+        except OSError as error:
+            text = f"{option}: {directory} cannot be made: {error.strerror}"
+            raise ConfigError([Problem(place, text, "make it, and give it to the server's user")]) from error
+        _log.info("made the directory {path}", path=str(directory))
+
+
+# --- everything -------------------------------------------------------------
+
+
+def check_certificates(configuration: Configuration, offered: Offered) -> list[Problem]:
+    """Look whether TLS can be offered where it is configured."""
+    problems: dict[str, Problem] = {}
+    for entry in offered.served:
+        settings = configuration.settings.for_service(entry.name)
+        tls = tls_settings(settings)
+        if tls is None:
+            if "-s" in entry.cmd:
+                text = f"{entry.name}: there is no certificate for TLS"
+                problems[entry.name] = Problem(entry.place, text, "set tls_server_cert and tls_server_key")
+            continue
+        if configuration.home is not None and not tls.certificate.exists():
+            continue  # made at the start
+        try:
+            ServerContext(tls)
+        except TLSConfigurationError as error:
+            option = str(error).partition(":")[0]
+            place = configuration.place(f"{entry.name}_{option}") or configuration.place(option)
+            problems[str(error)] = Problem(place, str(error), "")
+    return list(problems.values())
+
+
+def check_everything(configuration: Configuration, user: UnixUser | None) -> Offered:
+    """
+    Look at all that must be there.
+
+    @return: What will be served.
+    @raise ConfigError: With all that is wrong.
+    """
+    offered = offered_services(configuration)
+    problems = list(offered.problems)
+    problems += missing_programs(configuration.cyrus)
+    problems += check_directories(configuration, user)
+    problems += check_certificates(configuration, offered)
+    if problems:
+        raise ConfigError(problems)
+    return offered

@@ -1,0 +1,65 @@
+"""IMAP as a service: C{cmd="imapd"}, or C{cmd="imapd -s"} for TLS from the beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.interfaces import IProtocolFactory
+
+from pycyrus.app.context import Context
+from pycyrus.config.settings import Settings
+from pycyrus.imap.protocol import ImapFactory
+from pycyrus.imap.settings import ImapSettings, ServerInfo
+from pycyrus.imap.wire.frames import FrameLimits
+
+
+def make_factory(context: Context, name: str, arguments: Sequence[str]) -> IProtocolFactory:
+    """Build the factory for one SERVICES entry."""
+    settings = context.settings.for_service(name)
+    # Where TLS begins at once there is nothing left to start.
+    tls = None if "-s" in arguments else context.tls.optional(settings)
+    return ImapFactory(
+        context.store,
+        context.authenticator(settings, "imapd"),
+        imap_settings(settings, name, context.server_name),
+        context.names,
+        context.limits(settings, "imapd"),
+        tls,
+        context.reactor,
+    )
+
+
+def imap_settings(settings: Settings, name: str, server_name: str) -> ImapSettings:
+    """What the options say of an IMAP service."""
+    command = settings.integer("maxargssize") or settings.integer("imap_command_size")
+    literal = settings.integer("maxliteral") or command
+    return ImapSettings(
+        server_name=server_name,
+        service=name,
+        server_info=ServerInfo(settings.word("serverinfo")),
+        is_id_answered=settings.switch("imapidresponse"),
+        login_timeout=float(settings.duration("login_timeout")),
+        timeout=float(settings.duration("timeout")),
+        idle_timeout=float(settings.duration("imapidletimeout")),
+        is_idle_offered=settings.duration("imapidlepoll") != 0,
+        before_login=FrameLimits(
+            line=settings.integer("unauthenticated_line"),
+            literal=4096,
+            literals=4,
+            command=settings.integer("unauthenticated_line") + 4 * 4096,
+            discard=65_536,
+        ),
+        limits=FrameLimits(
+            line=settings.integer("imap_line"),
+            literal=literal,
+            literals=settings.integer("imap_literals"),
+            command=command,
+        ),
+        max_message_size=settings.integer("maxmessagesize"),
+        is_literal_minus=settings.switch("literalminus"),
+        max_bad_commands=settings.integer("unauthenticated_errors"),
+        max_commands_before_login=settings.integer("unauthenticated_commands"),
+        read_ahead=settings.integer("imap_read_ahead"),
+        suppressed_capabilities=frozenset(word.upper() for word in settings.words("suppress_capabilities")),
+        is_read_only=settings.switch("readonly"),
+    )

@@ -1,0 +1,143 @@
+"""
+A worker: serves on inherited sockets until the master tells it to stop, or is gone.
+
+Started as C{python -m pycyrus.app.worker} with these descriptors: 0 carries the
+master's orders, 1 the log, 3 what the worker has to tell; all are lines of
+JSON.  The sockets follow.  When 0 ends, the master has died.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.internet.stdio import StandardIO
+from twisted.logger import Logger, globalLogBeginner
+from twisted.protocols.basic import LineOnlyReceiver
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from pycyrus.app.context import build_context
+from pycyrus.app.logs import PipeObserver
+from pycyrus.app.server import Server, Service, adopt
+from pycyrus.config.settings import Settings
+from pycyrus.tasks import Tasks
+
+ORDERS = 0
+LOG = 1
+STATUS = 3
+FIRST_SOCKET = 10
+"""Where the descriptors of sockets begin."""
+
+MAX_ORDER = 4 * 1024 * 1024
+"""Octets in an order: it carries all options."""
+
+
+class Worker(LineOnlyReceiver):
+    """
+    Follows the master's orders.
+
+    C{serve} comes first, and once; C{reload} any time later; the end of the
+    orders means to stop.
+    """
+
+    log = Logger()
+    delimiter = b"\n"
+    MAX_LENGTH = MAX_ORDER
+
+    def __init__(self, reactor: PosixReactorBase, observer: PipeObserver) -> None:
+        self._reactor = reactor
+        self._observer = observer
+        self._server: Server | None = None
+        self._tasks = Tasks()
+        self._stopping = False
+        self._timeout = 10.0
+
+    @override
+    def lineReceived(self, line: bytes) -> None:
+        order = json.loads(line)
+        settings = Settings(order["settings"])
+        self._observer.debug = settings.switch("debug")
+        if order["order"] == "serve":
+            self._serve(order, settings)
+        elif self._server is not None:
+            self._reload(self._server, settings)
+
+    def _serve(self, order: dict[str, Any], settings: Settings) -> None:
+        self._timeout = settings.duration("shutdown_timeout")
+        services = [
+            adopt(Service(service["name"], tuple(service["cmd"]), ()), service["descriptors"])
+            for service in order["services"]
+        ]
+        try:
+            context = build_context(settings, order["workers"], self._reactor)
+            self._server = Server(context, services, self._reactor)
+            self._server.start()
+        except Exception as error:  # noqa: BLE001 - told to the master, and the end of this process
+            self.log.failure("the worker cannot start")
+            self._tell({"failed": f"{type(error).__name__}: {error}"})
+            self.stop()
+            return
+        self._tell({"ready": True})
+
+    def _reload(self, server: Server, settings: Settings) -> None:
+        try:
+            server.reload(settings)
+        except Exception:  # noqa: BLE001 - logged; it goes on serving as before
+            self.log.failure("the new options cannot be used; the former stay")
+
+    @override
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the process after a clean shutdown."""
+        if not self._stopping:
+            self._stopping = True
+            self._tasks.spawn(self._stop(), self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("the worker did not stop cleanly", failure)
+
+    async def _stop(self) -> None:
+        try:
+            if self._server is not None:
+                await self._server.stop(self._timeout)
+        finally:
+            self._reactor.stop()
+
+    def _tell(self, status: dict[str, object]) -> None:
+        self.sendLine(json.dumps(status).encode())  # type: ignore[no-untyped-call] # Twisted's
+
+
+def main() -> None:
+    """Run a worker, as the process that it is."""
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
+    log = os.fdopen(os.dup(LOG), "wb", buffering=0)
+    # Whatever prints by mistake must not be taken for an event.
+    os.dup2(sys.stderr.fileno(), LOG)
+    observer = PipeObserver(log, Settings({}))
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    worker = Worker(reactor, observer)
+    pipes: Any = StandardIO  # its types are those of Windows
+    pipes(worker, stdin=ORDERS, stdout=STATUS, reactor=reactor)
+    reactor.callWhenRunning(_end_with_the_master, worker, reactor)
+    reactor.run(installSignalHandlers=True)
+
+
+def _end_with_the_master(worker: Worker, reactor: PosixReactorBase) -> None:
+    # Ctrl-C goes to all processes of a terminal, and the master sees to its
+    # workers; SIGTERM to one worker ends that one cleanly.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: reactor.callFromThread(worker.stop))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,10 @@
+"""What twistd finds of pycyrus: the server, and the protocols that cyrus.conf can name."""
+
+from twisted.application.service import ServiceMaker
+
+from pycyrus.app.mail_service import MailService
+
+pycyrus = ServiceMaker("pycyrus", "pycyrus.app.plugin", "A mail store: IMAP and LMTP, as Cyrus IMAP.", "pycyrus")
+
+imapd = MailService("imapd", "pycyrus.app.services.imapd")
+lmtpd = MailService("lmtpd", "pycyrus.app.services.lmtpd")
