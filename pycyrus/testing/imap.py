@@ -8,19 +8,22 @@ L{Client}s speak to real protocols and sessions over a transport in memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone
-from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
+from twisted.internet.interfaces import IAddress, ITransport
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pycyrus.errors import (
     AuthenticationFailed,
+    MailboxExists,
     MailboxNotFound,
     MalformedExchange,
     MechanismUnavailable,
@@ -30,8 +33,11 @@ from pycyrus.imap.protocol import ImapFactory, ImapProtocol
 from pycyrus.imap.settings import ImapSettings, ServerInfo
 from pycyrus.interfaces import Authenticated, Challenge, Channel, IAuthenticator, IMailStore, ISaslExchange
 from pycyrus.model.identity import AdminScope, Identity
-from pycyrus.model.names import ExternalNames, NamespaceSettings
+from pycyrus.model.names import ExternalNames, NamespaceSettings, inbox_of
 from pycyrus.net.limits import ConnectionLimits
+from pycyrus.store.settings import StoreSettings
+from pycyrus.store.store import MailStore, open_store
+from pycyrus.store.threads import StoreReactor
 from pycyrus.testing.transcript import Connection, TranscriptError, options_of
 
 PATIENCE = 10.0
@@ -311,7 +317,7 @@ class ImapServer:
         namespace: NamespaceSettings = NamespaceSettings(),  # noqa: B008 - frozen
         limits: ConnectionLimits | None = None,
         tls: object = None,
-        reactor: IReactorTime | None = None,
+        reactor: StoreReactor | None = None,
     ) -> None:
         self.clock = Clock()
         self.reactor = reactor
@@ -352,3 +358,49 @@ class ImapServer:
         """End all connections."""
         for client in self.clients:
             client.drop()
+
+
+ADMIN = Identity("admin", admin=AdminScope.GLOBAL)
+
+
+class MailServer(ImapServer):
+    """
+    A server with the real store, in a directory of its own.
+
+    Make it with L{open_mail_server}.
+
+    @ivar store: For what a test does behind the sessions' backs.
+    """
+
+    def __init__(self, store: MailStore, settings: ImapSettings, reactor: StoreReactor, **parts: Any) -> None:
+        super().__init__(settings, store=store, reactor=reactor, **parts)
+        self.store = store
+
+    async def shut_down(self) -> None:
+        """End all connections, and close the store."""
+        self.close()
+        await self.store.close()
+
+
+async def open_mail_server(
+    directory: Path,
+    settings: ImapSettings = ImapSettings(),  # noqa: B008 - frozen
+    *,
+    reactor: StoreReactor,
+    users: Sequence[str] = ("alice", "bob"),
+    **parts: Any,
+) -> MailServer:
+    """
+    Make a store with the INBOXes of some users, and a server for it.
+
+    @param directory: Where configuration and spool go; it may be there, and
+        hold a store already.
+    @param parts: As L{ImapServer} takes them.
+    """
+    store = open_store(
+        StoreSettings(directory / "config", {"default": directory / "spool"}, defaultpartition="default"), reactor
+    )
+    for user in users:
+        with suppress(MailboxExists):
+            await store.create(ADMIN, inbox_of(Identity(user)))
+    return MailServer(store, settings, reactor, **parts)

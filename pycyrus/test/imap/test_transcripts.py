@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pycyrus.testing.imap import ImapServer, settings_of
+from pycyrus.store.threads import StoreReactor
+from pycyrus.testing.imap import ImapServer, open_mail_server, settings_of
 from pycyrus.testing.transcript import Player, TranscriptError, read_steps
 
 CONVERSATIONS = Path(__file__).parents[1] / "transcripts" / "imap"
@@ -18,10 +20,18 @@ class ConversationTests(TestCase):
     """Each file is a test, named for it."""
 
     def play(self, file: Path) -> Deferred[None]:
-        text = file.read_text("utf-8")
-        server = ImapServer(settings_of(text), tls=object())
-        self.addCleanup(server.close)
-        return Deferred.fromCoroutine(Player(server).play(text))
+        return Deferred.fromCoroutine(self._play(file.read_text("utf-8")))
+
+    async def _play(self, text: str) -> None:
+        from twisted.internet import reactor
+
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        server = await open_mail_server(directory, settings_of(text), reactor=cast(StoreReactor, reactor), tls=object())
+        try:
+            await Player(server).play(text)
+        finally:
+            await server.shut_down()
 
 
 def _player(file: Path) -> Callable[[ConversationTests], Deferred[None]]:
