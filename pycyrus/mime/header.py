@@ -34,6 +34,7 @@ HEADERS_NOT_CACHED: Final = b"\0"
 """Stands in C{CachedItem.HEADERS} where the fields were too large: read the header from the message."""
 
 _FIELD_END = re.compile(rb"\n(?![ \t])")
+_COLON = re.compile(rb"[ \t]*+:")
 
 
 def header_end(data: Octets, start: int, end: int) -> int:
@@ -188,10 +189,17 @@ def field_values(header: bytes, name: bytes) -> list[bytes]:
 
     @param name: In any case.
     """
-    wanted = name.lower()
-    values = []
-    for field in _FIELD_END.split(header):
-        found, colon, value = field.partition(b":")
-        if colon and found.lower().rstrip() == wanted:
-            values.append(unfold(value))
+    # Looking for the one name is several times as fast as cutting all fields.
+    lowered = b"\n" + header.lower()
+    mark = b"\n" + name.lower()
+    values: list[bytes] = []
+    found = lowered.find(mark)
+    while found >= 0:
+        after = found + len(mark)
+        colon = _COLON.match(lowered, after)
+        if colon is not None:
+            end = _FIELD_END.search(lowered, after)
+            # The copy has one octet more at its start.
+            values.append(unfold(header[colon.end() - 1 : end.start() - 1 if end else len(header)]))
+        found = lowered.find(mark, after)
     return values

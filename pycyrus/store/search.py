@@ -270,11 +270,12 @@ class _Search:
         positions = np.flatnonzero(possible)
         for block in _blocks(positions, _BLOCK):
             (forms,) = self.view.cached(block, (item,))
-            if needle:
-                found[block] = [needle in form for form in forms]
-            else:
+            if not needle:
                 # Every field contains the empty string, but it must be there.
                 found[block] = [bool(form) for form in forms]
+            elif needle in b"\n".join(forms):
+                # No form has a line end in it, nor has what is looked for.
+                found[block] = [needle in form for form in forms]
             await self._breathe(int(block[-1]) + 1, len(possible))
         return found
 
