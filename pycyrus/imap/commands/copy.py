@@ -35,7 +35,7 @@ async def copy(session: Session, command: Copy) -> bytes | None:
     finally:
         target.close()
     if copied is None or not len(copied.source_uids):
-        _check_found(command)
+        _check_gone(command, uids)
         return None
     return encode_copyuid(copied.uidvalidity, copied.source_uids, copied.target_uids) + b" Completed"
 
@@ -60,7 +60,7 @@ async def move(session: Session, command: Copy) -> bytes | None:
     finally:
         target.close()
     if copied is None or not len(copied.source_uids):
-        _check_found(command)
+        _check_gone(command, uids)
         return None
     session.write(b"* OK %b Ok\r\n" % encode_copyuid(copied.uidvalidity, copied.source_uids, copied.target_uids))
     if selected.is_condstore:
@@ -78,7 +78,12 @@ async def _open_target(session: Session, command: Copy) -> IMailbox:
     return await session.store.open(session.user, name, INSERT)
 
 
-def _check_found(command: Copy) -> None:
-    """A UID that is not there is no error (RFC 9051 section 6.4.9); a message number stood for something."""
-    if not command.by_uid:
+def _check_gone(command: Copy, uids: UidArray) -> None:
+    """
+    See why nothing was found.
+
+    No matching UID, and an empty C{$}, are no error (RFC 9051 section 6.4.9,
+    RFC 5182 section 2.1); a message number stood for something.
+    """
+    if len(uids) and not command.by_uid:
         raise No(b"No matching messages", b"EXPUNGEISSUED")

@@ -244,6 +244,7 @@ async def _answer_from_files(
     for begin, uid, structure in zip(lines.encode_open(rows), rows.uids.tolist(), structures, strict=True):
         file = _open(selected, uid, troubles)
         if file is None:
+            held.extend(_without_octets(begin))
             continue
         try:
             pieces = _message(plan.files, begin, file, structure, troubles)
@@ -271,7 +272,7 @@ async def _answer_from_files(
 def _message(
     items: tuple[Section | Binary, ...], begin: bytes, file: IMessageFile, structure: bytes, troubles: Troubles
 ) -> list[Piece]:
-    """One complete response; none at all if the message cannot be read."""
+    """One complete response; without what cannot be read."""
     pieces: list[Piece] = [begin]
     gap = b"" if begin.endswith(b"(") else b" "
     try:
@@ -281,10 +282,15 @@ def _message(
             gap = b" "
     except UndecodablePart:
         troubles.undecodable = True
-        return []
+        return [*_without_octets(begin)]
     except StoreUnavailable as error:
         log.error("a message cannot be read: {error}", error=error)
         troubles.unavailable = troubles.unavailable or error
-        return []
+        return [*_without_octets(begin)]
     pieces.append(b")\r\n")
     return pieces
+
+
+def _without_octets(begin: bytes) -> list[bytes]:
+    """A response with what needs no file, such as the flags that were changed by asking."""
+    return [] if begin.endswith(b"(") else [begin, b")\r\n"]
