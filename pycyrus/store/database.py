@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from twisted.internet.defer import DeferredLock
-from twisted.internet.interfaces import IReactorThreads
-from twisted.internet.threads import deferToThreadPool
 
 from pycyrus.errors import StoreFull, StoreUnavailable
+from pycyrus.store.threads import StoreReactor, in_thread
 
 T = TypeVar("T")
 
@@ -38,7 +37,7 @@ class Database:
     @param version: Of the schema; a newer file is refused.
     """
 
-    def __init__(self, path: Path, schema: str, version: int, reactor: IReactorThreads) -> None:
+    def __init__(self, path: Path, schema: str, version: int, reactor: StoreReactor) -> None:
         self._path = path
         self._reactor = reactor
         self._turn = DeferredLock()
@@ -87,8 +86,7 @@ class Database:
         @return: What it returned, when the transaction is durable.
         @raise StoreUnavailable: The database failed; nothing was changed.
         """
-        pool = self._reactor.getThreadPool()
-        result: T = await self._turn.run(deferToThreadPool, self._reactor, pool, self.transaction, change, committed)
+        result: T = await self._turn.run(in_thread, self._reactor, self.transaction, change, committed)
         return result
 
     def transaction(self, change: Callable[[sqlite3.Connection], T], committed: Callable[[], None] | None = None) -> T:

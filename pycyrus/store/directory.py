@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from twisted.internet.interfaces import IReactorThreads
 from twisted.logger import Logger
 
 from pycyrus.interfaces import MailboxListing
@@ -27,6 +26,7 @@ from pycyrus.store import access, rows
 from pycyrus.store.database import Database
 from pycyrus.store.rows import Entry, Row
 from pycyrus.store.signal import Signal
+from pycyrus.store.threads import StoreReactor, in_thread
 
 T = TypeVar("T")
 
@@ -47,8 +47,9 @@ class Directory:
 
     log = Logger()
 
-    def __init__(self, configdirectory: Path, reactor: IReactorThreads) -> None:
+    def __init__(self, configdirectory: Path, reactor: StoreReactor) -> None:
         self._database = Database(configdirectory / FILE_NAME, rows.SCHEMA, rows.SCHEMA_VERSION, reactor)
+        self._reactor = reactor
         self._signal = Signal(configdirectory / SIGNAL_NAME)
         self._entries: dict[MailboxName, Entry] = {}
         self._token = self._signal.value()
@@ -135,22 +136,33 @@ class Directory:
         """Have a function told the unique ids of mailboxes that changed, when that is noticed."""
         self._listeners.append(listener)
 
-    async def change(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def change(
+        self, function: Callable[[sqlite3.Connection], T], then: Callable[[sqlite3.Connection], object] | None = None
+    ) -> T:
         """
         Change the list within a transaction, on a thread.
 
-        While the function runs, no process changes the list.
+        While a function runs, no process changes the list.
 
-        @raise StoreUnavailable: Nothing was changed.
+        @param then: Run in a second transaction, when the first is durable.
+        @raise StoreUnavailable: Nothing was changed, or only C{then} failed.
         """
-        # A crash before the signal is noticed by the others within a second.
-        result = await self._database.write(function, self._signal.change)
+        result = await in_thread(self._reactor, self.change_now, function, then)
         self.refresh()
         return result
 
-    def change_now(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    def change_now(
+        self, function: Callable[[sqlite3.Connection], T], then: Callable[[sqlite3.Connection], object] | None = None
+    ) -> T:
         """Like C{change}, but it waits: for threads and for tools."""
-        return self._database.transaction(function, self._signal.change)
+        try:
+            result = self._database.transaction(function)
+            if then is not None:
+                self._database.transaction(then)
+        finally:
+            # A crash before the signal is noticed by the others within a second.
+            self._signal.change()
+        return result
 
     # --- listings -------------------------------------------------------
 

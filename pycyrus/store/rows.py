@@ -8,6 +8,7 @@ a listing of other people's mailboxes costs what is seen, not what there is.
 
 from __future__ import annotations
 
+import enum
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -49,9 +50,10 @@ CREATE TABLE changes (
 );
 CREATE TABLE pending (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
+    work TEXT NOT NULL,
     partition TEXT NOT NULL,
     source TEXT NOT NULL,
-    target TEXT
+    target TEXT NOT NULL
 );
 CREATE TABLE numbers (
     name TEXT PRIMARY KEY,
@@ -94,18 +96,33 @@ class Entry:
     changed: int = 0
 
 
+class Work(enum.Enum):
+    """What a committed change of the list asks to be done with files."""
+
+    MOVE = "move"
+    """Rename a directory."""
+    REMOVE = "remove"
+    """Remove a mailbox's files."""
+    TELL_RENAME = "rename"
+    """Write the new name to the mailbox's header and journal."""
+    TELL_ACL = "acl"
+    """Write the new rights there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pending:
     """
-    Work on directories that a committed change of the list asks for.
+    A piece of such work.
 
-    @ivar target: Where C{source} is to go; None if it is to be removed.
+    @ivar source: A location; a unique id for C{TELL_...}.
+    @ivar target: Where a directory goes; else empty.
     """
 
     number: int
+    work: Work
     partition: str
     source: str
-    target: str | None
+    target: str
 
 
 def key_of(name: MailboxName) -> str:
@@ -240,8 +257,8 @@ def page_of_granted(
 
 def pending(connection: sqlite3.Connection) -> list[Pending]:
     """What is still to be done, in order."""
-    rows = connection.execute("SELECT number, partition, source, target FROM pending ORDER BY number")
-    return [Pending(*row) for row in rows]
+    rows = connection.execute("SELECT number, work, partition, source, target FROM pending ORDER BY number")
+    return [Pending(number, Work(work), *places) for number, work, *places in rows]
 
 
 def changes_since(connection: sqlite3.Connection, number: int) -> Iterator[tuple[int, str, str]]:
@@ -335,9 +352,12 @@ def remove(connection: sqlite3.Connection, entry: Entry) -> None:
     _log(connection, key_of(entry.name), entry.unique_id)
 
 
-def add_pending(connection: sqlite3.Connection, partition: str, source: str, target: str | None) -> None:
-    """Say what is to be done with a directory once this is committed."""
-    connection.execute("INSERT INTO pending (partition, source, target) VALUES (?, ?, ?)", (partition, source, target))
+def add_pending(connection: sqlite3.Connection, work: Work, partition: str, source: str, target: str = "") -> None:
+    """Say what is to be done once this is committed."""
+    connection.execute(
+        "INSERT INTO pending (work, partition, source, target) VALUES (?, ?, ?, ?)",
+        (work.value, partition, source, target),
+    )
 
 
 def drop_pending(connection: sqlite3.Connection, number: int) -> None:

@@ -50,7 +50,6 @@ class StoreSettings:
     @ivar special_uses: Attributes that may be given.
     @ivar protected_uses: C{specialuse_protect}: a user's mailbox with one of
         these is deleted by administrators only.
-    @ivar maximum_message_size: C{maxmessagesize} in octets; None for none.
     @ivar journal_sync_interval: Seconds until a change of flags is durable.
     @ivar open_mailboxes: How many closed mailboxes are kept in memory.
     """
@@ -70,6 +69,5 @@ class StoreSettings:
     allowusermoves: bool = False
     special_uses: tuple[str, ...] = SPECIAL_USES
     protected_uses: frozenset[str] = PROTECTED_USES
-    maximum_message_size: int | None = None
     journal_sync_interval: float = 1.0
     open_mailboxes: int = 256

@@ -1,0 +1,252 @@
+"""
+Directories that move when mailboxes are renamed, and go when they are deleted.
+
+The list of mailboxes is the truth.  A change of it is committed together with
+the work it asks for (L{pycyrus.store.rows.Pending}), and then the work is
+done; each piece may be done again.  So whoever dies at whatever point leaves
+every mailbox whole, under exactly one name, and the next who changes the list,
+or misses a mailbox in its place, does the rest.
+
+Everything here waits for the disk, and is called within a transaction: then no
+other process changes the tree.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from pycyrus.errors import MailboxCorrupted, StoreUnavailable
+from pycyrus.model.acl_text import acl_pairs
+from pycyrus.store import files, header, journal, paths, rows
+from pycyrus.store.layout import MailboxPaths, message_uids, microseconds, remove_mailbox
+from pycyrus.store.locks import block_lock
+from pycyrus.store.partitions import Partitions
+from pycyrus.store.rows import Entry, Work
+
+_log = Logger()
+_GONE = (FileNotFoundError, NotADirectoryError)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    Where mailboxes of a tree go.
+
+    @ivar locations: By unique id.
+    @ivar moves: Directories to rename, in order: the innermost first, and
+        each takes along what lies in it.
+    """
+
+    locations: dict[str, str]
+    moves: tuple[tuple[str, str], ...]
+
+
+def mailbox_paths(partitions: Partitions, partition: str, location: str) -> MailboxPaths:
+    """The directories of a mailbox."""
+    return MailboxPaths(
+        partitions.data(partition, location), partitions.meta(partition, location), partitions.stage(partition)
+    )
+
+
+def plan(tree: Sequence[Entry], wanted: Callable[[Entry], str], occupied: Callable[[Entry, str], bool]) -> Plan:
+    """
+    Find the fewest renames of directories that bring a tree to another place.
+
+    @param tree: Parents before their children.
+    @param wanted: Where a mailbox belongs.
+    @param occupied: Whether something is in that place already; then the
+        mailbox goes to the place of its unique id.
+    """
+    locations: dict[str, str] = {}
+    moves: dict[str, str] = {}
+    diverted: set[str] = set()
+    for entry in tree:
+        place = wanted(entry)
+        above = _moved_with(entry.location, moves)
+        if above is not None:
+            taken_along = moves[above] + entry.location[len(above) :]
+            if taken_along == place or above in diverted:
+                locations[entry.unique_id] = taken_along
+                continue
+        if place != entry.location and occupied(entry, place):
+            place = paths.location_by_id(entry.unique_id)
+            diverted.add(entry.location)
+        locations[entry.unique_id] = place
+        if place != entry.location:
+            moves[entry.location] = place
+    deepest_first = sorted(moves.items(), key=lambda move: -move[0].count("/"))
+    return Plan(locations, tuple(deepest_first))
+
+
+def _moved_with(location: str, moves: dict[str, str]) -> str | None:
+    """The innermost directory above a location that is to be renamed."""
+    above = location
+    while "/" in above:
+        above = above.rpartition("/")[0]
+        if above in moves:
+            return above
+    return None
+
+
+def is_occupied(partitions: Partitions, partition: str, location: str) -> bool:
+    """Whether something is in a place; an empty directory is cleared away."""
+    for root in partitions.roots(partition):
+        place = paths.resolve(root, location)
+        try:
+            files.rmdir(place)
+        except _GONE:
+            continue
+        except OSError:
+            return True
+    return False
+
+
+def clear_leftovers(partitions: Partitions, partition: str, location: str) -> bool:
+    """
+    Remove what an interrupted creation left in a place that no mailbox has.
+
+    @return: Whether the place can be used: it cannot if messages are there,
+        which are then left for C{reconstruct}.
+    """
+    place = mailbox_paths(partitions, partition, location)
+    for directory in dict.fromkeys((place.data, place.meta)):
+        try:
+            if message_uids(directory):
+                _log.error("Messages of no mailbox lie in {path}: they are left there", path=str(directory))
+                return False
+        except _GONE:
+            continue
+    if Path(place.journal).exists():
+        remove_mailbox(place)
+    return True
+
+
+def finish(connection: sqlite3.Connection, partitions: Partitions, name_text: Callable[[Entry], str]) -> None:
+    """
+    Do all that is pending.
+
+    @param name_text: Internal name of an entry, for its header.
+    @raise StoreUnavailable: Something cannot be done now.
+    """
+    waiting = rows.pending(connection)
+    if not waiting:
+        return
+    changed: list[tuple[Entry, Work]] = []
+    try:
+        for each in waiting:
+            if each.work is Work.MOVE:
+                _move(partitions, each.partition, each.source, each.target)
+            elif each.work is Work.REMOVE:
+                _remove(partitions, each.partition, each.source)
+            elif (entry := rows.find_id(connection, each.source)) is not None:
+                changed.append((entry, each.work))
+        _tell(partitions, changed, name_text)
+    except OSError as error:
+        raise StoreUnavailable(f"mailbox directories cannot be moved: {error}") from error
+    for each in waiting:
+        rows.drop_pending(connection, each.number)
+
+
+def _move(partitions: Partitions, partition: str, source: str, target: str) -> None:
+    for root in partitions.roots(partition):
+        old, new = paths.resolve(root, source), paths.resolve(root, target)
+        try:
+            files.stat(old)
+        except _GONE:
+            continue
+        files.makedirs(new.parent, files.PRIVATE_DIRECTORY, exist_ok=True)
+        try:
+            files.rename(old, new)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and _is_leftover(old):
+                # Moved before; only empty directories came back.
+                continue
+            raise
+        _sync_up(new.parent, root)
+        _prune(old.parent, root)
+
+
+def _is_leftover(directory: Path) -> bool:
+    return not any(names for _, _, names in os.walk(directory))
+
+
+def _remove(partitions: Partitions, partition: str, location: str) -> None:
+    remove_mailbox(mailbox_paths(partitions, partition, location))
+    for root in partitions.roots(partition):
+        _prune(paths.resolve(root, location).parent, root)
+
+
+def _prune(directory: Path, root: Path) -> None:
+    """Remove directories that became empty, upwards."""
+    while directory != root and root in directory.parents:
+        try:
+            files.rmdir(directory)
+        except OSError:
+            break
+        directory = directory.parent
+    files.sync_directory(str(directory))
+
+
+def _sync_up(directory: Path, root: Path) -> None:
+    """Make directories durable that may just have been made."""
+    while True:
+        files.sync_directory(str(directory))
+        if directory == root or root not in directory.parents:
+            return
+        directory = directory.parent
+
+
+def _tell(partitions: Partitions, changed: Iterable[tuple[Entry, Work]], name_text: Callable[[Entry], str]) -> None:
+    """
+    Tell mailboxes' headers what the list says, and their journals that it changed.
+
+    The record wakes sessions of all processes, which then look where the
+    mailbox is, and what they may do there.
+    """
+    touched: set[str] = set()
+    for entry, work in changed:
+        touched.add(entry.partition)
+        place = mailbox_paths(partitions, entry.partition, entry.location)
+        text = name_text(entry)
+        try:
+            fd = files.open_file(place.journal, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except _GONE:
+            _log.error("Mailbox {mailbox} has no journal", mailbox=text)
+            continue
+        try:
+            # Whoever writes to the journal has this lock; closing lets go of it.
+            block_lock(fd)
+            _rewrite_header(place.meta, entry, text)
+            octets = text.encode("utf-8")
+            kind = journal.RENAME if work is Work.TELL_RENAME else journal.ACL
+            record = journal.encode_record(kind, octets, count=len(octets), modseq=0, time=microseconds())
+            files.write_all(fd, record, files.fstat(fd).st_size)
+        finally:
+            files.close(fd)
+    for partition in touched:
+        for root in partitions.roots(partition):
+            _sync_file_system(str(root))
+
+
+def _rewrite_header(meta: Path, entry: Entry, text: str) -> None:
+    try:
+        old = header.read_header(meta)
+    except MailboxCorrupted:
+        old = header.Header(entry.unique_id, text, entry.uidvalidity, entry.mailbox_type, created=entry.created)
+    new = replace(old, name=text, acl=acl_pairs(entry.acl), uidvalidity=entry.uidvalidity)
+    files.replace_file(str(meta / header.FILE_NAME), new.encode(), sync=False)
+
+
+def _sync_file_system(directory: str) -> None:
+    fd = files.open_file(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        files.syncfs(fd)
+    finally:
+        files.close(fd)

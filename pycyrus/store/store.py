@@ -1,0 +1,375 @@
+"""
+The mail store: what protocols see of everything in this package.
+
+A mailbox is found in the L{Directory}, its permission decided by L{access},
+its messages opened as a L{MailboxState} that all sessions of the process
+share.  Changes of the tree are made by L{MailboxTree} on a thread.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from pycyrus.errors import InvalidMailboxName, MailboxNotFound, OperationNotSupported, StoreUnavailable
+from pycyrus.interfaces import (
+    IMailbox,
+    IMailStore,
+    IStaged,
+    ListScope,
+    MailboxListing,
+    MailboxStatus,
+    Namespace,
+)
+from pycyrus.model.acl import DELETE_MESSAGES, EXPUNGE, INSERT, LOOKUP, POST, READ, Acl
+from pycyrus.model.identity import Identity
+from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.model.naming_policy import check_policy
+from pycyrus.store import access, files, moves, userstate
+from pycyrus.store.commit import Committers
+from pycyrus.store.directory import Directory, in_order
+from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
+from pycyrus.store.opened import MailboxPolicy, OpenedMailbox
+from pycyrus.store.partitions import Partitions
+from pycyrus.store.rows import Entry
+from pycyrus.store.seen import SeenStates
+from pycyrus.store.settings import DeleteMode, ExpungeMode, StoreSettings
+from pycyrus.store.shield import shielded
+from pycyrus.store.signal import Signal
+from pycyrus.store.spool import Stage
+from pycyrus.store.states import MailboxStates
+from pycyrus.store.subscriptions import Subscriptions, forget_user
+from pycyrus.store.threads import sleep
+from pycyrus.store.tree import MailboxTree, Renamed, Wanted
+from pycyrus.store.watch import JournalWatcher, WatchReactor
+
+_LOOK_INTERVAL = 1.0
+"""Seconds between two looks for other processes' changes, for sessions that wait for some."""
+_HOLD = 0.002
+"""Seconds for which a long listing may hold the reactor."""
+
+
+def open_store(settings: StoreSettings, reactor: WatchReactor) -> MailStore:
+    """
+    Open the store, making what is missing.
+
+    It ends what an interrupted change of the tree left to be done.
+
+    @raise pycyrus.store.partitions.BadPartition: The settings contradict each other.
+    @raise OSError: A directory cannot be made.
+    @raise StoreUnavailable: A database cannot be used.
+    """
+    partitions = Partitions(settings)
+    files.makedirs(settings.configdirectory, files.PRIVATE_DIRECTORY, exist_ok=True)
+    partitions.prepare()
+    return MailStore(settings, partitions, reactor)
+
+
+class _Access:
+    """What one identity may do with an open mailbox, looked up again only when the list changed."""
+
+    __slots__ = ("_directory", "_identity", "_rights", "_version", "entry")
+
+    def __init__(self, directory: Directory, identity: Identity, entry: Entry) -> None:
+        self._directory = directory
+        self._identity = identity
+        self._version = -1
+        self._rights = access.NO_RIGHTS
+        self.entry = entry
+
+    def rights(self) -> frozenset[str]:
+        """
+        The rights now.
+
+        @raise MailboxNotFound: It is gone, or there for others only.
+        """
+        version = self._directory.refresh()
+        if version != self._version:
+            entry = self._directory.by_id(self.entry.unique_id)
+            if entry is None:
+                raise MailboxNotFound("deleted")
+            self.entry = entry
+            self._rights = access.rights(self._identity, entry.name, entry.acl)
+            self._version = version
+        if not self._rights:
+            raise MailboxNotFound("hidden")
+        return self._rights
+
+    def name(self) -> MailboxName:
+        """The name now."""
+        version = self._directory.refresh()
+        if version != self._version:
+            self.entry = self._directory.by_id(self.entry.unique_id) or self.entry
+        return self.entry.name
+
+
+@implementer(IMailStore)
+class MailStore:
+    """All mailboxes of this server."""
+
+    log = Logger()
+
+    def __init__(self, settings: StoreSettings, partitions: Partitions, reactor: WatchReactor) -> None:
+        self._settings = settings
+        self._partitions = partitions
+        self._reactor = reactor
+        self._tree = MailboxTree(settings, partitions)
+        self._directory = Directory(settings.configdirectory, reactor)
+        self._userstate = userstate.open_userstate(settings.configdirectory, reactor)
+        self._userstate_signal = Signal(settings.configdirectory / userstate.SIGNAL_NAME)
+        self._subscriptions = Subscriptions(self._userstate)
+        interval = settings.journal_sync_interval
+        self._seen = SeenStates(self._userstate, self._userstate_signal, reactor, interval)
+        services = StateServices(reactor, Committers(reactor, interval=interval), JournalWatcher(reactor), self._locate)
+        self._states = MailboxStates(services, kept=settings.open_mailboxes)
+        self._policy = MailboxPolicy(keep_expunged=settings.expunge_mode is ExpungeMode.DELAYED)
+        self._stages: dict[str, Stage] = {}
+        self._looking: IDelayedCall | None = None
+        self._directory.listen(self._changed)
+        if self._directory.has_pending():
+            self._directory.change_now(self._tree.finish)
+
+    # --- life -----------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to look for other processes' changes, for sessions that wait for some."""
+        self._directory.refresh()
+        self._looking = self._reactor.callLater(_LOOK_INTERVAL, self.start)
+
+    async def close(self) -> None:
+        """Make everything durable and give everything back."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        await self._seen.close()
+        await self._states.close()
+        self._directory.close()
+        self._userstate.close()
+        self._userstate_signal.close()
+
+    # --- mailboxes ------------------------------------------------------
+
+    async def open(self, identity: Identity, name: MailboxName, right: str) -> IMailbox:
+        """Open a mailbox; see L{IMailStore}."""
+        return await self._open(identity, self._check(identity, name, right))
+
+    async def _open(self, identity: Identity, entry: Entry) -> OpenedMailbox:
+        state = await self._state(entry)
+        held = _Access(self._directory, identity, entry)
+        shared_seen = identity.postman or entry.name.owned_by(identity)
+        return OpenedMailbox(
+            state,
+            identity,
+            held.rights,
+            None if shared_seen else self._seen.open(identity.user_id, entry.unique_id),
+            name=held.name,
+            partition=entry.partition,
+            policy=self._policy,
+            closed=partial(self._states.release, state),
+        )
+
+    async def _state(self, entry: Entry) -> MailboxState:
+        try:
+            return await self._states.open(entry.unique_id, self._paths(entry))
+        except MailboxNotFound:
+            # Perhaps its directory is still on its way; whoever should have moved it may have died.
+            if self._directory.has_pending():
+                await shielded(self._directory.change(self._tree.finish))
+            now = self._directory.by_id(entry.unique_id)
+            if now is None:
+                raise
+        try:
+            return await self._states.open(now.unique_id, self._paths(now))
+        except MailboxNotFound as error:
+            self.log.error("Mailbox {mailbox} is not in its directory", mailbox=self._tree.text(now))
+            raise StoreUnavailable("mailbox is not in its directory") from error
+
+    async def stage(self, identity: Identity, name: MailboxName) -> IStaged:
+        """Begin to receive a message; see L{IMailStore}."""
+        entry = self._check(identity, name, POST if identity.postman else INSERT)
+        stage = self._stages.get(entry.partition)
+        if stage is None:
+            stage = self._stages[entry.partition] = Stage(self._partitions.stage(entry.partition))
+        return stage.begin()
+
+    async def status(self, identity: Identity, name: MailboxName) -> MailboxStatus:
+        """Counts of a mailbox; see L{IMailStore}."""
+        mailbox = await self._open(identity, self._check(identity, name, READ))
+        try:
+            mailbox.refresh()
+            return MailboxStatus(
+                mailbox.counts(), mailbox.uidnext(), mailbox.uidvalidity, mailbox.highest_modseq(), mailbox.unique_id
+            )
+        finally:
+            mailbox.close()
+
+    def _check(self, identity: Identity, name: MailboxName, right: str) -> Entry:
+        try:
+            return access.check(identity, self._directory.lookup(name), right)
+        except MailboxNotFound:
+            # The same for what is hidden and what is not there.
+            raise MailboxNotFound("absent or hidden", creatable=self._could_create(identity, name)) from None
+
+    def _could_create(self, identity: Identity, name: MailboxName) -> bool:
+        if name.deleted is not None:
+            return False
+        try:
+            check_policy(name, self._settings.deletedprefix)
+        except InvalidMailboxName:
+            return False
+        return access.may_create_below(identity, self._directory.nearest(name), name)
+
+    def _paths(self, entry: Entry) -> MailboxPaths:
+        return moves.mailbox_paths(self._partitions, entry.partition, entry.location)
+
+    def _locate(self, unique_id: str) -> MailboxPaths:
+        """Where a mailbox is now, for whoever missed it."""
+        entry = self._directory.by_id(unique_id)
+        if entry is None:
+            raise MailboxNotFound("deleted")
+        return self._paths(entry)
+
+    def _changed(self, unique_ids: set[str]) -> None:
+        """Have open mailboxes follow what was done to them, here or by another process."""
+        for unique_id in unique_ids:
+            state = self._states.peek(unique_id)
+            if state is None:
+                continue
+            entry = self._directory.by_id(unique_id)
+            if entry is None:
+                self._states.forget(unique_id)
+            else:
+                state.relocate(self._paths(entry))
+                state.notify()
+
+    # --- the tree -------------------------------------------------------
+
+    async def create(
+        self,
+        identity: Identity,
+        name: MailboxName,
+        *,
+        partition: str | None = None,
+        special_use: Sequence[str] = (),
+    ) -> str:
+        """Create a mailbox; see L{IMailStore}."""
+        return await self._create(Wanted(identity, name, partition, tuple(special_use)))
+
+    async def create_inbox(self, name: MailboxName, *, partition: str | None = None) -> str:
+        """
+        Create a user's INBOX, for the server itself: tools and automatic creation.
+
+        @return: Its unique id.
+        @raise MailboxExists: The user has one.
+        """
+        if not name.is_inbox:
+            raise InvalidMailboxName("not an INBOX")
+        return await self._create(Wanted(None, name, partition))
+
+    async def _create(self, wanted: Wanted) -> str:
+        entry = await shielded(self._directory.change(lambda connection: self._tree.create(connection, wanted)))
+        return entry.unique_id
+
+    async def delete(self, identity: Identity, name: MailboxName) -> None:
+        """Delete a mailbox; see L{IMailStore}."""
+        await shielded(self._delete(identity, name))
+
+    async def _delete(self, identity: Identity, name: MailboxName) -> None:
+        victims = await self._directory.change(
+            lambda connection: self._tree.delete(connection, identity, name), self._tree.finish
+        )
+        if name.is_inbox and name.deleted is None:
+            await self._userstate.write(lambda connection: forget_user(connection, str(name.owner_id)))
+        if self._settings.delete_mode is DeleteMode.IMMEDIATE or name.deleted is not None:
+            await self._userstate.write(lambda connection: _forget_seen(connection, victims))
+
+    async def rename(
+        self, identity: Identity, old: MailboxName, new: MailboxName, *, partition: str | None = None
+    ) -> Renamed:
+        """Rename a mailbox; see L{IMailStore}."""
+        if partition is not None:
+            raise OperationNotSupported("a partition given")
+        if old.is_inbox and old.owned_by(identity) and not new.is_inbox:
+            return await shielded(self._empty_inbox(identity, old, new))
+        return await shielded(
+            self._directory.change(
+                lambda connection: self._tree.rename(connection, identity, old, new), self._tree.finish
+            )
+        )
+
+    async def _empty_inbox(self, identity: Identity, inbox: MailboxName, new: MailboxName) -> Renamed:
+        """RFC 9051 section 6.3.6: a rename of the INBOX moves its messages, and leaves it empty."""
+        entry = access.check(identity, self._directory.lookup(inbox), READ)
+        for right in (DELETE_MESSAGES, EXPUNGE):
+            access.check(identity, entry, right)
+        await self._create(Wanted(identity, new))
+        source = await self._open(identity, entry)
+        try:
+            target = await self._open(identity, self._check(identity, new, INSERT))
+            try:
+                source.refresh()
+                await source.move(source.view().uids.astype(np.uint32), target)
+            finally:
+                target.close()
+        finally:
+            source.close()
+        return [(inbox, new)]
+
+    async def set_acl(self, identity: Identity, name: MailboxName, acl: Acl) -> None:
+        """
+        Replace the access control list of a mailbox; right a.
+
+        @raise MailboxNotFound: Absent or hidden.
+        @raise PermissionDenied: Seen, but without the right.
+        """
+        await shielded(
+            self._directory.change(
+                lambda connection: self._tree.set_acl(connection, identity, name, acl), self._tree.finish
+            )
+        )
+
+    # --- listings -------------------------------------------------------
+
+    async def list(self, identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:
+        """What an identity may see; see L{IMailStore}."""
+        found: list[MailboxListing] = []
+        until = self._reactor.seconds() + _HOLD
+        for scope in scopes:
+            for page in self._directory.listings(identity, scope):
+                found += page
+                if self._reactor.seconds() > until:
+                    await sleep(self._reactor, 0)
+                    until = self._reactor.seconds() + _HOLD
+        return in_order(found)
+
+    async def namespaces(self, identity: Identity) -> frozenset[Namespace]:
+        """Where an identity has something to see; see L{IMailStore}."""
+        return self._directory.namespaces(identity)
+
+    # --- subscriptions --------------------------------------------------
+
+    async def subscriptions(self, identity: Identity) -> frozenset[MailboxName]:
+        """Names subscribed to; see L{IMailStore}."""
+        return self._subscriptions.of(identity.user_id)
+
+    async def subscribe(self, identity: Identity, name: MailboxName, wanted: bool) -> None:
+        """Subscribe or unsubscribe; see L{IMailStore}."""
+        if not wanted:
+            await shielded(self._subscriptions.drop(identity.user_id, name))
+            return
+        if not self._settings.allowallsubscribe:
+            self._check(identity, name, LOOKUP)
+        await shielded(self._subscriptions.add(identity.user_id, [name]))
+
+
+def _forget_seen(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
+    connection.executemany("DELETE FROM seen WHERE unique_id = ?", [(entry.unique_id,) for entry in entries])
+
+
+__all__ = ["MailStore", "open_store"]

@@ -1,0 +1,74 @@
+"""Which mailboxes a user subscribed to (RFC 9051 section 6.3.7), whether they exist or not."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from pycyrus.errors import LimitExceeded
+from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.store.database import Database
+from pycyrus.store.rows import key_of, name_of
+
+MOST_SUBSCRIPTIONS = 100_000
+
+
+class Subscriptions:
+    """The subscriptions of all users."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, user_id: str) -> frozenset[MailboxName]:
+        """The names that a user subscribed to."""
+        found = self._database.read.execute("SELECT key FROM subscriptions WHERE user_id = ?", (user_id,))
+        return frozenset(name_of(key) for (key,) in found)
+
+    async def add(self, user_id: str, names: list[MailboxName]) -> None:
+        """
+        Subscribe, durably.
+
+        @raise LimitExceeded: The user has too many.
+        """
+        await self._database.write(lambda connection: insert(connection, user_id, names))
+
+    async def drop(self, user_id: str, name: MailboxName) -> None:
+        """Unsubscribe, durably."""
+        await self._database.write(
+            lambda connection: connection.execute(
+                "DELETE FROM subscriptions WHERE user_id = ? AND key = ?", (user_id, key_of(name))
+            )
+        )
+
+
+def insert(connection: sqlite3.Connection, user_id: str, names: list[MailboxName]) -> None:
+    """
+    Subscribe, within a transaction.
+
+    @raise LimitExceeded: The user has too many.
+    """
+    counted = connection.execute("SELECT count(*) FROM subscriptions WHERE user_id = ?", (user_id,))
+    if int(counted.fetchone()[0]) + len(names) > MOST_SUBSCRIPTIONS:
+        raise LimitExceeded("Too many subscriptions")
+    connection.executemany(
+        "INSERT OR IGNORE INTO subscriptions VALUES (?, ?)", [(user_id, key_of(name)) for name in names]
+    )
+
+
+def forget_user(connection: sqlite3.Connection, user_id: str) -> None:
+    """Drop all subscriptions and all seen state of a user, within a transaction."""
+    connection.execute("DELETE FROM subscriptions WHERE user_id = ?", (user_id,))
+    connection.execute("DELETE FROM seen WHERE user_id = ?", (user_id,))
+
+
+def rename_user(connection: sqlite3.Connection, old_id: str, new_id: str, names: dict[str, str]) -> None:
+    """
+    Give a user's subscriptions and seen state to another user id, within a transaction.
+
+    @param names: New keys of subscribed mailboxes, by old ones.
+    """
+    connection.execute("UPDATE OR REPLACE seen SET user_id = ? WHERE user_id = ?", (new_id, old_id))
+    connection.execute("UPDATE OR REPLACE subscriptions SET user_id = ? WHERE user_id = ?", (new_id, old_id))
+    for old, new in names.items():
+        connection.execute(
+            "UPDATE OR REPLACE subscriptions SET key = ? WHERE user_id = ? AND key = ?", (new, new_id, old)
+        )
