@@ -18,7 +18,7 @@ LONGEST_USER_ID = 80
 
 # What breaks names or paths: control characters, 8-bit, separators of
 # namespaces and realms, and the "^" that stands for a dot in mailbox names.
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\U0010ffff&%*/:?^\\]")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\U0010ffff&%*/:?@^\\]")
 _DOMAIN = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\Z")
 _RESERVED = frozenset({"anyone", "anonymous"})
 

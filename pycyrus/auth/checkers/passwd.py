@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
@@ -16,7 +17,7 @@ from pycyrus.auth.users import UserDatabase, UserDatabaseError, dummy_hash, veri
 from pycyrus.errors import AuthenticationUnavailable
 
 DATABASE = "users.db"
-"""The file's name, in C{configdirectory}."""
+"""The file's name in C{configdirectory}, unless C{user_database} says where it is."""
 
 
 @implementer(ICredentialsChecker, IScramKeyStore)
@@ -82,5 +83,10 @@ class PasswdCheckerFactory:
     summary = "the built-in user database (pycyrus user ...)"
 
     def make_checker(self, context: CheckerContext) -> PasswdChecker:
-        """Open C{users.db} of the configuration directory."""
-        return PasswdChecker(UserDatabase(context.directory / DATABASE), context.run)
+        """
+        Open the user database.
+
+        @raise UserDatabaseError: It cannot be opened.
+        """
+        path = context.options.get("user_database")
+        return PasswdChecker(UserDatabase(Path(path) if path else context.directory / DATABASE), context.run)
