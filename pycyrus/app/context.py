@@ -8,7 +8,7 @@ other module knows both.
 from __future__ import annotations
 
 from pathlib import Path
-from socket import getfqdn
+from socket import gethostname
 from typing import Any
 
 from twisted.logger import Logger
@@ -83,6 +83,7 @@ def delivery_settings(settings: Settings, server_name: str) -> DeliverySettings:
         downcase_recipients=settings.switch("lmtp_downcase_rcpt"),
         post_user=settings.text("postuser"),
         catchall=settings.text("lmtp_catchall_mailbox"),
+        fuzzy_mailbox_match=settings.switch("lmtp_fuzzy_mailbox_match"),
         eight_bit_headers=eight_bit,
     )
 
@@ -243,7 +244,7 @@ class Context:
         """
         self.settings = settings
         self.reactor = reactor
-        self.server_name = settings.text("servername") or getfqdn()
+        self.server_name = settings.text("servername") or gethostname()
         self.store: IMailStore = store
         self.tls = TLSContexts()
         self.delivery: IDeliveryAgent = DeliveryAgent(store, delivery_settings(settings, self.server_name), reactor)

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pycyrus.delivery.headers import HeaderFilter, trace_fields
-from pycyrus.delivery.recipients import Target, catchall_target, poster, resolve
+from pycyrus.delivery.recipients import Target, catchall_target, nearest, poster, resolve
 from pycyrus.delivery.settings import DeliverySettings
 from pycyrus.delivery.staging import Stages
 from pycyrus.errors import InvalidMailboxName, MailboxNotFound, MailStoreError, MessageRejected, PermissionDenied
@@ -35,6 +35,7 @@ from pycyrus.interfaces import (
 from pycyrus.model.acl import POST
 from pycyrus.model.identity import POSTMAN
 from pycyrus.model.names import MailboxName, internal
+from pycyrus.model.scopes import ListScope, Namespace
 from pycyrus.tasks import gather
 from pycyrus.wire.dots import crlf_ended
 
@@ -135,9 +136,23 @@ class Delivery:
         @raise PermissionDenied: The sender may not post there.
         """
         sender = poster(self.envelope, name.domain, self._settings)
-        asked = await self._store.open(sender, name, POST)
+        try:
+            asked = await self._store.open(sender, name, POST)
+        except MailboxNotFound:
+            nearest_name = await self._nearest(name)
+            if nearest_name is None:
+                raise
+            name = nearest_name
+            asked = await self._store.open(sender, name, POST)
         asked.close()
         return await self._store.open(POSTMAN, name, POST)
+
+    async def _nearest(self, name: MailboxName) -> MailboxName | None:
+        if not self._settings.fuzzy_mailbox_match:
+            return None
+        namespace = Namespace.SHARED if name.owner is None else Namespace.OTHER
+        listings = await self._store.list(POSTMAN, [ListScope(namespace, name.domain, name.owner)])
+        return nearest(name, [listing.name for listing in listings if listing.exists])
 
     # --- the body ---------------------------------------------------------------
 

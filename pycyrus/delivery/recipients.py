@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pycyrus.delivery.settings import DeliverySettings
@@ -13,6 +14,8 @@ from pycyrus.model.names import MailboxName, VirtualDomains
 
 ANONYMOUS = "anonymous"
 """Whose rights to post are asked where no sender is known: what C{anyone} has."""
+
+_BLANKS = str.maketrans("-_", "  ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,33 @@ def catchall_target(settings: DeliverySettings) -> Target | None:
         return None
     user, _, domain = settings.catchall.partition("@")
     return Target(user_inbox(user, canonical_domain(domain, settings)), None)
+
+
+def nearest(wanted: MailboxName, existing: Iterable[MailboxName]) -> MailboxName | None:
+    """
+    The mailbox that was most likely meant (C{lmtp_fuzzy_mailbox_match}).
+
+    Case does not count, and dash, underscore and space are the same.  The
+    deepest that is the folder or lies above it wins; among those, the one spelt
+    most alike.
+
+    @param existing: Of the same owner, or shared ones.
+    """
+    path = wanted.path
+    alike = [_spelling(component) for component in path]
+
+    def closeness(name: MailboxName) -> tuple[int, int]:
+        depth = len(name.path)
+        if depth > len(path) or [_spelling(component) for component in name.path] != alike[:depth]:
+            return 0, 0
+        return depth, sum(a == b for a, b in zip(name.path, path, strict=False))
+
+    best = max(existing, key=closeness, default=None)
+    return best if best is not None and closeness(best) > (0, 0) else None
+
+
+def _spelling(component: str) -> str:
+    return component.casefold().translate(_BLANKS)
 
 
 def poster(envelope: Envelope, domain: str, settings: DeliverySettings) -> Identity:

@@ -30,6 +30,8 @@ class DeliverySettings:
     @ivar post_user: Local part that posts to shared mailboxes; empty: a local
         part that is only a detail does.
     @ivar catchall: User id that gets what nobody else gets; empty for none.
+    @ivar fuzzy_mailbox_match: A folder that is not there may be meant for one
+        that is spelt alike, or for the nearest above it.
     """
 
     server_name: str
@@ -38,4 +40,5 @@ class DeliverySettings:
     downcase_recipients: bool = True
     post_user: str = ""
     catchall: str = ""
+    fuzzy_mailbox_match: bool = False
     eight_bit_headers: EightBitHeaders = EightBitHeaders.MUNGE

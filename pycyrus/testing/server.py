@@ -97,7 +97,8 @@ class ServerProcess:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise ServerError(f"the server did not stop{self.log_tail()}") from error
-        if status:
+        # Once all is done, twistd ends by the signal that it was told to end by.
+        if status not in (0, -signal.SIGTERM):
             raise ServerError(f"the server ended with {status}{self.log_tail()}")
         if self._ready_file.exists():
             raise ServerError(f"the server left its ready.json{self.log_tail()}")

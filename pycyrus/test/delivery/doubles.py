@@ -8,7 +8,7 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 
 from pycyrus.errors import MailboxNotFound, PermissionDenied
-from pycyrus.interfaces import Appended, IMailbox, IMailStore, IStaged, NewMessage
+from pycyrus.interfaces import Appended, IMailbox, IMailStore, IStaged, ListScope, MailboxListing, NewMessage
 from pycyrus.model.acl import Acl, rights_of
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
@@ -113,6 +113,14 @@ class MemoryStore:
         if right not in rights:
             raise PermissionDenied if "l" in rights else MailboxNotFound
         return cast(IMailbox, MemoryMailbox(self, name, identity))
+
+    async def list(self, identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:
+        (scope,) = scopes
+        return [
+            MailboxListing(name, True, False, (), frozenset(), "")
+            for name in self.mailboxes
+            if name.owner == scope.owner and name.domain == scope.domain
+        ]
 
     async def stage(self, identity: Identity, name: MailboxName) -> IStaged:
         if "stage" in self.errors:

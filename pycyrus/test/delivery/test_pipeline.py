@@ -140,6 +140,15 @@ class PipelineTests(SynchronousTestCase):
         self.assertEqual(self.deliver(delivery), [None, None])
         self.assertEqual(self.count(shared, FRED), [1, 1])
 
+    def test_a_folder_spelt_alike_may_do(self) -> None:
+        lists = self.store.add(MailboxName("", "fred", ("Mailing-Lists",)), ("anyone", "p"))
+        closed = self.store.add(MailboxName("", "fred", ("Mailing-Lists", "Old")), ("fred", "lr"))
+        shared = self.store.add(MailboxName("", None, ("Team Box",)), ("anyone", "p"))
+        delivery = self.start(fuzzy_mailbox_match=True)
+        self.add(delivery, "fred+mailing_lists", "fred+Mailing lists/new", "+team-box", "fred+absent")
+        self.assertEqual(self.deliver(delivery), [None] * 4)
+        self.assertEqual(self.count(lists, closed, shared, FRED), [2, 0, 1, 1])
+
     def test_all_recipients_are_appended_side_by_side(self) -> None:
         names = [f"u{number}" for number in range(20)]
         for name in names:

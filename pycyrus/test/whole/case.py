@@ -43,7 +43,7 @@ class WholeServerCase(SynchronousTestCase):
         """A logged-in client."""
         client = imaplib.IMAP4("127.0.0.1", self.server.port("imap"), TIMEOUT)
         self.addCleanup(client.shutdown)
-        client.login(login.user, f'"{login.password}"')
+        client.login(login.user, login.password)
         return client
 
     def message_directory(self, user: str) -> Path:

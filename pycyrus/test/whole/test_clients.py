@@ -5,7 +5,6 @@ from __future__ import annotations
 import imaplib
 import ssl
 import time
-from pathlib import Path
 
 from pycyrus.test.whole.case import TIMEOUT, WholeServerCase, fetch_all
 from pycyrus.testing.programs import find_program, run
@@ -87,7 +86,7 @@ class ImaplibTests(WholeServerCase):
         client = imaplib.IMAP4_SSL("127.0.0.1", self.server.port("imaps"), ssl_context=context, timeout=TIMEOUT)
         self.addCleanup(client.shutdown)
         login = self.server.account("user")
-        client.login(login.user, f'"{login.password}"')
+        client.login(login.user, login.password)
         self.assertEqual(len(fetch_all(client)), 1)
 
 
@@ -108,18 +107,31 @@ class LmtpClientTests(WholeServerCase):
             (self.message_directory(second) / "1.").read_bytes().startswith(b"Return-Path: <a@example.org>\r\n")
         )
 
-    def test_swaks_with_a_login_over_tcp(self) -> None:
+    def test_swaks_over_tcp(self) -> None:
         swaks = find_program("swaks")
-        admin, user = self.server.account("admin"), self.server.account("user")
-        common: list[str | Path] = [
-            swaks, "--protocol", "LMTP", "--server", f"127.0.0.1:{self.server.port('lmtp')}", "--from", "a@example.org",
-            "--to", f"{user.user}@x.example",
-        ]  # fmt: skip
-        refused = run(
-            [*common, "--auth", "PLAIN", "--auth-user", user.user, "--auth-password", user.password], status=None
-        )
-        self.assertIn("535 5.7.8", refused)
-        printed = run([*common, "--auth", "PLAIN", "--auth-user", admin.user, "--auth-password", admin.password])
+        user = self.server.account("user").user
+        printed = run(
+            [
+                swaks, "--protocol", "LMTP", "--server", f"127.0.0.1:{self.server.port('lmtp')}",
+                "--from", "a@example.org", "--to", f"{user}@x.example", "--body", "hello", "--pipeline",
+            ],
+            timeout=30,
+        )  # fmt: skip
         self.assertIn("250 2.1.5 Success SESSIONID=<", printed)
-        stored = (self.message_directory(user.user) / "2.").read_bytes()
-        self.assertIn(f"(authenticated user={admin.user})".encode(), stored)
+        stored = (self.message_directory(user) / "2.").read_bytes()
+        self.assertIn(b"([127.0.0.1])\r\n\t by ", stored)
+
+    def test_lmtptest_of_cyrus(self) -> None:
+        user = self.server.account("user").user
+        lines = (
+            "LHLO client.test", "MAIL FROM:<a@example.org>", f"RCPT TO:<{user}@x.example>", "DATA",
+            "Subject: by lmtptest", "", "text", ".", "QUIT", "",
+        )  # fmt: skip
+        printed = run(
+            [find_program("lmtptest"), "-p", str(self.server.port("lmtp")), "127.0.0.1"],
+            timeout=30,
+            given="\r\n".join(lines).encode(),
+            status=None,
+        )
+        self.assertIn("250 2.1.5 Success SESSIONID=<", printed)
+        self.assertTrue((self.message_directory(user) / "2.").read_bytes().endswith(b"by lmtptest\r\n\r\ntext\r\n"))
