@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 TURN = 128
 """Events handled until other connections get their turn."""
+INTERRUPTED = b"Fatal error: Command was interrupted"
 _ARGUMENT_COUNTS = (b"Missing required argument", b"Unexpected extra arguments")
 
 
@@ -411,7 +412,11 @@ class Session(Output):
 
     async def _take_literal(self, announced: Announced) -> None:
         """Have an announced literal accepted or refused, and go on."""
-        event = await self._intake.decide(announced)
+        try:
+            event = await self._intake.decide(announced)
+        except CancelledError:
+            self.say_bye(INTERRUPTED)
+            raise
         self._is_busy = False
         if event is not None:
             self._handle(event)
@@ -469,7 +474,7 @@ class Session(Output):
             return
         except CancelledError:
             # By the connection's end, or by a store that is closing.
-            self.say_bye(b"Fatal error: Command was interrupted")
+            self.say_bye(INTERRUPTED)
             raise
         finally:
             if self._intake.holds:
@@ -552,6 +557,9 @@ class Session(Output):
             due = self._opened + self.settings.login_timeout
         else:
             due = self._last_heard + (self.settings.idle_silence if self.is_idling else self.settings.silence)
+            if self._is_busy and self._line is None and self._is_writable:
+                # It is not the client who is slow.
+                due = self.clock.seconds() + self.settings.silence
         left = due - self.clock.seconds()
         if left > 0:
             self._set_timer(left)

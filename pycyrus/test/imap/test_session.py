@@ -534,6 +534,34 @@ class TimeTests(SessionCase):
         client._server.advance(2)
         self.assertEqual(client.receive(), b"* BYE idle for too long\r\n")
 
+    def test_work_that_takes_long_is_no_silence(self) -> None:
+        async def work(session: Session, arguments: None) -> None:
+            await done
+
+        done: Deferred[None] = Deferred()
+        self.command(work)
+        client = self.user()
+        client.send(b"a1 XTEST\r\n")
+        client._server.advance(5000)
+        self.assertFalse(client.is_closed)
+        done.callback(None)
+        self.assertEqual(client.receive(), b"a1 OK Completed\r\n")
+        client._server.advance(5000)
+        self.assertTrue(client.is_closed)
+
+    def test_who_reads_nothing_for_too_long_is_silent(self) -> None:
+        async def talk(session: Session, arguments: None) -> None:
+            for _ in range(5):
+                session.write(b"x" * 70_000)
+                await session.drain()
+
+        self.command(talk)
+        client = self.user()
+        client.transport.window = 100_000
+        client.send(b"a1 XTEST\r\n")
+        client._server.advance(2000)
+        self.assertTrue(client.is_closed)
+
     def test_who_does_not_read_is_cut_off(self) -> None:
         client = self.user(ImapSettings(close_timeout=30))
         self.patch(client, "settle", lambda: None)

@@ -193,6 +193,29 @@ class TlsTests(SocketCase):
         return self.in_thread(client)
 
 
+class FloodTests(SocketCase):
+    """Clients that send without reading."""
+
+    def test_all_is_answered_when_the_client_reads_at_last(self) -> Deferred[None]:
+        port = self.listen(is_tls=True)
+        count = 20_000
+
+        def client() -> None:
+            with (
+                socket.create_connection(("127.0.0.1", port)) as sock,
+                self.client_tls.wrap_socket(sock, server_hostname="localhost") as secure,
+            ):
+                lines = Lines(secure)
+                lines.line()
+                secure.sendall(
+                    b"a AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA==\r\n" + b"a NOOP\r\n" * count + b"b LOGOUT\r\n"
+                )
+                heard = lines.until(b"b OK")
+                self.assertEqual(heard.count(b"a OK Completed"), count)
+
+        return self.in_thread(client)
+
+
 class FileTests(SocketCase):
     """Bodies come from files, whole and in order, however slowly they are read."""
 
