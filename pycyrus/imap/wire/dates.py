@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 
 from pycyrus.imap.wire.grammar import MONTHS
 
-DATE_TIME = b'"%b %02d:%02d:%02d +0000"'
-"""Takes what L{date_time_columns} gives."""
-
 _DAY = 86_400
 _EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
 _LAST_DAY = dt.date.max.toordinal() - _EPOCH_DAY
 _FIRST_DAY = 1 - _EPOCH_DAY
 _MAX_KNOWN_DAYS = 20_000
+
+_WIDTH = len(b'"dd-Mmm-yyyy hh:mm:ss +0000"')
+_DAY_WIDTH = len(b"dd-Mmm-yyyy")
+_TEMPLATE = np.frombuffer(b'"dd-Mmm-yyyy hh:mm:ss +0000"', dtype=np.uint8)
+_TWO_DIGITS = np.frombuffer(b"".join(b"%02d" % number for number in range(60)), dtype=np.uint8).reshape(60, 2)
 
 
 class _DayTexts(dict[int, bytes]):
@@ -34,20 +36,26 @@ class _DayTexts(dict[int, bytes]):
 _day_texts = _DayTexts()
 
 
-def date_time_columns(seconds: NDArray[np.int64]) -> tuple[list[bytes], list[int], list[int], list[int]]:
+def encode_date_times(seconds: NDArray[np.int64]) -> list[bytes]:
     """
-    Take times apart, for L{DATE_TIME}.
+    Write times as C{date-time}, of UTC.
 
     @param seconds: Since the epoch.
-    @return: Days as text, hours, minutes and seconds, of UTC.
     """
     days, rest = np.divmod(seconds, _DAY)
     hours, rest = np.divmod(rest, 3600)
     minutes, rest = np.divmod(rest, 60)
-    return [_day_texts[day] for day in days.tolist()], hours.tolist(), minutes.tolist(), rest.tolist()
+    count = len(seconds)
+    texts = np.empty((count, _WIDTH), dtype=np.uint8)
+    texts[:] = _TEMPLATE
+    day_texts = b"".join([_day_texts[day] for day in days.tolist()])
+    texts[:, 1 : 1 + _DAY_WIDTH] = np.frombuffer(day_texts, dtype=np.uint8).reshape(count, _DAY_WIDTH)
+    for place, numbers in ((13, hours), (16, minutes), (19, rest)):
+        texts[:, place : place + 2] = _TWO_DIGITS[numbers]
+    written: list[bytes] = texts.view(f"S{_WIDTH}").ravel().tolist()
+    return written
 
 
 def encode_date_time(seconds: int) -> bytes:
     """Write one C{date-time}."""
-    columns = date_time_columns(np.array([seconds], dtype=np.int64))
-    return DATE_TIME % tuple(column[0] for column in columns)
+    return encode_date_times(np.array([seconds], dtype=np.int64))[0]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycyrus.imap.wire.dates import DATE_TIME, date_time_columns
+from pycyrus.imap.wire.dates import encode_date_times
 from pycyrus.imap.wire.fetch import Column
 from pycyrus.imap.wire.flags import FlagLists
 from pycyrus.model.uids import UidArray
@@ -75,9 +75,7 @@ COLUMN_FORMATS: dict[Column, ItemFormat] = {
         b"FLAGS %b", lambda rows, _: (rows.flag_lists.encode(rows.flags, rows.keywords, rows.recent),)
     ),
     Column.MODSEQ: ItemFormat(b"MODSEQ (%d)", lambda rows, _: (rows.modseqs.tolist(),)),
-    Column.INTERNALDATE: ItemFormat(
-        b"INTERNALDATE " + DATE_TIME, lambda rows, _: date_time_columns(rows.internaldates)
-    ),
+    Column.INTERNALDATE: ItemFormat(b"INTERNALDATE %b", lambda rows, _: (encode_date_times(rows.internaldates),)),
     Column.SIZE: ItemFormat(b"RFC822.SIZE %d", lambda rows, _: (rows.sizes.tolist(),)),
     Column.ENVELOPE: _cached_item(Column.ENVELOPE, CachedItem.ENVELOPE),
     Column.BODYSTRUCTURE: _cached_item(Column.BODYSTRUCTURE, CachedItem.BODYSTRUCTURE),

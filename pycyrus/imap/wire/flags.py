@@ -70,18 +70,22 @@ class FlagLists:
         system = flags & np.uint32(_SYSTEM_BITS)
         if recent is not None:
             system |= recent.astype(np.uint32) << np.uint32(5)
-        if not self._names or not keywords.any():
-            plain: list[bytes] = self._plain[system].tolist()
-            return plain
-        low = keywords[:, 0].tolist()
-        high = keywords[:, 1].tolist()
+        lists: list[bytes] = self._plain[system].tolist()
+        if not self._names:
+            return lists
+        # Few messages have keywords: only theirs are put together.
+        with_keywords = np.flatnonzero(keywords[:, 0] | keywords[:, 1])
+        if not len(with_keywords):
+            return lists
         known = self._known
         if len(known) > MAX_KNOWN_LISTS:
             known.clear()
-        return [
-            known[bits | first << _KEYWORD_SHIFT | second << _KEYWORD_SHIFT + 64]
-            for bits, first, second in zip(system.tolist(), low, high, strict=True)
-        ]
+        low, high = keywords[with_keywords].T.tolist()
+        for place, bits, first, second in zip(
+            with_keywords.tolist(), system[with_keywords].tolist(), low, high, strict=True
+        ):
+            lists[place] = known[bits | first << _KEYWORD_SHIFT | second << _KEYWORD_SHIFT + 64]
+        return lists
 
 
 class _KnownLists(dict[int, bytes]):
