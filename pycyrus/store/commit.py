@@ -59,6 +59,7 @@ class Committer:
     @param directory: Any directory of the file system.
     @param interval: Seconds after which at the latest everything is durable
         that nobody waits for.
+    @raise OSError: The directory cannot be opened.
     """
 
     log = Logger()
@@ -75,7 +76,8 @@ class Committer:
         self._idle: list[Deferred[None]] = []
         self._work: SimpleQueue[_Batch | None] = SimpleQueue()
         self._way = _Sync(directory, mode)
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._run, name="pycyrus-commit", daemon=True)
+        self._thread.start()
         self.batches = 0
 
     def commit(self, paths: Sequence[str] = ()) -> Deferred[None]:
@@ -117,10 +119,8 @@ class Committer:
                 gone: Deferred[None] = Deferred()
                 self._idle.append(gone)
                 await gone
-            if self._thread is not None:
-                self._work.put(None)
-                self._thread.join()
-                self._thread = None
+            self._work.put(None)
+            self._thread.join()
             self._way.close()
 
     def _time_is_up(self) -> None:
@@ -134,9 +134,6 @@ class Committer:
             for waiter in waiters:
                 waiter.errback(StoreUnavailable("the store is closing"))
             return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="pycyrus-commit", daemon=True)
-            self._thread.start()
         self._busy = True
         batch, self._next = self._next, _Batch()
         if self._timer is not None:

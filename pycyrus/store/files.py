@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 from pathlib import Path
+
+from pycyrus.errors import StoreFull, StoreUnavailable
 
 close = os.close
 copy_file_range = os.copy_file_range
@@ -33,6 +36,8 @@ rmdir = os.rmdir
 stat = os.stat
 unlink = os.unlink
 write = os.write
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 PRIVATE = 0o600
 PRIVATE_DIRECTORY = 0o700
@@ -56,6 +61,12 @@ def syncfs(fd: int) -> None:
     elif _syncfs(fd) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def store_error(error: OSError, doing: str) -> StoreUnavailable:
+    """The domain's word for an error of the operating system."""
+    kind = StoreFull if error.errno in _FULL else StoreUnavailable
+    return kind(f"{doing}: {error.strerror}")
 
 
 def boot_id() -> bytes:

@@ -15,6 +15,7 @@ import time
 
 from pycyrus.errors import StoreUnavailable
 from pycyrus.store import files
+from pycyrus.store.files import store_error
 from pycyrus.store.threads import StoreReactor, sleep
 
 _EXCLUSIVE_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
@@ -29,11 +30,17 @@ GIVE_UP = 30.0
 
 
 def try_lock(fd: int) -> bool:
-    """Take the lock if it is free now."""
+    """
+    Take the lock if it is free now.
+
+    @raise StoreUnavailable: The file system does not lock.
+    """
     try:
         files.flock(fd, _EXCLUSIVE_NOW)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise store_error(error, "mailbox cannot be locked") from error
     return True
 
 
@@ -70,5 +77,5 @@ def block_lock(fd: int) -> None:
 
 
 def unlock(fd: int) -> None:
-    """Give the lock back."""
-    files.flock(fd, fcntl.LOCK_UN)
+    """Give the lock back; this cannot fail while the descriptor is open."""
+    fcntl.flock(fd, fcntl.LOCK_UN)

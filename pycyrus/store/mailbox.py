@@ -23,6 +23,7 @@ from pycyrus.model.view import View
 from pycyrus.store import checkpoint, files, journal, recovery
 from pycyrus.store.commit import Committer, Committers
 from pycyrus.store.contents import Contents
+from pycyrus.store.files import store_error
 from pycyrus.store.items import CachedItems
 from pycyrus.store.layout import (
     FIRST_RESERVATION,
@@ -35,7 +36,6 @@ from pycyrus.store.layout import (
 )
 from pycyrus.store.loading import Loaded, load
 from pycyrus.store.locks import spin_lock, try_lock, unlock, wait_lock
-from pycyrus.store.spool import store_error
 from pycyrus.store.threads import StoreReactor, in_thread, sleep
 from pycyrus.store.watch import JournalWatcher
 
@@ -163,10 +163,11 @@ class MailboxState:
         if used:
             self._apply(records, used)
 
-    def _apply(self, records: Sequence[journal.Record], used: int) -> None:
+    def _apply(self, records: Sequence[journal.Record], used: int, *, tell: bool = True) -> None:
         self.contents.apply(records)
         self._offset += used
-        self._tell_soon()
+        if tell:
+            self._tell_soon()
         self._maintain()
 
     def _follow_replacement(self) -> None:
@@ -358,6 +359,8 @@ class MailboxState:
                 return
 
     def _catch_up_locked(self) -> None:
+        # Whatever may be lacking to make a change durable is missed before it is made.
+        self._committers()
         while True:
             fd = self._fd
             status = files.fstat(fd)
@@ -398,10 +401,12 @@ class MailboxState:
                 break
         raise StoreUnavailable("the mailbox is being moved")
 
-    def write(self, records: bytes) -> None:
+    def write(self, records: bytes, *, tell: bool = True) -> None:
         """
         Append records, under the lock, and take them in.
 
+        @param tell: Tell listeners now; otherwise the caller does, by
+            L{announce}, when it is durable.
         @raise OSError: None was written, but for whole records before the one
             that uses a UID or modseq.
         """
@@ -413,7 +418,7 @@ class MailboxState:
             self._cut_after(records[: getattr(error, "written", 0)])
             raise
         parsed, used = journal.scan(records)
-        self._apply(parsed, used)
+        self._apply(parsed, used, tell=tell)
 
     def _cut_after(self, written: bytes) -> None:
         """A write stopped half-way: keep its whole records, for others may have read them."""

@@ -21,8 +21,9 @@ from pycyrus.model.search import SearchKey
 from pycyrus.model.uids import UidArray
 from pycyrus.model.view import View
 from pycyrus.store import writing
+from pycyrus.store.files import store_error
 from pycyrus.store.mailbox import MailboxState
-from pycyrus.store.spool import MessageFile, StagedMessage, store_error
+from pycyrus.store.spool import MessageFile, StagedMessage
 from pycyrus.store.threads import sleep
 from pycyrus.store.writing import Copying, FlagOrder, Incoming
 

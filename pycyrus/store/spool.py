@@ -20,26 +20,22 @@ from pathlib import Path
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from pycyrus.errors import MailStoreError, StoreFull, StoreUnavailable
+from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import IMessageFile, IStaged
 from pycyrus.mime.summary import Summary, summarise
 from pycyrus.store import files
+from pycyrus.store.files import store_error
+
+_log = Logger()
 
 IN_MEMORY = 64 * 1024
 """Messages up to this size, in octets, are not written before a mailbox takes them."""
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINK = frozenset({errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP})
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CERTAINLY_LOCKED = 60.0
 """Seconds after which a stage file's living owner has long locked it."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def store_error(error: OSError, doing: str) -> MailStoreError:
-    """The domain's word for an error of the operating system."""
-    kind = StoreFull if error.errno in _FULL else StoreUnavailable
-    return kind(f"{doing}: {error.strerror}")
 
 
 class Stage:
@@ -160,8 +156,9 @@ class StagedMessage:
         if self._fd >= 0:
             try:
                 files.unlink(self._path)
-            except FileNotFoundError:
-                pass
+            except OSError as error:
+                # The message may have been acknowledged: this is for the cleaner.
+                _log.warn("Stage file {path} cannot be removed: {error}", path=self._path, error=error.strerror)
             finally:
                 files.close(self._fd)
                 self._fd = -1
@@ -301,7 +298,6 @@ def clean_stage(directory: Path) -> int:
 
     @return: How many were removed.
     """
-    log = Logger()
     removed = 0
     try:
         names = files.listdir(directory)
@@ -323,9 +319,9 @@ def clean_stage(directory: Path) -> int:
         except BlockingIOError:
             pass
         except OSError as error:
-            log.warn("Stage file {path} cannot be removed: {error}", path=path, error=error.strerror)
+            _log.warn("Stage file {path} cannot be removed: {error}", path=path, error=error.strerror)
         finally:
             files.close(fd)
     if removed:
-        log.info("{count} unfinished messages removed from {directory}", count=removed, directory=str(directory))
+        _log.info("{count} unfinished messages removed from {directory}", count=removed, directory=str(directory))
     return removed

@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from pycyrus.errors import MailboxNotFound
 from pycyrus.store import files, recovery
 from pycyrus.store.commit import Committers, SyncMode
+from pycyrus.store.files import store_error
 from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
-from pycyrus.store.spool import store_error
 from pycyrus.store.threads import in_thread
 from pycyrus.store.watch import JournalWatcher, WatchReactor
 

@@ -21,10 +21,11 @@ from pycyrus.model.uids import MAX_NUMBER, Positions, UidArray, number_ranges
 from pycyrus.store import files, journal, recovery
 from pycyrus.store.cache import CacheRecord, record_for_copy
 from pycyrus.store.columns import as_positions
+from pycyrus.store.files import store_error
 from pycyrus.store.journal import FlagMasks
 from pycyrus.store.layout import MailboxPaths, microseconds
 from pycyrus.store.mailbox import MailboxState
-from pycyrus.store.spool import StagedMessage, place_copy, store_error
+from pycyrus.store.spool import StagedMessage, place_copy
 from pycyrus.store.threads import in_thread
 
 NO_UIDS: UidArray = np.empty(0, dtype=np.uint32)
@@ -168,7 +169,7 @@ def _record_appended(
         offset += len(data)
     ahead = state.reserve_ahead()
     last = journal.append_record(b"".join(rows), len(rows), state.next_modseq(), now)
-    state.write(b"".join((*before, ahead, last)))
+    state.write(b"".join((*before, ahead, last)), tell=False)
 
 
 async def _take_back(state: MailboxState, ranges: list[tuple[int, int]]) -> None:
@@ -513,4 +514,4 @@ def _record_copied(
     for name in journal.ROW.names or ():
         messages[name] = rows[name]
     last = journal.append_record(messages.tobytes(), len(rows), state.next_modseq(), now)
-    state.write(b"".join((*before, state.reserve_ahead(), last)))
+    state.write(b"".join((*before, state.reserve_ahead(), last)), tell=False)
