@@ -558,3 +558,20 @@ class MemoryStore:
     async def namespaces(self, identity: Identity) -> frozenset[Namespace]:
         """One's own."""
         return frozenset((Namespace.PERSONAL,))
+
+
+def furnished() -> MemoryStore:
+    """
+    A store for conversations.
+
+    C{alice} and C{bob} have an INBOX and C{Archive}; there is a shared mailbox
+    C{news}, which all may read, and where C{bob} may change flags but not delete.
+    """
+    store = MemoryStore()
+    for user in ("alice", "bob"):
+        inbox = inbox_of(Identity(user))
+        store.add(inbox)
+        store.add(inbox.child("Archive"))
+    everybody = ("anyone", frozenset("lrs"))
+    store.add(MailboxName("", None, ("news",)), Acl((everybody, ("bob", frozenset("lrswi")))))
+    return store
