@@ -17,8 +17,8 @@ LONGEST_USER_ID = 80
 """Characters of a canonical user id, as in Cyrus."""
 
 # What breaks names or paths: control characters, 8-bit, separators of
-# namespaces and realms, and the "^" that stands for a dot in mailbox names.
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\U0010ffff&%*/:?@^\\]")
+# namespaces, domains and realms, and the "^" that stands for a dot in mailbox names.
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\U0010ffff!\"&%*/:?@^\\]")
 _DOMAIN = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\Z")
 _RESERVED = frozenset({"anyone", "anonymous"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
@@ -18,8 +19,9 @@ class UnknownChecker(Exception):
     """No plugin of that name; the text says which there are."""
 
 
+@cache
 def factories() -> dict[str, ICheckerFactory]:
-    """All checkers that are installed, by name."""
+    """All checkers that are installed, by name; looked for once, while the files can be read."""
     return {str(factory.name): factory for factory in getPlugins(ICheckerFactory)}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
@@ -17,7 +16,7 @@ from pycyrus.auth.users import UserDatabase, UserDatabaseError, dummy_hash, veri
 from pycyrus.errors import AuthenticationUnavailable
 
 DATABASE = "users.db"
-"""The file's name in C{configdirectory}, unless C{user_database} says where it is."""
+"""The file's name, in C{configdirectory}."""
 
 
 @implementer(ICredentialsChecker, IScramKeyStore)
@@ -88,5 +87,4 @@ class PasswdCheckerFactory:
 
         @raise UserDatabaseError: It cannot be opened.
         """
-        path = context.options.get("user_database")
-        return PasswdChecker(UserDatabase(Path(path) if path else context.directory / DATABASE), context.run)
+        return PasswdChecker(UserDatabase(context.directory / DATABASE), context.run)

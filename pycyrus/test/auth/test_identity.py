@@ -55,7 +55,7 @@ class CanonicalTests(SynchronousTestCase):
         """Nothing that is a path, a wildcard, a template, or looks like another name."""
         names = [
             b"", b"@example.com", b"fred@", b"%", b"a/b", b"../x", b"..", b".fred", b"fred.", b"a..b", b"a^b",
-            b"a\\b", b"a*", b"a?", b"a:b", b"group:x", b"a&b", b"a b", b"a\0b", b"a\nb", b"a\x7f", b"fr\xe9d",
+            b"a\\b", b"a*", b"a!b", b"a?", b"a:b", b"group:x", b"a&b", b"a b", b"a\0b", b"a\nb", b"a\x7f", b"fr\xe9d",
             "\uff46red".encode(), b"anyone", b"anonymous@example.com", b"x" * 81, b"x" * 10000, b"fred@-x.org",
             b"fred@x..org", b"fred@x/../y", b"fred@x.org.", b"fred@.org", b"fred@ex(am)ple",
         ]  # fmt: skip

@@ -92,13 +92,13 @@ class PasswdCheckerTests(AuthTestCase):
         self.failureResultOf(keys, AuthenticationUnavailable)
 
     def test_found_by_name(self) -> None:
-        """As a plugin; the option says where its file is."""
+        """As a plugin, whose file is in the configuration directory."""
         self.assertIn("passwd", factories())
-        elsewhere = self.directory() / "elsewhere.db"
-        context = CheckerContext(self.path.parent, {"user_database": str(elsewhere)}, at_once)
+        directory = self.directory()
+        context = CheckerContext(directory, {}, at_once)
         chain = make_checkers(["passwd"], context)
         self.assertTrue(chain.has_scram_keys)
-        self.assertTrue(elsewhere.exists())
+        self.assertTrue((directory / "users.db").exists())
         error = self.assertRaises(UnknownChecker, make_checkers, ["sasldb99"], context)
         self.assertIn("passwd", str(error))
 
