@@ -55,13 +55,14 @@ def header_end(data: Octets, start: int, end: int) -> int:
     return crlf + 3 if crlf >= 0 else end
 
 
-def split_fields(header: bytes, most: int = 0) -> list[bytes]:
+def split_fields(header: bytes, most: int) -> list[bytes]:
     """
     Cut a header into its fields, with their folds, without their last LF.
 
-    @param most: How many cuts at most; 0 for no limit.
+    @param most: How many at most; the others are left out.
     """
-    return _FIELD_END.split(header, most)
+    fields = _FIELD_END.split(header, most)
+    return fields if len(fields) <= most else fields[:most]
 
 
 class Use(enum.IntFlag):
@@ -146,8 +147,9 @@ def select_fields(header: bytes, names: Collection[bytes], invert: bool = False)
     for field in _FIELD_END.split(header):
         if field in (b"\r", b""):
             continue
-        name = field.partition(b":")[0].upper()
-        if ((name in names) or (name.rstrip() in names)) is not invert:
+        name, colon, _value = field.partition(b":")
+        name = name.upper()
+        if (bool(colon) and (name in names or name.rstrip() in names)) is not invert:
             chosen.append(field)
     if chosen and not chosen[-1].endswith(b"\r"):
         # The message ends within its header.
@@ -156,13 +158,16 @@ def select_fields(header: bytes, names: Collection[bytes], invert: bool = False)
     return b"\n".join(chosen)
 
 
-def cached_lines(cached: Sequence[bytes], most: int) -> bytes:
+def cached_lines(cached: Sequence[bytes] | None, most: int) -> bytes:
     """
     Build C{CachedItem.HEADERS}.
 
-    @param cached: Fields as from L{read_fields}.
+    @param cached: Fields as from L{read_fields}; None where not all of the
+        header was read.
     @param most: Octets; with more, the result is L{HEADERS_NOT_CACHED}.
     """
+    if cached is None:
+        return HEADERS_NOT_CACHED
     if not cached:
         return b""
     lines = b"\n".join(cached)

@@ -27,6 +27,7 @@ class Limits:
     @ivar all_parameters: Parameters in the whole message.
     @ivar boundary: Octets of a multipart boundary (RFC 2046 section 5.1.1
         has 70).
+    @ivar lookalikes: Lines that only begin like a boundary.
     @ivar scan_factor: How often, on average, an octet may be looked at for
         boundaries and line ends; each level of nesting looks at it once more.
     @ivar cached_headers: Octets of cached header fields; with more, the
@@ -42,6 +43,7 @@ class Limits:
     parameters: int = 200
     all_parameters: int = 20_000
     boundary: int = 512
+    lookalikes: int = 20_000
     scan_factor: int = 32
     cached_headers: int = 32 * 1024
 
@@ -58,15 +60,17 @@ class Budget:
 
     @ivar parts: Parts that may still be found.
     @ivar addresses: Addresses that may still be rendered.
+    @ivar lookalikes: Lines like boundaries that may still be passed over.
     @ivar parameters: Parameters that may still be kept.
     @ivar octets: Octets that may still be scanned.
     """
 
-    __slots__ = ("addresses", "octets", "parameters", "parts")
+    __slots__ = ("addresses", "lookalikes", "octets", "parameters", "parts")
 
     def __init__(self, limits: Limits, size: int) -> None:
         self.parts = limits.parts
         self.addresses = limits.addresses
+        self.lookalikes = limits.lookalikes
         self.parameters = limits.all_parameters
         self.octets = limits.scan_factor * size + _SMALL
 

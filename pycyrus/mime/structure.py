@@ -88,12 +88,12 @@ class Message:
     A message taken apart.
 
     @ivar cached: Those fields of its header that are kept, as from
-        L{pycyrus.mime.header.read_fields}.
+        L{pycyrus.mime.header.read_fields}; None where it was too large.
     @ivar budget: What is left of the limits.
     """
 
     root: Part
-    cached: list[bytes]
+    cached: list[bytes] | None
     budget: Budget
 
 
@@ -112,12 +112,16 @@ class _Parser:
         self.limits = limits
         self.budget = Budget(limits, len(data))
 
-    def _read_header(self, start: int, end: int, uses: dict[bytes, int]) -> tuple[dict[bytes, bytes], list[bytes]]:
+    def _read_header(
+        self, start: int, end: int, uses: dict[bytes, int]
+    ) -> tuple[dict[bytes, bytes], list[bytes] | None]:
+        """Values, and the fields to be cached; None for these where the header is too large to be read whole."""
         limits = self.limits
         fields = split_fields(self.data[start : min(end, start + limits.header)], limits.fields)
-        return read_fields(fields, uses, limits.field)
+        found, cached = read_fields(fields, uses, limits.field)
+        return found, None if end - start > limits.header or len(fields) >= limits.fields else cached
 
-    def message(self, start: int, end: int, depth: int, uses: dict[bytes, int]) -> tuple[Part, list[bytes]]:
+    def message(self, start: int, end: int, depth: int, uses: dict[bytes, int]) -> tuple[Part, list[bytes] | None]:
         """A whole message: the one given, or an embedded one."""
         body_start = header_end(self.data, start, end)
         fields, cached = self._read_header(start, body_start, uses)
@@ -203,6 +207,9 @@ class _Parser:
                 closing = tail == b"--"
                 if tail and not closing:
                     # A longer word only begins like the boundary.
+                    self.budget.lookalikes -= 1
+                    if self.budget.lookalikes < 0:
+                        break
                     found = data.find(needle, after, end)
                     continue
             if part_start >= 0:

@@ -30,6 +30,8 @@ _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]+")
 _TAG: Final = re.compile(r"<[^<>]*+>")
 _BASE64, _QUOTED_PRINTABLE = 3, 4
 
+_SLICE: Final = 256
+
 
 def fold(text: str) -> str:
     """
@@ -44,7 +46,29 @@ def fold(text: str) -> str:
 def _fold_case(text: str) -> str:
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return _compose(_compose(text).casefold())
+
+
+def _compose(text: str) -> str:
+    """
+    Normalisation form C, in slices.
+
+    Sorting a run of combining marks takes the square of its length, so runs
+    must not grow with what a sender likes to write.
+    """
+    if len(text) <= _SLICE:
+        return unicodedata.normalize("NFC", text)
+    slices = []
+    start = 0
+    while start < len(text):
+        stop = start + _SLICE
+        # Nothing composes across a space.
+        space = text.find(" ", stop, stop + _SLICE)
+        if space >= 0:
+            stop = space
+        slices.append(unicodedata.normalize("NFC", text[start:stop]))
+        start = stop
+    return "".join(slices)
 
 
 def _merge_space(text: str) -> str:

@@ -50,6 +50,8 @@ class SelectTests(SynchronousTestCase):
             b"FROM: a@b\r\nno colon\r\n\r\n",
         )
         self.assertEqual(select_fields(_HEADER, frozenset(), True), _HEADER)
+        self.assertEqual(select_fields(b"To\r\nCc: x\r\n\r\n", frozenset((b"TO",)), True), b"To\r\nCc: x\r\n\r\n")
+        self.assertEqual(select_fields(b"To\r\nCc: x\r\n\r\n", frozenset((b"TO",))), b"\r\n")
 
     def test_torn(self) -> None:
         """A message that ends within its header."""

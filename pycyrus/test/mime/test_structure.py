@@ -368,6 +368,12 @@ class AbuseTests(SynchronousTestCase):
         parts = _parts(parse(start + b"x" * 1_000_000).root)
         self.assertLess(len(parts), _LIMITS.scan_factor + 12)
 
+    def test_many_lookalikes(self) -> None:
+        """After very many lines that begin like a boundary, the rest is text."""
+        data = _MULTIPART % b"a" + b"--a\r\n\r\n" + b"--ab\r\n" * 100_000 + b"--a\r\n\r\ntwo\r\n--a--\r\n"
+        (only,) = parse(data).root.children
+        self.assertEqual(only.end, len(data))
+
     def test_large_header(self) -> None:
         """A header of 50 MB: its beginning counts."""
         line = b"X-Filler: " + b"x" * 990 + b"\r\n"
@@ -376,6 +382,9 @@ class AbuseTests(SynchronousTestCase):
         self.assertEqual(summary.items[0], b'(NIL "first" NIL NIL NIL NIL NIL NIL NIL NIL)')
         found = locate(summary.items[3], (), SectionText.TEXT)
         self.assertEqual(found, (len(data) - 4, 4))
+        # HEADER.FIELDS must still find what comes late.
+        self.assertEqual(summary.items[4], b"\0")
+        self.assertEqual(summarise(b"A: b\r\n" * 10_000 + b"To: x\r\n\r\n").items[4], b"\0")
 
     def test_many_addresses(self) -> None:
         """Addresses beyond the limit are left out, for all fields together."""

@@ -177,6 +177,11 @@ class FoldTests(SynchronousTestCase):
             self.assertEqual(fold(left), fold(right))
         self.assertEqual((fold(" a "), fold("\t"), fold("")), (" a ", " ", ""))
 
+    def test_many_marks(self) -> None:
+        """Any number of combining marks costs no more than other text."""
+        self.assertEqual(len(fold("a" + "\u0301\u0323" * 200_000)), 400_000)
+        self.assertEqual(fold("a\u0308 " * 1_000), "ä " * 1_000)
+
     def test_header(self) -> None:
         """Search forms are decoded."""
         items = summarise(
