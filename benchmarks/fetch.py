@@ -60,7 +60,11 @@ def rows(count: int) -> Rows:
 def part(whole: Rows, start: int, stop: int) -> Rows:
     """A block of them."""
     return Rows(
-        *(getattr(whole, name)[start:stop] for name in ("numbers", "uids", "flags", "keywords", "modseqs")),
+        numbers=whole.numbers[start:stop],
+        uids=whole.uids[start:stop],
+        flags=whole.flags[start:stop],
+        keywords=whole.keywords[start:stop],
+        modseqs=whole.modseqs[start:stop],
         recent=None,
         sizes=whole.sizes[start:stop],
         internaldates=whole.internaldates[start:stop],

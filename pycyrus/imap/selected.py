@@ -24,7 +24,7 @@ from pycyrus.imap.wire.flags import encode_defined_flags, flag_lists
 from pycyrus.interfaces import IMailbox
 from pycyrus.model.acl import DELETE_MESSAGES, KEEP_SEEN, READ, WRITE
 from pycyrus.model.flags import ANSWERED, DELETED, DRAFT, FLAGGED, MAX_KEYWORDS, SEEN, SYSTEM_FLAG_NAMES
-from pycyrus.model.uids import LARGEST, Positions, SequenceSet, UidArray, encode_numbers, positions_of_ranges
+from pycyrus.model.uids import LARGEST, Positions, SequenceSet, UidArray, encode_numbers
 from pycyrus.model.view import CachedItem, View
 
 BLOCK = 4096
@@ -208,7 +208,12 @@ class SelectedMailbox:
 
     def recent_count(self) -> int:
         """How many of the told messages are recent."""
-        return len(positions_of_ranges(self._recent, self.view.uids)) if self._recent else 0
+        if not self._recent:
+            return 0
+        bounds = np.array(self._recent)
+        uids = self.view.uids
+        starts, stops = np.searchsorted(uids, bounds[:, 0], "left"), np.searchsorted(uids, bounds[:, 1], "right")
+        return int((stops - starts).sum())
 
     def _recent_mask(self, uids: UidArray) -> NDArray[np.bool_] | None:
         if not self._recent or not len(uids) or int(uids[-1]) < self._recent[0][0] or not self.has_recent:

@@ -14,6 +14,7 @@ from zope.interface.verify import verifyObject
 from pycyrus.errors import MessageRejected, StoreFull, StoreUnavailable
 from pycyrus.imap import selected as selected_module
 from pycyrus.imap.incoming import IncomingMessage
+from pycyrus.imap.replies import Bad
 from pycyrus.imap.selected import SelectedMailbox
 from pycyrus.interfaces import IMailbox, IMailStore, IMessageFile, IStaged
 from pycyrus.mime.summary import summarise
@@ -167,7 +168,7 @@ class SelectedTests(SynchronousTestCase):
         self.assertEqual(numbers(b"9:*"), [5])
         self.assertEqual(numbers(b"1:*,1:*,1:*"), [1, 2, 3, 4, 5])
         for text in (b"6", b"1:6", b"4294967295"):
-            self.assertRaises(selected_module.Bad, numbers, text)
+            self.assertRaises(Bad, numbers, text)
 
     def test_recent_belongs_to_one_session(self) -> None:
         other = SelectedMailbox(self.mailbox, read_only=False, enabled=set())

@@ -276,7 +276,7 @@ class TrackingTests(SynchronousTestCase):
                 old = known[index].flags
                 if old is not None:
                     known[index].flags = {b"": flags, b"+": old | flags, b"-": old - flags}[sign]
-        targets = [b"%d" % (known[index].uid if by_uid else index + 1) for index in picked]  # type: ignore[operator]
+        targets = [b"%d" % ((known[index].uid or 0) if by_uid else index + 1) for index in picked]
         reply = session.do(
             b"%bSTORE %b %bFLAGS%b (%b)"
             % (b"UID " * by_uid, b",".join(targets), sign, b".SILENT" * silent, b" ".join(sorted(flags)))

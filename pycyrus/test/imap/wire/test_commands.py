@@ -41,8 +41,7 @@ class CommandTests(SynchronousTestCase):
             self.assertRaises(BadSyntax, parser, Cursor([text]))
 
     def items(self, text: bytes) -> tuple[object, ...]:
-        fetch = parse_fetch(Cursor([b" 1 " + text]))
-        return fetch.items  # type: ignore[no-any-return]
+        return parse_fetch(Cursor([b" 1 " + text])).items
 
 
 class FetchTests(CommandTests):
@@ -201,7 +200,12 @@ class AppendTests(CommandTests):
 
     def test_append(self) -> None:
         first, second = Literal(b"1"), Literal(b"2", binary=True)
-        args = [rb' INBOX (\Seen \Recent) " 7-Feb-1994 21:52:25 -0800" ', first, b" (a) ", second]
+        args: list[bytes | Literal] = [
+            rb' INBOX (\Seen \Recent) " 7-Feb-1994 21:52:25 -0800" ',
+            first,
+            b" (a) ",
+            second,
+        ]
         message = AppendMessage(first, Flags(SEEN), 760686745)
         self.assertEqual(
             parse_append(Cursor(args)),
@@ -214,7 +218,7 @@ class AppendTests(CommandTests):
 
     def test_no_append(self) -> None:
         literal = Literal(b"1")
-        for args in (
+        bad: tuple[list[bytes | Literal], ...] = (
             [b" INBOX"],
             [b" INBOX "],
             [b" INBOX (a)"],
@@ -224,7 +228,8 @@ class AppendTests(CommandTests):
             [rb" INBOX (\Foo) ", literal],
             [b' INBOX "yesterday" ', literal],
             [b' INBOX "x"'],
-        ):
+        )
+        for args in bad:
             self.assertRaises(BadSyntax, parse_append, Cursor(args))
 
 
