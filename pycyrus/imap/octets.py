@@ -7,13 +7,14 @@ are never in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pycyrus.imap.wire.fetch import Binary, Section
 from pycyrus.interfaces import IMessageFile
 from pycyrus.mime import sections
-from pycyrus.mime.header import CACHED_HEADER_NAMES, select_fields
+from pycyrus.mime.header import CACHED_HEADER_NAMES, HEADERS_NOT_CACHED, select_fields
 from pycyrus.mime.sections import SectionText
 from pycyrus.mime.transfer import UnknownEncoding, decode
 
@@ -39,6 +40,11 @@ Piece = bytes | Region
 def is_cacheable(item: Section) -> bool:
     """Whether a section can be had from C{CachedItem.HEADERS}, for most messages."""
     return not item.part and not item.invert and item.fields is not None and item.fields <= CACHED_HEADER_NAMES
+
+
+def is_whole_message(item: Section) -> bool:
+    """Whether an item is all octets of the message."""
+    return not item.part and item.text is SectionText.WHOLE and item.origin is None
 
 
 def needs_structure(items: Sequence[Section | Binary]) -> bool:
@@ -82,9 +88,24 @@ def header_fields(item: Section, header: bytes) -> bytes:
     return _cut(item, select_fields(header, item.fields, item.invert))
 
 
-def cut_fields(item: Section, fields: bytes) -> bytes:
-    """The octets of its partial, from fields already chosen."""
-    return _cut(item, fields)
+def field_selector(item: Section) -> Callable[[bytes], bytes | None]:
+    """
+    Make a HEADER.FIELDS item from C{CachedItem.HEADERS}, for very many messages.
+
+    @return: Gives the octets, or None where the message must be read.
+    """
+    assert item.fields is not None
+    names = b"|".join(re.escape(name) for name in sorted(item.fields))
+    # Whole fields with their folds, in their order, as select_fields chooses them.
+    find = re.compile(rb"^(?:%b)[ \t]*:.*\n(?:[ \t].*\n)*+" % names, re.MULTILINE | re.IGNORECASE).findall
+    first, last = (0, None) if item.origin is None else (item.origin, item.origin + item.length)
+
+    def select(cached: bytes) -> bytes | None:
+        if cached == HEADERS_NOT_CACHED:
+            return None
+        return (b"".join(find(cached)) + b"\r\n")[first:last]
+
+    return select
 
 
 def _cut(item: Section | Binary, data: bytes) -> bytes:
