@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import imaplib
 import shutil
 import socket
@@ -42,7 +43,7 @@ class WholeServerCase(SynchronousTestCase):
     def imap(self, login: Login) -> imaplib.IMAP4:
         """A logged-in client."""
         client = imaplib.IMAP4("127.0.0.1", self.server.port("imap"), TIMEOUT)
-        self.addCleanup(client.shutdown)
+        self.addCleanup(_shut_down, client)
         client.login(login.user, login.password)
         return client
 
@@ -56,6 +57,12 @@ class WholeServerCase(SynchronousTestCase):
         client = LmtpClient(self.server.socket("lmtpunix"))
         self.addCleanup(client.close)
         return client
+
+
+def _shut_down(client: imaplib.IMAP4) -> None:
+    # After LOGOUT it is closed already.
+    with contextlib.suppress(OSError):
+        client.shutdown()
 
 
 class LmtpClient:

@@ -82,3 +82,9 @@ class KillTests(WholeServerCase):
     def _id(message: bytes) -> bytes:
         found = re.search(rb"\nMessage-ID: (<[^>]*@crash\.test>)\r\n", message)
         return found[1] if found is not None else b""
+
+
+class KillWorkersTests(KillTests):
+    """The same with several processes on the same mailboxes."""
+
+    arguments = ("--workers", "2")

@@ -66,7 +66,8 @@ class Maildir:
 
     def find(self, subject: bytes, folder: str = "INBOX") -> Path:
         """The one message with a subject."""
-        (found,) = (path for path in self.files(folder) if b"\nSubject: " + subject + b"\n" in path.read_bytes())
+        line = re.compile(rb"^Subject: %b$" % re.escape(subject), re.MULTILINE)
+        (found,) = (path for path in self.files(folder) if line.search(path.read_bytes()))
         return found
 
     @staticmethod
