@@ -13,23 +13,32 @@ from pycyrus.imap.commands.capability import capability
 from pycyrus.imap.commands.close import close, unselect
 from pycyrus.imap.commands.command import ANY, LOGGED_IN, Command, Seqs, State
 from pycyrus.imap.commands.copy import copy, move
+from pycyrus.imap.commands.create import create
+from pycyrus.imap.commands.delete import delete
 from pycyrus.imap.commands.enable import enable, parse_enable
 from pycyrus.imap.commands.expunge import expunge, uid_expunge
 from pycyrus.imap.commands.fetch import fetch
 from pycyrus.imap.commands.id import identify
 from pycyrus.imap.commands.idle import idle
+from pycyrus.imap.commands.list import list_mailboxes, lsub
 from pycyrus.imap.commands.login import login
 from pycyrus.imap.commands.logout import logout
+from pycyrus.imap.commands.namespace import namespace
 from pycyrus.imap.commands.noop import noop
+from pycyrus.imap.commands.rename import rename
 from pycyrus.imap.commands.search import search
 from pycyrus.imap.commands.select import examine, select
 from pycyrus.imap.commands.starttls import starttls
+from pycyrus.imap.commands.status import status
 from pycyrus.imap.commands.store import store
+from pycyrus.imap.commands.subscribe import subscribe, unsubscribe
 from pycyrus.imap.wire.append import parse_append
 from pycyrus.imap.wire.copy import parse_copy, parse_uid_copy, parse_uid_expunge
 from pycyrus.imap.wire.fetch import parse_fetch, parse_uid_fetch
 from pycyrus.imap.wire.identification import parse_id
+from pycyrus.imap.wire.listing import parse_list, parse_lsub
 from pycyrus.imap.wire.login import parse_authenticate, parse_login
+from pycyrus.imap.wire.mailboxes import parse_create, parse_named, parse_rename, parse_status
 from pycyrus.imap.wire.search import parse_search, parse_uid_search
 from pycyrus.imap.wire.select import parse_select
 from pycyrus.imap.wire.store import parse_store, parse_uid_store
@@ -49,6 +58,22 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"IDLE", LOGGED_IN, None, idle, rfc="9051 6.3.13", capability=(b"IDLE",)),
     Command(b"SELECT", LOGGED_IN, parse_select, select, Seqs.NONE, "9051 6.3.2", (b"QRESYNC",)),
     Command(b"EXAMINE", LOGGED_IN, parse_select, examine, Seqs.NONE, "9051 6.3.3"),
+    Command(b"CREATE", LOGGED_IN, parse_create, create, rfc="9051 6.3.4", capability=(b"CREATE-SPECIAL-USE",)),
+    Command(b"DELETE", LOGGED_IN, parse_named, delete, rfc="9051 6.3.5"),
+    Command(b"RENAME", LOGGED_IN, parse_rename, rename, rfc="9051 6.3.6"),
+    Command(b"SUBSCRIBE", LOGGED_IN, parse_named, subscribe, rfc="9051 6.3.7"),
+    Command(b"UNSUBSCRIBE", LOGGED_IN, parse_named, unsubscribe, rfc="9051 6.3.8"),
+    Command(
+        b"LIST",
+        LOGGED_IN,
+        parse_list,
+        list_mailboxes,
+        rfc="9051 6.3.9",
+        capability=(b"CHILDREN", b"LIST-EXTENDED", b"LIST-STATUS", b"SPECIAL-USE"),
+    ),
+    Command(b"LSUB", LOGGED_IN, parse_lsub, lsub, rfc="3501 6.3.9"),
+    Command(b"NAMESPACE", LOGGED_IN, None, namespace, rfc="9051 6.3.10", capability=(b"NAMESPACE",)),
+    Command(b"STATUS", LOGGED_IN, parse_status, status, rfc="9051 6.3.11", capability=(b"STATUS=SIZE",)),
     Command(
         b"APPEND", LOGGED_IN, parse_append, append, rfc="9051 6.3.12", capability=(b"MULTIAPPEND",), may_create=True
     ),

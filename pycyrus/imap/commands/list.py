@@ -1,0 +1,144 @@
+"""LIST and LSUB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pycyrus.errors import MailStoreError
+from pycyrus.imap.commands.condstore import use_condstore
+from pycyrus.imap.commands.status import status_line
+from pycyrus.imap.listing import Findings, Line, Wanted
+from pycyrus.imap.wire.listing import Return, Selection, canonical_pattern, encode_list
+from pycyrus.imap.wire.mailboxes import StatusItem
+from pycyrus.model.acl import READ
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pycyrus.imap.session import Session
+    from pycyrus.imap.wire.listing import List
+    from pycyrus.interfaces import MailboxListing
+    from pycyrus.model.names import MailboxName
+
+_BATCH = 50
+"""Names looked at between two looks at the clock."""
+_HOLD = 0.002
+"""Seconds for which a long listing may hold the reactor."""
+
+
+async def list_mailboxes(session: Session, command: List) -> bytes:
+    """Answer LIST, with the options of RFC 5258 that RFC 9051 section 6.3.9 demands."""
+    return await _Answer(session, command, b"LIST").give()
+
+
+async def lsub(session: Session, command: List) -> bytes:
+    """Answer LSUB (RFC 3501 section 6.3.9)."""
+    return await _Answer(session, command, b"LSUB").give()
+
+
+class _Answer:
+    """One LIST or LSUB at work."""
+
+    def __init__(self, session: Session, command: List, response: bytes) -> None:
+        self._session = session
+        self._command = command
+        self._response = response
+        self._started = self._turn = session.clock.seconds()
+
+    async def give(self) -> bytes:
+        """Find and tell; the text of the tagged reply tells the time it took, as in Cyrus."""
+        session, command = self._session, self._command
+        if command.patterns == (b"",):
+            self._write((rb"\Noselect",), b"")
+        else:
+            if StatusItem.HIGHESTMODSEQ in command.status:
+                use_condstore(session)
+            findings = await self._find()
+            for count, line in enumerate(findings.lines()):
+                self._write(findings.attributes(line), line.wire, with_child_info=findings.tells_child_info(line))
+                await self._tell_status(line)
+                await self._give_way(count)
+        return b"Completed (%.3f secs)" % (session.clock.seconds() - self._started)
+
+    async def _find(self) -> Findings:
+        session, command = self._session, self._command
+        names, utf8 = session.names, session.is_utf8
+        patterns = dict.fromkeys(
+            canonical_pattern(command.reference, each, names.separator) for each in command.patterns
+        )
+        matchers = [names.matcher(pattern) for pattern in patterns]
+        findings = Findings(
+            Wanted(
+                matchers[0] if len(matchers) == 1 else lambda wire: any(matches(wire) for matches in matchers),
+                command.selection,
+                command.returns,
+                names.separator,
+                command.is_extended,
+                is_lsub=self._response == b"LSUB",
+                is_alternate=names.altnamespace,
+                has_children_always=b"IMAP4REV2" in session.enabled,
+            )
+        )
+        subscribed: frozenset[MailboxName] = frozenset()
+        if command.selection & Selection.SUBSCRIBED or command.returns & Return.SUBSCRIBED:
+            subscribed = await session.store.subscriptions(session.user)
+        scopes = dict.fromkeys(scope for pattern in patterns for scope in names.scopes(pattern, utf8=utf8))
+        listings = await session.store.list(session.user, list(scopes))
+        self._turn = session.clock.seconds()
+        for count, listing in enumerate(_own_first(session, listings)):
+            name = listing.name
+            findings.add(Line(names.encode(name, utf8=utf8), name, listing, name in subscribed))
+            await self._give_way(count)
+        if command.selection & Selection.SUBSCRIBED:
+            for name in sorted(subscribed.difference(listing.name for listing in listings)):
+                findings.add(Line(names.encode(name, utf8=utf8), name, None, is_subscribed=True))
+        return findings
+
+    async def _give_way(self, count: int) -> None:
+        """Now and then let other sessions run, and the client catch up."""
+        if count % _BATCH == 0 and self._session.clock.seconds() > self._turn + _HOLD:
+            await self._session.drain()
+            await self._session.pause()
+            self._turn = self._session.clock.seconds()
+
+    def _write(self, attributes: Sequence[bytes], wire: bytes, *, with_child_info: bool = False) -> None:
+        session = self._session
+        session.write(
+            encode_list(
+                self._response,
+                attributes,
+                session.names.separator,
+                wire,
+                utf8=session.is_utf8,
+                is_child_subscribed=with_child_info,
+            )
+        )
+
+    async def _tell_status(self, line: Line) -> None:
+        """RFC 5819 section 2: where STATUS would fail, it is left out."""
+        if not self._command.status or line.listing is None or READ not in line.listing.rights:
+            return
+        try:
+            self._session.write(await status_line(self._session, line.listing.name, self._command.status))
+        except MailStoreError as error:
+            self._session.log.info(
+                "no status of {mailbox} in a listing of {session}: {error}",
+                mailbox=line.listing.name,
+                session=self._session.session_id,
+                error=error,
+            )
+
+
+def _own_first(session: Session, listings: Sequence[MailboxListing]) -> Sequence[MailboxListing]:
+    """One's own mailboxes, then other people's, then shared ones: the order in which clients show them."""
+    if session.names.administrative:
+        return listings
+    own, others, shared = [], [], []
+    for listing in listings:
+        if listing.name.owner is None:
+            shared.append(listing)
+        elif listing.name.owned_by(session.user):
+            own.append(listing)
+        else:
+            others.append(listing)
+    return own + others + shared

@@ -1,0 +1,28 @@
+"""RENAME."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pycyrus.imap.commands.changing import demand_changes_allowed
+from pycyrus.imap.wire.grammar import astring
+
+if TYPE_CHECKING:
+    from pycyrus.imap.session import Session
+    from pycyrus.imap.wire.mailboxes import Rename
+
+
+async def rename(session: Session, command: Rename) -> None:
+    """
+    Rename a mailbox with its inferiors (RFC 9051 section 6.3.6), telling of each as Cyrus does.
+
+    @raise MailboxExists: The new name is taken.
+    """
+    demand_changes_allowed(session)
+    names, utf8 = session.names, session.is_utf8
+    old = names.decode(command.old, utf8=utf8)
+    new = names.decode(command.new, utf8=utf8)
+    renamed = await session.store.rename(session.user, old, new, partition=command.partition)
+    for before, after in renamed:
+        was, now = (astring(names.encode(name, utf8=utf8), utf8=utf8) for name in (before, after))
+        session.write(b"* OK rename %b %b\r\n" % (was, now))
