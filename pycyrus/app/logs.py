@@ -175,7 +175,8 @@ def publish(line: bytes, worker: int) -> None:
         _log.warn("worker {worker} wrote: {line}", worker=worker, line=printable(line))
         return
     event["worker"] = worker
-    event["log_system"] = f"{event.get('log_namespace', 'pycyrus')} {worker}"
+    system = event.get("log_system") or event.get("log_namespace", "")
+    event["log_system"] = f"{system} {worker}"
     globalLogPublisher(event)
 
 

@@ -7,6 +7,7 @@ L{IMailService} in it, such as a L{MailService}.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from twisted.internet.interfaces import IProtocolFactory
@@ -30,13 +31,22 @@ class MailService:
         self.program = program
         self._module = module
 
+    def load(self) -> None:
+        """Import the code now."""
+        namedAny(self._module)
+
     def make_factory(self, context: object, name: str, arguments: Sequence[str]) -> IProtocolFactory:
         """Build the factory for one SERVICES entry."""
         factory: IProtocolFactory = namedAny(f"{self._module}.make_factory")(context, name, arguments)
         return factory
 
 
+@functools.cache
 def mail_services() -> dict[str, IMailService]:
-    """All protocols that are installed, by program."""
+    """
+    All protocols that are installed, by program.
+
+    They are looked for once: a server that gave up root may not be able to.
+    """
     found: Sequence[IMailService] = list(getPlugins(IMailService))
     return {service.program: service for service in found}

@@ -33,7 +33,7 @@ from pycyrus.app.ready import Account, ReadyFile
 from pycyrus.app.reload import changes
 from pycyrus.app.server import Server, Service
 from pycyrus.app.sockets import Listener, bind_all
-from pycyrus.app.workers import Workers
+from pycyrus.app.workers import Forker, Workers
 from pycyrus.config.load import Configuration, load
 from pycyrus.config.problems import ConfigError
 from pycyrus.tasks import Tasks
@@ -93,6 +93,7 @@ class Master(ApplicationService):
         self._reactor = reactor
         self._server: Server | None = None
         self._workers: Workers | None = None
+        self._forker: Forker | None = None
         self._observers: list[ILogObserver] = []
         self._ready = ReadyFile(prepared.configuration.state)
         self._is_ready = False
@@ -111,6 +112,9 @@ class Master(ApplicationService):
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call] # Twisted's
         settings = self._configuration.settings
+        if worker_number(settings.text("workers")):
+            sockets = [listening for listener in self._prepared.listeners for listening in listener.sockets]
+            self._forker = Forker(sockets, self._prepared.user)
         if self._prepared.user is not None:
             become(self._prepared.user)
         os.umask(settings.integer("umask"))
@@ -139,20 +143,20 @@ class Master(ApplicationService):
         services = [
             Service(listener.entry.name, listener.entry.cmd, listener.sockets) for listener in self._prepared.listeners
         ]
-        number = worker_number(settings.text("workers"))
         # With workers, the master opens the store only to fill a new one.
-        if number == 0 or configuration.home is not None:
+        if self._forker is None or configuration.home is not None:
             context = build_context(settings, 0, self._reactor)
             if configuration.home is not None:
                 self._accounts = accounts_of(configuration.home)
                 await populate(configuration, context.store, self._accounts)
-            if number == 0:
+            if self._forker is None:
                 self._server = Server(context, services, self._reactor)
                 self._server.start()
             else:
                 await context.close()
-        if number:
-            self._workers = Workers(number, settings, services, self._reactor, self._tell_ready)
+        if self._forker is not None:
+            number = worker_number(settings.text("workers"))
+            self._workers = Workers(number, settings, services, self._forker, self._reactor, self._tell_ready)
             await self._workers.start()
         self._is_ready = True
         self._tell_ready()
@@ -226,6 +230,8 @@ class Master(ApplicationService):
             await self._server.stop(timeout)
         if self._workers is not None:
             await self._workers.stop(timeout + _KILL_AFTER)
+        if self._forker is not None:
+            self._forker.close()
         for listener in self._prepared.listeners:
             listener.close()
         self.log.info("pycyrus has stopped")

@@ -1,9 +1,9 @@
 """
 A worker: serves on inherited sockets until the master tells it to stop, or is gone.
 
-Started as C{python -m pycyrus.app.worker} with these descriptors: 0 carries the
-master's orders, 1 the log, 3 what the worker has to tell; all are lines of
-JSON.  The sockets follow.  When 0 ends, the master has died.
+It has three pipes: the master's orders, the log, and what it has to tell; all
+are lines of JSON.  When the orders end, the master has died, or wants it to
+stop.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from typing import Any
 
 from twisted.internet.posixbase import PosixReactorBase
@@ -26,12 +25,6 @@ from pycyrus.app.logs import PipeObserver
 from pycyrus.app.server import Server, Service, adopt
 from pycyrus.config.settings import Settings
 from pycyrus.tasks import Tasks
-
-ORDERS = 0
-LOG = 1
-STATUS = 3
-FIRST_SOCKET = 10
-"""Where the descriptors of sockets begin."""
 
 MAX_ORDER = 4 * 1024 * 1024
 """Octets in an order: it carries all options."""
@@ -69,6 +62,7 @@ class Worker(LineOnlyReceiver):
 
     def _serve(self, order: dict[str, Any], settings: Settings) -> None:
         self._timeout = settings.duration("shutdown_timeout")
+        os.umask(settings.integer("umask"))
         services = [
             adopt(Service(service["name"], tuple(service["cmd"]), ()), service["descriptors"])
             for service in order["services"]
@@ -114,19 +108,22 @@ class Worker(LineOnlyReceiver):
         self.sendLine(json.dumps(status).encode())  # type: ignore[no-untyped-call] # Twisted's
 
 
-def main() -> None:
-    """Run a worker, as the process that it is."""
+def run(orders: int, log: int, status: int) -> None:
+    """
+    Serve in this process, to its end.
+
+    @param orders: Descriptor to read orders from.
+    @param log: Where to write the log.
+    @param status: Where to tell the master how it goes.
+    """
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
-    log = os.fdopen(os.dup(LOG), "wb", buffering=0)
-    # Whatever prints by mistake must not be taken for an event.
-    os.dup2(sys.stderr.fileno(), LOG)
-    observer = PipeObserver(log, Settings({}))
+    observer = PipeObserver(os.fdopen(log, "wb", buffering=0), Settings({}))
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     worker = Worker(reactor, observer)
     pipes: Any = StandardIO  # its types are those of Windows
-    pipes(worker, stdin=ORDERS, stdout=STATUS, reactor=reactor)
+    pipes(worker, stdin=orders, stdout=status, reactor=reactor)
     reactor.callWhenRunning(_end_with_the_master, worker, reactor)
     reactor.run(installSignalHandlers=True)
 
@@ -137,7 +134,3 @@ def _end_with_the_master(worker: Worker, reactor: PosixReactorBase) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: reactor.callFromThread(worker.stop))
-
-
-if __name__ == "__main__":
-    main()

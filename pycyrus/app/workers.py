@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IProcessTransport
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.internet.posixbase import PosixReactorBase
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.process import ProcessReader, ProcessWriter
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from typing_extensions import override
+from zope.interface import implementer
 
 from pycyrus.app import logs
+from pycyrus.app.privileges import UnixUser
 from pycyrus.app.server import Service
-from pycyrus.app.worker import FIRST_SOCKET, LOG, ORDERS, STATUS
+from pycyrus.app.template import MAX_MESSAGE
 from pycyrus.config.settings import Settings
 
 SHORT_LIFE = 10.0
@@ -31,72 +37,186 @@ SHORT_LIFE = 10.0
 
 LONGEST_PAUSE = 30.0
 
+_TEMPLATE_WAIT = 5.0
+"""Seconds that the template has to end; it has nothing to do."""
+
 
 class WorkerFailed(Exception):
     """No worker could start to serve; says why."""
 
 
-class Process(ProcessProtocol):
+@implementer(IReadDescriptor)
+class Forker:
     """
-    One worker, as the master sees it.
+    The template of workers, as the master sees it.
 
-    @ivar pid: Its process id.
-    @ivar serving: It said that it serves.
-    @ivar failure: Why it could not, if it said so.
+    It is started while the master may read everything, and forks later.
     """
 
     log = Logger()
 
-    def __init__(self, pool: Workers) -> None:
+    def __init__(self, sockets: Sequence[socket.socket], user: UnixUser | None) -> None:
+        """
+        Start it.
+
+        @param sockets: That workers shall have, with the same descriptors.
+        @param user: Whom it becomes.
+        """
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)
+        terminal = sys.__stderr__
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pycyrus.app.template", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=terminal,
+            stderr=terminal,
+            pass_fds=[theirs.fileno(), *(listening.fileno() for listening in sockets)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)},
+        )
+        theirs.close()
+        if user is not None:
+            self._control.send(json.dumps({"user": asdict(user)}).encode())
+        self._pool: Workers | None = None
+        self._reactor: Any = None
+
+    def attach(self, pool: Workers, reactor: Any) -> None:
+        """Tell a pool of workers from now on what happens to them."""
+        self._pool, self._reactor = pool, reactor
+        reactor.addReader(self)
+
+    def fork(self, number: int, descriptors: Sequence[int]) -> None:
+        """
+        Have a worker made.
+
+        @param descriptors: Of orders, log and status; they belong to the worker
+            from now on.
+        """
+        try:
+            socket.send_fds(self._control, [json.dumps({"fork": number}).encode()], descriptors)
+        finally:
+            for fd in descriptors:
+                os.close(fd)
+
+    def close(self) -> None:
+        """End it."""
+        if self._reactor is not None:
+            self._reactor.removeReader(self)
+        self._control.close()
+        try:
+            self._process.wait(_TEMPLATE_WAIT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    # IReadDescriptor
+
+    def fileno(self) -> int:
+        """Of the socket to the template."""
+        return self._control.fileno()
+
+    def logPrefix(self) -> str:  # noqa: N802
+        """For Twisted's log."""
+        return "template"
+
+    def doRead(self) -> None:  # noqa: N802
+        """Take a message."""
+        with suppress(BlockingIOError):
+            data = self._control.recv(MAX_MESSAGE)
+            if data and self._pool is not None:
+                self._pool.template_told(json.loads(data))
+            elif not data:
+                self._reactor.removeReader(self)
+                self.log.critical(
+                    "the template of workers died: workers that end cannot be replaced; restart the server"
+                )
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        """The reactor stops."""
+
+
+class Process:
+    """
+    One worker, as the master sees it.
+
+    @ivar pid: Its process id; 0 until it is known.
+    @ivar serving: It said that it serves.
+    @ivar failure: Why it could not, if it said so.
+    """
+
+    def __init__(self, pool: Workers, number: int, reactor: Any) -> None:
         self._pool = pool
-        self._partial = {LOG: b"", STATUS: b""}
+        self.number = number
         self.pid = 0
         self.serving = False
         self.failure = ""
-        self.started = 0.0
+        self.started: float = reactor.seconds()
+        self._partial = {"log": b"", "status": b""}
+        self._octets = 0
+        orders, orders_end = os.pipe2(os.O_CLOEXEC)
+        log_end, log = os.pipe2(os.O_CLOEXEC)
+        status_end, status = os.pipe2(os.O_CLOEXEC)
+        self._ends = {"orders": orders_end, "log": log_end, "status": status_end}
+        self.descriptors = (orders, log, status)
+        self._writer = ProcessWriter(reactor, self, "orders", orders_end)
+        self._readers = [
+            ProcessReader(reactor, self, "log", log_end),
+            ProcessReader(reactor, self, "status", status_end),
+        ]
 
     def order(self, order: dict[str, Any]) -> None:
         """Send an order."""
-        transport: Any = self.transport
-        transport.writeToChild(ORDERS, json.dumps(order).encode() + b"\n")
+        self._writer.write(json.dumps(order).encode() + b"\n")
 
     def stop(self) -> None:
         """Ask it to stop, by ending the orders."""
-        transport: Any = self.transport
-        transport.closeChildFD(ORDERS)
+        self._writer.loseConnection()
 
     def kill(self) -> None:
         """End it at once."""
-        transport: IProcessTransport = self.transport  # type: ignore[assignment] # a process's it is
-        transport.signalProcess("KILL")
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
-    @override
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        *lines, self._partial[childFD] = (self._partial[childFD] + data).split(b"\n")
+    def ended(self) -> None:
+        """Take what it still said, and give the pipes back."""
+        for reader in self._readers:
+            # Until nothing more comes, or the pipe is seen to have ended.
+            while self._more(reader):
+                pass
+            reader.loseConnection()
+        self._writer.loseConnection()
+
+    def _more(self, reader: ProcessReader) -> bool:
+        before = self._octets
+        return reader.doRead() is None and self._octets != before
+
+    # What Twisted's ends of pipes call.
+
+    def childDataReceived(self, name: str, data: bytes) -> None:  # noqa: N802
+        """Take lines of the log, or of the status."""
+        self._octets += len(data)
+        *lines, self._partial[name] = (self._partial[name] + data).split(b"\n")
         for line in lines:
-            if childFD == LOG:
+            if name == "log":
                 logs.publish(line, self.pid)
             else:
                 self._status(json.loads(line))
 
+    def childConnectionLost(self, name: str, reason: Failure) -> None:  # noqa: N802
+        """A pipe ended, and must be closed; that the worker ended is told by the template."""
+        fd = self._ends.pop(name, None)
+        if fd is not None:
+            os.close(fd)
+
     def _status(self, status: dict[str, Any]) -> None:
+        self.failure = str(status.get("failed", self.failure))
         if status.get("ready"):
             self.serving = True
             self._pool.worker_serves(self)
-        self.failure = str(status.get("failed", self.failure))
-
-    @override
-    def processEnded(self, reason: Failure) -> None:
-        value: Any = reason.value
-        self._pool.worker_ended(self, value.exitCode, value.signal)
 
 
 class Workers:
-    """
-    A number of workers.
-
-    @ivar changed: Called when the set of serving workers changed.
-    """
+    """A number of workers."""
 
     log = Logger()
 
@@ -105,15 +225,19 @@ class Workers:
         number: int,
         settings: Settings,
         services: Sequence[Service],
+        forker: Forker,
         reactor: PosixReactorBase,
         changed: Callable[[], None],
     ) -> None:
+        """@param changed: Called when the set of serving workers changed."""
         self._number = number
         self._settings = settings
         self._services = services
+        self._forker = forker
         self._reactor = reactor
         self._changed = changed
-        self._processes: set[Process] = set()
+        self._processes: dict[int, Process] = {}
+        self._count = 0
         self._timers: set[IDelayedCall] = set()
         self._short_lives = 0
         self._started: Deferred[None] | None = None
@@ -122,7 +246,7 @@ class Workers:
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers that serve."""
-        return sorted(process.pid for process in self._processes if process.serving)
+        return sorted(process.pid for process in self._processes.values() if process.serving)
 
     async def start(self) -> None:
         """
@@ -130,15 +254,16 @@ class Workers:
 
         @raise WorkerFailed: One ended before all served.
         """
+        self._forker.attach(self, self._reactor)
         self._started = Deferred()
         for _ in range(self._number):
-            self._spawn()
+            self._make()
         await self._started
 
     def reload(self, settings: Settings) -> None:
         """Have new connections served by other options."""
         self._settings = settings
-        for process in self._processes:
+        for process in self._processes.values():
             process.order({"order": "reload", "settings": dict(settings.texts)})
 
     async def stop(self, timeout: float) -> None:
@@ -151,70 +276,78 @@ class Workers:
         for timer in self._timers:
             if timer.active():
                 timer.cancel()
-        if not self._processes:
-            return
-        for process in self._processes:
-            process.stop()
-        killer = self._reactor.callLater(timeout, self._kill)
-        await self._stopped
-        if killer.active():
-            killer.cancel()
+        if self._processes:
+            for process in self._processes.values():
+                process.stop()
+            killer = self._reactor.callLater(timeout, self._kill)
+            await self._stopped
+            if killer.active():
+                killer.cancel()
 
     def _kill(self) -> None:
-        for process in self._processes:
+        for process in self._processes.values():
             self.log.warn("worker {pid} did not stop in time", pid=process.pid)
             process.kill()
 
     # --- single ones --------------------------------------------------------
 
-    def _spawn(self) -> None:
+    def _make(self) -> None:
         if self._stopped is not None:
             return
-        descriptors: dict[int, int | str] = {ORDERS: "w", LOG: "r", 2: sys.__stderr__.fileno(), STATUS: "r"}  # type: ignore[union-attr] # a process has one
-        services: list[dict[str, object]] = []
-        for service in self._services:
-            own: list[int] = []
-            for listening in service.sockets:
-                own.append(FIRST_SOCKET + len(descriptors))
-                descriptors[own[-1]] = listening.fileno()
-            services.append({"name": service.name, "cmd": list(service.cmd), "descriptors": own})
-        process = Process(self)
-        process.started = self._reactor.seconds()
-        transport = self._reactor.spawnProcess(
-            process,
-            sys.executable,
-            [sys.executable, "-m", "pycyrus.app.worker"],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)},
-            childFDs=descriptors,
-        )
-        process.pid = transport.pid
-        self._processes.add(process)
+        self._count += 1
+        process = Process(self, self._count, self._reactor)
+        self._processes[process.number] = process
+        self._forker.fork(process.number, process.descriptors)
         process.order(
             {
                 "order": "serve",
                 "settings": dict(self._settings.texts),
                 "workers": self._number,
-                "services": services,
+                "services": [
+                    {
+                        "name": service.name,
+                        "cmd": list(service.cmd),
+                        "descriptors": [listening.fileno() for listening in service.sockets],
+                    }
+                    for service in self._services
+                ],
             }
         )
+
+    def template_told(self, message: dict[str, Any]) -> None:
+        """A worker was made, or ended."""
+        if "forked" in message:
+            process = self._processes[message["forked"]]
+            process.pid = message["pid"]
+            # Its first words may have come sooner than its number.
+            if process.serving:
+                self._serves()
+            return
+        for process in list(self._processes.values()):
+            if process.pid == message["ended"]:
+                process.ended()
+                self._ended(process, message["code"], message["signal"])
 
     def worker_serves(self, process: Process) -> None:
         """A worker began to serve."""
         self.log.info("worker {pid} serves", pid=process.pid)
-        if self._started is not None and len(self.pids) == self._number:
+        if process.pid:
+            self._serves()
+
+    def _serves(self) -> None:
+        if self._started is not None and len([pid for pid in self.pids if pid]) == self._number:
             started, self._started = self._started, None
             started.callback(None)
         else:
             self._changed()
 
-    def worker_ended(self, process: Process, code: int | None, signal: int | None) -> None:
-        """A worker ended, for whatever reason."""
-        self._processes.discard(process)
+    def _ended(self, process: Process, code: int | None, number: int | None) -> None:
+        del self._processes[process.number]
         if self._stopped is not None:
             if not self._processes and not self._stopped.called:
                 self._stopped.callback(None)
             return
-        how = f"signal {signal}" if signal else f"exit code {code}"
+        how = f"signal {number}" if number else f"exit code {code}"
         if self._started is not None:
             started, self._started = self._started, None
             started.errback(WorkerFailed(process.failure or f"a worker ended with {how}"))
@@ -225,5 +358,5 @@ class Workers:
         self.log.error(
             "worker {pid} ended with {how}; it is replaced in {pause} s", pid=process.pid, how=how, pause=pause
         )
-        timer = self._reactor.callLater(pause, self._spawn)
+        timer = self._reactor.callLater(pause, self._make)
         self._timers = {timer, *(former for former in self._timers if former.active())}

@@ -152,6 +152,7 @@ def _embedded(source: Source, problems: list[Problem]) -> tuple[Path, list[Assig
         "admins": EMBEDDED_ADMIN,
         "allowplaintext": "yes",
         "workers": "0",
+        "servername": "localhost",
         "tls_server_cert": str(home / "tls" / "certificate.pem"),
         "tls_server_key": str(home / "tls" / "key.pem"),
     }
