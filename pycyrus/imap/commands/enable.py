@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pycyrus.imap.wire.grammar import BadSyntax
+
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
     from pycyrus.imap.wire.grammar import Cursor
@@ -14,6 +16,7 @@ EXTENSIONS: dict[bytes, tuple[bytes, ...]] = {
     b"IMAP4REV2": (b"IMAP4REV2",),
 }
 """What can be enabled, and what that switches on (RFC 7162 section 3.2.3)."""
+MAX_NAMES = 100
 _SPELLING = {b"IMAP4REV2": b"IMAP4rev2"}
 
 
@@ -21,6 +24,8 @@ def parse_enable(cursor: Cursor) -> tuple[bytes, ...]:
     """C{enable}, behind C{ENABLE}: names in upper case."""
     names: list[bytes] = []
     while not names or not cursor.at_end():
+        if len(names) >= MAX_NAMES:
+            raise BadSyntax(b"Too many arguments")
         cursor.space()
         names.append(cursor.atom().upper())
     return tuple(names)
