@@ -9,7 +9,8 @@ little-endian::
     u32  octets of the body, which follows the header
     u32  number of the first child's record
     u16  number of children
-    u8   kind: 0 single, 1 multipart, 2 embedded message
+    u8   kind: 0 single, 1 multipart, 2 embedded message; for single ones
+         plus 16 for text, plus 32 for text with markup
     u8   Content-Transfer-Encoding
 
 Record 0 is the message; the children of a part stand together, after all
@@ -49,6 +50,18 @@ class SectionText(enum.Enum):
     MIME = "mime"
 
 
+class TextKind(enum.IntEnum):
+    """Whether a part is text, as the upper half of the octet tells."""
+
+    NONE = 0
+    PLAIN = 16
+    MARKUP = 32
+
+
+_MARKUP: Final = frozenset((b"HTML", b"XHTML+XML", b"XML"))
+_KIND: Final = 15
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """
@@ -64,8 +77,18 @@ class Section:
     body: int
     first_child: int
     children: int
-    kind: int
+    kinds: int
     encoding: int
+
+    @property
+    def kind(self) -> int:
+        """A L{Kind}."""
+        return self.kinds & _KIND
+
+    @property
+    def text(self) -> int:
+        """A L{TextKind}."""
+        return self.kinds & ~_KIND
 
 
 def encode_sections(root: Part) -> bytes:
@@ -90,9 +113,15 @@ def _encode(part: Part, first_child: int) -> bytes:
         min(part.end - part.body_start, _LARGEST),
         first_child,
         len(part.children),
-        part.kind,
+        part.kind | _text_kind(part),
         _ENCODING_NUMBERS.get(part.encoding, _UNKNOWN_ENCODING),
     )
+
+
+def _text_kind(part: Part) -> int:
+    if part.media_type != b"TEXT":
+        return TextKind.NONE
+    return TextKind.MARKUP if part.subtype in _MARKUP else TextKind.PLAIN
 
 
 def sections(item: bytes) -> list[Section]:

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from pycyrus.mime.charsets import incremental_decoder
-from pycyrus.mime.content import Parameters, parameter, parse_content_type
+from pycyrus.mime.content import parameter, parse_content_type
 from pycyrus.mime.encoded_words import decode_words
 from pycyrus.mime.header import Octets, Use, header_end, read_fields, split_fields, unfold
 from pycyrus.mime.limits import DEFAULT_LIMITS, Budget
-from pycyrus.mime.sections import Section, encode_sections, sections
+from pycyrus.mime.sections import Section, TextKind, encode_sections, sections
 from pycyrus.mime.structure import Kind, parse
 from pycyrus.mime.transfer import decode_base64
 
@@ -30,7 +30,7 @@ _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]+")
 _TAG: Final = re.compile(r"<[^<>]*+>")
 _BASE64, _QUOTED_PRINTABLE = 3, 4
 
-_SLICE: Final = 256
+_SLICE: Final = 512
 
 
 def fold(text: str) -> str:
@@ -46,7 +46,7 @@ def fold(text: str) -> str:
 def _fold_case(text: str) -> str:
     if text.isascii():
         return text.lower()
-    return _compose(_compose(text).casefold())
+    return _compose(text.casefold())
 
 
 def _compose(text: str) -> str:
@@ -121,15 +121,11 @@ def searchable(data: Octets, sections_item: bytes, needle: str) -> Iterator[str]
         body = section.start + section.header
         if parents.get(number) == Kind.MESSAGE:
             yield searchable_header(data[section.start : body])
-        if section.kind != Kind.SINGLE:
+        if section.text == TextKind.NONE:
             continue
-        media_type, subtype, parameters = _content_type(data, section)
-        if media_type != b"TEXT":
-            continue
-        is_markup = subtype in (b"HTML", b"XHTML+XML", b"XML")
-        for piece in _overlapping(_decoded(data, section, parameters), overlap):
+        for piece in _overlapping(_decoded(data, section), overlap):
             yield clean(_fold_case(piece))
-            if is_markup:
+            if section.text == TextKind.MARKUP:
                 yield clean(_fold_case(html.unescape(_TAG.sub("", piece))))
 
 
@@ -137,17 +133,15 @@ def _as_is(text: str) -> str:
     return text
 
 
-def _content_type(data: Octets, section: Section) -> tuple[bytes, bytes, Parameters]:
+def _charset(data: Octets, section: Section) -> bytes:
+    """The charset that a part claims; empty for none."""
     limits = DEFAULT_LIMITS
     header = data[section.start : section.start + min(section.header, limits.header)]
     value = read_fields(split_fields(header, limits.fields), _CONTENT_TYPE, limits.field)[0].get(b"content-type")
     if value is None:
-        return b"TEXT", b"PLAIN", ()
-    media_type, subtype, parameters = parse_content_type(value, limits, Budget(limits, 0))
-    if media_type in (b"MULTIPART", b"MESSAGE"):
-        # The structure made this part opaque text (or nothing was in it).
-        return b"TEXT", b"PLAIN", ()
-    return media_type, subtype, parameters
+        return b""
+    _type, _subtype, parameters = parse_content_type(value, limits, Budget(limits, 0))
+    return parameter(parameters, b"CHARSET") or b""
 
 
 def _overlapping(pieces: Iterator[str], overlap: int) -> Iterator[str]:
@@ -158,7 +152,7 @@ def _overlapping(pieces: Iterator[str], overlap: int) -> Iterator[str]:
         tail = joined[-overlap:]
 
 
-def _decoded(data: Octets, section: Section, parameters: Parameters) -> Iterator[str]:
+def _decoded(data: Octets, section: Section) -> Iterator[str]:
     """Decode a part piece by piece; an unknown encoding is taken as it stands."""
     start = section.start + section.header
     end = start + section.body
@@ -182,7 +176,7 @@ def _decoded(data: Octets, section: Section, parameters: Parameters) -> Iterator
                 chunk, rest = chunk[:cut], chunk[cut:]
             chunk = binascii.a2b_qp(chunk)
         if decoder is None:
-            decoder = incremental_decoder(parameter(parameters, b"CHARSET") or b"", chunk[:4096])
+            decoder = incremental_decoder(_charset(data, section), chunk[:4096])
         yield decoder.decode(chunk, start >= end)
 
 

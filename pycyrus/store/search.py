@@ -48,6 +48,7 @@ Mask = NDArray[np.bool_]
 
 _DAY: Final = 86_400
 _BLOCK: Final = 2_000
+_TEXT_BLOCK: Final = 100
 _MOST_NESTED: Final = 200
 _TURN: Final = 0.002
 """Seconds of work between pauses."""
@@ -311,11 +312,17 @@ class _Search:
         if not needle:
             return possible
         found = np.zeros(len(possible), dtype=np.bool_)
-        for position in np.flatnonzero(self._text_candidates(needle, possible)).tolist():
-            octets = self._octets(position)
-            if octets is not None:
-                found[position] = await self._text_contains(position, octets, needle, isinstance(key, TextContains))
-            await self._breathe(position + 1, len(possible))
+        with_header = isinstance(key, TextContains)
+        for block in _blocks(np.flatnonzero(self._text_candidates(needle, possible)), _TEXT_BLOCK):
+            (items,) = self.view.cached(block, (CachedItem.SECTIONS,))
+            for position, item in zip(block.tolist(), items, strict=True):
+                octets = self._octets(position)
+                if octets is not None:
+                    if with_header and needle in searchable_header(header_octets(octets)):
+                        found[position] = True
+                    else:
+                        found[position] = await self._body_contains(position, octets, item, needle)
+                await self._breathe(position + 1, len(possible))
         return found
 
     def _text_candidates(self, needle: str, possible: Mask) -> Mask:
@@ -327,11 +334,8 @@ class _Search:
         """
         return possible
 
-    async def _text_contains(self, position: int, octets: bytes, needle: str, with_header: bool) -> bool:
-        if with_header and needle in searchable_header(header_octets(octets)):
-            return True
-        (items,) = self.view.cached(np.array([position], dtype=np.intp), (CachedItem.SECTIONS,))
-        for piece in searchable(octets, items[0], needle):
+    async def _body_contains(self, position: int, octets: bytes, sections_item: bytes, needle: str) -> bool:
+        for piece in searchable(octets, sections_item, needle):
             if needle in piece:
                 return True
             await self._breathe(position, len(self.view))
