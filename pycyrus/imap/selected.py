@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -64,6 +65,7 @@ def _no_cached(positions: Positions, items: Sequence[CachedItem]) -> list[list[b
     return [[] for _ in items]
 
 
+@cache
 def empty_view() -> View:
     """The view of a mailbox that is gone."""
     longs = np.empty(0, dtype=np.int64)
@@ -439,7 +441,7 @@ class SelectedMailbox:
             columns.insert(0, Column.UID)
         if self.is_condstore:
             columns.append(Column.MODSEQ)
-        return line_format(columns)
+        return line_format(tuple(columns))
 
     def encode_permanent_flags(self) -> bytes:
         """Write C{* OK [PERMANENTFLAGS (...)]}: what this client can change for good."""

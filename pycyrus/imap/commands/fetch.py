@@ -26,7 +26,7 @@ from pycyrus.imap.octets import (
 from pycyrus.imap.replies import Bad, No
 from pycyrus.imap.selected import BLOCK
 from pycyrus.imap.wire.fetch import Binary, Column, Section
-from pycyrus.imap.wire.fetch_lines import COLUMN_FORMATS, ItemFormat, LineFormat, cached_literal
+from pycyrus.imap.wire.fetch_lines import COLUMN_FORMATS, ItemFormat, LineFormat, cached_literal, line_format
 from pycyrus.mime.sections import SectionText, locate
 from pycyrus.model.acl import KEEP_SEEN, READ
 from pycyrus.model.flags import SEEN, FlagAction, FlagChange, Flags
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 LONG_BLOCK = 512
 """Lines with cached items written in one operation: about a megabyte."""
-BODY_BLOCK = 256
+BODY_BLOCK = 128
 """Messages whose files are read between two looks at the columns."""
 WRITE_SIZE = 262_144
 """Octets joined into one write."""
@@ -163,6 +163,10 @@ async def _answer(
 
 
 def _compile(selected: SelectedMailbox, command: Fetch, troubles: Troubles) -> Plan:
+    columns = tuple(item for item in command.items if isinstance(item, Column))
+    if len(columns) == len(command.items):
+        lines = line_format(columns)
+        return Plan(lines, lines, (), LONG_BLOCK if lines.uses_cache else BLOCK, False)
     formats: list[ItemFormat] = []
     files: list[Section | Binary] = []
     for item in command.items:
@@ -174,10 +178,10 @@ def _compile(selected: SelectedMailbox, command: Fetch, troubles: Troubles) -> P
         else:
             files.append(item)
     lines = LineFormat(formats)
-    extra = [COLUMN_FORMATS[Column.FLAGS]] if Column.FLAGS not in command.items else []
-    if selected.is_condstore and Column.MODSEQ not in command.items:
+    extra = [COLUMN_FORMATS[Column.FLAGS]] if Column.FLAGS not in columns else []
+    if selected.is_condstore and Column.MODSEQ not in columns:
         extra.append(COLUMN_FORMATS[Column.MODSEQ])
-    block = BODY_BLOCK if files else LONG_BLOCK if lines.uses_cache else BLOCK
+    block = BODY_BLOCK if files else LONG_BLOCK
     is_whole = len(files) == 1 and isinstance(files[0], Section) and is_whole_message(files[0])
     return Plan(lines, LineFormat(formats + extra), tuple(files), block, is_whole)
 

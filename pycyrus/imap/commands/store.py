@@ -76,7 +76,7 @@ async def _tell(session: Session, selected: SelectedMailbox, positions: Position
     if not len(positions):
         return
     selected.tell_keywords(session)
-    lines = line_format(columns)
+    lines = line_format(tuple(columns))
     for start in range(0, len(positions), BLOCK):
         session.write(lines.encode(selected.rows(positions[start : start + BLOCK])))
         await session.drain()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,7 @@ class LineFormat:
         return columns
 
 
-def line_format(columns: Sequence[Column]) -> LineFormat:
-    """The format of a FETCH response with items of the columns only."""
+@lru_cache(maxsize=256)
+def line_format(columns: tuple[Column, ...]) -> LineFormat:
+    """The format of a FETCH response with items of the columns only; clients use few."""
     return LineFormat([COLUMN_FORMATS[column] for column in columns])
