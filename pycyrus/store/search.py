@@ -47,7 +47,7 @@ from pycyrus.model.view import CachedItem, View
 Mask = NDArray[np.bool_]
 
 _DAY: Final = 86_400
-_BLOCK: Final = 2_000
+_BLOCK: Final = 1_000
 _TEXT_BLOCK: Final = 100
 _MOST_NESTED: Final = 200
 _TURN: Final = 0.002
@@ -289,7 +289,7 @@ class _Search:
         unknown: list[int] = []
         if name in CACHED_HEADER_NAMES:
             marks = _marks(name, needle)
-            for block in _blocks(np.flatnonzero(possible), _BLOCK // 4):
+            for block in _blocks(np.flatnonzero(possible), _BLOCK // 2):
                 (headers,) = self.view.cached(block, (CachedItem.HEADERS,))
                 for position, header in zip(block.tolist(), headers, strict=True):
                     if header == HEADERS_NOT_CACHED:
