@@ -485,6 +485,8 @@ class Channel:
     @ivar peer: Address of the client, for logs and limits.
     @ivar tls: TLS is active.
     @ivar local_address: Where the client connected to, for C{virtdomains: on}.
+    @ivar client_certificate: Gives the client's verified certificate as DER, or
+        None; for EXTERNAL.
     """
 
     service: str
@@ -493,6 +495,7 @@ class Channel:
     local_address: str = ""
     session_id: str = ""
     tls_exporter: Callable[[bytes, int], bytes] | None = field(default=None, compare=False)
+    client_certificate: Callable[[], bytes | None] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

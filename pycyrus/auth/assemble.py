@@ -51,7 +51,7 @@ class Authentication:
         """
         made = Identities(identities)
         return Authenticator(
-            Portal(MailRealm(made), [self.cache, ProvedChecker()]),
+            Portal(MailRealm(made), [self.cache, ProvedChecker(self._checkers)]),
             made,
             settings,
             self.delays,

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from typing_extensions import override
 from zope.interface import implementer
 
+from pycyrus.auth.certificates import user_of
 from pycyrus.auth.credentials import MailPassword, Proved
 from pycyrus.auth.delays import FailureDelays
 from pycyrus.auth.identity import Identities, InvalidUserId
@@ -99,7 +100,11 @@ class Authenticator:
         if self.settings.tls_required and not channel.tls:
             return []
         plaintext = self.allows_plaintext(channel)
-        return [name for name, mechanism in self._mechanisms.items() if plaintext or not mechanism.plaintext]
+        return [
+            name
+            for name, mechanism in self._mechanisms.items()
+            if (plaintext or not mechanism.plaintext) and (not mechanism.certificate or _certified(channel))
+        ]
 
     def allows_plaintext(self, channel: Channel) -> bool:
         """See L{IAuthenticator.allows_plaintext}."""
@@ -112,7 +117,7 @@ class Authenticator:
             raise MechanismUnavailable(mechanism)
         if row.plaintext and not self.allows_plaintext(channel):
             raise PlaintextRefused(mechanism)
-        if self.settings.tls_required and not channel.tls:
+        if (self.settings.tls_required and not channel.tls) or (row.certificate and not _certified(channel)):
             raise MechanismUnavailable(mechanism)
         return _GuardedExchange(_Attempt(self, channel), row)
 
@@ -158,6 +163,13 @@ class _Attempt(Verifier):
         if self._owner.keys is None:
             raise AuthenticationUnavailable("no SCRAM keys here")
         return await self._owner.keys.scram_keys(user_id, mechanism)
+
+    @override
+    async def certificate(self, acting_as: bytes) -> Authenticated:
+        user = _certified(self._channel)
+        if not user:
+            raise AuthenticationFailed("no certificate that names a user")
+        return await self.proved(user, acting_as)
 
     @override
     async def proved(self, user: bytes, acting_as: bytes) -> Authenticated:
@@ -254,6 +266,12 @@ class _GuardedExchange:
         except MailStoreError as error:
             await self._attempt.failed(self._mechanism, error)
             raise
+
+
+def _certified(channel: Channel) -> bytes:
+    """The user whom the client's certificate names; empty if there is none."""
+    certificate = channel.client_certificate() if channel.client_certificate is not None and channel.tls else None
+    return user_of(certificate) if certificate is not None else b""
 
 
 def shown(name: bytes) -> str:

@@ -65,6 +65,20 @@ class ScramKeys:
     usable: bool = True
 
 
+class IAccounts(Interface):
+    """Accounts behind a checker, as far as others than the checker must know of them."""
+
+    def version() -> object:
+        """A value that changes when accounts do, so that what was remembered of them is forgotten."""
+
+    def is_disabled(user_id: str) -> bool:
+        """
+        Whether somebody may not log in, however they prove themselves.
+
+        @raise AuthenticationUnavailable: It cannot be told now.
+        """
+
+
 class IScramKeyStore(Interface):
     """Where SCRAM finds its keys."""
 
@@ -114,6 +128,6 @@ class ICheckerFactory(Interface):
         L{pycyrus.errors.AuthenticationUnavailable}.
 
         A checker that also provides L{IScramKeyStore} makes SCRAM available; one
-        that has a C{version} method, whose result changes when accounts do, has
-        its cached answers forgotten then.
+        that provides L{IAccounts} has its cached answers forgotten when accounts
+        change, and a say in logins without a password.
         """

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import Interface, implementer
 
 from pycyrus.auth.identity import Identities
-from pycyrus.auth.interfaces import IMailUser, IProved
+from pycyrus.auth.interfaces import IAccounts, IMailUser, IProved
+from pycyrus.errors import AuthenticationUnavailable
 from pycyrus.model.identity import Identity
 
 
@@ -44,10 +46,18 @@ class MailRealm:
 
 @implementer(ICredentialsChecker)
 class ProvedChecker:
-    """Believes a SASL mechanism."""
+    """Believes a SASL mechanism, unless the account is disabled."""
 
     credentialInterfaces = (IProved,)
 
+    def __init__(self, accounts: IAccounts) -> None:
+        self._accounts = accounts
+
     def requestAvatarId(self, credentials: IProved) -> Deferred[bytes | tuple[()]]:
         """The user id that was proved."""
+        try:
+            if self._accounts.is_disabled(credentials.user_id):
+                return fail(UnauthorizedLogin("disabled"))
+        except AuthenticationUnavailable as error:
+            return fail(error)
         return succeed(credentials.user_id.encode("utf-8"))

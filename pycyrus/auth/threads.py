@@ -36,6 +36,7 @@ class HashThreads:
         self._reactor = reactor
         self._pool = ThreadPool(0, threads, "hashes")
         self._started = False
+        self._trigger: Any = None
         self.waiting = 0
 
     async def run(self, function: Callable[[], T]) -> T:
@@ -49,7 +50,7 @@ class HashThreads:
         if not self._started:
             self._started = True
             self._pool.start()
-            self._reactor.addSystemEventTrigger("during", "shutdown", self.stop)
+            self._trigger = self._reactor.addSystemEventTrigger("during", "shutdown", self._stop)
         self.waiting += 1
         try:
             return await deferToThreadPool(self._reactor, self._pool, function)
@@ -59,5 +60,9 @@ class HashThreads:
     def stop(self) -> None:
         """End the threads, when what they do is done."""
         if self._started:
-            self._started = False
-            self._pool.stop()
+            self._reactor.removeSystemEventTrigger(self._trigger)
+            self._stop()
+
+    def _stop(self) -> None:
+        self._started = False
+        self._pool.stop()

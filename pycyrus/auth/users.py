@@ -242,6 +242,11 @@ class UserDatabase:
         rows = self._read("SELECT password, disabled FROM users WHERE user = ?", (user_id,))
         return _Password(str(rows[0][0]), bool(rows[0][1])) if rows else None
 
+    def is_disabled(self, user_id: str) -> bool:
+        """Whether a user may not log in; False for an unknown one."""
+        found = self.password_hash(user_id)
+        return found is not None and found.disabled
+
     def check(self, user_id: str, password: bytes) -> bool:
         """Whether a user may log in with this password; takes the same time for every reason."""
         found = self.password_hash(user_id)

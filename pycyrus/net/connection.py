@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet import main
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import UNIXAddress
@@ -513,6 +514,13 @@ class LeanConnection(Server):
         layer.makeConnection(_BelowTLS(self))
         if producer is not None:
             Server.registerProducer(self, producer, streaming)
+
+    def client_certificate(self) -> bytes | None:
+        """The certificate that the client showed, verified by the TLS context, as DER; None if it showed none."""
+        if self._layer is None:
+            return None
+        certificate = self._layer.getHandle().get_peer_certificate(as_cryptography=True)
+        return None if certificate is None else certificate.public_bytes(Encoding.DER)
 
     def _hold(self, item: bytes | memoryview | FileRegion, size: int) -> None:
         """Queue something that must be encrypted."""

@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.plugin import getPlugins
 from zope.interface import implementer
 
-from pycyrus.auth.interfaces import CheckerContext, ICheckerFactory, IMailPassword, IScramKeyStore, ScramKeys
+from pycyrus.auth.checkers.passwd import PasswdCheckerFactory
+from pycyrus.auth.interfaces import CheckerContext, IAccounts, ICheckerFactory, IMailPassword, IScramKeyStore, ScramKeys
 from pycyrus.errors import AuthenticationUnavailable
 
 
@@ -19,10 +20,14 @@ class UnknownChecker(Exception):
     """No plugin of that name; the text says which there are."""
 
 
+BUILT_IN = (PasswdCheckerFactory(),)
+"""Checkers that are there even where no plugin can be found."""
+
+
 @cache
 def factories() -> dict[str, ICheckerFactory]:
-    """All checkers that are installed, by name; looked for once, while the files can be read."""
-    return {str(factory.name): factory for factory in getPlugins(ICheckerFactory)}
+    """All checkers that there are, by name; looked for once, while the files can be read.  Plugins may replace ours."""
+    return {str(factory.name): ICheckerFactory(factory) for factory in (*BUILT_IN, *getPlugins(ICheckerFactory))}
 
 
 def make_checkers(names: Iterable[str], context: CheckerContext) -> CheckerChain:
@@ -40,7 +45,7 @@ def make_checkers(names: Iterable[str], context: CheckerContext) -> CheckerChain
     return CheckerChain(made)
 
 
-@implementer(ICredentialsChecker, IScramKeyStore)
+@implementer(ICredentialsChecker, IScramKeyStore, IAccounts)
 class CheckerChain:
     """
     Asks checkers in turn until one says yes.
@@ -53,7 +58,8 @@ class CheckerChain:
 
     def __init__(self, checkers: Sequence[object]) -> None:
         self._checkers = [ICredentialsChecker(checker) for checker in checkers]
-        self._keys = [checker for checker in self._checkers if IScramKeyStore.providedBy(checker)]
+        self._keys = [IScramKeyStore(checker) for checker in self._checkers if IScramKeyStore.providedBy(checker)]
+        self._accounts = [IAccounts(checker) for checker in self._checkers if IAccounts.providedBy(checker)]
 
     @property
     def has_scram_keys(self) -> bool:
@@ -83,7 +89,7 @@ class CheckerChain:
         """The first usable keys; unusable ones for whoever has none."""
         found: ScramKeys | None = None
         for store in self._keys:
-            keys = await IScramKeyStore(store).scram_keys(user_id, mechanism)
+            keys = await store.scram_keys(user_id, mechanism)
             if keys.usable:
                 return keys
             found = found or keys
@@ -93,4 +99,8 @@ class CheckerChain:
 
     def version(self) -> object:
         """Changes when the accounts of any checker do."""
-        return tuple(checker.version() for checker in self._checkers if hasattr(checker, "version"))
+        return tuple(accounts.version() for accounts in self._accounts)
+
+    def is_disabled(self, user_id: str) -> bool:
+        """Whether any checker has the account disabled."""
+        return any(accounts.is_disabled(user_id) for accounts in self._accounts)

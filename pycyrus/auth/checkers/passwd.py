@@ -8,10 +8,17 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from pycyrus.auth.interfaces import CheckerContext, ICheckerFactory, IMailPassword, IScramKeyStore, Run, ScramKeys
+from pycyrus.auth.interfaces import (
+    CheckerContext,
+    IAccounts,
+    ICheckerFactory,
+    IMailPassword,
+    IScramKeyStore,
+    Run,
+    ScramKeys,
+)
 from pycyrus.auth.users import UserDatabase, UserDatabaseError, dummy_hash, verify
 from pycyrus.errors import AuthenticationUnavailable
 
@@ -19,7 +26,7 @@ DATABASE = "users.db"
 """The file's name, in C{configdirectory}."""
 
 
-@implementer(ICredentialsChecker, IScramKeyStore)
+@implementer(ICredentialsChecker, IScramKeyStore, IAccounts)
 class PasswdChecker:
     """
     Checks passwords against L{UserDatabase}.
@@ -73,8 +80,16 @@ class PasswdChecker:
             # Never equal to what was before: nothing cached is believed.
             return object()
 
+    def is_disabled(self, user_id: str) -> bool:
+        """See L{IAccounts}."""
+        try:
+            return self._database.is_disabled(user_id)
+        except UserDatabaseError as error:
+            self.log.error("{error}", error=error)
+            raise AuthenticationUnavailable(str(error)) from error
 
-@implementer(ICheckerFactory, IPlugin)
+
+@implementer(ICheckerFactory)
 class PasswdCheckerFactory:
     """C{sasl_pwcheck_method: passwd}."""
 

@@ -43,6 +43,14 @@ class Verifier(Protocol):
         @raise AuthenticationUnavailable: Cannot be told now.
         """
 
+    async def certificate(self, acting_as: bytes) -> Authenticated:
+        """
+        Take the name in the client's certificate for who it is.
+
+        @raise AuthenticationFailed: No certificate, or no single name in it.
+        @raise AuthorizationDenied: As C{password}.
+        """
+
     async def proved(self, user: bytes, acting_as: bytes) -> Authenticated:
         """
         The mechanism itself has proved who it is.

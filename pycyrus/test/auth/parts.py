@@ -21,7 +21,7 @@ from pycyrus.auth.checkers.chain import CheckerChain
 from pycyrus.auth.credentials import MailPassword
 from pycyrus.auth.delays import DelaySettings
 from pycyrus.auth.identity import IdentitySettings
-from pycyrus.auth.interfaces import IMailPassword, IScramKeyStore, ScramKeys
+from pycyrus.auth.interfaces import IAccounts, IMailPassword, IScramKeyStore, ScramKeys
 from pycyrus.interfaces import Channel
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ async def at_once(function: Callable[[], T]) -> T:
     return function()
 
 
-@implementer(ICredentialsChecker)
+@implementer(ICredentialsChecker, IAccounts)
 class DictChecker:
     """Knows passwords in clear; counts how often it was asked."""
 
@@ -51,6 +51,7 @@ class DictChecker:
         self.asked: list[MailPassword] = []
         self.error: Exception | None = None
         self.changes = 0
+        self.disabled: set[str] = set()
 
     def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
         self.asked.append(credentials)
@@ -63,6 +64,9 @@ class DictChecker:
 
     def version(self) -> int:
         return self.changes
+
+    def is_disabled(self, user_id: str) -> bool:
+        return user_id in self.disabled
 
 
 @implementer(ICredentialsChecker, IScramKeyStore)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from base64 import b64decode
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scramp import ScramClient, ScramException, ScramMechanism
@@ -21,8 +26,9 @@ from pycyrus.errors import (
     AuthorizationDenied,
     MailStoreError,
     MalformedExchange,
+    MechanismUnavailable,
 )
-from pycyrus.interfaces import Authenticated, Challenge
+from pycyrus.interfaces import Authenticated, Challenge, Channel
 from pycyrus.model.identity import Identity
 from pycyrus.test.auth.parts import TLS, AuthTestCase, KeyedChecker
 
@@ -188,6 +194,9 @@ class ScramTests(MechanismTestCase):
             async def password(self, user: bytes, password: bytes, acting_as: bytes) -> Authenticated:
                 raise AssertionError
 
+            async def certificate(self, acting_as: bytes) -> Authenticated:
+                raise AssertionError
+
         exchange = Scram(Verifier(), SHA256)
         self.step(exchange, b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO")
         started = exchange._started
@@ -286,3 +295,59 @@ class ScramTests(MechanismTestCase):
                 self.assertIsInstance(failures[0].value, NAMED)
             else:
                 self.assertIsInstance(results[0], Challenge)
+
+
+def certificate_of(*names: str) -> bytes:
+    """A certificate with these common names, as DER."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text) for text in names])
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    built = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    built = built.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    return built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+class ExternalTests(MechanismTestCase):
+    def channel(self, certificate: bytes | None, tls: bool = True) -> Channel:
+        return Channel("imap", "192.0.2.1", tls=tls, client_certificate=lambda: certificate)
+
+    def start(self, certificate: bytes, response: bytes) -> Any:
+        return self.subject.start("EXTERNAL", self.channel(certificate)).step(response)
+
+    def test_certificate(self) -> None:
+        """Its one common name is the user; nothing is asked but whom to act as."""
+        fred = certificate_of("Fred")
+        exchange = self.subject.start("external", self.channel(fred))
+        self.assertEqual(self.run_now(exchange.step(None)), Challenge(b""))
+        self.assertEqual(self.run_now(exchange.step(b"")), Authenticated(Identity("fred"), "fred"))
+        self.failureResultOf(Deferred.fromCoroutine(exchange.step(b"")), MalformedExchange)
+        self.assertEqual(self.run_now(self.start(fred, b"fred")), Authenticated(Identity("fred"), "fred"))
+
+    def test_offered_with_a_name_only(self) -> None:
+        """No certificate, no name, several names, or no TLS: not offered, and not there."""
+        for channel in (
+            TLS,
+            self.channel(None),
+            self.channel(certificate_of()),
+            self.channel(certificate_of("fred", "boss")),
+            self.channel(b"rubbish"),
+            self.channel(certificate_of("fred"), tls=False),
+        ):
+            self.assertNotIn("EXTERNAL", self.subject.mechanisms(channel))
+            self.assertRaises(MechanismUnavailable, self.subject.start, "EXTERNAL", channel)
+        self.assertEqual(self.subject.mechanisms(self.channel(certificate_of("fred")))[0], "EXTERNAL")
+
+    def test_acting_as_another(self) -> None:
+        """By the same rules as with a password."""
+        result = Deferred.fromCoroutine(self.start(certificate_of("fred"), b"mary"))
+        self.failureResultOf(result, AuthorizationDenied)
+        self.assertEqual(self.run_now(self.start(certificate_of("boss"), b"mary")).identity, Identity("mary"))
+        result = Deferred.fromCoroutine(self.start(certificate_of("boss"), b"ma\0ry"))
+        self.failureResultOf(result, MalformedExchange)
+
+    def test_impossible_or_disabled(self) -> None:
+        """A good certificate is not enough."""
+        self.keyed.disabled.add("fred")
+        for name in ("fred", "../fred", "anyone"):
+            result = Deferred.fromCoroutine(self.start(certificate_of(name), b""))
+            self.failureResultOf(result, AuthenticationFailed)

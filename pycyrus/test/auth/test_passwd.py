@@ -20,7 +20,7 @@ from pycyrus.auth.checkers import passwd
 from pycyrus.auth.checkers.chain import UnknownChecker, factories, make_checkers
 from pycyrus.auth.checkers.passwd import PasswdChecker, PasswdCheckerFactory
 from pycyrus.auth.credentials import MailPassword
-from pycyrus.auth.interfaces import CheckerContext, ICheckerFactory, IScramKeyStore
+from pycyrus.auth.interfaces import CheckerContext, IAccounts, ICheckerFactory, IScramKeyStore
 from pycyrus.auth.threads import HashThreads
 from pycyrus.auth.users import UserDatabase
 from pycyrus.errors import AuthenticationUnavailable
@@ -47,6 +47,7 @@ class PasswdCheckerTests(AuthTestCase):
         """Checker, keys and plugin."""
         verifyObject(ICredentialsChecker, self.subject)
         verifyObject(IScramKeyStore, self.subject)
+        verifyObject(IAccounts, self.subject)
         verifyObject(ICheckerFactory, PasswdCheckerFactory())
 
     def test_answers(self) -> None:
@@ -81,6 +82,10 @@ class PasswdCheckerTests(AuthTestCase):
         known, unknown = (statistics.median(spent) for spent in times.values())
         self.assertLess(abs(known - unknown), max(known, unknown) * 0.7)
 
+    def test_disabled(self) -> None:
+        """Known to those who need no password; an unknown user is not disabled."""
+        self.assertEqual([self.subject.is_disabled(user) for user in ("fred", "late", "nobody")], [False, True, False])
+
     def test_broken_database(self) -> None:
         """Nobody is told that the password is wrong."""
         other = UserDatabase(self.path)
@@ -88,11 +93,12 @@ class PasswdCheckerTests(AuthTestCase):
         other._connection.execute("DROP TABLE users")
         other.close()
         self.failureResultOf(self.ask("fred", b"secret"), AuthenticationUnavailable)
+        self.assertRaises(AuthenticationUnavailable, self.subject.is_disabled, "fred")
         keys = Deferred.fromCoroutine(self.subject.scram_keys("fred", "SCRAM-SHA-1"))
         self.failureResultOf(keys, AuthenticationUnavailable)
 
     def test_found_by_name(self) -> None:
-        """As a plugin, whose file is in the configuration directory."""
+        """With its file in the configuration directory."""
         self.assertIn("passwd", factories())
         directory = self.directory()
         context = CheckerContext(directory, {}, at_once)

@@ -218,13 +218,14 @@ class WriteTests(ServerTestCase):
     async def test_abort(self) -> None:
         """What is queued is dropped, and the client sees a reset."""
 
-        def produce(protocol: Recorder) -> None:
+        def produce(protocol: Recorder, data: bytes) -> None:
             protocol.transport.write(BLOB * 4)
             protocol.transport.abortConnection()
 
-        self.on_connect = produce
+        self.on_data = produce
 
         def talk(sock: socket.socket) -> int:
+            sock.sendall(b"go")
             try:
                 return len(read_all(sock))
             except ConnectionResetError:

@@ -28,6 +28,7 @@ from pycyrus.test.net.server import Recorder, ServerTestCase, read_all, read_exa
 
 T = TypeVar("T")
 
+DER = serialization.Encoding.DER
 BLOB = random.Random(9).randbytes(3_000_000)
 
 
@@ -176,6 +177,7 @@ class TLSConnectionTests(ServerTestCase):
 
         def greet(protocol: Recorder) -> None:
             seen.append(ISSLTransport.providedBy(protocol.transport))
+            self.assertIsNone(protocol.transport.client_certificate())
             protocol.transport.write(b"hello")
 
         self.on_connect = greet
@@ -336,6 +338,7 @@ class TLSConnectionTests(ServerTestCase):
 
         def answer(protocol: Recorder, data: bytes) -> None:
             seen.append(protocol.transport.getPeerCertificate())
+            seen.append(protocol.transport.client_certificate())
             protocol.transport.loseConnection()
 
         self.on_data = answer
@@ -350,6 +353,7 @@ class TLSConnectionTests(ServerTestCase):
         port = self.listen(tls=context)
         await self.client(port, talk)
         self.assertEqual(seen[0].get_subject().CN, "test")
+        self.assertEqual(seen[1], x509.load_pem_x509_certificate(certificate.read_bytes()).public_bytes(DER))
 
         def without(sock: socket.socket) -> str:
             try:
