@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from pycyrus.mime.limits import Budget, Limits
@@ -15,6 +16,7 @@ TEXT_PLAIN: Final = (b"TEXT", b"PLAIN", ((b"CHARSET", b"US-ASCII"),))
 MESSAGE_RFC822: Final[tuple[bytes, bytes, Parameters]] = (b"MESSAGE", b"RFC822", ())
 """What a part of multipart/digest without a Content-Type is (RFC 2046 section 5.1.5)."""
 
+_LONGEST_COMMON: Final = 64
 _TOKEN = rb'[^\s"(),;:<>@\[\]\\/?=]++'
 _TYPE = re.compile(rb"\s*+(" + _TOKEN + rb")\s*+/\s*+(" + _TOKEN + rb")")
 _VALUE = re.compile(rb"\s*+([^\s;=]*+)")
@@ -31,19 +33,38 @@ def parse_content_type(value: bytes, limits: Limits, budget: Budget) -> tuple[by
     @return: Type and subtype in upper case, and the parameters; text/plain
         where the value makes no sense (RFC 2045 section 5.2).
     """
+    media_type, subtype, parameters = (
+        _parse_common(value) if len(value) <= _LONGEST_COMMON else _parse_type(value, limits.parameters)
+    )
+    parameters = _within(parameters, budget)
+    if subtype == b"PLAIN" and media_type == b"TEXT" and not any(name[:7] == b"CHARSET" for name, _ in parameters):
+        # RFC 2046 section 4.1.2: that is what it means without a charset.
+        parameters = (*TEXT_PLAIN[2], *parameters)
+    return media_type, subtype, parameters
+
+
+def _parse_type(value: bytes, most: int) -> tuple[bytes, bytes, Parameters]:
     if b"(" in value:
         value = without_comments(value)
     match = _TYPE.match(value)
     if match is None:
         return TEXT_PLAIN
     media_type, subtype = match.groups()
-    parameters = _parse_parameters(value, match.end(), limits, budget)
-    media_type = media_type.upper()
-    subtype = subtype.upper()
-    if subtype == b"PLAIN" and media_type == b"TEXT" and not any(name[:7] == b"CHARSET" for name, _ in parameters):
-        # RFC 2046 section 4.1.2: that is what it means without a charset.
-        parameters = (*TEXT_PLAIN[2], *parameters)
-    return media_type, subtype, parameters
+    return media_type.upper(), subtype.upper(), _parse_parameters(value, match.end(), most)
+
+
+@lru_cache(maxsize=512)
+def _parse_common(value: bytes) -> tuple[bytes, bytes, Parameters]:
+    """Most parts of most messages have one of a few types."""
+    return _parse_type(value, _LONGEST_COMMON)
+
+
+def _within(parameters: Parameters, budget: Budget) -> Parameters:
+    """As many of the parameters as the message may still have."""
+    if len(parameters) > budget.parameters:
+        parameters = parameters[: budget.parameters]
+    budget.parameters -= len(parameters)
+    return parameters
 
 
 def parse_disposition(value: bytes, limits: Limits, budget: Budget) -> tuple[bytes, Parameters] | None:
@@ -59,22 +80,28 @@ def parse_disposition(value: bytes, limits: Limits, budget: Budget) -> tuple[byt
     kind = match.group(1).upper() if match else b""
     if not kind:
         return None
-    return kind, _parse_parameters(value, 0, limits, budget)
+    return kind, _within(_parse_parameters(value, 0, limits.parameters), budget)
 
 
 def parse_token(value: bytes) -> bytes:
     """The first word of a value such as Content-Transfer-Encoding, in upper case."""
+    return _common_token(value) if len(value) <= _LONGEST_COMMON else _parse_token(value)
+
+
+def _parse_token(value: bytes) -> bytes:
     if b"(" in value:
         value = without_comments(value)
     match = _VALUE.match(value)
     return match.group(1).upper() if match else b""
 
 
-def _parse_parameters(value: bytes, position: int, limits: Limits, budget: Budget) -> Parameters:
+_common_token = lru_cache(maxsize=64)(_parse_token)
+
+
+def _parse_parameters(value: bytes, position: int, most: int) -> Parameters:
     if b";" not in value:
         return ()
     parameters: list[tuple[bytes, bytes]] = []
-    most = min(limits.parameters, budget.parameters)
     for match in _PARAMETER.finditer(value, position):
         if len(parameters) >= most:
             break
@@ -84,7 +111,6 @@ def _parse_parameters(value: bytes, position: int, limits: Limits, budget: Budge
         elif b"\\" in quoted:
             quoted = _QUOTED_PAIR.sub(rb"\1", quoted)
         parameters.append((name.upper(), quoted))
-    budget.parameters -= len(parameters)
     return tuple(parameters)
 
 
