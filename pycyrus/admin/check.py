@@ -12,13 +12,7 @@ import sys
 from typing import Any
 
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.app import logs
-from pycyrus.app.events import missing_programs
-from pycyrus.app.prepare import (
-    check_certificates,
-    check_directories,
-    offered_services,
-)
+from pycyrus.app.prepare import find_problems, offered_services
 from pycyrus.app.privileges import user_to_become
 from pycyrus.app.sockets import probe
 from pycyrus.config.load import Configuration, load
@@ -47,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         problems = list(error.problems)
     else:
         remarks = _remarks(configuration)
-        problems = find_problems(configuration)
+        problems = _find(configuration)
     if arguments.json:
         json.dump({"problems": [_as_json(problem) for problem in problems], "remarks": remarks}, sys.stdout, indent=2)
         print()
@@ -60,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def find_problems(configuration: Configuration) -> list[Problem]:
+def _find(configuration: Configuration) -> list[Problem]:
     """All that would keep a server of this configuration from starting."""
     problems: list[Problem] = []
     user = None
@@ -68,17 +62,8 @@ def find_problems(configuration: Configuration) -> list[Problem]:
         user = user_to_become(configuration)
     except ConfigError as error:
         problems += error.problems
-    try:
-        logs.facility(configuration.settings)
-    except ConfigError as error:
-        problems += error.problems
-    offered = offered_services(configuration)
-    problems += offered.problems
-    problems += missing_programs(configuration.cyrus)
-    problems += check_directories(configuration, user)
-    problems += check_certificates(configuration, offered)
-    problems += probe(offered.served)
-    return problems
+    offered, found = find_problems(configuration, user)
+    return [*problems, *found, *probe(offered.served)]
 
 
 def _remarks(configuration: Configuration) -> list[str]:

@@ -50,19 +50,11 @@ def syslog_prefix(settings: Settings) -> str:
     return settings.text("syslog_prefix") or DEFAULT_PREFIX
 
 
-def facility(settings: Settings) -> int:
-    """
-    The facility of syslog.
-
-    @raise ConfigError: There is none of that name.
-    """
-    name = settings.text("syslog_facility").lower() or "mail"
-    # Cyrus takes local6 as well as LOG_LOCAL6.
-    number = _FACILITIES.get(name.removeprefix("log_"))
-    if number is None:
-        known = ", ".join(sorted(_FACILITIES))
-        raise ConfigError([Problem(None, f"syslog_facility: {name!r} is none", f"it takes one of {known}")])
-    return number << 3
+def facility_code(name: str) -> int | None:
+    """The facility of syslog that a name means; None if there is none of it."""
+    # local6 is meant by LOG_LOCAL6 as well.
+    number = _FACILITIES.get(name.lower().removeprefix("log_"))
+    return None if number is None else number << 3
 
 
 @implementer(ILogObserver)
@@ -110,7 +102,8 @@ def begin(settings: Settings) -> list[ILogObserver]:
     observers: list[ILogObserver] = []
     predicate = cast(ILogFilterPredicate, level_predicate(settings))
     if settings.switch("log_to_syslog"):
-        observer = SyslogObserver(syslog_prefix(settings), facility(settings))
+        facility = facility_code(settings.text("syslog_facility") or "mail") or syslog.LOG_MAIL
+        observer = SyslogObserver(syslog_prefix(settings), facility)
         observers.append(cast(ILogObserver, FilteringLogObserver(observer, [predicate])))
     path = settings.text("log_json")
     if path:

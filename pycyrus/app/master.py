@@ -27,7 +27,7 @@ from pycyrus.app.context import build_context
 from pycyrus.app.embedded import accounts_of, announce, make_certificate, populate
 from pycyrus.app.events import Programs
 from pycyrus.app.exit_code import fail_at_exit
-from pycyrus.app.prepare import Offered, check_everything, make_directories
+from pycyrus.app.prepare import Offered, find_problems, make_directories
 from pycyrus.app.privileges import UnixUser, become, user_to_become
 from pycyrus.app.ready import Account, ReadyFile
 from pycyrus.app.reload import changes
@@ -65,8 +65,9 @@ def prepare(configuration: Configuration) -> Prepared:
     """
     settings = configuration.settings
     user = user_to_become(configuration)
-    logs.facility(settings)
-    offered = check_everything(configuration, user)
+    offered, problems = find_problems(configuration, user)
+    if problems:
+        raise ConfigError(problems)
     make_directories(configuration, user)
     listeners = bind_all(offered.served, settings.integer("listen_backlog"), settings.integer("socket_mode"))
     try:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from twisted.logger import Logger
 
-from pycyrus.app.context import tls_settings
+from pycyrus.app import logs
+from pycyrus.app.context import identity_settings, read_acl, tls_settings
 from pycyrus.app.events import missing_programs
 from pycyrus.app.mail_service import mail_services
 from pycyrus.app.privileges import UnixUser
 from pycyrus.app.programs import program_of, service_program
+from pycyrus.auth.identity import Identities, InvalidUserId
 from pycyrus.config.cyrus_conf import ServiceEntry
 from pycyrus.config.load import Configuration
 from pycyrus.config.problems import ConfigError, Place, Problem, nearest
@@ -208,18 +210,44 @@ def check_certificates(configuration: Configuration, offered: Offered) -> list[P
     return list(problems.values())
 
 
-def check_everything(configuration: Configuration, user: UnixUser | None) -> Offered:
-    """
-    Look at all that must be there.
+def check_values(configuration: Configuration, offered: Offered) -> list[Problem]:
+    """Look whether values that have a form of their own have it."""
+    problems: dict[str, Problem] = {}
 
-    @return: What will be served.
-    @raise ConfigError: With all that is wrong.
+    def add(option: str, service: str, text: str, mend: str) -> None:
+        place = configuration.place(f"{service}_{option}") or configuration.place(option)
+        problems.setdefault(text, Problem(place, text, mend))
+
+    for entry in offered.served:
+        settings = configuration.settings.for_service(entry.name)
+        for option in ("admins", "proxyservers"):
+            for word in settings.words(option):
+                try:
+                    Identities(replace(identity_settings(settings), admins=(word,)))
+                except InvalidUserId as error:
+                    add(option, entry.name, f"{option}: {word!r} is no user name: {error}", "correct or remove it")
+        try:
+            read_acl(settings.text("defaultacl"))
+        except ValueError as error:
+            add("defaultacl", entry.name, f"defaultacl: {error}", "write it as: anyone lrs")
+    name = configuration.settings.text("syslog_facility")
+    if name and logs.facility_code(name) is None:
+        add("syslog_facility", "", f"syslog_facility: {name!r} is none", "name one such as mail or local6")
+    return list(problems.values())
+
+
+def find_problems(configuration: Configuration, user: UnixUser | None) -> tuple[Offered, list[Problem]]:
+    """
+    Look at all that must be there, and change nothing.
+
+    @return: What will be served, and all that is wrong.
     """
     offered = offered_services(configuration)
-    problems = list(offered.problems)
-    problems += missing_programs(configuration.cyrus)
-    problems += check_directories(configuration, user)
-    problems += check_certificates(configuration, offered)
-    if problems:
-        raise ConfigError(problems)
-    return offered
+    problems = [
+        *offered.problems,
+        *missing_programs(configuration.cyrus),
+        *check_values(configuration, offered),
+        *check_directories(configuration, user),
+        *check_certificates(configuration, offered),
+    ]
+    return offered, problems
