@@ -37,7 +37,7 @@ from pycyrus.model.names import ExternalNames, NamespaceSettings, inbox_of
 from pycyrus.net.limits import ConnectionLimits
 from pycyrus.store.settings import StoreSettings
 from pycyrus.store.store import MailStore, open_store
-from pycyrus.store.threads import StoreReactor
+from pycyrus.store.watch import WatchReactor
 from pycyrus.testing.transcript import Connection, TranscriptError, options_of
 
 PATIENCE = 10.0
@@ -317,7 +317,7 @@ class ImapServer:
         namespace: NamespaceSettings = NamespaceSettings(),  # noqa: B008 - frozen
         limits: ConnectionLimits | None = None,
         tls: object = None,
-        reactor: StoreReactor | None = None,
+        reactor: WatchReactor | None = None,
     ) -> None:
         self.clock = Clock()
         self.reactor = reactor
@@ -372,7 +372,7 @@ class MailServer(ImapServer):
     @ivar store: For what a test does behind the sessions' backs.
     """
 
-    def __init__(self, store: MailStore, settings: ImapSettings, reactor: StoreReactor, **parts: Any) -> None:
+    def __init__(self, store: MailStore, settings: ImapSettings, reactor: WatchReactor, **parts: Any) -> None:
         super().__init__(settings, store=store, reactor=reactor, **parts)
         self.store = store
 
@@ -386,7 +386,7 @@ async def open_mail_server(
     directory: Path,
     settings: ImapSettings = ImapSettings(),  # noqa: B008 - frozen
     *,
-    reactor: StoreReactor,
+    reactor: WatchReactor,
     users: Sequence[str] = ("alice", "bob"),
     **parts: Any,
 ) -> MailServer:

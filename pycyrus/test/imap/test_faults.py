@@ -12,8 +12,11 @@ from twisted.trial.unittest import TestCase
 
 from pycyrus.errors import StoreUnavailable
 from pycyrus.interfaces import NewMessage
-from pycyrus.store.threads import StoreReactor
-from pycyrus.testing.imap import Client, ImapServer, open_mail_server
+from pycyrus.model.identity import Identity
+from pycyrus.model.names import inbox_of
+from pycyrus.store.store import MailStore
+from pycyrus.store.watch import WatchReactor
+from pycyrus.testing.imap import ADMIN, Client, FixedAuthenticator, ImapServer, open_mail_server
 
 FAILING = frozenset(
     (
@@ -95,33 +98,43 @@ class FaultTests(TestCase):
         return Deferred.fromCoroutine(self._fail_each())
 
     async def _fail_each(self) -> None:
-        number = 0
-        is_reached = True
-        while is_reached:
-            number += 1
-            countdown = [number]
-            refused = await self._play(countdown)
-            is_reached = countdown[0] <= 0
-            self.assertLessEqual(refused, 3 if is_reached else 0)
+        from twisted.internet import reactor
+
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        real = await open_mail_server(directory, reactor=cast(WatchReactor, reactor), users=())
+        try:
+            number = 0
+            is_reached = True
+            while is_reached:
+                number += 1
+                countdown = [number]
+                refused = await self._play(real.store, f"user{number}", countdown)
+                is_reached = countdown[0] <= 0
+                self.assertLessEqual(refused, 3 if is_reached else 0)
+        finally:
+            await real.shut_down()
         self.assertGreater(number, 20)
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    async def _play(self, countdown: list[int]) -> int:
+    async def _play(self, store: MailStore, user: str, countdown: list[int]) -> int:
         """
-        Do all commands.
+        Do all commands as a new user.
 
         @return: How many were refused.
         """
         from twisted.internet import reactor
 
-        directory = Path(self.mktemp())
-        directory.mkdir()
-        real = await open_mail_server(directory, reactor=cast(StoreReactor, reactor))
-        server = ImapServer(store=cast(Any, Failing(real.store, countdown)), reactor=cast(StoreReactor, reactor))
+        await store.create(ADMIN, inbox_of(Identity(user)))
+        server = ImapServer(
+            store=cast(Any, Failing(store, countdown)),
+            authenticator=cast(Any, FixedAuthenticator({user: "secret"})),
+            reactor=cast(WatchReactor, reactor),
+        )
         try:
             client = server.connect()
             await client.receive_line()
-            await server.log_in(client, "alice")
+            await server.log_in(client, user)
             refused = 0
             for command in COMMANDS:
                 reply = await self._answer(client, command)
@@ -133,7 +146,6 @@ class FaultTests(TestCase):
             return refused
         finally:
             server.close()
-            await real.shut_down()
 
     async def _answer(self, client: Client, command: bytes) -> bytes:
         client.send(b"t " + command + b"\r\n")

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pycyrus.imap.commands.table import COMMANDS
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
-from pycyrus.store.threads import StoreReactor
+from pycyrus.store.watch import WatchReactor
 from pycyrus.testing.imap import Client, ImapServer, MailServer, open_mail_server
 
 ROUNDS = 1500
@@ -63,7 +63,7 @@ CORPUS = (
     b"GETACL INBOX",
     b'APPEND INBOX (\\Seen) "01-Jan-2020 00:00:00 +0000" {%d+}\r\n%b' % (len(MESSAGE), MESSAGE),
 )
-PIECES = (
+PIECES: tuple[bytes, ...] = (
     b"(",
     b")",
     b" ",
@@ -107,7 +107,7 @@ class FuzzTests(TestCase):
 
         directory = Path(self.mktemp())
         directory.mkdir()
-        server = await open_mail_server(directory, reactor=cast(StoreReactor, reactor))
+        server = await open_mail_server(directory, reactor=cast(WatchReactor, reactor))
         try:
             await self._talk(server)
         finally:
@@ -137,7 +137,7 @@ class FuzzTests(TestCase):
         return client
 
     async def _answer(self, client: Client, tag: bytes) -> bytes:
-        lines = []
+        lines: list[bytes] = []
         while True:
             line = await client.receive_line()
             self.assertTrue(line is not None or client.is_closed, (tag, lines))

@@ -9,7 +9,7 @@ from typing import cast
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pycyrus.store.threads import StoreReactor
+from pycyrus.store.watch import WatchReactor
 from pycyrus.testing.imap import ImapServer, open_mail_server, settings_of
 from pycyrus.testing.transcript import Player, TranscriptError, read_steps
 
@@ -27,7 +27,7 @@ class ConversationTests(TestCase):
 
         directory = Path(self.mktemp())
         directory.mkdir()
-        server = await open_mail_server(directory, settings_of(text), reactor=cast(StoreReactor, reactor), tls=object())
+        server = await open_mail_server(directory, settings_of(text), reactor=cast(WatchReactor, reactor), tls=object())
         try:
             await Player(server).play(text)
         finally:
