@@ -17,20 +17,21 @@ class IncomingMessage:
     """
     Hands octets on to a stage file, and finds what no message may contain.
 
-    A bare CR or LF is never repaired: what a client appends it must get back
-    octet for octet (RFC 9051 section 6.3.12).
+    A bare LF is never repaired: what a client appends it must get back octet for
+    octet (RFC 9051 section 6.3.12).  A bare CR is let through, as Cyrus and
+    Dovecot do: some mailers end lines with CR CR LF, and it ends no line.
 
     @ivar size: Octets written so far.
     @ivar staged: Where the octets go.
     """
 
-    __slots__ = ("_crs", "_has_nul", "_last", "_lfs", "_pairs", "size", "staged")
+    __slots__ = ("_has_nul", "_last", "_lfs", "_pairs", "size", "staged")
 
     def __init__(self, staged: IStaged) -> None:
         self.size = 0
         self.staged = staged
         self._has_nul = False
-        self._crs = self._lfs = self._pairs = 0
+        self._lfs = self._pairs = 0
         self._last = b""
 
     def write(self, data: bytes) -> None:
@@ -42,7 +43,6 @@ class IncomingMessage:
         self.staged.write(data)
         self.size += len(data)
         self._has_nul = self._has_nul or b"\0" in data
-        self._crs += data.count(b"\r")
         self._lfs += data.count(b"\n")
         self._pairs += data.count(b"\r\n")
         if self._last == b"\r" and data[:1] == b"\n":
@@ -61,7 +61,7 @@ class IncomingMessage:
             return
         if self._has_nul:
             raise MessageRejected(NUL)
-        if not self._crs == self._lfs == self._pairs:
+        if self._lfs != self._pairs:
             raise MessageRejected(BARE_NEWLINES)
 
     def finish(self) -> None:

@@ -395,14 +395,15 @@ class AppendTests(CommandCase):
 
     def test_contents(self) -> None:
         self.assertEqual(self.append(b"A: b\r\n\r\na\0b\r\n"), b"a NO [CANNOT] Message contains NUL characters")
-        for data in (b"A: b\n\r\nx\r\n", b"A: b\r\n\r\nx\ry\r\n", b"A: b\r\n\r\nx\r", b"A: b\n\r", b"\n"):
+        for data in (b"A: b\n\r\nx\r\n", b"A: b\r\n\r\nx\ny\r\n", b"A: b\n\r", b"\n"):
             self.assertEqual(self.append(data), b"a NO [CANNOT] Message contains bare newlines", data)
         self.assertEqual(self.state.messages, [])
         self.assertIn(b"APPENDUID", self.append(b"A: b\r\n\r\nx"))
+        self.assertIn(b"APPENDUID", self.append(b"A: b\r\n\r\nends with CR CR LF\r\r\n"))
         self.assertIn(b"APPENDUID", self.append(b"A: b\r\n\r\na\0b\r\n", b"~"))
 
     def test_newlines_split_between_packets(self) -> None:
-        for data, is_good in ((b"a\r\nb\r\n", True), (b"a\r\r\n", False), (b"a\nb\r\n", False)):
+        for data, is_good in ((b"a\r\nb\r\n", True), (b"a\r\r\n", True), (b"a\nb\r\n", False)):
             for cut in range(len(data) + 1):
                 incoming = IncomingMessage(MemoryStaged())
                 incoming.write(data[:cut])
