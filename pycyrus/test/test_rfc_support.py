@@ -15,7 +15,7 @@ import pycyrus
 _PACKAGE = Path(pycyrus.__file__).parent
 _TABLE = _PACKAGE.parent / "doc" / "rfc-support.toml"
 _TRANSCRIPTS = _PACKAGE / "test" / "transcripts"
-_CITED = re.compile(r"""\bRFC[ \n]+(\d{3,5})\b|rfc="(\d{3,5})[ "]"""))
+_CITED = re.compile(r"""\bRFC[ \n]+(\d{3,5})\b|rfc="(\d{3,5})[ "]""")
 _STATUSES = {"done", "partial", "later"}
 _KEYS = {"number", "title", "status", "protocol", "shown_in", "note"}
 
