@@ -65,6 +65,34 @@ def _no_cached(positions: Positions, items: Sequence[CachedItem]) -> list[list[b
     return [[] for _ in items]
 
 
+class _Changes:
+    """
+    The answer to the last question of L{since}.
+
+    When something happens in a mailbox that a thousand sessions watch, they
+    all ask the same, one after another.
+    """
+
+    def __init__(self) -> None:
+        self._view: View | None = None
+        self._since = self._highest = 0
+        self._positions = _NO_POSITIONS
+
+    def since(self, view: View, since: int, highest: int) -> Positions:
+        """
+        Positions of the messages of a live view that changed after a modseq.
+
+        @param highest: The mailbox's highest modseq now.
+        """
+        if view is not self._view or since != self._since or highest != self._highest:
+            self._view, self._since, self._highest = view, since, highest
+            self._positions = np.flatnonzero(view.modseqs > np.uint64(since))
+        return self._positions
+
+
+_changes = _Changes()
+
+
 @cache
 def empty_view() -> View:
     """The view of a mailbox that is gone."""
@@ -408,18 +436,10 @@ class SelectedMailbox:
         if READ not in self.mailbox.rights():
             self._told_modseq = highest
             return False
-        modseqs = self._live(slice(0, told_count))[2]
-        since = np.uint64(self._told_modseq)
-        is_changed = modseqs > since
-        if self._resume is not None:
-            floor, place = self._resume
-            is_changed[:place] &= modseqs[:place] > np.uint64(floor)
-        if self._places is not None:
-            is_changed &= self._places[:told_count] >= 0
-        changed: Positions = np.flatnonzero(is_changed)
+        changed = self._changed(told_count, highest)
         if self._own_modseqs and len(changed):
             own = np.fromiter(self._own_modseqs, dtype=np.uint64)
-            changed = changed[~np.isin(modseqs[changed], own)]
+            changed = changed[~np.isin(self._live(changed)[2], own)]
         is_cut = len(changed) > MAX_FLAG_LINES
         if is_cut:
             changed = changed[:MAX_FLAG_LINES]
@@ -433,6 +453,20 @@ class SelectedMailbox:
             for start in range(0, len(changed), BLOCK):
                 output.write(columns.encode(self.rows(changed[start : start + BLOCK])))
         return is_cut
+
+    def _changed(self, told_count: int, highest: int) -> Positions:
+        """Which of the first C{told_count} messages have flags that were not told."""
+        if self._places is None and self._resume is None:
+            changed = _changes.since(self._current, self._told_modseq, highest)
+            return changed[: np.searchsorted(changed, told_count)]
+        modseqs = self._live(slice(0, told_count))[2]
+        is_changed = modseqs > np.uint64(self._told_modseq)
+        if self._resume is not None:
+            floor, place = self._resume
+            is_changed[:place] &= modseqs[:place] > np.uint64(floor)
+        if self._places is not None:
+            is_changed &= self._places[:told_count] >= 0
+        return np.flatnonzero(is_changed)
 
     def _update_format(self) -> LineFormat:
         columns = [Column.FLAGS]
