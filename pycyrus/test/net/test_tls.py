@@ -17,9 +17,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, ISSLTransport
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IPushProducer, ISSLTransport
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from pycyrus.net import selfsigned
@@ -292,6 +294,81 @@ class TLSConnectionTests(ServerTestCase):
         await self.client(self.listen(), talk)
         await self.protocols[0].lost
         self.assertEqual(self.protocols[0].received, b"a STARTTLS\r\n")
+
+    async def test_producer_goes_through_starttls(self) -> None:
+        """A push producer registered before STARTTLS is paused and resumed after it; closing waits for all octets."""
+        file = self.file(BLOB)
+        told: list[str] = []
+        state = {"left": 30, "paused": False}
+
+        @implementer(IPushProducer)
+        class Producer:
+            def pauseProducing(self) -> None:
+                told.append("pause")
+                state["paused"] = True
+
+            def resumeProducing(self) -> None:
+                told.append("resume")
+                state["paused"] = False
+                produce()
+
+            def stopProducing(self) -> None:
+                told.append("stop")
+
+        def produce() -> None:
+            transport = self.protocols[0].transport
+            while state["left"] and not state["paused"]:
+                state["left"] -= 1
+                transport.write(BLOB[:50_000])
+                transport.send_file(file.fileno(), 0, 50_000)
+            if not state["left"]:
+                transport.unregisterProducer()
+                transport.loseConnection()
+
+        def answer(protocol: Recorder, data: bytes) -> None:
+            if not protocol.transport.TLS:
+                protocol.transport.registerProducer(Producer(), True)
+                protocol.transport.write(b"begin\r\n")
+                protocol.transport.startTLS(self.context)
+            else:
+                produce()
+
+        self.on_data = answer
+
+        def talk(sock: socket.socket) -> bytes:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            sock.sendall(b"a STARTTLS\r\n")
+            read_exactly(sock, 7)
+            with self.secure(sock) as secured:
+                secured.sendall(b"go")
+                return read_all(secured)
+
+        self.assertEqual(await self.client(self.listen(), talk), (BLOB[:50_000] * 2) * 30)
+        self.assertIn("pause", told)
+        self.assertIn("resume", told)
+        await self.protocols[0].lost
+
+    async def test_client_that_never_shakes_hands(self) -> None:
+        """It can be sent away, be it silent or stopped in the middle of its hello."""
+        for said in (b"", b"\x16\x03\x01\x02\x00\x01"):
+            connected: Deferred[Recorder] = Deferred()
+            self.on_connect = connected.callback
+
+            def talk(sock: socket.socket, said: bytes = said) -> bytes:
+                sock.sendall(said)
+                try:
+                    return read_all(sock)
+                except ConnectionResetError:
+                    return b"reset"
+
+            done = self.client(self.listen(tls=self.context), talk)
+            protocol = await connected
+            protocol.transport.write(b"* BYE too slow\r\n")
+            protocol.transport.loseConnection()
+            if not protocol.lost.called:
+                protocol.transport.abortConnection()
+            await protocol.lost
+            self.assertNotIn(b"BYE", await done)
 
     async def test_old_versions_are_refused(self) -> None:
         """TLS 1.1 is off by default."""
