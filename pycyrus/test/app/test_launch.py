@@ -296,6 +296,48 @@ class ConfigurationTests(LaunchCase):
             self.assertEqual(server.stop(), -signal.SIGTERM)
         self.assertFalse((self.root / "s/lmtp").exists())
 
+    def test_options_are_read_again(self) -> None:
+        """New connections see what changed, in all workers; what cannot change, or cannot be, is said."""
+        imapd_conf = f"configdirectory: {self.root}/lib\npartition-default: {self.root}/spool\nworkers: 2\n"
+        cyrus_conf = 'SERVICES {\n imap cmd="imapd" listen="127.0.0.1:0"\n}\n'
+        options = self.write(imapd_conf, cyrus_conf)
+        with Launched(self.root / "lib", options) as server:
+            ready = server.ready()
+            self.assertIn("ENABLE", self.capabilities(ready))
+            self.write(imapd_conf + "suppress_capabilities: ENABLE\nhashimapspool: yes\n", cyrus_conf)
+            server.send(signal.SIGHUP)
+            until(lambda: all("ENABLE" not in self.capabilities(ready) for _ in range(8)))
+            self.assertIn("hashimapspool takes effect at the next restart", server.output)
+            self.write("nonsense: 1\n", cyrus_conf)
+            server.send(signal.SIGHUP)
+            until(lambda: "nonsense is no option" in server.output)
+            self.assertIn("The former configuration stays.", server.output)
+            self.assertNotIn("ENABLE", self.capabilities(ready))
+
+    def capabilities(self, ready: dict[str, Any]) -> tuple[str, ...]:
+        client = imap(ready)
+        try:
+            return client.capabilities
+        finally:
+            client.logout()
+
+    def test_logs(self) -> None:
+        """The log goes to a file as JSON too, with the workers' lines."""
+        options = self.write(
+            f"configdirectory: {self.root}/lib\npartition-default: {self.root}/spool\nworkers: 1\n"
+            f"log_json: {self.root}/log.json\nallowplaintext: yes\nfailedloginpause: 0\n",
+            'SERVICES {\n imap cmd="imapd" listen="127.0.0.1:0"\n}\n',
+        )
+        with Launched(self.root / "lib", options) as server:
+            client = imap(server.ready())
+            self.assertRaises(imaplib.IMAP4.error, client.login, "nobody", "secret")
+            client.logout()
+            until(lambda: "badlogin" in (self.root / "log.json").read_text())
+        events = [json.loads(line) for line in (self.root / "log.json").read_text().splitlines()]
+        found = [event for event in events if "badlogin" in str(event.get("log_format"))]
+        self.assertEqual((found[0]["peer"], found[0]["service"]), ("127.0.0.1", "imap"))
+        self.assertNotIn("secret", (self.root / "log.json").read_text() + server.output)
+
     def test_ready_json_is_json_of_the_agreed_form(self) -> None:
         options = self.write(
             f"configdirectory: {self.root}/lib\npartition-default: {self.root}/spool\nworkers: 0\n",
