@@ -7,10 +7,12 @@ it a lost journal row can be made again, and proved against the message file.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +30,8 @@ HEADER_SIZE = 64
 _HEADER = struct.Struct("<8sIIQ32xI4x")
 
 _RECORD = struct.Struct(f"<IIII20siqqqI{CACHED_ITEMS}I")
+_HEAD = struct.Struct("<IIII20siqqqI")
+_LENGTHS = struct.Struct(f"<{CACHED_ITEMS}I")
 RECORD_HEADER = _RECORD.size
 _UID_WORD = 2
 _LENGTHS_WORD = 17
@@ -59,6 +63,30 @@ class CacheRecord(NamedTuple):
             CACHED_ITEMS, *map(len, self.items),
         )  # fmt: skip
         rest = b"".join((head[8:], body, bytes(padding)))
+        return b"".join((head[:4], zlib.crc32(rest).to_bytes(4, "little"), rest))
+
+
+@dataclass(frozen=True, slots=True)
+class PackedItems:
+    """A message's items, made ready once for the records of all mailboxes that get it."""
+
+    lengths: bytes
+    body: bytes
+
+    @classmethod
+    def of(cls, items: Sequence[bytes]) -> PackedItems:
+        """Pack items."""
+        body = b"".join(items)
+        padding = -(RECORD_HEADER + len(body)) & 7
+        return cls(_LENGTHS.pack(*map(len, items)), body + bytes(padding))
+
+    def record(
+        self, uid: int, size: int, guid: bytes, sent_day: int, internaldate: int, savedate: int, sent_time: int
+    ) -> bytes:
+        """What L{CacheRecord.encode} gives."""
+        length = RECORD_HEADER + len(self.body)
+        head = _HEAD.pack(length, 0, uid, size, guid, sent_day, internaldate, savedate, sent_time, CACHED_ITEMS)
+        rest = b"".join((head[8:], self.lengths, self.body))
         return b"".join((head[:4], zlib.crc32(rest).to_bytes(4, "little"), rest))
 
 
@@ -154,7 +182,10 @@ class CacheFile:
         @return: The offset of the first.
         @raise OSError: Nothing that was there before is lost.
         """
-        end = max(files.fstat(self._fd).st_size, HEADER_SIZE)
+        status = files.fstat(self._fd)
+        if not status.st_nlink:
+            raise FileNotFoundError(errno.ENOENT, "cache file was removed")
+        end = max(status.st_size, HEADER_SIZE)
         # What a writer left unfinished stays, and no offset points to it.
         end += -end & 7
         if records:

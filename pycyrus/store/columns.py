@@ -7,6 +7,8 @@ that a view holds stay what they were.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -114,6 +116,25 @@ class Columns:
         self.modseqs[start:stop] = modseqs
         self.checked[start:stop] = False
         self.count = stop
+
+    def add_one(self, row: tuple[Any, ...], modseq: int) -> None:
+        """
+        Add one row at the end; there must be room.
+
+        @param row: As L{pycyrus.store.journal.unpack_row} gives it: a tenth of
+            the work of an array of one row.
+        """
+        at = self.count
+        (
+            self.uids[at], self.sizes[at], self.internaldates[at], self.savedates[at], self.sent_times[at],
+            self.sent_days[at], self.flags[at], low, high, self.cache_offsets[at], self.cache_lengths[at],
+            self.guids[at],
+        ) = row  # fmt: skip
+        self.keywords[at, 0] = low
+        self.keywords[at, 1] = high
+        self.modseqs[at] = modseq
+        self.checked[at] = False
+        self.count = at + 1
 
     def without(self, gone: Positions) -> Columns:
         """A copy without some rows, with a little room."""

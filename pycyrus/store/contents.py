@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pycyrus.errors import MailboxCorrupted
 from pycyrus.model.flags import DELETED, MAX_KEYWORDS, SEEN
 from pycyrus.model.uids import Positions, UidArray
 from pycyrus.store import journal
@@ -145,7 +144,7 @@ class Contents:
         """
         Take in records, in order.
 
-        @raise MailboxCorrupted: One is of a critical type that is not known.
+        @raise FormatTooNew: One is of a critical type that is not known.
         """
         index, total = 0, len(records)
         while index < total:
@@ -162,7 +161,7 @@ class Contents:
             if method is not None:
                 method(self, record)
             elif kind & CRITICAL:
-                raise MailboxCorrupted(f"journal record type {kind} is not known to this version")
+                raise journal.FormatTooNew(f"journal record type {kind} is not known to this version")
             index += 1
         if self._going:
             self._drop_gone()
@@ -170,6 +169,9 @@ class Contents:
 
     def _append(self, records: Sequence[Record]) -> None:
         modseqs: NDArray[np.uint64] | int
+        if len(records) == 1 and records[0].count == 1:
+            self._append_one(records[0])
+            return
         if len(records) == 1:
             rows = journal.unpack_rows(records[0], journal.ROW)
             modseqs = records[0].modseq
@@ -182,6 +184,20 @@ class Contents:
             return
         self._add(rows, modseqs)
         self.highest_modseq = max(self.highest_modseq, records[-1].modseq)
+
+    def _append_one(self, record: Record) -> None:
+        row = journal.unpack_row(record)
+        columns = self.columns
+        if columns.count == len(columns.uids):
+            columns = columns.reserve(1)
+            self._supersede(columns)
+        columns.add_one(row, record.modseq)
+        flags = row[6]
+        self.unseen += not flags & SEEN
+        self.deleted += bool(flags & DELETED)
+        self.size += row[1]
+        self.uidnext = max(self.uidnext, row[0] + 1)
+        self.highest_modseq = max(self.highest_modseq, record.modseq)
 
     def _add(self, rows: NDArray[np.void], modseqs: NDArray[np.uint64] | int) -> None:
         columns = self.columns.reserve(len(rows))
@@ -431,7 +447,7 @@ class _Rows:
 
     def all(self) -> NDArray[np.void]:
         if len(self._pieces) != 1:
-            self._pieces = [np.concatenate(self._pieces) if self._pieces else np.empty(0, dtype=self._dtype)]
+            self._pieces = [journal.concatenate_rows(self._pieces, self._dtype)]
         return self._pieces[0]
 
 

@@ -17,7 +17,6 @@ from pycyrus.errors import StoreUnavailable
 from pycyrus.mime.summary import Summary, summarise
 from pycyrus.model.uids import Positions
 from pycyrus.model.view import CACHED_ITEMS, CachedItem
-from pycyrus.store import files
 from pycyrus.store.cache import CacheFile, CacheRecord, Damaged, create_cache
 from pycyrus.store.columns import Columns
 from pycyrus.store.layout import MailboxPaths
@@ -106,9 +105,12 @@ class CachedItems:
         @raise OSError: The cache is as it was.
         """
         file = self._open()
-        if file is not None and not files.fstat(file.fileno()).st_nlink:
-            self.close()
-            file = self._open()
+        if file is not None:
+            try:
+                return file.append(records)
+            except FileNotFoundError:
+                self.close()
+                file = self._open()
         if file is None:
             create_cache(self._paths.cache, self._generation)
             self._file = file = CacheFile(self._paths.cache)

@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,11 @@ class RecordType(enum.IntEnum):
 
 
 CRITICAL = 0x8000
+
+
+class FormatTooNew(MailboxCorrupted):
+    """Written by a program that knows more than this one; nothing is wrong with it."""
+
 
 # C{APPEND}, C{FLAGS}, ... as plain integers: an enumeration's members are slow to compare.
 APPEND, FLAGS, EXPUNGE, KEYWORD, RECENT, RESERVE, PURGE, CACHE, STATE, VANISHED, RETAINED, NUMBERS = range(1, 13)
@@ -151,6 +156,7 @@ class JournalHeader:
         Read a head.
 
         @raise MailboxCorrupted: Not a journal's, or damaged.
+        @raise FormatTooNew: Not of this version.
         """
         if len(data) < HEADER_SIZE:
             raise MailboxCorrupted("journal header is cut off")
@@ -160,7 +166,7 @@ class JournalHeader:
         if magic != MAGIC or zlib.crc32(data[:120]) != crc:
             raise MailboxCorrupted("journal header is damaged")
         if size != HEADER_SIZE or version != VERSION:
-            raise MailboxCorrupted(f"journal version {version} is not known")
+            raise FormatTooNew(f"journal version {version} is not known")
         return cls(generation, joined_at, cache_generation, uidvalidity, unique_id.rstrip(b"\0").decode("ascii"))
 
 
@@ -258,13 +264,18 @@ class FlagMasks(NamedTuple):
 
 
 def pack_row(
-    *, uid: int, size: int, internaldate: int, savedate: int, sent_time: int, sent_day: int, flags: int,
+    uid: int, size: int, internaldate: int, savedate: int, sent_time: int, sent_day: int, flags: int,
     keywords: tuple[int, int], cache_offset: int, cache_length: int, guid: bytes,
 ) -> bytes:  # fmt: skip
     """One row of an C{APPEND} record."""
     return _ROW_STRUCT.pack(
         uid, size, internaldate, savedate, sent_time, sent_day, flags, *keywords, cache_offset, cache_length, guid
     )
+
+
+def unpack_row(record: Record) -> tuple[Any, ...]:
+    """The only row of an C{APPEND} record: uid, size, the dates, sent day, flags, two words of keywords, ..."""
+    return _ROW_STRUCT.unpack_from(record.payload)
 
 
 def append_record(rows: bytes, count: int, modseq: int, time: int) -> bytes:
@@ -358,6 +369,16 @@ def unpack_recent(record: Record) -> int:
     """The UID of a C{RECENT} record."""
     uid: int = _RECENT.unpack_from(record.payload)[0]
     return uid
+
+
+def concatenate_rows(pieces: Sequence[NDArray[np.void]], dtype: np.dtype[np.void]) -> NDArray[np.void]:
+    """Several arrays of rows as one; NumPy's own way would lose the room between fields."""
+    rows = np.zeros(sum(len(piece) for piece in pieces), dtype=dtype)
+    at = 0
+    for piece in pieces:
+        rows[at : at + len(piece)] = piece
+        at += len(piece)
+    return rows
 
 
 def join_rows(records: Iterable[Record], dtype: np.dtype[np.void]) -> NDArray[np.void]:

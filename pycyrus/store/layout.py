@@ -120,11 +120,12 @@ def remove_mailbox(paths: MailboxPaths) -> None:
     """
     Remove a mailbox's files, and its directories if nothing else is in them.
 
-    The journal goes first: without it there is no mailbox, whatever a crash
-    leaves behind.
+    The header goes first: what has neither header nor journal is no mailbox,
+    whatever a crash leaves behind.
 
     @raise OSError: Something could not be removed; call it again.
     """
+    _unlink(f"{paths.meta}/{header.FILE_NAME}")
     _unlink(paths.journal)
     for uid in message_uids(paths.data) if paths.data.is_dir() else ():
         _unlink(paths.message(uid))

@@ -58,6 +58,7 @@ def load(paths: MailboxPaths, *, use_snapshot: bool = True) -> Loaded:
     @return: The caller owns the descriptor.
     @raise MailboxNotFound: There is no journal.
     @raise MailboxCorrupted: Its head is damaged.
+    @raise FormatTooNew: It was written by a newer program.
     @raise OSError: It cannot be read.
     """
     fd = open_journal(paths)

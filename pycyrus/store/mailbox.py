@@ -43,6 +43,8 @@ __all__ = [
     "MailboxPaths", "MailboxState", "StateServices", "create_mailbox", "relocate_mailbox", "remove_mailbox",
 ]  # fmt: skip
 
+_MAINTAIN_EVERY = 1 << 16
+"""Octets of journal between two thoughts about snapshots."""
 _LARGEST_BLOCK = 1024
 """UIDs set aside at a time, at most."""
 
@@ -68,12 +70,13 @@ class MailboxState:
     A mailbox, shared by all that have it open in this process.
 
     @param loaded: As L{recovery.open_mailbox} read it.
+    @ivar written: Files and directories that an append writes to, but for messages.
     """
 
     log = Logger()
 
     def __init__(self, paths: MailboxPaths, loaded: Loaded, services: StateServices) -> None:
-        self.paths = paths
+        self._name_files(paths)
         self.unique_id = loaded.header.unique_id
         self.uidvalidity = loaded.header.uidvalidity
         self.contents: Contents = loaded.contents
@@ -92,9 +95,11 @@ class MailboxState:
         self._confirm: tuple[int, int] | None = None
         self._own_usable = loaded.contents.usable
         self._maintaining = False
+        self._maintain_at = 0
         self._renamed_seen = loaded.contents.renamed
         self._repairing = False
         self._commit_to: list[Committer] = []
+        self._identify()
 
     # --- reading ----------------------------------------------------------
 
@@ -180,6 +185,8 @@ class MailboxState:
             files.close(self._fd)
             self._fd, self._header, self._offset = fd, head, head.joined_at
             self._snapshot_offset = 0
+            self._maintain_at = 0
+            self._identify()
             self._watch()
             self._read_tail(files.fstat(fd).st_size)
             return
@@ -231,9 +238,18 @@ class MailboxState:
         """The mailbox is in another place now."""
         if paths == self.paths:
             return
-        self.paths = paths
+        self._name_files(paths)
         self._commit_to = []
         self.items.relocate(paths, self._header.cache_generation)
+
+    def _name_files(self, paths: MailboxPaths) -> None:
+        self.paths = paths
+        self._journal = paths.journal
+        self.written = (str(paths.data), paths.cache, self._journal, str(paths.meta))
+
+    def _identify(self) -> None:
+        status = files.fstat(self._fd)
+        self._inode = (status.st_ino, status.st_dev)
 
     def _reload(self, reason: str) -> None:
         """Read everything anew; views that are in use stay what they were."""
@@ -255,6 +271,8 @@ class MailboxState:
         self._renamed_seen = loaded.contents.renamed
         self._own_usable = loaded.contents.usable
         self._view = None
+        self._maintain_at = 0
+        self._identify()
         self._watch()
         self._tell_soon()
 
@@ -285,7 +303,7 @@ class MailboxState:
                 self.leave()
                 raise
             self.leave()
-            await self.commit([self.paths.journal, str(self.paths.meta)])
+            await self.commit([self._journal, str(self.paths.meta)])
             self._own_usable = limits
             self._confirm = limits
 
@@ -371,16 +389,18 @@ class MailboxState:
                 # Another journal, another lock.
                 if not spin_lock(self._fd, 50):
                     raise StoreUnavailable("the mailbox is locked by another process")
-                continue
-            if files.fstat(fd).st_size != self._offset:
+            elif files.fstat(fd).st_size != self._offset:
                 self._mend_tail()
+                if not spin_lock(self._fd, 50):
+                    raise StoreUnavailable("the mailbox is locked by another process")
 
     def _mend_tail(self) -> None:
         """What is behind the last whole record was left by somebody who died: nobody else writes now."""
         loaded = recovery.mend_locked(self.paths, self._fd)
-        # The lock is on the open file, so the descriptor stays this one.
-        files.close(loaded.fd)
-        loaded.fd = os.dup(self._fd)
+        if files.fstat(loaded.fd).st_ino == self._inode[0]:
+            # The lock is on the open file, so it stays this one.
+            files.close(loaded.fd)
+            loaded.fd = os.dup(self._fd)
         self._take(loaded)
 
     def check_place(self) -> None:
@@ -391,9 +411,8 @@ class MailboxState:
         """
         for _ in range(2):
             try:
-                here = files.stat(self.paths.journal)
-                mine = files.fstat(self._fd)
-                if (here.st_ino, here.st_dev) == (mine.st_ino, mine.st_dev):
+                here = files.stat(self._journal)
+                if (here.st_ino, here.st_dev) == self._inode:
                     return
             except (FileNotFoundError, NotADirectoryError):
                 pass
@@ -482,12 +501,17 @@ class MailboxState:
     def commit_soon(self) -> None:
         """Let what was written become durable with the next batch."""
         for committer in self._committers():
-            committer.commit_soon((self.paths.journal,))
+            committer.commit_soon((self._journal,))
 
     def _committers(self) -> list[Committer]:
         if not self._commit_to:
             for directory in dict.fromkeys((self.paths.meta, self.paths.data)):
-                committer = self.services.committers.for_device(files.stat(directory).st_dev, directory)
+                device = files.stat(directory).st_dev
+                # Rather the partition's directory, which stays, than a mailbox's.
+                anchor = self.paths.stage.parent
+                if files.stat(anchor).st_dev != device:
+                    anchor = directory
+                committer = self.services.committers.for_device(device, anchor)
                 if committer not in self._commit_to:
                     self._commit_to.append(committer)
         return self._commit_to
@@ -496,8 +520,9 @@ class MailboxState:
 
     def _maintain(self) -> None:
         """Have a snapshot taken, or the journal rewritten, when it is worth it."""
-        if self._maintaining:
+        if self._maintaining or self._offset < self._maintain_at:
             return
+        self._maintain_at = self._offset + _MAINTAIN_EVERY
         contents = self.contents
         count = contents.columns.count
         if checkpoint.wants_compaction(self._offset, count, contents.history()):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from twisted.logger import Logger
 
 from pycyrus.errors import MailboxCorrupted
-from pycyrus.store import cache, files, journal, snapshot
+from pycyrus.store import cache, files, header, journal, snapshot
 from pycyrus.store.contents import Contents
 from pycyrus.store.header import Header, read_header, write_header
 from pycyrus.store.items import summary_of
@@ -32,6 +32,13 @@ _log = Logger()
 
 _MARGIN = 4096
 """UIDs and modseqs passed over where the last ones may be unknown."""
+
+
+def has_remains(paths: MailboxPaths) -> bool:
+    """Whether there is a mailbox without its journal, and not one that just comes or goes."""
+    if not (paths.meta / header.FILE_NAME).exists():
+        return False
+    return any(Path(path).exists() for path in (paths.cache, paths.columns)) or bool(message_uids(paths.data))
 
 
 def rebuild(paths: MailboxPaths) -> None:
@@ -170,7 +177,7 @@ def _adopt(paths: MailboxPaths, contents: Contents) -> None:
         _fill_row(rows[index : index + 1], paths, uid, witnessed)
         _log.error("Message file {path} was adopted", path=paths.message(uid))
     rows["modseq"] = contents.highest_modseq
-    together = np.concatenate((columns.rows(slice(0, columns.count)), rows))
+    together = journal.concatenate_rows((columns.rows(slice(0, columns.count)), rows), journal.STATE_ROW)
     together = together[np.argsort(together["uid"], kind="stable")]
     fresh = Contents()
     fresh.apply(journal.scan(journal.rows_record(journal.STATE, together, microseconds()))[0])

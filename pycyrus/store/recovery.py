@@ -28,10 +28,11 @@ from pathlib import Path
 import numpy as np
 from twisted.logger import Logger
 
-from pycyrus.errors import MailboxCorrupted
+from pycyrus.errors import MailboxCorrupted, MailboxNotFound
 from pycyrus.model.uids import number_ranges
 from pycyrus.store import files, journal, rebuild
 from pycyrus.store.contents import Contents
+from pycyrus.store.journal import FormatTooNew
 from pycyrus.store.layout import FIRST_RESERVATION, MODSEQS_PER_UID, MailboxPaths, message_uids, microseconds
 from pycyrus.store.loading import Loaded, load, open_journal
 from pycyrus.store.locks import block_lock, unlock
@@ -49,14 +50,34 @@ def open_mailbox(paths: MailboxPaths) -> Loaded:
     """
     try:
         loaded = load(paths)
+    except FormatTooNew:
+        raise
     except MailboxCorrupted as error:
         _log.error("Journal in {directory} is damaged: {error}", directory=str(paths.meta), error=str(error))
-        rebuild.rebuild(paths)
-        loaded = load(paths)
+        loaded = _rebuild_alone(paths)
+    except MailboxNotFound:
+        if not rebuild.has_remains(paths):
+            raise
+        _log.error("Journal in {directory} is missing", directory=str(paths.meta))
+        loaded = _rebuild_alone(paths)
     if not _needs_care(paths, loaded):
         return loaded
     files.close(loaded.fd)
     return _mend(paths)
+
+
+def _rebuild_alone(paths: MailboxPaths) -> Loaded:
+    """Make a journal where there is none to lock, unless somebody else just did."""
+    fd = files.open_file(str(paths.meta), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        block_lock(fd)
+        try:
+            return load(paths)
+        except (MailboxCorrupted, MailboxNotFound):
+            rebuild.rebuild(paths)
+        return load(paths)
+    finally:
+        files.close(fd)
 
 
 def _needs_care(paths: MailboxPaths, loaded: Loaded) -> bool:
@@ -83,11 +104,15 @@ def mend_locked(paths: MailboxPaths, fd: int) -> Loaded:
     Mend a mailbox whose lock the caller holds.
 
     @param fd: Its journal, locked.
+    @return: Another journal than C{fd} if it had to be rebuilt.
     """
     loaded = load(paths)
     try:
-        if loaded.offset != files.fstat(loaded.fd).st_size:
-            loaded = _mend_tail(paths, loaded)
+        if loaded.offset != files.fstat(loaded.fd).st_size and not _cut_tail(paths, loaded):
+            rebuild.rebuild(paths)
+            rebuilt = load(paths)
+            files.close(loaded.fd)
+            return rebuilt
         if loaded.contents.boot != files.boot_id():
             _after_restart(paths, loaded)
         else:
@@ -98,23 +123,18 @@ def mend_locked(paths: MailboxPaths, fd: int) -> Loaded:
     return loaded
 
 
-def _mend_tail(paths: MailboxPaths, loaded: Loaded) -> Loaded:
+def _cut_tail(paths: MailboxPaths, loaded: Loaded) -> bool:
+    """Cut off a write that never ended; False if whole records follow: then it is damage."""
     size = files.fstat(loaded.fd).st_size
     rest = files.read_all(loaded.fd, size - loaded.offset, loaded.offset)
+    where = {"directory": str(paths.meta), "offset": loaded.offset}
     if journal.find_record(rest, 8) is not None:
-        files.close(loaded.fd)
-        _log.error(
-            "Journal in {directory} is damaged at octet {offset}", directory=str(paths.meta), offset=loaded.offset
-        )
-        rebuild.rebuild(paths)
-        return load(paths)
-    _log.warn(
-        "Journal in {directory}: {count} octets of an unfinished write are cut off",
-        directory=str(paths.meta), count=len(rest),
-    )  # fmt: skip
+        _log.error("Journal in {directory} is damaged at octet {offset}", **where)
+        return False
+    _log.warn("Journal in {directory}: an unfinished write at octet {offset} is cut off", **where)
     files.ftruncate(loaded.fd, loaded.offset)
     loaded.size = loaded.offset
-    return loaded
+    return True
 
 
 def _quarantine_next(paths: MailboxPaths, contents: Contents) -> None:

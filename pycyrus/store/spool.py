@@ -24,6 +24,7 @@ from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import IMessageFile, IStaged
 from pycyrus.mime.summary import Summary, summarise
 from pycyrus.store import files
+from pycyrus.store.cache import PackedItems
 from pycyrus.store.files import store_error
 
 _log = Logger()
@@ -65,8 +66,8 @@ class StagedMessage:
     """
 
     __slots__ = (
-        "_data", "_directory", "_fd", "_hash", "_in_memory", "_linked", "_path", "_pieces", "_spoilt", "guid", "size",
-        "summary",
+        "_data", "_directory", "_fd", "_hash", "_in_memory", "_linked", "_packed", "_path", "_pieces", "_spoilt",
+        "guid", "size", "summary",
     )  # fmt: skip
 
     def __init__(self, directory: str, in_memory: int) -> None:
@@ -77,7 +78,8 @@ class StagedMessage:
         self._in_memory = in_memory
         self._pieces: list[bytes] = []
         self._data: bytes | None = None
-        self._hash = hashlib.sha1(usedforsecurity=False)
+        self._hash: hashlib._Hash | None = None
+        self._packed: PackedItems | None = None
         self._fd = -1
         self._path = ""
         self._linked = ""
@@ -93,7 +95,7 @@ class StagedMessage:
             if self.size > self._in_memory:
                 self._spill()
             return
-        self._hash.update(data)
+        self._hash_of().update(data)
         self._put(data)
         self.size += len(data)
 
@@ -108,7 +110,7 @@ class StagedMessage:
             self.guid = hashlib.sha1(data, usedforsecurity=False).digest()
             self.summary = summarise(data)
             return
-        self.guid = self._hash.digest()
+        self.guid = self._hash_of().digest()
         try:
             with mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ) as mapped:
                 self.summary = summarise(mapped)
@@ -164,6 +166,19 @@ class StagedMessage:
                 self._fd = -1
                 self._path = ""
 
+    def packed_items(self) -> PackedItems:
+        """The cached items of a finished message, ready for cache records."""
+        if self._packed is None:
+            if self.summary is None:
+                raise ValueError("the staged message is not finished")
+            self._packed = PackedItems.of(self.summary.items)
+        return self._packed
+
+    def _hash_of(self) -> hashlib._Hash:
+        if self._hash is None:
+            self._hash = hashlib.sha1(usedforsecurity=False)
+        return self._hash
+
     def _copy_to(self, path: str) -> None:
         fd = files.open_file(path, _CREATE, files.PRIVATE)
         try:
@@ -181,12 +196,11 @@ class StagedMessage:
         """Go on in a file."""
         try:
             self._open()
-            for piece in self._pieces:
-                self._hash.update(piece)
-            pieces, self._pieces = self._pieces, []
-            written, self.size = self.size, 0
-            self._put(b"".join(pieces))
-            self.size = written
+            data, self._pieces = b"".join(self._pieces), []
+            self._hash_of().update(data)
+            self.size = 0
+            self._put(data)
+            self.size = len(data)
         except OSError as error:
             self._spoilt = store_error(error, "stage file cannot be made")
             raise self._spoilt from error

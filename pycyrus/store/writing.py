@@ -19,7 +19,7 @@ from pycyrus.interfaces import Expunged, Stored
 from pycyrus.model.flags import DELETED
 from pycyrus.model.uids import MAX_NUMBER, Positions, UidArray, number_ranges
 from pycyrus.store import files, journal, recovery
-from pycyrus.store.cache import CacheRecord, record_for_copy
+from pycyrus.store.cache import record_for_copy
 from pycyrus.store.columns import as_positions
 from pycyrus.store.files import store_error
 from pycyrus.store.journal import FlagMasks
@@ -123,7 +123,7 @@ async def append(state: MailboxState, messages: Sequence[Incoming]) -> tuple[int
         state.leave()
     uids = range(first, first + len(messages))
     try:
-        await state.commit([*placed, str(paths.data), paths.cache, paths.journal, str(paths.meta)])
+        await state.commit([*placed, *state.written])
     except StoreUnavailable:
         await _take_back(state, number_ranges(np.array(uids, dtype=np.uint32)))
         raise
@@ -147,6 +147,7 @@ def _record_appended(
     now = microseconds()
     saved = now // 1_000_000
     records = []
+    facts = []
     for uid, message in enumerate(messages, first):
         staged, summary = message.staged, message.staged.summary
         if summary is None:
@@ -154,22 +155,17 @@ def _record_appended(
         internal = saved if message.internaldate is None else message.internaldate
         sent_time = internal if summary.sent_time is None else summary.sent_time
         sent_day = internal // 86400 if summary.sent_day is None else summary.sent_day
-        records.append(CacheRecord(uid, staged.size, staged.guid, sent_day, internal, saved, sent_time, summary.items))
-    octets = [record.encode() for record in records]
-    offset = state.items.append(octets)
+        guid, size = staged.guid, staged.size
+        records.append(staged.packed_items().record(uid, size, guid, sent_day, internal, saved, sent_time))
+        facts.append((uid, size, internal, saved, sent_time, sent_day, message.flags, guid))
+    offset = state.items.append(records)
     rows = []
-    for message, record, data, (low, high) in zip(messages, records, octets, words, strict=True):
-        rows.append(
-            journal.pack_row(
-                uid=record.uid, size=record.size, internaldate=record.internaldate, savedate=saved,
-                sent_time=record.sent_time, sent_day=record.sent_day, flags=message.flags, keywords=(low, high),
-                cache_offset=offset, cache_length=len(data), guid=record.guid,
-            )
-        )  # fmt: skip
-        offset += len(data)
-    ahead = state.reserve_ahead()
+    for fact, record, keywords in zip(facts, records, words, strict=True):
+        length = len(record)
+        rows.append(journal.pack_row(*fact[:7], keywords, offset, length, fact[7]))
+        offset += length
     last = journal.append_record(b"".join(rows), len(rows), state.next_modseq(), now)
-    state.write(b"".join((*before, ahead, last)), tell=False)
+    state.write(b"".join((*before, state.reserve_ahead(), last)), tell=False)
 
 
 async def _take_back(state: MailboxState, ranges: list[tuple[int, int]]) -> None:
@@ -460,9 +456,8 @@ async def copy(source: MailboxState, target: MailboxState, what: Copying) -> Uid
             target.leave()
         else:
             files.close(lock)
-    paths = target.paths
     try:
-        await target.commit([*placed, str(paths.data), paths.cache, paths.journal, str(paths.meta)])
+        await target.commit([*placed, *target.written])
     except StoreUnavailable:
         await _take_back(target, number_ranges(copies))
         raise

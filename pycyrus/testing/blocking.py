@@ -26,8 +26,8 @@ class BlockingReactor:
     """
     Runs coroutines to their end.
 
-    What is sent to a thread pool runs at once, in order; what real threads
-    send back runs in L{run}.
+    What is sent to a thread pool runs in L{run}, in order, and so does what
+    real threads send back.
     """
 
     def __init__(self) -> None:
@@ -91,13 +91,19 @@ class BlockingReactor:
         self._from_threads.put((function, args))
 
     def getThreadPool(self) -> Any:  # noqa: N802
-        """A pool that works at once."""
+        """A pool without threads."""
         return self
 
     def callInThreadWithCallback(  # noqa: N802
         self, told: Callable[[bool, Any], None], function: Callable[..., Any], *args: object, **kwargs: object
     ) -> None:
         """Of a thread pool."""
+        self._from_threads.put((self._work, (told, function, args, kwargs)))
+
+    @staticmethod
+    def _work(
+        told: Callable[[bool, Any], None], function: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+    ) -> None:
         try:
             result = function(*args, **kwargs)
         except Exception:  # noqa: BLE001 - handed on

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.interfaces import NewMessage
 from pycyrus.model.acl import OWNER_RIGHTS
@@ -16,6 +17,7 @@ from pycyrus.model.flags import NO_FLAGS, Flags
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.model.uids import UidArray
+from pycyrus.store import files
 from pycyrus.store.commit import SyncMode
 from pycyrus.store.header import Header
 from pycyrus.store.mailbox import MailboxPaths, create_mailbox
@@ -39,6 +41,17 @@ def text(number: int, size: int = 40) -> bytes:
     """A message that differs from others."""
     head = b"From: a@example.org\r\nSubject: number %d\r\nDate: Mon, 1 Jan 2024 10:00:00 +0000\r\n\r\n" % number
     return head + b"x" * size + b"\r\n"
+
+
+def without_syncs(case: SynchronousTestCase) -> None:
+    """
+    Leave out what makes a test slow and cannot be seen in it.
+
+    The machine stays up, so what is in the page cache is as good as on the
+    disk.  Faults still count these calls, and make them fail.
+    """
+    for name in ("syncfs", "fdatasync", "fsync"):
+        case.patch(files, name, lambda fd: None)
 
 
 class Place:
