@@ -61,8 +61,17 @@ class Findings:
         self._wanted = wanted
         self._lines: dict[bytes, Line] = {}
         self._with_children: set[bytes] = set()
+        # Looked at for every name, so once here.
+        self._only_subscribed = bool(wanted.selection & Selection.SUBSCRIBED)
+        self._only_special = bool(wanted.selection & Selection.SPECIAL_USE)
         self._is_recursive = bool(wanted.selection & Selection.RECURSIVEMATCH)
-        self._tells_parents = wanted.is_lsub or not wanted.selection & (Selection.SUBSCRIBED | Selection.SPECIAL_USE)
+        self._tells_parents = wanted.is_lsub or not (self._only_subscribed or self._only_special)
+        self._tells_subscribed = not wanted.is_lsub and (
+            self._only_subscribed or bool(wanted.returns & Return.SUBSCRIBED)
+        )
+        self._tells_children = (
+            not wanted.is_extended or wanted.has_children_always or bool(wanted.returns & Return.CHILDREN)
+        )
 
     def add(self, line: Line) -> None:
         """Take a mailbox that may be seen, or a name that is subscribed to."""
@@ -80,12 +89,11 @@ class Findings:
             self._keep(line, is_selected)
 
     def _is_selected(self, line: Line) -> bool:
-        selection = self._wanted.selection
-        if selection & Selection.SUBSCRIBED and not line.is_subscribed:
+        if self._only_subscribed and not line.is_subscribed:
             return False
-        if selection & Selection.SPECIAL_USE and not (line.listing is not None and line.listing.special_use):
+        if self._only_special and not (line.listing is not None and line.listing.special_use):
             return False
-        return line.listing is not None or bool(selection & Selection.SUBSCRIBED)
+        return line.listing is not None or self._only_subscribed
 
     def _keep(self, line: Line, is_selected: bool) -> None:
         """Note a name that matches; one that is not selected counts once something below it is."""
@@ -116,11 +124,9 @@ class Findings:
         if has_no_inferiors:
             found.append(rb"\Noinferiors")
         found += self._existence(line)
-        shows_subscribed = wanted.selection & Selection.SUBSCRIBED or wanted.returns & Return.SUBSCRIBED
-        if line.is_subscribed and shows_subscribed and not wanted.is_lsub:
+        if line.is_subscribed and self._tells_subscribed:
             found.append(rb"\Subscribed")
-        shows_children = not wanted.is_extended or wanted.returns & Return.CHILDREN or wanted.has_children_always
-        if shows_children and not has_no_inferiors:
+        if self._tells_children and not has_no_inferiors:
             found.append(rb"\HasChildren" if line.wire in self._with_children else rb"\HasNoChildren")
         if line.listing is not None:
             found += (use.encode("ascii") for use in line.listing.special_use)

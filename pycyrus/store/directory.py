@@ -11,6 +11,9 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,7 +36,7 @@ T = TypeVar("T")
 FILE_NAME = "mailboxes.db"
 SIGNAL_NAME = "mailboxes.signal"
 _MOST_ENTRIES = 100_000
-_PAGE = 500
+_PAGE = 250
 _CHECK_INTERVAL = 1.0
 """Seconds after which the database itself is asked for changes, should a signal have been lost."""
 
@@ -56,6 +59,9 @@ class Directory:
         self._checked = time.monotonic()
         self._last_change = rows.last_change(self._database.read)
         self._listeners: list[Callable[[set[str]], None]] = []
+        # When each mailbox changed, in terms of the version; what is not in it changed before the floor.
+        self._touched: dict[str, int] = {}
+        self._floor = 0
         self.version = 0
 
     # --- one mailbox ----------------------------------------------------
@@ -122,15 +128,22 @@ class Directory:
         changes = list(rows.changes_since(self._database.read, self._last_change))
         if not changes:
             return
-        if changes[0][0] > self._last_change + 1:
+        self.version += 1
+        if changes[0][0] > self._last_change + 1 or len(self._touched) > _MOST_ENTRIES:
             self._entries.clear()
+            self._touched.clear()
+            self._floor = self.version
         for _, key, _unique_id in changes:
             self._entries.pop(rows.name_of(key), None)
         self._last_change = changes[-1][0]
-        self.version += 1
         changed = {unique_id for _, _, unique_id in changes}
+        self._touched.update(dict.fromkeys(changed, self.version))
         for listener in list(self._listeners):
             listener(changed)
+
+    def touched(self, unique_id: str) -> int:
+        """The version since which a mailbox has not changed, for all that is known; see C{refresh}."""
+        return self._touched.get(unique_id, self._floor)
 
     def listen(self, listener: Callable[[set[str]], None]) -> None:
         """Have a function told the unique ids of mailboxes that changed, when that is noticed."""
@@ -166,16 +179,16 @@ class Directory:
 
     # --- listings -------------------------------------------------------
 
-    def listings(self, identity: Identity, scope: ListScope) -> Iterator[list[MailboxListing]]:
+    def listings(self, identity: Identity, scope: ListScope) -> Iterator[list[tuple[str, MailboxListing]]]:
         """
-        What an identity may see within a scope.
+        What an identity may see within a scope, with the keys by which it is sorted.
 
         @return: Pages, in order of name but for what is seen by grants; the
             database is not held between two pages.
         """
-        describe = _Describer(self, identity)
+        describe = _Describer(identity)
         for page in self._pages(identity, scope):
-            yield [listing for row in page if (listing := describe(row)) is not None]
+            yield [(row[0], listing) for row in page if (listing := describe(row)) is not None]
 
     def _pages(self, identity: Identity, scope: ListScope) -> Iterator[list[Row]]:
         if scope.deleted:
@@ -266,7 +279,9 @@ class Directory:
     def _any_visible(self, identity: Identity, scope: ListScope) -> bool:
         own = scope.namespace is Namespace.OTHER
         return any(
-            not (own and listing.name.owned_by(identity)) for page in self.listings(identity, scope) for listing in page
+            not (own and listing.name.owned_by(identity))
+            for page in self.listings(identity, scope)
+            for _, listing in page
         )
 
     # --- the end --------------------------------------------------------
@@ -280,8 +295,7 @@ class Directory:
 class _Describer:
     """Makes listings for one identity; what many mailboxes share is computed once."""
 
-    def __init__(self, directory: Directory, identity: Identity) -> None:
-        self._directory = directory
+    def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self._rights: dict[tuple[str, str, bool, bool], frozenset[str]] = {}
 
@@ -304,21 +318,19 @@ class _Describer:
             return access.NO_RIGHTS
 
 
-def in_order(listings: Iterable[MailboxListing]) -> list[MailboxListing]:
+def in_order(found: Iterable[tuple[str, MailboxListing]]) -> list[MailboxListing]:
     """
-    Sort listings by name, each once, and find out which have children.
+    Sort listings by their keys, each once, and find out which have children.
 
     A child comes right after its parent, so one look ahead is enough.
     """
-    ordered = sorted(
-        {listing.unique_id: listing for listing in listings}.values(), key=lambda each: rows.key_of(each.name)
-    )
-    for index, listing in enumerate(ordered[:-1]):
-        if ordered[index + 1].name.is_below(listing.name):
-            ordered[index] = MailboxListing(
-                listing.name, listing.exists, True, listing.special_use, listing.rights, listing.unique_id
-            )
-    return ordered
+    ordered = sorted(dict(found).items(), key=itemgetter(0))
+    listings = [listing for _, listing in ordered]
+    # A key ends with the mark between components, so keys of inferiors begin with it.
+    for index, ((key, listing), (following, _)) in enumerate(pairwise(ordered)):
+        if following.startswith(key):
+            listings[index] = replace(listing, has_children=True)
+    return listings
 
 
 def _begins(row: Row, scope: ListScope) -> bool:

@@ -45,12 +45,14 @@ from pycyrus.store.signal import Signal
 from pycyrus.store.spool import Stage
 from pycyrus.store.states import MailboxStates
 from pycyrus.store.subscriptions import Subscriptions, forget_user
-from pycyrus.store.threads import sleep
+from pycyrus.store.threads import in_thread, sleep
 from pycyrus.store.tree import MailboxTree, Renamed, Wanted
 from pycyrus.store.watch import JournalWatcher, WatchReactor
 
 _LOOK_INTERVAL = 1.0
 """Seconds between two looks for other processes' changes, for sessions that wait for some."""
+_SORTED_HERE = 1000
+"""Mailboxes that are put in order on the reactor thread."""
 _HOLD = 0.002
 """Seconds for which a long listing may hold the reactor."""
 
@@ -89,24 +91,28 @@ class _Access:
 
         @raise MailboxNotFound: It is gone, or there for others only.
         """
-        version = self._directory.refresh()
-        if version != self._version:
-            entry = self._directory.by_id(self.entry.unique_id)
-            if entry is None:
-                raise MailboxNotFound("deleted")
-            self.entry = entry
-            self._rights = access.rights(self._identity, entry.name, entry.acl)
-            self._version = version
+        self._refresh()
         if not self._rights:
-            raise MailboxNotFound("hidden")
+            raise MailboxNotFound("deleted or hidden")
         return self._rights
 
     def name(self) -> MailboxName:
-        """The name now."""
-        version = self._directory.refresh()
-        if version != self._version:
-            self.entry = self._directory.by_id(self.entry.unique_id) or self.entry
+        """The name now; the last one, if it is gone."""
+        self._refresh()
         return self.entry.name
+
+    def _refresh(self) -> None:
+        directory, unique_id = self._directory, self.entry.unique_id
+        version = directory.refresh()
+        if version == self._version:
+            return
+        if directory.touched(unique_id) > self._version:
+            entry = directory.by_id(unique_id)
+            self._rights = access.NO_RIGHTS
+            if entry is not None:
+                self.entry = entry
+                self._rights = access.rights(self._identity, entry.name, entry.acl)
+        self._version = version
 
 
 @implementer(IMailStore)
@@ -338,7 +344,7 @@ class MailStore:
 
     async def list(self, identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:
         """What an identity may see; see L{IMailStore}."""
-        found: list[MailboxListing] = []
+        found: list[tuple[str, MailboxListing]] = []
         until = self._reactor.seconds() + _HOLD
         for scope in scopes:
             for page in self._directory.listings(identity, scope):
@@ -346,7 +352,9 @@ class MailStore:
                 if self._reactor.seconds() > until:
                     await sleep(self._reactor, 0)
                     until = self._reactor.seconds() + _HOLD
-        return in_order(found)
+        if len(found) <= _SORTED_HERE:
+            return in_order(found)
+        return await in_thread(self._reactor, in_order, found)
 
     async def namespaces(self, identity: Identity) -> frozenset[Namespace]:
         """Where an identity has something to see; see L{IMailStore}."""
