@@ -179,12 +179,7 @@ class ImapFactory(Factory):
         self.tls = tls
         self.sessions: set[ImapProtocol] = set()
 
-    def use(self, settings: ImapSettings) -> None:
-        """Serve connections made from now on with other settings, after a reload."""
-        parts = self.parts
-        self.parts = Parts(parts.store, parts.authenticator, settings, parts.names, parts.limits, parts.clock)
-
     def shut_down(self) -> None:
-        """Tell all clients that the server goes, and close (RFC 9051 section 7.1.5)."""
+        """Tell all clients that the server goes (RFC 9051 section 7.1.5); what is being done is answered first."""
         for protocol in list(self.sessions):
-            protocol.session.say_bye(b"Server shutting down")
+            protocol.session.shut_down()

@@ -10,6 +10,7 @@ the frame reader, and the transport is paused when that becomes much.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 TURN = 128
 """Events handled until other connections get their turn."""
+SHUTDOWN = b"Server shutting down"
 INTERRUPTED = b"Fatal error: Command was interrupted"
 _ARGUMENT_COUNTS = (b"Missing required argument", b"Unexpected extra arguments")
 
@@ -51,7 +53,7 @@ class Session(Output):
     @ivar names: How the identity sees mailbox names.
     @ivar selected: The selected mailbox.
     @ivar enabled: What was switched on: C{CONDSTORE}, C{QRESYNC}, C{IMAP4REV2}.
-    @ivar tag: Of the command that runs.
+    @ivar tag: Of the command that runs; empty if none does.
     @ivar client_id: What the client said of itself by ID; None before.
     """
 
@@ -337,6 +339,13 @@ class Session(Output):
         if not self._go_on_writing() and not self._is_busy:
             self._advance()
 
+    def shut_down(self) -> None:
+        """Say goodbye because the server goes; what is being done is answered first."""
+        if self.tag and self._line is None:
+            self._later = partial(self.say_bye, SHUTDOWN)
+        else:
+            self.say_bye(SHUTDOWN)
+
     def connection_lost(self) -> None:
         """The connection is gone: end what still runs."""
         self._is_closing = True
@@ -425,15 +434,11 @@ class Session(Output):
 
     def _start(self, frame: Frame) -> None:
         if self.identity is None:
-            row = table.NOT_AUTHENTICATED_COMMANDS.get(frame.name)
             self._commands += 1
             if self._commands > self.settings.max_commands_before_login:
                 self.say_bye(b"Too many commands before login")
                 return
-        elif self.selected is None:
-            row = table.AUTHENTICATED_COMMANDS.get(frame.name)
-        else:
-            row = table.SELECTED_COMMANDS.get(frame.name)
+        row = self.row_of(frame.name)
         if row is None:
             self._intake.discard()
             self._write_bad(replies.tagged(frame.tag, self.unavailable(frame.name)))
@@ -483,6 +488,7 @@ class Session(Output):
             self.tell_updates(row.seqs is Seqs.MAY_EXPUNGE)
         self._held.append(reply)
         self._held_size += len(reply)
+        self.tag = b""
         self._is_busy = False
         if self._later is not None:
             later, self._later = self._later, None

@@ -587,6 +587,29 @@ class TimeTests(SessionCase):
         self.assertEqual(client.receive(), b"* BYE Server shutting down\r\n")
         self.assertTrue(client.is_closed)
 
+    def test_shutdown_answers_what_is_being_done(self) -> None:
+        async def commit(session: Session, arguments: None) -> None:
+            await done
+
+        done: Deferred[None] = Deferred()
+        self.command(commit)
+        client = self.user()
+        client.send(b"a1 XTEST\r\na2 NOOP\r\n")
+        client._server.factory.shut_down()
+        self.assertFalse(client.is_closed)
+        done.callback(None)
+        client.settle()
+        self.assertEqual(client.receive(), b"a1 OK Completed\r\n* BYE Server shutting down\r\n")
+        self.assertTrue(client.is_closed)
+
+    def test_shutdown_ends_idle(self) -> None:
+        client = self.user()
+        client.send(b"a1 IDLE\r\n")
+        client._server.factory.shut_down()
+        client.settle()
+        self.assertEqual(client.receive(), b"+ idling\r\n* BYE Server shutting down\r\n")
+        self.assertTrue(client.is_closed)
+
 
 class AppendLiteralTests(SessionCase):
     """Where the octets of messages go, before any APPEND is done."""
