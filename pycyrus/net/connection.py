@@ -578,7 +578,11 @@ class LeanConnection(Server):
 
     @override
     def loseConnection(self) -> None:
-        if self.TLS and self._clear:
+        if self._layer is not None and self.connected and self._layer.getHandle().get_peer_finished() is None:
+            # The TLS layer would wait for the end of a handshake, to encrypt
+            # what was written; a client that is sent away may never end it.
+            Server.abortConnection(self)
+        elif self._clear:
             # As soon as all is encrypted.
             self._closing = True
         else:

@@ -17,8 +17,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IPushProducer, ISSLTransport
+from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -30,6 +32,7 @@ from pycyrus.test.net.server import Recorder, ServerTestCase, read_all, read_exa
 
 T = TypeVar("T")
 
+reactor: Any = installed
 DER = serialization.Encoding.DER
 BLOB = random.Random(9).randbytes(3_000_000)
 
@@ -351,22 +354,23 @@ class TLSConnectionTests(ServerTestCase):
     async def test_client_that_never_shakes_hands(self) -> None:
         """It can be sent away, be it silent or stopped in the middle of its hello."""
         for said in (b"", b"\x16\x03\x01\x02\x00\x01"):
-            connected: Deferred[Recorder] = Deferred()
-            self.on_connect = connected.callback
+            connected: Deferred[None] = Deferred()
 
-            def talk(sock: socket.socket, said: bytes = said) -> bytes:
+            def talk(sock: socket.socket, said: bytes = said, connected: Deferred[None] = connected) -> bytes:
                 sock.sendall(said)
+                reactor.callFromThread(connected.callback, None)
                 try:
                     return read_all(sock)
                 except ConnectionResetError:
                     return b"reset"
 
             done = self.client(self.listen(tls=self.context), talk)
-            protocol = await connected
+            await connected
+            while not self.protocols:
+                await deferLater(reactor, 0)
+            protocol = self.protocols.pop()
             protocol.transport.write(b"* BYE too slow\r\n")
             protocol.transport.loseConnection()
-            if not protocol.lost.called:
-                protocol.transport.abortConnection()
             await protocol.lost
             self.assertNotIn(b"BYE", await done)
 
