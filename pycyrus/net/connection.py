@@ -13,7 +13,6 @@ import errno
 import os
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -32,6 +31,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import directlyProvides
+
+from pycyrus.net.file_region import FileRegion, read_region
 
 if TYPE_CHECKING:
     from pycyrus.net.transport import LeanPort
@@ -57,69 +58,6 @@ _view = memoryview(_buffer)
 
 # What os.sendfile says where it does not work: not for this kind of file or socket.
 _NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ESPIPE})
-
-
-@dataclass(frozen=True, slots=True)
-class Keepalive:
-    """
-    TCP keepalive, in seconds; 0 leaves the system's value.
-
-    @ivar idle: Silence before the first probe.
-    @ivar interval: Time between probes.
-    @ivar count: Unanswered probes that end the connection.
-    """
-
-    idle: int = 0
-    interval: int = 0
-    count: int = 0
-
-    def apply(self, sock: socket.socket) -> None:
-        """Switch it on for a socket."""
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in (
-            (socket.TCP_KEEPIDLE, self.idle),
-            (socket.TCP_KEEPINTVL, self.interval),
-            (socket.TCP_KEEPCNT, self.count),
-        ):
-            if value:
-                sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-class FileRegion:
-    """
-    A part of a file, waiting to be sent.
-
-    @ivar fd: Our own descriptor, closed when the region was sent or dropped.
-    """
-
-    __slots__ = ("copied", "fd", "length", "offset")
-
-    def __init__(self, fd: int, offset: int, length: int) -> None:
-        self.fd = fd
-        self.offset = offset
-        self.length = length
-        self.copied = False
-
-    def advance(self, count: int) -> None:
-        """Forget what was sent."""
-        self.offset += count
-        self.length -= count
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self.fd)
-
-
-def _read(fd: int, offset: int, length: int) -> bytes:
-    """
-    Read a range that must be there.
-
-    @raise OSError: It cannot be read, or the file ends within it.
-    """
-    data = os.pread(fd, length, offset)
-    if not data:
-        raise OSError(errno.ENODATA, "file ends before the announced length")
-    return data
 
 
 class _BelowTLS:
@@ -308,7 +246,7 @@ class LeanConnection(Server):
     def _send_small(self, fd: int, offset: int, length: int) -> None:
         while length:
             try:
-                data = _read(fd, offset, length)
+                data = read_region(fd, offset, length)
             except OSError as error:
                 self._file_failed(error)
                 return
@@ -446,7 +384,7 @@ class LeanConnection(Server):
                     raise
                 first.copied = True
         try:
-            data = _read(first.fd, first.offset, min(first.length, READ_SIZE))
+            data = read_region(first.fd, first.offset, min(first.length, READ_SIZE))
         except OSError as error:
             self._file_failed(error)
             raise BlockingIOError(errno.EAGAIN, "aborted") from error
@@ -563,7 +501,7 @@ class LeanConnection(Server):
 
     def _read_clear(self, region: FileRegion) -> bytes:
         try:
-            data = _read(region.fd, region.offset, min(region.length, READ_SIZE))
+            data = read_region(region.fd, region.offset, min(region.length, READ_SIZE))
         except OSError as error:
             self._file_failed(error)
             return b""

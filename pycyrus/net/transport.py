@@ -22,7 +22,8 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtoc
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from pycyrus.net.connection import Keepalive, LeanConnection, LeanUnixConnection
+from pycyrus.net.connection import LeanConnection, LeanUnixConnection
+from pycyrus.net.keepalive import Keepalive
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorFDSet
