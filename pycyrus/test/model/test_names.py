@@ -297,11 +297,12 @@ class ExternalNamesTests(SynchronousTestCase):
         own = ExternalNames(settings, Identity("boss", "example.com", admin=AdminScope.DOMAIN))
         self.check(own, (b"user/fred/Sent", MailboxName("example.com", "fred", ("Sent",))))
         self.assertEqual(own.decode(b"user/fred@example.com"), MailboxName("example.com", "fred", ()))
-        with self.assertRaises(InvalidMailboxName):
-            # No way to name anything of another domain.
-            self.assertEqual(own.decode(b"user/fred@example.org").domain, "example.com")
-            own.decode(b"user/fred@example.org/x*")
-            raise InvalidMailboxName
+        # No way to name anything of another domain.
+        for wire in (b"user/fred@example.org", b"news@example.org", b"news"):
+            try:
+                self.assertEqual(own.decode(wire).domain, "example.com")
+            except InvalidMailboxName:
+                continue
 
     def test_realms_without_virtual_domains(self) -> None:
         """With C{virtdomains: off} an at sign is part of the user id."""
