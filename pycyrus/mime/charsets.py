@@ -38,6 +38,7 @@ _MORE_NAMES: Final = {
     "x-mac-roman": "mac_roman",
     "iso-10646-ucs-2": "utf-16-be",
 }
+_BYTE_ORDER_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _LONGEST_NAME: Final = 64
 
 
@@ -84,7 +85,14 @@ def decode_charset(data: bytes, charset: bytes) -> str:
     codec = find_codec(charset)
     if codec is None or codec in ("ascii", "utf_8"):
         return decode_unlabelled(data)
-    return data.decode(codec, "replace")
+    return data.decode(_with_order(codec, data), "replace")
+
+
+def _with_order(codec: str, text: bytes) -> str:
+    """Without a byte order mark, the order is big-endian (RFC 2781 section 4.3)."""
+    if codec in ("utf_16", "utf_32") and not text.startswith(_BYTE_ORDER_MARKS):
+        return codec + "_be"
+    return codec
 
 
 def decode_unlabelled(data: bytes) -> str:
@@ -109,4 +117,4 @@ def incremental_decoder(charset: bytes, sample: bytes) -> codecs.IncrementalDeco
             codec = "utf-8"
         except UnicodeDecodeError:
             codec = "cp1252"
-    return codecs.getincrementaldecoder(codec)("replace")
+    return codecs.getincrementaldecoder(_with_order(codec, sample))("replace")

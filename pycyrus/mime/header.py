@@ -104,7 +104,7 @@ def read_fields(
             if name[-1:] not in (b" ", b"\t"):
                 continue
             # Obsolete syntax (RFC 5322 section 4.5).
-            name = name.rstrip()
+            name = name.rstrip(b" \t")
             use = uses.get(name, 0)
         if not colon:
             continue
@@ -149,7 +149,7 @@ def select_fields(header: bytes, names: Collection[bytes], invert: bool = False)
             continue
         name, colon, _value = field.partition(b":")
         name = name.upper()
-        if (bool(colon) and (name in names or name.rstrip() in names)) is not invert:
+        if (bool(colon) and (name in names or name.rstrip(b" \t") in names)) is not invert:
             chosen.append(field)
     if chosen and not chosen[-1].endswith(b"\r"):
         # The message ends within its header.

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.mime.charsets import decode_charset, find_codec
+from pycyrus.mime.charsets import decode_charset, find_codec, incremental_decoder
 from pycyrus.mime.preview import PREVIEW_LENGTH
 from pycyrus.mime.summary import summarise
 from pycyrus.mime.text import fold, searchable, searchable_header
@@ -91,11 +91,23 @@ class CharsetTests(SynchronousTestCase):
 
     @_QUICK
     @given(
-        st.binary(max_size=60), st.sampled_from([b"utf-8", b"utf-7", b"utf-16", b"hz", b"big5", b"iso-2022-jp", b"x"])
+        st.binary(max_size=60),
+        st.sampled_from(
+            [b"utf-8", b"utf-7", b"utf-16", b"utf-16le", b"utf-32", b"hz", b"big5", b"euc-jp", b"iso-2022-jp", b"x"]
+        ),
+        st.integers(0, 60),
     )
-    def test_total(self, data: bytes, charset: bytes) -> None:
-        """Octets that do not fit the claim are no error."""
+    def test_total(self, data: bytes, charset: bytes, cut: int) -> None:
+        """Octets that do not fit the claim are no error, at once or in pieces."""
         decode_charset(data, charset)
+        decoder = incremental_decoder(charset, data)
+        decoder.decode(data[:cut])
+        decoder.decode(data[cut:], True)
+
+    def test_byte_order(self) -> None:
+        """Two octets each: the mark tells their order, or else the first one counts more (RFC 2781 section 4.3)."""
+        for data in (b"\0a", b"\xfe\xff\0a", b"\xff\xfea\0"):
+            self.assertEqual(decode_charset(data, b"utf-16"), "a")
 
 
 def _preview(data: bytes) -> str:
