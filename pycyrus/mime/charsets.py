@@ -38,7 +38,10 @@ _MORE_NAMES: Final = {
     "x-mac-roman": "mac_roman",
     "iso-10646-ucs-2": "utf-16-be",
 }
-_BYTE_ORDER_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_BYTE_ORDER_MARKS: Final = {
+    "utf_16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf_32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
 _LONGEST_NAME: Final = 64
 
 
@@ -90,9 +93,8 @@ def decode_charset(data: bytes, charset: bytes) -> str:
 
 def _with_order(codec: str, text: bytes) -> str:
     """Without a byte order mark, the order is big-endian (RFC 2781 section 4.3)."""
-    if codec in ("utf_16", "utf_32") and not text.startswith(_BYTE_ORDER_MARKS):
-        return codec + "_be"
-    return codec
+    marks = _BYTE_ORDER_MARKS.get(codec)
+    return codec if marks is None or text.startswith(marks) else codec + "_be"
 
 
 def decode_unlabelled(data: bytes) -> str:

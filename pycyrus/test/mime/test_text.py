@@ -108,6 +108,9 @@ class CharsetTests(SynchronousTestCase):
         """Two octets each: the mark tells their order, or else the first one counts more (RFC 2781 section 4.3)."""
         for data in (b"\0a", b"\xfe\xff\0a", b"\xff\xfea\0"):
             self.assertEqual(decode_charset(data, b"utf-16"), "a")
+        for charset in (b"utf-16", b"utf-32"):
+            for data in (b"\xff\xfe\x01\x02", b"\xff\xfe\0\0", b"\0\0\xfe\xff", b"\xff"):
+                incremental_decoder(charset, data).decode(data, True)
 
 
 def _preview(data: bytes) -> str:
