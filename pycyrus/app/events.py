@@ -11,9 +11,11 @@ import datetime
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IProcessTransport
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import ProcessProtocol
@@ -238,8 +240,7 @@ class Programs:
             if timer.active():
                 timer.cancel()
         ends = [run.ended for run in self._running]
-        for process in self._running.values():
-            process.signalProcess("TERM")
+        self._signal("TERM")
         killer = self._reactor.callLater(timeout, self._kill)
         for end in ends:
             await _when_fired(end)
@@ -247,8 +248,13 @@ class Programs:
             killer.cancel()
 
     def _kill(self) -> None:
+        self._signal("KILL")
+
+    def _signal(self, name: str) -> None:
         for process in list(self._running.values()):
-            process.signalProcess("KILL")
+            # One that has ended, but whose pipes have not, cannot be told any more.
+            with suppress(ProcessExitedAlready):
+                process.signalProcess(name)
 
 
 def seconds_until(at: Sequence[int], now: float) -> float:

@@ -28,7 +28,7 @@ from pycyrus.app.embedded import accounts_of, announce, make_certificate, popula
 from pycyrus.app.events import Programs
 from pycyrus.app.exit_code import fail_at_exit
 from pycyrus.app.prepare import Offered, find_problems, make_directories
-from pycyrus.app.privileges import UnixUser, become, user_to_become
+from pycyrus.app.privileges import UnixUser, become, raise_descriptor_limit, user_to_become
 from pycyrus.app.ready import Account, ReadyFile
 from pycyrus.app.reload import changes
 from pycyrus.app.server import Server, Service
@@ -37,6 +37,9 @@ from pycyrus.app.workers import Forker, Workers
 from pycyrus.config.load import Configuration, load
 from pycyrus.config.problems import ConfigError
 from pycyrus.tasks import Tasks
+
+_OWN_DESCRIPTORS = 4096
+"""Files that a process needs besides those of connections: mailboxes, databases."""
 
 _KILL_AFTER = 5.0
 """Seconds that a worker has beyond what it gives its sessions."""
@@ -113,6 +116,15 @@ class Master(ApplicationService):
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call] # Twisted's
         settings = self._configuration.settings
+        # Two for each connection, for one may have a message open.
+        wanted = 2 * settings.integer("connections_total") + _OWN_DESCRIPTORS
+        allowed = raise_descriptor_limit(wanted)
+        if allowed < settings.integer("connections_total") + _OWN_DESCRIPTORS:
+            self.log.info(
+                "a process may open {allowed} files (ulimit -n); {wanted} would be enough for connections_total",
+                allowed=allowed,
+                wanted=wanted,
+            )
         if worker_number(settings.text("workers")):
             sockets = [listening for listener in self._prepared.listeners for listening in listener.sockets]
             self._forker = Forker(sockets, self._prepared.user)

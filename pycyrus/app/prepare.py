@@ -8,7 +8,6 @@ told at once.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from pycyrus.app import logs
 from pycyrus.app.context import identity_settings, read_acl, tls_settings
 from pycyrus.app.events import missing_programs
 from pycyrus.app.mail_service import mail_services
-from pycyrus.app.privileges import UnixUser
+from pycyrus.app.privileges import UnixUser, as_user
 from pycyrus.app.programs import program_of, service_program
 from pycyrus.auth.identity import Identities, InvalidUserId
 from pycyrus.config.cyrus_conf import ServiceEntry
@@ -139,15 +138,7 @@ def _check_creatable(wanted: Wanted, fresh: bool) -> list[Problem]:
 
 
 def _may_write(path: Path, user: UnixUser | None) -> bool:
-    if user is None:
-        return os.access(path, os.W_OK | os.X_OK)
-    found = path.stat()
-    mode = stat.S_IMODE(found.st_mode)
-    if found.st_uid == user.uid:
-        return mode & 0o300 == 0o300
-    if found.st_gid in os.getgrouplist(user.name, user.gid):
-        return mode & 0o030 == 0o030
-    return mode & 0o003 == 0o003
+    return not as_user(user, lambda: [] if os.access(path, os.W_OK | os.X_OK) else [str(path)])
 
 
 def make_directories(configuration: Configuration, user: UnixUser | None) -> None:
@@ -188,26 +179,46 @@ def _make(path: Path, mode: int, user: UnixUser | None, option: str, place: Plac
 # --- everything -------------------------------------------------------------
 
 
-def check_certificates(configuration: Configuration, offered: Offered) -> list[Problem]:
-    """Look whether TLS can be offered where it is configured."""
+_TLS_FILES = ("tls_server_cert", "tls_server_key", "tls_server_ca_file", "tls_client_ca_file")
+
+
+def _unreadable(configuration: Configuration, entry: ServiceEntry, user: UnixUser | None) -> dict[str, Problem]:
+    """TLS files that we can read, and the user that we become cannot."""
+    if user is None:
+        return {}
+    settings = configuration.settings.for_service(entry.name)
+    paths = {option: settings.text(option) for option in _TLS_FILES if settings.text(option)}
+    refused = as_user(user, lambda: [option for option, path in paths.items() if not os.access(path, os.R_OK)])
     problems: dict[str, Problem] = {}
+    for option in refused:
+        if Path(paths[option]).exists():
+            place = configuration.place(f"{entry.name}_{option}") or configuration.place(option)
+            text = f"{option}: {paths[option]} cannot be read by {user.name}"
+            problems[text] = Problem(place, text, f"let {user.name} read it, and pass through its directories")
+    return problems
+
+
+def check_certificates(configuration: Configuration, offered: Offered, user: UnixUser | None) -> list[Problem]:
+    """Look whether TLS can be offered where it is configured."""
+    found: dict[str, Problem] = {}
     for entry in offered.served:
         settings = configuration.settings.for_service(entry.name)
         tls = tls_settings(settings)
         if tls is None:
             if "-s" in entry.cmd:
                 text = f"{entry.name}: there is no certificate for TLS"
-                problems[entry.name] = Problem(entry.place, text, "set tls_server_cert and tls_server_key")
+                found[entry.name] = Problem(entry.place, text, "set tls_server_cert and tls_server_key")
             continue
         if configuration.home is not None and not tls.certificate.exists():
             continue  # made at the start
+        found.update(_unreadable(configuration, entry, user))
         try:
             ServerContext(tls)
         except TLSConfigurationError as error:
             option = str(error).partition(":")[0]
             place = configuration.place(f"{entry.name}_{option}") or configuration.place(option)
-            problems[str(error)] = Problem(place, str(error), "")
-    return list(problems.values())
+            found[str(error)] = Problem(place, str(error), "")
+    return list(found.values())
 
 
 def check_values(configuration: Configuration, offered: Offered) -> list[Problem]:
@@ -248,6 +259,6 @@ def find_problems(configuration: Configuration, user: UnixUser | None) -> tuple[
         *missing_programs(configuration.cyrus),
         *check_values(configuration, offered),
         *check_directories(configuration, user),
-        *check_certificates(configuration, offered),
+        *check_certificates(configuration, offered, user),
     ]
     return offered, problems

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import grp
+import json
 import os
 import pwd
-from collections.abc import Mapping
+import resource
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pycyrus.config.load import Configuration
@@ -58,6 +61,54 @@ def user_to_become(configuration: Configuration, environment: Mapping[str, str] 
     if entry.pw_uid == 0 and gid == 0:
         return None
     return UnixUser(name, entry.pw_uid, gid, entry.pw_dir)
+
+
+def as_user(user: UnixUser | None, function: Callable[[], list[str]]) -> list[str]:
+    """
+    Find something out with a user's rights, in a child process.
+
+    @param user: None for our own.
+    @param function: Only looks at files.
+    """
+    if user is None:
+        return function()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            become(user)
+            with open(writer, "w", encoding="utf-8") as file:
+                json.dump(function(), file)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writer)
+    with open(reader, encoding="utf-8") as file:
+        text = file.read()
+    os.waitpid(pid, 0)
+    found: list[str] = json.loads(text or "[]")
+    return found
+
+
+def raise_descriptor_limit(wanted: int) -> int:
+    """
+    Let this process and its children have many open files, as far as the system allows.
+
+    @param wanted: How many.
+    @return: How many it may have now.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    if hard != unlimited and hard < wanted and os.geteuid() == 0:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, wanted))
+            hard = wanted
+    aim = wanted if hard == unlimited else min(wanted, hard)
+    if soft != unlimited and soft < aim:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (aim, hard))
+        soft = aim
+    return soft
 
 
 def become(user: UnixUser) -> None:

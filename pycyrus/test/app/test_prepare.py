@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,8 +22,10 @@ NOBODY = UnixUser("nobody", 65534, 65534, "/")
 
 class ConfiguredCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.root = Path(self.mktemp()).absolute()
-        self.root.mkdir(parents=True)
+        self.root = Path(tempfile.mkdtemp(prefix="pc-"))
+        self.addCleanup(shutil.rmtree, self.root)
+        # Another user's eyes are tried as well.
+        self.root.chmod(0o755)
         generate(self.root / "c.pem", self.root / "k.pem")
 
     def configuration(self, more: str = "", services: str = SERVICES) -> Configuration:
@@ -91,7 +95,10 @@ class PrepareTests(ConfiguredCase):
         self.assertIn("spool is no directory", self.problems()[0])
 
     def test_directories_of_somebody_else(self) -> None:
-        """Root sees whether the user that it will become may write."""
+        """Root sees whether the user that it will become may write, and read the key."""
+        if os.geteuid() != 0:
+            self.skipTest("only as root")
+        (self.root / "k.pem").chmod(0o600)
         (self.root / "lib").mkdir(0o755)
         (self.root / "spool").mkdir(0o777)
         (self.root / "spool").chmod(0o777)
@@ -99,7 +106,9 @@ class PrepareTests(ConfiguredCase):
             self.problems(user=NOBODY),
             [
                 "imapd.conf:1: configdirectory: lib cannot be written by nobody;"
-                " chown nobody lib, or name another directory."
+                " chown nobody lib, or name another directory.",
+                "imapd.conf:4: tls_server_key: k.pem cannot be read by nobody;"
+                " let nobody read it, and pass through its directories.",
             ],
         )
 
