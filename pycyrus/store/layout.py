@@ -1,5 +1,5 @@
 """
-Where a mailbox's files are, and how they come, move and go.
+Where a mailbox's files are, and how they come and go.
 
 The functions here block: they are for threads, start and tests.
 """
@@ -15,10 +15,9 @@ from pathlib import Path
 
 from pycyrus.errors import MailboxExists
 from pycyrus.store import files, header, journal
-from pycyrus.store.header import Header, write_header
+from pycyrus.store.header import Header
 from pycyrus.store.journal import JournalHeader
-from pycyrus.store.locks import block_lock, unlock
-from pycyrus.store.spool import place_copy
+from pycyrus.store.locks import block_lock
 
 JOURNAL = "pycyrus.journal"
 COLUMNS = "pycyrus.columns"
@@ -125,74 +124,22 @@ def remove_mailbox(paths: MailboxPaths) -> None:
 
     @raise OSError: Something could not be removed; call it again.
     """
-    _unlink(f"{paths.meta}/{header.FILE_NAME}")
-    _unlink(paths.journal)
+    try:
+        fd = files.open_file(paths.journal, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
+        fd = -1
+    try:
+        if fd >= 0:
+            # Who is writing now ends first; who comes later finds no journal.
+            block_lock(fd)
+        _unlink(f"{paths.meta}/{header.FILE_NAME}")
+        _unlink(paths.journal)
+    finally:
+        if fd >= 0:
+            files.close(fd)
     for uid in message_uids(paths.data) if paths.data.is_dir() else ():
         _unlink(paths.message(uid))
     _remove_rest(paths)
-
-
-def relocate_mailbox(old: MailboxPaths, new: MailboxPaths, head: Header) -> None:
-    """
-    Move a mailbox elsewhere, under its lock; children in the tree stay where they are.
-
-    Until the journal has moved, the mailbox is whole in the old place, and
-    from then on it is whole in the new one; call it again after a crash.
-
-    @param head: The header for the new place.
-    @raise MailboxExists: There is a mailbox in the new place.
-    @raise OSError: It is still in the old place.
-    """
-    if Path(new.journal).exists():
-        raise MailboxExists("there is a journal already")
-    for directory in dict.fromkeys((new.data, new.meta)):
-        files.makedirs(directory, files.PRIVATE_DIRECTORY, exist_ok=True)
-    fd = files.open_file(old.journal, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        block_lock(fd)
-        uids = message_uids(old.data)
-        for uid in uids:
-            target = new.message(uid)
-            _unlink(target)
-            place_copy(old.message(uid), target)
-        write_header(new.meta, head)
-        _copy_or_link(old.cache, new.cache)
-        size = files.fstat(fd).st_size
-        record = journal.encode_record(
-            journal.RENAME, head.name.encode(), count=len(head.name.encode()), modseq=0, time=microseconds()
-        )
-        files.write_all(fd, record, size)
-        _sync_devices(new)
-        try:
-            files.rename(old.journal, new.journal)
-        except OSError:
-            _copy_or_link(old.journal, new.journal)
-            _sync_devices(new)
-            _unlink(old.journal)
-        _sync_devices(new)
-        unlock(fd)
-    finally:
-        files.close(fd)
-    for uid in uids:
-        _unlink(old.message(uid))
-    _remove_rest(old)
-
-
-def _sync_devices(paths: MailboxPaths) -> None:
-    for directory in dict.fromkeys((paths.data, paths.meta)):
-        fd = files.open_file(str(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            files.syncfs(fd)
-        finally:
-            files.close(fd)
-
-
-def _copy_or_link(source: str, target: str) -> None:
-    _unlink(target)
-    try:
-        place_copy(source, target)
-    except FileNotFoundError:
-        return
 
 
 def _remove_rest(paths: MailboxPaths) -> None:

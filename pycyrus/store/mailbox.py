@@ -31,7 +31,6 @@ from pycyrus.store.layout import (
     MailboxPaths,
     create_mailbox,
     microseconds,
-    relocate_mailbox,
     remove_mailbox,
 )
 from pycyrus.store.loading import Loaded, load
@@ -40,7 +39,7 @@ from pycyrus.store.threads import StoreReactor, in_thread, sleep
 from pycyrus.store.watch import JournalWatcher
 
 __all__ = [
-    "MailboxPaths", "MailboxState", "StateServices", "create_mailbox", "relocate_mailbox", "remove_mailbox",
+    "MailboxPaths", "MailboxState", "StateServices", "create_mailbox", "remove_mailbox",
 ]  # fmt: skip
 
 _MAINTAIN_EVERY = 1 << 16

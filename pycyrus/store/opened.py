@@ -23,6 +23,7 @@ from pycyrus.model.view import View
 from pycyrus.store import writing
 from pycyrus.store.files import store_error
 from pycyrus.store.mailbox import MailboxState
+from pycyrus.store.shield import shielded
 from pycyrus.store.spool import MessageFile, StagedMessage
 from pycyrus.store.threads import sleep
 from pycyrus.store.writing import Copying, FlagOrder, Incoming
@@ -251,7 +252,8 @@ class OpenedMailbox:
         self._need(READ)
         if not isinstance(target, OpenedMailbox):
             raise OperationNotSupported("copies to another server are not made here")
-        return await target.take_copies(self, uids)
+        # Shielded, for it is made in a thread when there are many.
+        return await shielded(target.take_copies(self, uids))
 
     async def take_copies(self, source: OpenedMailbox, uids: UidArray) -> Copied:
         """Copy messages from another mailbox into this one."""
@@ -276,6 +278,9 @@ class OpenedMailbox:
         self._need(READ)
         self._need(DELETE_MESSAGES)
         self._need(EXPUNGE)
+        return await shielded(self._move(uids, target))
+
+    async def _move(self, uids: UidArray, target: IMailbox) -> tuple[Copied, Expunged]:
         # The copies are durable before the originals go.
         copied = await self.copy(uids, target)
         expunged = await writing.expunge(

@@ -19,6 +19,7 @@ from pycyrus.store import files, recovery
 from pycyrus.store.commit import Committers, SyncMode
 from pycyrus.store.files import store_error
 from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
+from pycyrus.store.shield import shielded
 from pycyrus.store.threads import in_thread
 from pycyrus.store.watch import JournalWatcher, WatchReactor
 
@@ -88,10 +89,12 @@ class MailboxStates:
                 return state
             waiting = self._loading.get(unique_id)
             if waiting is None:
-                return await self._load(unique_id, paths)
-            done: Deferred[None] = Deferred()
-            waiting.append(done)
-            await done
+                # Shielded, for what is loaded belongs to all who wait.
+                await shielded(self._load(unique_id, paths))
+            else:
+                done: Deferred[None] = Deferred()
+                waiting.append(done)
+                await done
 
     def peek(self, unique_id: str) -> MailboxState | None:
         """The state, if it is in memory; it is not counted."""
@@ -155,7 +158,7 @@ class MailboxStates:
         state.relocate(paths)
         return state
 
-    async def _load(self, unique_id: str, paths: MailboxPaths) -> MailboxState:
+    async def _load(self, unique_id: str, paths: MailboxPaths) -> None:
         waiting = self._loading[unique_id] = []
         try:
             loaded = await in_thread(self.services.reactor, recovery.open_mailbox, paths)
@@ -170,8 +173,8 @@ class MailboxStates:
             files.close(loaded.fd)
             raise MailboxNotFound("another mailbox is in its place")
         state = MailboxState(paths, loaded, self.services)
-        self._used[unique_id] = (state, 1)
-        return state
+        self._idle[unique_id] = state
+        self._idle_octets += state.contents.columns.nbytes
 
     def _take_idle(self, unique_id: str) -> MailboxState | None:
         state = self._idle.pop(unique_id, None)

@@ -78,12 +78,14 @@ class SharingTests(SynchronousTestCase):
         block_lock(fd)
         staged = self.places[0].staged(text(1))
         done: list[object] = []
-        Deferred.fromCoroutine(self.one.append([NewMessage(staged)])).addBoth(done.append)
+        waiting = Deferred.fromCoroutine(self.one.append([NewMessage(staged)]))
+        finished = waiting.addBoth(done.append)
         self.two.refresh()
         self.assertEqual((done, self.one.claim_recent()), ([], 1))
         os.close(fd)
         while not done:
             self.places[0].reactor._turn()
+        self.assertIsNone(self.successResultOf(finished))
         self.assertEqual(done[0].uids, (1,))  # type: ignore[attr-defined]
 
     def test_many_at_once(self) -> None:
