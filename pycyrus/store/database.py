@@ -12,9 +12,10 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import DeferredLock
+from typing_extensions import override
 
 from pycyrus.errors import StoreFull, StoreUnavailable
 from pycyrus.store.threads import StoreReactor, in_thread
@@ -28,6 +29,17 @@ _READ_WAIT = 2.0
 _FULL = frozenset((sqlite3.SQLITE_FULL,))
 
 
+class _ReadConnection(sqlite3.Connection):
+    """A connection whose failures are the domain's."""
+
+    @override
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        try:
+            return super().execute(sql, parameters)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(str(error)) from error
+
+
 class Database:
     """
     One database file.
@@ -35,6 +47,8 @@ class Database:
     @param schema: Statements that make the tables; run once, when the file's
         version is 0.
     @param version: Of the schema; a newer file is refused.
+    @ivar read: For short reads on the reactor thread; it raises
+        L{StoreUnavailable} and writes nothing.
     """
 
     def __init__(self, path: Path, schema: str, version: int, reactor: StoreReactor) -> None:
@@ -43,16 +57,21 @@ class Database:
         self._turn = DeferredLock()
         self._busy = threading.Lock()
         try:
-            self._writer = self._connect(LONGEST_WAIT)
+            self._writer = self._connect(LONGEST_WAIT, sqlite3.Connection)
             self._prepare(schema, version)
-            self.read = self._connect(_READ_WAIT)
+            self.read = self._connect(_READ_WAIT, _ReadConnection)
             self.read.execute("PRAGMA query_only=1")
         except sqlite3.Error as error:
             raise StoreUnavailable(f"{path.name}: {error}") from error
 
-    def _connect(self, wait: float) -> sqlite3.Connection:
+    def _connect(self, wait: float, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path, timeout=wait, isolation_level=None, check_same_thread=False, cached_statements=256
+            self._path,
+            timeout=wait,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=factory,
+            cached_statements=256,
         )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")

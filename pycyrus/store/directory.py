@@ -17,6 +17,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from pycyrus.interfaces import MailboxListing
@@ -53,6 +54,8 @@ class Directory:
     def __init__(self, configdirectory: Path, reactor: StoreReactor) -> None:
         self._database = Database(configdirectory / FILE_NAME, rows.SCHEMA, rows.SCHEMA_VERSION, reactor)
         self._reactor = reactor
+        # One thread of the pool at most waits for the list.
+        self._turn = DeferredLock()
         self._signal = Signal(configdirectory / SIGNAL_NAME)
         self._entries: dict[MailboxName, Entry] = {}
         self._token = self._signal.value()
@@ -160,7 +163,7 @@ class Directory:
         @param then: Run in a second transaction, when the first is durable.
         @raise StoreUnavailable: Nothing was changed, or only C{then} failed.
         """
-        result = await in_thread(self._reactor, self.change_now, function, then)
+        result: T = await self._turn.run(in_thread, self._reactor, self.change_now, function, then)
         self.refresh()
         return result
 

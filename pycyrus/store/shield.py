@@ -37,3 +37,33 @@ async def shielded(work: Coroutine[Deferred[Any], Any, T]) -> T:
 
     Tasks().spawn(run(), failed)
     return await result
+
+
+class Shield:
+    """Shielded work that its owner can wait for."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._settling: list[Deferred[None]] = []
+
+    async def run(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
+        """Do work as L{shielded} does."""
+        self._running += 1
+        return await shielded(self._count(work))
+
+    async def _count(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
+        try:
+            return await work
+        finally:
+            self._running -= 1
+            if not self._running:
+                settling, self._settling = self._settling, []
+                for waiting in settling:
+                    waiting.callback(None)
+
+    async def settle(self) -> None:
+        """Wait until all of it has ended."""
+        if self._running:
+            settled: Deferred[None] = Deferred()
+            self._settling.append(settled)
+            await settled

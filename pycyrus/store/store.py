@@ -40,11 +40,11 @@ from pycyrus.store.partitions import Partitions
 from pycyrus.store.rows import Entry
 from pycyrus.store.seen import SeenStates
 from pycyrus.store.settings import DeleteMode, ExpungeMode, StoreSettings
-from pycyrus.store.shield import shielded
+from pycyrus.store.shield import Shield
 from pycyrus.store.signal import Signal
-from pycyrus.store.spool import Stage
+from pycyrus.store.spool import Stage, clean_stage
 from pycyrus.store.states import MailboxStates
-from pycyrus.store.subscriptions import Subscriptions, forget_user
+from pycyrus.store.subscriptions import Subscriptions, forget_user, rename_user
 from pycyrus.store.threads import in_thread, sleep
 from pycyrus.store.tree import MailboxTree, Renamed, Wanted
 from pycyrus.store.watch import JournalWatcher, WatchReactor
@@ -70,6 +70,8 @@ def open_store(settings: StoreSettings, reactor: WatchReactor) -> MailStore:
     partitions = Partitions(settings)
     files.makedirs(settings.configdirectory, files.PRIVATE_DIRECTORY, exist_ok=True)
     partitions.prepare()
+    for name in partitions.names():
+        clean_stage(partitions.stage(name))
     return MailStore(settings, partitions, reactor)
 
 
@@ -137,6 +139,7 @@ class MailStore:
         self._policy = MailboxPolicy(keep_expunged=settings.expunge_mode is ExpungeMode.DELAYED)
         self._stages: dict[str, Stage] = {}
         self._looking: IDelayedCall | None = None
+        self._shield = Shield()
         self._directory.listen(self._changed)
         if self._directory.has_pending():
             self._directory.change_now(self._tree.finish)
@@ -153,6 +156,7 @@ class MailStore:
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None
+        await self._shield.settle()
         await self._seen.close()
         await self._states.close()
         self._directory.close()
@@ -186,7 +190,7 @@ class MailStore:
         except MailboxNotFound:
             # Perhaps its directory is still on its way; whoever should have moved it may have died.
             if self._directory.has_pending():
-                await shielded(self._directory.change(self._tree.finish))
+                await self._shield.run(self._directory.change(self._tree.finish))
             now = self._directory.by_id(entry.unique_id)
             if now is None:
                 raise
@@ -279,12 +283,12 @@ class MailStore:
         return await self._create(Wanted(None, name, partition))
 
     async def _create(self, wanted: Wanted) -> str:
-        entry = await shielded(self._directory.change(lambda connection: self._tree.create(connection, wanted)))
+        entry = await self._shield.run(self._directory.change(lambda connection: self._tree.create(connection, wanted)))
         return entry.unique_id
 
     async def delete(self, identity: Identity, name: MailboxName) -> None:
         """Delete a mailbox; see L{IMailStore}."""
-        await shielded(self._delete(identity, name))
+        await self._shield.run(self._delete(identity, name))
 
     async def _delete(self, identity: Identity, name: MailboxName) -> None:
         victims = await self._directory.change(
@@ -302,12 +306,18 @@ class MailStore:
         if partition is not None:
             raise OperationNotSupported("a partition given")
         if old.is_inbox and old.owned_by(identity) and not new.is_inbox:
-            return await shielded(self._empty_inbox(identity, old, new))
-        return await shielded(
-            self._directory.change(
-                lambda connection: self._tree.rename(connection, identity, old, new), self._tree.finish
-            )
+            return await self._shield.run(self._empty_inbox(identity, old, new))
+        return await self._shield.run(self._rename(identity, old, new))
+
+    async def _rename(self, identity: Identity, old: MailboxName, new: MailboxName) -> Renamed:
+        renamed = await self._directory.change(
+            lambda connection: self._tree.rename(connection, identity, old, new), self._tree.finish
         )
+        if old.is_inbox:
+            await self._userstate.write(
+                lambda connection: rename_user(connection, old, new), self._userstate_signal.change
+            )
+        return renamed
 
     async def _empty_inbox(self, identity: Identity, inbox: MailboxName, new: MailboxName) -> Renamed:
         """RFC 9051 section 6.3.6: a rename of the INBOX moves its messages, and leaves it empty."""
@@ -334,7 +344,7 @@ class MailStore:
         @raise MailboxNotFound: Absent or hidden.
         @raise PermissionDenied: Seen, but without the right.
         """
-        await shielded(
+        await self._shield.run(
             self._directory.change(
                 lambda connection: self._tree.set_acl(connection, identity, name, acl), self._tree.finish
             )
@@ -369,11 +379,11 @@ class MailStore:
     async def subscribe(self, identity: Identity, name: MailboxName, wanted: bool) -> None:
         """Subscribe or unsubscribe; see L{IMailStore}."""
         if not wanted:
-            await shielded(self._subscriptions.drop(identity.user_id, name))
+            await self._shield.run(self._subscriptions.drop(identity.user_id, name))
             return
         if not self._settings.allowallsubscribe:
             self._check(identity, name, LOOKUP)
-        await shielded(self._subscriptions.add(identity.user_id, [name]))
+        await self._shield.run(self._subscriptions.add(identity.user_id, [name]))
 
 
 def _forget_seen(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:

@@ -7,7 +7,7 @@ import sqlite3
 from pycyrus.errors import LimitExceeded
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.store.database import Database
-from pycyrus.store.rows import key_of, name_of
+from pycyrus.store.rows import key_of, name_of, tree_range
 
 MOST_SUBSCRIPTIONS = 100_000
 
@@ -60,15 +60,18 @@ def forget_user(connection: sqlite3.Connection, user_id: str) -> None:
     connection.execute("DELETE FROM seen WHERE user_id = ?", (user_id,))
 
 
-def rename_user(connection: sqlite3.Connection, old_id: str, new_id: str, names: dict[str, str]) -> None:
+def rename_user(connection: sqlite3.Connection, old: MailboxName, new: MailboxName) -> None:
     """
     Give a user's subscriptions and seen state to another user id, within a transaction.
 
-    @param names: New keys of subscribed mailboxes, by old ones.
+    @param old: The INBOX as it was.
+    @param new: The INBOX as it is.
     """
+    old_id, new_id = old.owner_id, new.owner_id
     connection.execute("UPDATE OR REPLACE seen SET user_id = ? WHERE user_id = ?", (new_id, old_id))
     connection.execute("UPDATE OR REPLACE subscriptions SET user_id = ? WHERE user_id = ?", (new_id, old_id))
-    for old, new in names.items():
-        connection.execute(
-            "UPDATE OR REPLACE subscriptions SET key = ? WHERE user_id = ? AND key = ?", (new, new_id, old)
-        )
+    low, high = tree_range(key_of(old))
+    connection.execute(
+        "UPDATE OR REPLACE subscriptions SET key = ? || substr(key, ?) WHERE user_id = ? AND key >= ? AND key < ?",
+        (key_of(new), len(low) + 1, new_id, low, high),
+    )

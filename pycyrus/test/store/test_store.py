@@ -22,6 +22,7 @@ from pycyrus.errors import (
     OperationNotSupported,
     PermissionDenied,
     SpecialUseConflict,
+    StoreUnavailable,
     UnknownPartition,
 )
 from pycyrus.interfaces import IMailbox, IMailStore, ListScope, Namespace, NewMessage
@@ -206,6 +207,12 @@ class Creating(StoreCase):
         self.assertEqual((source / "b/7.").read_bytes(), MESSAGE)
         self.assertFalse((source / "b/1.").exists())
         self.assertEqual(len(self.flushLoggedErrors()), 0)
+
+    async def test_database_failure(self) -> None:
+        """Nobody is told what SQLite says."""
+        self.store._directory._database.read.close()
+        with self.assertRaises(StoreUnavailable):
+            await self.store.status(FRED, name("user.fred"))
 
     async def test_failure_leaves_nothing(self) -> None:
         def fail(fd: int) -> None:
@@ -422,8 +429,12 @@ class Renaming(StoreCase):
         await self.reopen(allowusermoves=True)
         await self.store.create(FRED, name("user.fred.a"))
         await self.append(FRED, "user.fred.a")
+        for mailbox in ("user.fred", "user.fred.a"):
+            await self.store.subscribe(FRED, name(mailbox), True)
         await self.store.rename(ADMIN, name("user.fred"), name("user.frieda"))
         frieda = Identity("frieda")
+        self.assertEqual(await self.store.subscriptions(frieda), {name("user.frieda"), name("user.frieda.a")})
+        self.assertEqual(await self.store.subscriptions(FRED), frozenset())
         self.assertEqual(await self.seen_names(frieda), ["user.frieda", "user.frieda.a"])
         self.assertEqual(await self.count(frieda, "user.frieda.a"), 1)
         self.assertEqual(await self.seen_names(FRED), [])
