@@ -27,6 +27,7 @@ from pycyrus.app.context import build_context
 from pycyrus.app.embedded import accounts_of, announce, make_certificate, populate
 from pycyrus.app.events import Programs
 from pycyrus.app.exit_code import fail_at_exit
+from pycyrus.app.lock import lock_state
 from pycyrus.app.prepare import Offered, find_problems, make_directories
 from pycyrus.app.privileges import UnixUser, become, raise_descriptor_limit, user_to_become
 from pycyrus.app.ready import Account, ReadyFile
@@ -51,12 +52,14 @@ class Prepared:
     A server that can start: all was checked, and its sockets are bound.
 
     @ivar user: Whom to become; None to stay who we are.
+    @ivar lock: Holds the directory of state for this server.
     """
 
     configuration: Configuration
     offered: Offered
     listeners: tuple[Listener, ...]
     user: UnixUser | None
+    lock: int
 
 
 def prepare(configuration: Configuration) -> Prepared:
@@ -66,12 +69,22 @@ def prepare(configuration: Configuration) -> Prepared:
     @raise ConfigError: With all that is wrong; nothing was left behind that
         another start would have to remove.
     """
-    settings = configuration.settings
     user = user_to_become(configuration)
     offered, problems = find_problems(configuration, user)
     if problems:
         raise ConfigError(problems)
     make_directories(configuration, user)
+    lock = lock_state(configuration.state, user)
+    try:
+        return _bind(configuration, offered, user, lock)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _bind(configuration: Configuration, offered: Offered, user: UnixUser | None, lock: int) -> Prepared:
+    """Bind the sockets, and make what goes with them."""
+    settings = configuration.settings
     listeners = bind_all(offered.served, settings.integer("listen_backlog"), settings.integer("socket_mode"))
     try:
         make_certificate(configuration)
@@ -82,7 +95,7 @@ def prepare(configuration: Configuration) -> Prepared:
         for listener in listeners:
             listener.close()
         raise
-    return Prepared(configuration, offered, tuple(listeners), user)
+    return Prepared(configuration, offered, tuple(listeners), user, lock)
 
 
 class Master(ApplicationService):
@@ -116,6 +129,8 @@ class Master(ApplicationService):
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call] # Twisted's
         settings = self._configuration.settings
+        # That of a server that was killed would tell what is no more.
+        self._ready.remove()
         # Two for each connection, for one may have a message open.
         wanted = 2 * settings.integer("connections_total") + _OWN_DESCRIPTORS
         allowed = raise_descriptor_limit(wanted)
@@ -247,6 +262,7 @@ class Master(ApplicationService):
             self._forker.close()
         for listener in self._prepared.listeners:
             listener.close()
+        os.close(self._prepared.lock)
         self.log.info("pycyrus has stopped")
         logs.end(self._observers)
 

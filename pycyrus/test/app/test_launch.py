@@ -142,9 +142,10 @@ class EmbeddedTests(LaunchCase):
             self.assertEqual(client.select(), ("OK", [b"2"]))
             client.logout()
 
-    def test_workers(self) -> None:
-        """One that is killed is replaced; one that stops takes no session but its own; all go with the master."""
-        with Launched.embedded(self.root / "home", "--workers", "2") as server:
+    def test_what_is_killed_starts_again(self) -> None:
+        """A killed worker is replaced; all go with a killed master, and a new one takes over what it left."""
+        home = self.root / "home"
+        with Launched.embedded(home, "--workers", "2") as server:
             ready = server.ready()
             first, second = ready["workers"]
             os.kill(first, signal.SIGKILL)
@@ -155,6 +156,26 @@ class EmbeddedTests(LaunchCase):
             server.send(signal.SIGKILL)
             server.wait()
             until(lambda: not any(runs(pid) for pid in workers))
+        self.assertTrue((home / "ready.json").exists())
+        with Launched.embedded(home) as server:
+            self.assertEqual(server.ready()["pid"], server.pid)
+            self.logged_in(server.ready()).logout()
+            second_server = Launched.embedded(home)
+            self.assertEqual(second_server.wait(), 1)
+            self.assertIn(f"another server runs in {home}; stop it first", second_server.output)
+            self.assertEqual(server.ready()["pid"], server.pid)
+
+    def test_state_that_cannot_be_used(self) -> None:
+        """What only shows when the parts are put together is told as well, by the exit code too."""
+        for number, workers in enumerate(("0", "1")):
+            home = self.root / str(number)
+            home.mkdir()
+            (home / "users.db").write_text("This is no database, and longer than the header of one. " * 30)
+            server = Launched.embedded(home, "--workers", workers)
+            self.assertEqual(server.wait(), 1)
+            self.assertIn("pycyrus: the server cannot start: UserDatabaseError: cannot open", server.output)
+            self.assertFalse((home / "ready.json").exists())
+            self.assertFalse((home / "socket" / "lmtp").exists())
 
     def test_hangup(self) -> None:
         """A new certificate is shown to new clients; what cannot change is told."""
