@@ -576,6 +576,9 @@ class IMailService(Interface):
         """
         Build the factory for one SERVICES entry.
 
+        It has C{sessions}, the connections that are open, and C{shut_down()},
+        which has them end.
+
         @param context: A L{pycyrus.app.context.Context}: the parts built from
             the configuration.
         @param name: The entry's name, by which options may be prefixed.

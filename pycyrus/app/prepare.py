@@ -153,7 +153,9 @@ def make_directories(configuration: Configuration, user: UnixUser | None) -> Non
         # a user of its own), and see nothing: all else is the owner's alone.
         _make(configuration.home, 0o711, user, "--home", None)
     for wanted in wanted_directories(configuration):
-        _make(wanted.path, 0o700, user, wanted.option, wanted.place)
+        # Whoever is in the group, as Postfix may be, reaches the sockets; mail is the server's alone.
+        mode = 0o750 if wanted.option == "configdirectory" else 0o700
+        _make(wanted.path, mode, user, wanted.option, wanted.place)
     for entry in offered_services(configuration).served:
         if entry.listen.startswith("/"):
             _make(Path(entry.listen).parent, 0o711 if configuration.home else 0o750, user, entry.name, entry.place)

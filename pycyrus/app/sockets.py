@@ -147,14 +147,12 @@ def _bind_address(entry: ServiceEntry, address: InetAddress, backlog: int) -> Li
     for host in _hosts(entry, address):
         try:
             bound.append(bind_tcp(host, address.port, backlog))
-        except CannotListenError as error:
-            # A machine may be without IPv6; one without IPv4 is not seen yet.
-            missing = isinstance(error.socketError, OSError) and error.socketError.errno in (
-                errno.EAFNOSUPPORT,
-                errno.EADDRNOTAVAIL,
-            )
+        except (CannotListenError, OSError) as error:
+            reason = error.socketError if isinstance(error, CannotListenError) else error
+            # A machine may be without IPv6.
+            missing = isinstance(reason, OSError) and reason.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
             if not (missing and ":" in host and bound):
-                failure = failure or _address_problem(entry, host, address.port, error.socketError)
+                failure = failure or _address_problem(entry, host, address.port, reason)
         if address.port == 0:
             break
     if failure is not None or not bound:

@@ -24,7 +24,11 @@ _ENTRY_WORD = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class StartEntry:
-    """A program run to its end before the services open."""
+    """
+    A program run to its end before the services open.
+
+    @ivar wait: Without effect: the next one always waits.
+    """
 
     name: str
     cmd: tuple[str, ...]

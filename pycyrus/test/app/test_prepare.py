@@ -80,7 +80,8 @@ class PrepareTests(ConfiguredCase):
         configuration = self.configuration("partition-far: {configdirectory}/../a/b/c\n")
         make_directories(configuration, None)
         for wanted in wanted_directories(configuration):
-            self.assertEqual(wanted.path.stat().st_mode & 0o777, 0o700)
+            mode = 0o750 if wanted.option == "configdirectory" else 0o700
+            self.assertEqual(wanted.path.stat().st_mode & 0o777, mode)
         found = self.problems(f"partition-far: {self.root}/disk/mail\n")
         self.assertEqual(
             found,
