@@ -64,7 +64,7 @@ class Contents:
         self.size = 0
         self._seen_below = 0
         self._superseded: list[weakref.ref[Columns]] = []
-        self._going: list[Positions] = []
+        self._going: NDArray[np.bool_] | None = None
 
     # --- what is there ----------------------------------------------------
 
@@ -163,8 +163,8 @@ class Contents:
             elif kind & CRITICAL:
                 raise journal.FormatTooNew(f"journal record type {kind} is not known to this version")
             index += 1
-        if self._going:
-            self._drop_gone()
+        if self._going is not None:
+            self._drop_gone(self._going)
         self.version += 1
 
     def _append(self, records: Sequence[Record]) -> None:
@@ -241,12 +241,12 @@ class Contents:
         old = columns.flags[where]
         new = (old & keep) | np.uint32(masks.set)
         changed = old != new
-        words = None
-        if masks.touches_keywords:
-            keeps = np.array([~masks.clear_low & _WORD, ~masks.clear_high & _WORD], dtype=np.uint64)
-            before = columns.keywords[where]
-            words = (before & keeps) | np.array([masks.set_low, masks.set_high], dtype=np.uint64)
-            changed |= (before != words).any(axis=1)
+        for word, (clear, add) in enumerate(masks.words()):
+            if clear | add:
+                before = columns.keywords[where, word]
+                after = (before & np.uint64(~clear & _WORD)) | np.uint64(add)
+                changed |= before != after
+                columns.keywords[where, word] = after
         involved = masks.clear | masks.set
         if involved & SEEN:
             self.unseen += int(np.count_nonzero(old & SEEN)) - int(np.count_nonzero(new & SEEN))
@@ -254,8 +254,6 @@ class Contents:
         if involved & DELETED:
             self.deleted += int(np.count_nonzero(new & DELETED)) - int(np.count_nonzero(old & DELETED))
         columns.flags[where] = new
-        if words is not None:
-            columns.keywords[where] = words
         if touch or changed.all():
             columns.modseqs[where] = modseq
         elif isinstance(where, slice):
@@ -291,10 +289,17 @@ class Contents:
 
     def _expunge(self, record: Record) -> None:
         positions = join_positions(self.columns.bounds(journal.unpack_ranges(record)))
-        if self._going:
-            positions = np.setdiff1d(positions, np.concatenate(self._going), assume_unique=True)
+        going = self._going
+        if going is None or len(going) < self.columns.count:
+            # Taken away together at the end: each new set of columns costs a copy.
+            self._going = np.zeros(self.columns.count, dtype=np.bool_)
+            if going is not None:
+                self._going[: len(going)] = going
+            going = self._going
+        positions = positions[~going[positions]]
         if not len(positions):
             return
+        going[positions] = True
         uids = self.columns.uids[positions]
         rows = np.zeros(len(uids), dtype=journal.VANISHED_ROW)
         rows["uid"] = uids
@@ -302,13 +307,13 @@ class Contents:
         self._vanished.add(rows)
         self._retained.add(self.columns.retained_rows(positions, record.modseq, record.time))
         self.highest_modseq = max(self.highest_modseq, record.modseq)
-        self._going.append(positions)
 
-    def _drop_gone(self) -> None:
-        gone = self._going[0] if len(self._going) == 1 else np.sort(np.concatenate(self._going))
-        self._going.clear()
-        self._supersede(self.columns.without(gone))
-        self.recount()
+    def _drop_gone(self, going: NDArray[np.bool_]) -> None:
+        self._going = None
+        gone = np.flatnonzero(going)
+        if len(gone):
+            self._supersede(self.columns.without(gone))
+            self.recount()
 
     def recount(self) -> None:
         """Count anew."""

@@ -257,6 +257,10 @@ class FlagMasks(NamedTuple):
     set_low: int = 0
     set_high: int = 0
 
+    def words(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """What is cleared and set in each word of keywords."""
+        return (self.clear_low, self.set_low), (self.clear_high, self.set_high)
+
     @property
     def touches_keywords(self) -> bool:
         """Whether any keyword can change."""
