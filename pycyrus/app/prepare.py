@@ -162,16 +162,17 @@ def make_directories(configuration: Configuration, user: UnixUser | None) -> Non
 
 
 def _make(path: Path, mode: int, user: UnixUser | None, option: str, place: Place | None) -> None:
-    missing: list[Path] = []
+    wanted, missing = path, list[Path]()
     while not path.exists():
         missing.append(path)
         path = path.parent
     for directory in reversed(missing):
         try:
-            directory.mkdir(mode)
-            directory.chmod(mode)
-            if user is not None:
-                os.chown(directory, user.uid, user.gid)
+            directory.mkdir(0o755)
+            if directory == wanted:
+                directory.chmod(mode)
+                if user is not None:
+                    os.chown(directory, user.uid, user.gid)
         except OSError as error:
             text = f"{option}: {directory} cannot be made: {error.strerror}"
             raise ConfigError([Problem(place, text, "make it, and give it to the server's user")]) from error
