@@ -28,7 +28,7 @@ from pycyrus.model.namespace import BadNamespace
 from pycyrus.model.scopes import ListScope, Namespace
 from pycyrus.model.utf7 import BadUtf7
 
-quick = settings(max_examples=150, deadline=None, database=None)
+quick = settings(max_examples=100, deadline=None, database=None)
 
 components = st.one_of(
     st.sampled_from(
@@ -341,7 +341,7 @@ class ExternalNamesTests(SynchronousTestCase):
         if can_see(identity, name, namespace):
             self.assertEqual(external.decode(external.encode(name)), name)
 
-    @settings(max_examples=400, deadline=None, database=None)
+    @settings(max_examples=200, deadline=None, database=None)
     @given(names(), namespaces(), identities(), st.data())
     def test_scopes_hold_what_matches(
         self, name: MailboxName, namespace: NamespaceSettings, identity: Identity, data: st.DataObject
