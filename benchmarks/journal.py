@@ -25,9 +25,8 @@ def best(work: Callable[[], object]) -> float:
 
 
 def row(uid: int) -> bytes:
-    return journal.pack_row(
-        uid, 4096, 1_700_000_000, 1_700_000_000, 1_700_000_000, 19_675, 0, (0, 0), 64, 512, bytes(20)
-    )
+    when = 1_700_000_000
+    return journal.pack_row(uid, 4096, when, when, when, when // 86400, 0, (0, 0), 64, 512, bytes(20))
 
 
 def replayed(data: bytes) -> Contents:

@@ -6,7 +6,7 @@ import errno
 import threading
 from pathlib import Path
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.errors import StoreFull, StoreUnavailable
@@ -99,8 +99,8 @@ class BatchTests(CommitCase):
         """One who does not wait any more disturbs nobody."""
         committer = self.committer()
         first, second = committer.commit(), committer.commit()
-        first.addErrback(lambda _: None)
         first.cancel()
+        self.failureResultOf(first, CancelledError)
         for _ in range(2):
             self.gate.release()
         self.wait_for(second)
