@@ -20,6 +20,7 @@ from pycyrus.auth.checkers.chain import factories, make_checkers
 from pycyrus.auth.delays import DelaySettings
 from pycyrus.auth.identity import IdentitySettings
 from pycyrus.auth.interfaces import CheckerContext
+from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.auth.threads import HashThreads
 from pycyrus.config.load import namespace_settings
 from pycyrus.config.settings import Settings
@@ -236,11 +237,14 @@ class Context:
 
     log = Logger()
 
-    def __init__(self, settings: Settings, workers: int, store: Any, reactor: Any) -> None:
+    def __init__(
+        self, settings: Settings, workers: int, store: Any, reactor: Any, logins: SharedMemory | None = None
+    ) -> None:
         """
         @param workers: Between how many processes limits are divided; 0 or 1 for
             this one alone.
         @param store: Belongs to the context from now on.
+        @param logins: Memory in which workers share checked passwords.
         """
         self.settings = settings
         self.reactor = reactor
@@ -252,9 +256,9 @@ class Context:
         self._open_store = store
         self._limits: dict[str, ConnectionLimits] = {}
         self._namespace = namespace_settings(settings)
-        self._authentication = self._make_authentication()
+        self._authentication = self._make_authentication(logins)
 
-    def _make_authentication(self) -> Authentication:
+    def _make_authentication(self, logins: SharedMemory | None) -> Authentication:
         settings = self.settings
         names, missing = checker_names(settings)
         if missing:
@@ -267,7 +271,7 @@ class Context:
         directory = Path(settings.text("configdirectory"))
         checkers = make_checkers(names, CheckerContext(directory, settings.texts, threads.run))
         pause = float(settings.duration("failedloginpause"))
-        return Authentication(self.reactor, checkers, threads.run, delays=DelaySettings(pause=pause))
+        return Authentication(self.reactor, checkers, threads.run, delays=DelaySettings(pause=pause), shared=logins)
 
     def authenticator(self, settings: Settings, program: str) -> IAuthenticator:
         """Who may use a service, as its options say."""
@@ -299,7 +303,7 @@ class Context:
         await self._open_store.close()
 
 
-def build_context(settings: Settings, workers: int, reactor: Any) -> Context:
+def build_context(settings: Settings, workers: int, reactor: Any, logins: SharedMemory | None = None) -> Context:
     """
     Open the store, and build the parts around it.
 
@@ -309,4 +313,4 @@ def build_context(settings: Settings, workers: int, reactor: Any) -> Context:
     reactor.suggestThreadPoolSize(settings.integer("worker_threads"))
     store = open_store(store_settings(settings), reactor)
     store.start()
-    return Context(settings, workers, store, reactor)
+    return Context(settings, workers, store, reactor, logins)

@@ -30,6 +30,7 @@ from pycyrus.app import worker
 from pycyrus.app.mail_service import mail_services
 from pycyrus.app.privileges import UnixUser, become
 from pycyrus.auth.checkers.chain import factories
+from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.config.options import option_table
 
 MAX_MESSAGE = 65536
@@ -63,6 +64,7 @@ class Template:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._children: set[int] = set()
+        self._logins = SharedMemory()
 
     def run(self) -> None:
         """Follow the master's messages until there is no master."""
@@ -117,7 +119,8 @@ class Template:
             for fd in own:
                 os.close(fd)
             gc.unfreeze()
-            worker.run(*descriptors)
+            orders, log, status = descriptors
+            worker.run(orders, log, status, self._logins)
             code = 0
         except BaseException:  # noqa: BLE001 - nothing may come back into the template's loop
             sys.excepthook(*sys.exc_info())

@@ -23,6 +23,7 @@ from typing_extensions import override
 from pycyrus.app.context import build_context
 from pycyrus.app.logs import PipeObserver
 from pycyrus.app.server import Server, Service, adopt
+from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.config.settings import Settings
 from pycyrus.tasks import Tasks
 
@@ -42,8 +43,9 @@ class Worker(LineOnlyReceiver):
     delimiter = b"\n"
     MAX_LENGTH = MAX_ORDER
 
-    def __init__(self, reactor: PosixReactorBase, observer: PipeObserver) -> None:
+    def __init__(self, reactor: PosixReactorBase, observer: PipeObserver, logins: SharedMemory) -> None:
         self._reactor = reactor
+        self._logins = logins
         self._observer = observer
         self._server: Server | None = None
         self._tasks = Tasks()
@@ -68,7 +70,7 @@ class Worker(LineOnlyReceiver):
             for service in order["services"]
         ]
         try:
-            context = build_context(settings, order["workers"], self._reactor)
+            context = build_context(settings, order["workers"], self._reactor, self._logins)
             self._server = Server(context, services, self._reactor)
             self._server.start()
         except Exception as error:  # noqa: BLE001 - told to the master, and the end of this process
@@ -108,20 +110,21 @@ class Worker(LineOnlyReceiver):
         self.sendLine(json.dumps(status).encode())  # type: ignore[no-untyped-call] # Twisted's
 
 
-def run(orders: int, log: int, status: int) -> None:
+def run(orders: int, log: int, status: int, logins: SharedMemory) -> None:
     """
     Serve in this process, to its end.
 
     @param orders: Descriptor to read orders from.
     @param log: Where to write the log.
     @param status: Where to tell the master how it goes.
+    @param logins: Memory in which workers share checked passwords.
     """
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
     observer = PipeObserver(os.fdopen(log, "wb", buffering=0), Settings({}))
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    worker = Worker(reactor, observer)
+    worker = Worker(reactor, observer, logins)
     pipes: Any = StandardIO  # its types are those of Windows
     pipes(worker, stdin=orders, stdout=status, reactor=reactor)
     reactor.callWhenRunning(_end_with_the_master, worker, reactor)

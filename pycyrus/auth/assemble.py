@@ -14,6 +14,7 @@ from pycyrus.auth.identity import Identities, IdentitySettings
 from pycyrus.auth.interfaces import Run
 from pycyrus.auth.local_domains import LocalDomains
 from pycyrus.auth.realm import MailRealm, ProvedChecker
+from pycyrus.auth.shared_answers import SharedMemory
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -33,13 +34,15 @@ class Authentication:
         run: Run,
         cache: CacheSettings = CacheSettings(),  # noqa: B008 - frozen
         delays: DelaySettings = DelaySettings(),  # noqa: B008 - frozen
+        shared: SharedMemory | None = None,
     ) -> None:
         """
         @param checkers: As made by L{pycyrus.auth.checkers.chain.make_checkers}.
         @param run: For the reverse look-ups of C{virtdomains: on}.
+        @param shared: Memory that the workers of a server share.
         """
         self._checkers = checkers
-        self.cache = CachedChecker(checkers, clock, cache, checkers.version)
+        self.cache = CachedChecker(checkers, clock, cache, checkers.version, shared)
         self.delays = FailureDelays(clock, delays)
         self._local_domains = LocalDomains(clock, run)
 

@@ -2,8 +2,9 @@
 A cache of checked passwords: the hash is what makes a login slow.
 
 No password is kept, and none can be guessed from what is: entries are found by a
-keyed digest of service, user id and password, under a key that this process made at
-random and shows nobody.
+keyed digest of service, user id and password, under a key that this server made at
+random and shows nobody.  Right answers are shared between its processes, wrong ones
+are remembered where they were given.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pycyrus.auth.interfaces import IMailPassword
+from pycyrus.auth.shared_answers import SharedAnswers, SharedMemory
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -93,15 +95,21 @@ class CachedChecker:
         clock: IReactorTime,
         settings: CacheSettings,
         version: Callable[[], object] | None = None,
+        shared: SharedMemory | None = None,
     ) -> None:
         """
         @param version: Gives a value that changes when accounts do; everything is
             forgotten then.
+        @param shared: Memory for the right answers of all processes.
         """
         self._checker = checker
         self._clock = clock
-        self._secret = secrets.token_bytes(32)
-        self._accepted = _Answers(settings.accepted, settings.entries)
+        self._secret = shared.secret if shared is not None else secrets.token_bytes(32)
+        self._accepted: _Answers | SharedAnswers = _Answers(settings.accepted, settings.entries)
+        if shared is not None:
+            self._accepted = SharedAnswers(shared, settings.accepted)
+            # What others have there may be older than the accounts that this process sees.
+            self._accepted.clear()
         self._refused = _Answers(settings.refused, settings.entries)
         self._running: dict[bytes, list[Deferred[bytes | tuple[()]]]] = {}
         self._version = version

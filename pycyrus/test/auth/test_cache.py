@@ -144,7 +144,7 @@ class CachedCheckerTests(SynchronousTestCase):
         other = self.make(CacheSettings())
         credentials: Any = MailPassword("fred", b"secret", "imap")
         self.assertNotEqual(self.cached._key(credentials), other._key(credentials))
-        kept = [*self.cached._accepted._found.items(), credentials]
+        kept = [*vars(self.cached._accepted).values(), credentials]
         self.assertNotIn("secret", repr(kept))
 
     def test_off(self) -> None:
