@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pycyrus.errors import MailStoreError, MalformedExchange
-from pycyrus.imap.commands.login import greet, log_failure
-from pycyrus.imap.wire.log_text import log_text
+from pycyrus.errors import MalformedExchange
+from pycyrus.imap.commands.login import greet
 from pycyrus.interfaces import Authenticated
 from pycyrus.wire.sasl import decode_response, encode_challenge
 
@@ -23,12 +22,8 @@ async def authenticate(session: Session, arguments: Authenticate) -> bytes:
     @raise MalformedExchange: No base64, or not what the mechanism defines.
     @raise AuthenticationCancelled: By the client.
     """
-    try:
-        authenticated = await _exchange(session, arguments)
-        session.log_in(authenticated)
-    except MailStoreError as error:
-        log_failure(session, log_text(arguments.mechanism.encode()), error)
-        raise
+    authenticated = await _exchange(session, arguments)
+    session.log_in(authenticated)
     protection = b"tls protection" if session.is_secure else b"no protection"
     return greet(session, authenticated, arguments.mechanism, b"Success (%b)" % protection)
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
-from pycyrus.errors import MailStoreError, PlaintextRefused
-from pycyrus.imap.wire.log_text import log_text
+from pycyrus.errors import PlaintextRefused
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
@@ -24,15 +23,11 @@ async def login(session: Session, arguments: Login) -> bytes:
     @raise PlaintextRefused: It wants TLS.
     @raise AuthenticationFailed: One answer for every reason.
     """
-    try:
-        channel = session.channel()
-        if not session.authenticator.allows_plaintext(channel):
-            raise PlaintextRefused
-        authenticated = await session.authenticator.login(arguments.user, arguments.password, channel)
-        session.log_in(authenticated)
-    except MailStoreError as error:
-        log_failure(session, "plaintext", error, arguments.user)
-        raise
+    channel = session.channel()
+    if not session.authenticator.allows_plaintext(channel):
+        raise PlaintextRefused
+    authenticated = await session.authenticator.login(arguments.user, arguments.password, channel)
+    session.log_in(authenticated)
     return greet(session, authenticated, "plaintext", b"User logged in")
 
 
@@ -52,15 +47,3 @@ def greet(session: Session, authenticated: Authenticated, mechanism: str, text: 
         session=session.session_id,
     )
     return b"[CAPABILITY %b] %b SESSIONID=<%b>" % (session.capabilities(), text, session.session_id.encode())
-
-
-def log_failure(session: Session, mechanism: str, error: MailStoreError, user: bytes = b"") -> None:
-    """Log a login that failed."""
-    log.warn(
-        "badlogin: {peer} {mechanism} {user} [{reason}] {session}",
-        peer=session.peer,
-        user=log_text(user),
-        mechanism=mechanism,
-        reason=type(error).__name__,
-        session=session.session_id,
-    )
