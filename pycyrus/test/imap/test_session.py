@@ -326,21 +326,13 @@ class LoginTests(SessionCase):
         self.assertEqual(event["log_format"][:6], "login:")
         self.assertEqual((event["peer"], event["user"], event["mechanism"]), ("127.0.0.1", "alice", "plaintext"))
 
-    def test_failures_look_alike_and_are_logged_without_passwords(self) -> None:
+    def test_failures_look_alike_and_the_log_is_the_authenticators(self) -> None:
         client = self.client()
         with capturedLogs() as events:
             client.send(b"a1 LOGIN alice hunter2\r\na2 LOGIN nobody hunter2\r\n")
         text = b" NO [AUTHENTICATIONFAILED] Login failed: authentication failure\r\n"
         self.assertEqual(client.receive(), b"a1" + text + b"a2" + text)
-        self.assertEqual([event["user"] for event in events], ["alice", "nobody"])
-        self.assertNotIn("hunter2", str(events))
-
-    def test_hostile_user_names_are_harmless_in_logs(self) -> None:
-        client = self.client()
-        with capturedLogs() as events:
-            client.send(b"a1 LOGIN {18+}\r\nx\r\nlogin: \x1b[2J{0}\xff x\r\n")
-        self.assertTrue(client.receive().startswith(b"a1 NO "))
-        self.assertEqual(events[0]["user"], r"x\x0d\x0alogin: \x1b[2J{0}\xff")
+        self.assertEqual(list(events), [])
 
     def test_plaintext_refused(self) -> None:
         client = self.client(authenticator=FixedAuthenticator(plaintext=False))
