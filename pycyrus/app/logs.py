@@ -78,6 +78,24 @@ class SyslogObserver:
         syslog.syslog(_PRIORITIES.get(event["log_level"], syslog.LOG_NOTICE), text)
 
 
+_FAILURE_KEYS = frozenset({"log_failure", "log_flattened", "failure", "isError", "why"})
+"""What an event has of a failure, in Twisted's form and in that of old."""
+
+
+def as_line(event: LogEvent) -> bytes:
+    """
+    Write an event as a line of JSON.
+
+    A failure becomes text: of what is in it, JSON would keep next to nothing.
+    """
+    failure = event.get("log_failure")
+    if failure is not None:
+        event = {key: value for key, value in event.items() if key not in _FAILURE_KEYS}
+        event |= {"text": formatEvent(event), "traceback": failure.getTraceback()}
+        event["log_format"] = "{text}\n{traceback}"
+    return (eventAsJSON(event) + "\n").encode("utf-8", "backslashreplace")
+
+
 @implementer(ILogObserver)
 class JsonObserver:
     """Appends events to a file, a line each."""
@@ -89,7 +107,7 @@ class JsonObserver:
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event."""
-        os.write(self._file, (eventAsJSON(event) + "\n").encode("utf-8", "backslashreplace"))
+        os.write(self._file, as_line(event))
 
 
 def begin(settings: Settings) -> list[ILogObserver]:
@@ -145,7 +163,7 @@ class PipeObserver:
         if event["log_level"] is LogLevel.debug and not self.debug:
             return
         try:
-            self._file.write(eventAsJSON(event).encode("utf-8", "backslashreplace") + b"\n")
+            self._file.write(as_line(event))
             self._file.flush()
         except BrokenPipeError:
             # The master is gone; that this process should end is told elsewhere.

@@ -171,18 +171,17 @@ class Master(ApplicationService):
         services = [
             Service(listener.entry.name, listener.entry.cmd, listener.sockets) for listener in self._prepared.listeners
         ]
-        # With workers, the master opens the store only to fill a new one.
-        if self._forker is None or configuration.home is not None:
-            context = build_context(settings, 0, self._reactor)
-            if configuration.home is not None:
-                self._accounts = accounts_of(configuration.home)
-                await populate(configuration, context.store, self._accounts)
-            if self._forker is None:
-                self._server = Server(context, services, self._reactor)
-                self._server.start()
-            else:
-                await context.close()
-        if self._forker is not None:
+        # With workers the master opens the store as well, and closes it again: so
+        # one process makes a new one, and what is wrong is told once.
+        context = build_context(settings, 0, self._reactor)
+        if configuration.home is not None:
+            self._accounts = accounts_of(configuration.home)
+            await populate(configuration, context.store, self._accounts)
+        if self._forker is None:
+            self._server = Server(context, services, self._reactor)
+            self._server.start()
+        else:
+            await context.close()
             number = worker_number(settings.text("workers"))
             self._workers = Workers(number, settings, services, self._forker, self._reactor, self._tell_ready)
             await self._workers.start()

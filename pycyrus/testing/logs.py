@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
-from constantly import NamedConstant
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 
 class Captured:
@@ -21,20 +21,24 @@ class Captured:
 
 
 @contextmanager
-def captured(lowest: NamedConstant = LogLevel.info) -> Iterator[Captured]:
+def captured(lowest: Any = LogLevel.info, observe: Callable[[LogEvent], None] | None = None) -> Iterator[Captured]:
     """
     Keep what is logged in the block.
 
     @param lowest: The least level that is kept.
+    @param observe: Is told of all events besides.
     """
     found = Captured()
 
-    def observe(event: LogEvent) -> None:
+    def keep(event: LogEvent) -> None:
+        if observe is not None:
+            observe(event)
         if event["log_level"] >= lowest:
             found.events.append(event)
 
-    globalLogPublisher.addObserver(observe)
+    observer = cast(ILogObserver, keep)
+    globalLogPublisher.addObserver(observer)
     try:
         yield found
     finally:
-        globalLogPublisher.removeObserver(observe)
+        globalLogPublisher.removeObserver(observer)
