@@ -67,7 +67,7 @@ def write_item(item: Section | Binary, file: IMessageFile, structure: bytes) -> 
     else:
         place = sections.locate(structure, item.part, item.text)
     if place is None:
-        return [item.label + b" NIL"]
+        return [nothing(item)]
     offset, length = place
     if item.fields is not None:
         header = file.read(offset, length)
@@ -80,6 +80,11 @@ def write_item(item: Section | Binary, file: IMessageFile, structure: bytes) -> 
         return [b"%b {%d}\r\n" % (item.label, length), Region(offset, length)]
     data = file.read(offset, length)
     return [b"%b {%d}\r\n%b" % (item.label, len(data), data)]
+
+
+def nothing(item: Section | Binary) -> bytes:
+    """An item of which there are no octets."""
+    return item.label + (b" 0" if isinstance(item, Binary) and item.size else b" NIL")
 
 
 def header_fields(item: Section, header: bytes) -> bytes:
@@ -121,7 +126,7 @@ def _binary(item: Binary, file: IMessageFile, structure: bytes) -> bytes:
     place = sections.locate(structure, item.part, SectionText.WHOLE)
     encoding = sections.part_encoding(structure, item.part)
     if place is None or encoding is None:
-        return item.label + (b" 0" if item.size else b" NIL")
+        return nothing(item)
     try:
         data = decode(file.read(*place), encoding)
     except UnknownEncoding:

@@ -324,7 +324,8 @@ class Session(Output):
             self._advance()
         elif self._line is not None:
             self._line_came()
-        if self._is_busy and not self._is_paused:
+        # A line that is awaited has a limit of its own.
+        if self._is_busy and self._line is None and not self._is_paused:
             settings = self.settings
             if self._reader.waiting > (settings.read_ahead if self.identity else settings.before_login.command):
                 self._pause_reading()

@@ -38,7 +38,8 @@ class ImapSettings:
     @ivar close_timeout: How long a closing connection may take to drain.
     @ivar before_login: What commands may cost before login.
     @ivar limits: The same afterwards (C{maxliteral}, C{maxargssize}, ...).
-    @ivar max_sasl_line: Longest response in a SASL exchange.
+    @ivar max_sasl_line: Longest line that is no command, such as a response in
+        a SASL exchange.
     @ivar max_message_size: C{maxmessagesize}; 0 for none.
     @ivar is_literal_minus: C{literalminus}: LITERAL- instead of LITERAL+
         (RFC 7888).
@@ -62,7 +63,7 @@ class ImapSettings:
     close_timeout: float = 30.0
     before_login: FrameLimits = FrameLimits(line=8192, literal=4096, literals=4, command=16_384, discard=65_536)  # noqa: RUF009 - frozen
     limits: FrameLimits = FrameLimits()  # noqa: RUF009 - frozen
-    max_sasl_line: int = 65_536
+    max_sasl_line: int = 16_384
     max_message_size: int = 0
     is_literal_minus: bool = False
     max_bad_commands: int = 20

@@ -67,6 +67,9 @@ class View:
     @ivar cached: Wire bytes of cached items: for each item asked for, a list
         with the bytes of each position.  It may raise
         L{pycyrus.errors.StoreUnavailable}.
+    @ivar cached_sizes: About how many octets the cached items of each message
+        have together, so that not too many are asked for at a time; None if
+        that is not known.
     """
 
     uids: UidArray
@@ -80,6 +83,7 @@ class View:
     modseqs: NDArray[np.uint64]
     guids: NDArray[np.void]
     cached: Callable[[Positions, Sequence[CachedItem]], list[list[bytes]]]
+    cached_sizes: NDArray[np.uint32] | None = None
 
     def __len__(self) -> int:
         return len(self.uids)

@@ -13,14 +13,11 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from pycyrus.errors import MailboxCorrupted, MailboxNotFound, MailStoreError, StoreUnavailable
 from pycyrus.model.view import View
-from pycyrus.store import checkpoint, files, journal, recovery
+from pycyrus.store import files, journal, recovery
 from pycyrus.store.commit import Committer, Committers
 from pycyrus.store.contents import Contents
 from pycyrus.store.files import store_error
@@ -33,17 +30,17 @@ from pycyrus.store.layout import (
     microseconds,
     remove_mailbox,
 )
+from pycyrus.store.listeners import Listeners
 from pycyrus.store.loading import Loaded, load
 from pycyrus.store.locks import spin_lock, try_lock, unlock, wait_lock
-from pycyrus.store.threads import StoreReactor, in_thread, sleep
+from pycyrus.store.threads import StoreReactor, sleep
+from pycyrus.store.upkeep import Upkeep
 from pycyrus.store.watch import JournalWatcher
 
 __all__ = [
     "MailboxPaths", "MailboxState", "StateServices", "create_mailbox", "remove_mailbox",
 ]  # fmt: skip
 
-_MAINTAIN_EVERY = 1 << 16
-"""Octets of journal between two thoughts about snapshots."""
 _LARGEST_BLOCK = 1024
 """UIDs set aside at a time, at most."""
 
@@ -84,23 +81,23 @@ class MailboxState:
         self._fd = loaded.fd
         self._header = loaded.header
         self._offset = loaded.offset
-        self._snapshot_offset = loaded.snapshot_offset
+        self._upkeep = Upkeep(self, loaded.snapshot_offset)
         self._view: View | None = None
-        self.items = CachedItems(paths, loaded.header.cache_generation, self._repair_soon)
-        self._listeners: list[Callable[[], None]] = []
-        self._telling: IDelayedCall | None = None
+        self.items = CachedItems(paths, loaded.header.cache_generation, self._upkeep.repair_soon)
+        self._listeners = Listeners(services.reactor, self._watch, self._stop_watching)
         self._unwatch: Callable[[], None] | None = None
         self._generations = 0
         self._confirm: tuple[int, int] | None = None
         self._own_usable = loaded.contents.usable
-        self._maintaining = False
-        self._maintain_at = 0
         self._renamed_seen = loaded.contents.renamed
-        self._repairing = False
         self._commit_to: list[Committer] = []
         self._identify()
 
     # --- reading ----------------------------------------------------------
+
+    def maintain(self) -> None:
+        """Think about snapshots now, as when it was just loaded."""
+        self._upkeep.consider(self._offset)
 
     @property
     def version(self) -> int:
@@ -142,6 +139,7 @@ class MailboxState:
                 modseqs=columns.modseqs[:count],
                 guids=columns.guids[:count],
                 cached=functools.partial(self.items.get, columns),
+                cached_sizes=columns.cache_lengths[:count],
             )
             self._view = view
         return view
@@ -171,8 +169,8 @@ class MailboxState:
         self.contents.apply(records)
         self._offset += used
         if tell:
-            self._tell_soon()
-        self._maintain()
+            self._listeners.tell_soon()
+        self._upkeep.consider(self._offset)
 
     def _follow_replacement(self) -> None:
         """Go on in the journal that was renamed over this one."""
@@ -183,8 +181,7 @@ class MailboxState:
         if head.generation == self._header.generation + 1 and head.cache_generation == self._header.cache_generation:
             files.close(self._fd)
             self._fd, self._header, self._offset = fd, head, head.joined_at
-            self._snapshot_offset = 0
-            self._maintain_at = 0
+            self._upkeep.restart(0)
             self._identify()
             self._watch()
             self._read_tail(files.fstat(fd).st_size)
@@ -266,14 +263,13 @@ class MailboxState:
         self._generations += self.contents.version + 1
         self.contents = loaded.contents
         self._fd, self._header, self._offset = loaded.fd, loaded.header, loaded.offset
-        self._snapshot_offset = loaded.snapshot_offset
+        self._upkeep.restart(loaded.snapshot_offset)
         self._renamed_seen = loaded.contents.renamed
         self._own_usable = loaded.contents.usable
         self._view = None
-        self._maintain_at = 0
         self._identify()
         self._watch()
-        self._tell_soon()
+        self._listeners.tell_soon()
 
     # --- writing ----------------------------------------------------------
 
@@ -515,67 +511,6 @@ class MailboxState:
                     self._commit_to.append(committer)
         return self._commit_to
 
-    # --- maintenance ------------------------------------------------------
-
-    def _maintain(self) -> None:
-        """Have a snapshot taken, or the journal rewritten, when it is worth it."""
-        if self._maintaining or self._offset < self._maintain_at:
-            return
-        self._maintain_at = self._offset + _MAINTAIN_EVERY
-        contents = self.contents
-        count = contents.columns.count
-        if checkpoint.wants_compaction(self._offset, count, contents.history()):
-            self._in_thread(checkpoint.compact)
-        elif checkpoint.wants_snapshot(self._offset, self._snapshot_offset, count):
-            self._in_thread(checkpoint.take_snapshot)
-
-    def _in_thread(self, work: Callable[[MailboxPaths], int]) -> None:
-        self._maintaining = True
-        in_thread(self.services.reactor, work, self.paths).addCallbacks(self._maintained, self._maintenance_failed)
-
-    def _maintained(self, offset: int) -> None:
-        self._maintaining = False
-        self._snapshot_offset = max(self._snapshot_offset, offset)
-
-    def _maintenance_failed(self, failure: Failure) -> None:
-        self._maintaining = False
-        # Tried again when the tail is as long again.
-        self._snapshot_offset = self._offset
-        if failure.check(OSError, MailStoreError) is None:
-            self.log.failure("Maintenance of {mailbox} crashed", failure, mailbox=self.unique_id)
-        elif failure.check(MailboxNotFound) is None:
-            self.log.warn(
-                "Maintenance of {mailbox} failed: {error}", mailbox=self.unique_id, error=failure.getErrorMessage()
-            )
-
-    def _repair_soon(self) -> None:
-        if not self._repairing:
-            self._repairing = True
-            self.services.reactor.callLater(0, self._repair)
-
-    def _repair(self) -> None:
-        """Write cache records that had to be made again."""
-        self._repairing = False
-        lost, self.items.lost = self.items.lost, {}
-        if self.gone or not lost:
-            return
-        try:
-            if not self.enter_now():
-                return
-            try:
-                rows = [record.encode() for record in lost.values()]
-                offset = self.items.append(rows)
-                table = np.zeros(len(rows), dtype=journal.CACHE_ROW)
-                table["uid"] = list(lost)
-                table["length"] = [len(row) for row in rows]
-                table["offset"] = offset + np.concatenate(([0], np.cumsum(table["length"], dtype=np.uint64)[:-1]))
-                self.write(journal.rows_record(journal.CACHE, table, microseconds()))
-            finally:
-                self.leave()
-        except (OSError, MailStoreError) as error:
-            # They are made again when they are next asked for.
-            self.log.warn("Cache of {mailbox} cannot be mended: {error}", mailbox=self.unique_id, error=str(error))
-
     # --- listeners --------------------------------------------------------
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -584,22 +519,20 @@ class MailboxState:
 
         @return: Call it to stop.
         """
-        self._listeners.append(listener)
-        if self._unwatch is None:
-            self._watch()
+        return self._listeners.add(listener)
 
-        def stop() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-                if not self._listeners:
-                    self._stop_watching()
+    def announce(self) -> None:
+        """Tell what is durable now; it was told only to those who looked."""
+        self._listeners.tell_soon()
 
-        return stop
+    def notify(self) -> None:
+        """Something outside the journal changed, such as rights."""
+        self._listeners.tell_soon()
 
     def _watch(self) -> None:
-        """Have the kernel tell of writes to the journal, as it is now."""
+        """Have the kernel tell of writes to the journal, as it is now, if anybody listens."""
         self._stop_watching()
-        if self._listeners and self.services.watcher is not None and self._fd >= 0:
+        if len(self._listeners) and self.services.watcher is not None and self._fd >= 0:
             # By descriptor: the name may be another's by now.
             self._unwatch = self.services.watcher.add(f"/proc/self/fd/{self._fd}", self._touched)
 
@@ -613,32 +546,7 @@ class MailboxState:
             self.refresh()
         except MailStoreError:
             # Each session finds out for itself.
-            self._tell_soon()
-
-    @property
-    def listened(self) -> bool:
-        """Whether anybody listens."""
-        return bool(self._listeners)
-
-    def announce(self) -> None:
-        """Tell what is durable now; it was told only to those who looked."""
-        self._tell_soon()
-
-    def notify(self) -> None:
-        """Something outside the journal changed, such as rights."""
-        self._tell_soon()
-
-    def _tell_soon(self) -> None:
-        if self._listeners and self._telling is None:
-            self._telling = self.services.reactor.callLater(0, self._tell)
-
-    def _tell(self) -> None:
-        self._telling = None
-        for listener in list(self._listeners):
-            try:
-                listener()
-            except Exception:  # noqa: BLE001 - one session's fault is not another's
-                self.log.failure("A listener of {mailbox} crashed", mailbox=self.unique_id)
+            self._listeners.tell_soon()
 
     def close(self) -> None:
         """Give back the descriptors; nothing can be done with it after this."""

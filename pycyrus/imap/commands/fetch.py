@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,12 +21,14 @@ from pycyrus.imap.octets import (
     is_cacheable,
     is_whole_message,
     needs_structure,
+    nothing,
     write_item,
 )
 from pycyrus.imap.replies import Bad, No
 from pycyrus.imap.selected import BLOCK
 from pycyrus.imap.wire.fetch import Binary, Column, Section
 from pycyrus.imap.wire.fetch_lines import COLUMN_FORMATS, ItemFormat, LineFormat, cached_literal, line_format
+from pycyrus.mime.header import HEADERS_NOT_CACHED
 from pycyrus.mime.sections import SectionText, locate
 from pycyrus.model.acl import KEEP_SEEN, READ
 from pycyrus.model.flags import SEEN, FlagAction, FlagChange, Flags
@@ -43,6 +45,10 @@ LONG_BLOCK = 512
 """Lines with cached items written in one operation: about a megabyte."""
 BODY_BLOCK = 128
 """Messages whose files are read between two looks at the columns."""
+BLOCK_OCTETS = 4_194_304
+"""Octets of cached items that a block may have; few messages have so many that this is what counts."""
+MAX_CACHED_SECTIONS = 16
+"""Header subsets of one command that are made from the cache; more are made one by one, with pauses."""
 WRITE_SIZE = 262_144
 """Octets joined into one write."""
 STRETCH = 0.002
@@ -78,6 +84,8 @@ class Plan:
     @ivar files: What needs the message.
     @ivar block: Messages at a time.
     @ivar is_whole: That is the whole message, once.
+    @ivar selects_headers: The lines hold header subsets, which come from the
+        message where its header was too large to cache.
     """
 
     lines: LineFormat
@@ -85,6 +93,12 @@ class Plan:
     files: tuple[Section | Binary, ...]
     block: int
     is_whole: bool
+    selects_headers: bool = False
+
+    @property
+    def uses_cache(self) -> bool:
+        """Whether cached items are read."""
+        return self.lines.uses_cache or needs_structure(self.files)
 
 
 async def fetch(session: Session, command: Fetch) -> None:
@@ -144,8 +158,7 @@ async def _answer(
     sets_seen = command.sets_seen and not selected.read_only and KEEP_SEEN in selected.mailbox.rights()
     clock = session.clock
     begun = clock.seconds()
-    for start in range(0, len(positions), plan.block):
-        block = positions[start : start + plan.block]
+    for block in _blocks(selected, plan, positions):
         lines = plan.lines
         if sets_seen and await _set_seen(selected, block):
             selected.tell_keywords(session)
@@ -155,11 +168,52 @@ async def _answer(
         elif plan.files:
             await _answer_from_files(session, selected, plan, lines, block, troubles)
         else:
-            session.write(lines.encode(selected.rows(block)))
+            await _answer_from_cache(session, selected, plan, lines, block)
         await session.drain()
-        if clock.seconds() - begun > STRETCH and start + plan.block < len(positions):
+        if clock.seconds() - begun > STRETCH and block[-1] != positions[-1]:
             await session.pause()
             begun = clock.seconds()
+
+
+def _blocks(selected: SelectedMailbox, plan: Plan, positions: Positions) -> Iterator[Positions]:
+    """Cut into blocks of so many messages, and of so many octets of cached items."""
+    sizes = selected.view.cached_sizes if plan.uses_cache else None
+    if sizes is None:
+        for start in range(0, len(positions), plan.block):
+            yield positions[start : start + plan.block]
+        return
+    sums = np.cumsum(sizes[positions], dtype=np.int64)
+    start = 0
+    while start < len(positions):
+        most = BLOCK_OCTETS + (int(sums[start - 1]) if start else 0)
+        stop = max(int(np.searchsorted(sums, most, side="right")), start + 1)
+        stop = min(stop, start + plan.block)
+        yield positions[start:stop]
+        start = stop
+
+
+async def _answer_from_cache(
+    session: Session, selected: SelectedMailbox, plan: Plan, lines: LineFormat, block: Positions
+) -> None:
+    """Answer for a block of messages that need not be opened, but for headers too large to cache."""
+    rows = selected.rows(block)
+    if not plan.selects_headers:
+        session.write(lines.encode(rows))
+        return
+    items = lines.cached
+    texts = rows.cached(items)
+    if len(block) > 1 and HEADERS_NOT_CACHED in texts[items.index(CachedItem.HEADERS)]:
+        # Some of them must be opened, and read at length: each by itself, then.
+        clock = session.clock
+        begun = clock.seconds()
+        for position in range(len(block)):
+            await _answer_from_cache(session, selected, plan, lines, block[position : position + 1])
+            await session.drain()
+            if clock.seconds() - begun > STRETCH:
+                await session.pause()
+                begun = clock.seconds()
+        return
+    session.write(lines.encode(replace(rows, cached=lambda _: texts)))
 
 
 def _compile(selected: SelectedMailbox, command: Fetch, troubles: Troubles) -> Plan:
@@ -169,10 +223,12 @@ def _compile(selected: SelectedMailbox, command: Fetch, troubles: Troubles) -> P
         return Plan(lines, lines, (), LONG_BLOCK if lines.uses_cache else BLOCK, False)
     formats: list[ItemFormat] = []
     files: list[Section | Binary] = []
+    selectors = 0
     for item in command.items:
         if isinstance(item, Column):
             formats.append(COLUMN_FORMATS[item])
-        elif isinstance(item, Section) and is_cacheable(item):
+        elif isinstance(item, Section) and is_cacheable(item) and selectors < MAX_CACHED_SECTIONS:
+            selectors += 1
             select = _field_selector(selected, item, troubles)
             formats.append(cached_literal(item.label, CachedItem.HEADERS, select))
         else:
@@ -183,7 +239,7 @@ def _compile(selected: SelectedMailbox, command: Fetch, troubles: Troubles) -> P
         extra.append(COLUMN_FORMATS[Column.MODSEQ])
     block = BODY_BLOCK if files else LONG_BLOCK
     is_whole = len(files) == 1 and isinstance(files[0], Section) and is_whole_message(files[0])
-    return Plan(lines, LineFormat(formats + extra), tuple(files), block, is_whole)
+    return Plan(lines, LineFormat(formats + extra), tuple(files), block, is_whole, selectors > 0)
 
 
 def _field_selector(selected: SelectedMailbox, item: Section, troubles: Troubles) -> Callable[[int, bytes], bytes]:
@@ -292,6 +348,81 @@ def _read(file: IMessageFile, length: int, troubles: Troubles) -> bytes | None:
         return None
 
 
+class _Pieces:
+    """
+    Pieces of responses, joined into large writes.
+
+    The response of a message appears as a whole or not at all, unless it is too
+    large to be held.
+
+    @ivar is_partly_sent: The current response is: it cannot be taken back.
+    """
+
+    __slots__ = ("_begun", "_held", "_mark", "_session", "_size", "is_partly_sent")
+
+    def __init__(self, session: Session) -> None:
+        self.is_partly_sent = False
+        self._session = session
+        self._held: list[Piece] = []
+        self._size = 0
+        self._mark = 0
+        self._begun = session.clock.seconds()
+
+    def begin(self, piece: bytes) -> None:
+        """Begin the response of a message."""
+        self._mark = len(self._held)
+        self.is_partly_sent = False
+        self.add(piece)
+
+    def add(self, *pieces: Piece) -> None:
+        """Go on with it."""
+        self._held += pieces
+        for piece in pieces:
+            if not isinstance(piece, Region):
+                self._size += len(piece)
+
+    def take_back(self) -> None:
+        """Do without it."""
+        del self._held[self._mark :]
+
+    async def breathe(self, file: IMessageFile) -> None:
+        """Send what is too much to be held, and let other sessions have their turn."""
+        if self._size >= WRITE_SIZE:
+            self.is_partly_sent = True
+            await self.send(file)
+        if self._session.clock.seconds() - self._begun > STRETCH:
+            await self._session.pause()
+            self._begun = self._session.clock.seconds()
+
+    async def end(self, file: IMessageFile) -> None:
+        """The response is complete; send what needs its file, or is enough."""
+        if self._size >= WRITE_SIZE or any(isinstance(piece, Region) for piece in self._held[self._mark :]):
+            await self.send(file)
+
+    async def send(self, file: IMessageFile | None) -> None:
+        """
+        Send all that is held.
+
+        @param file: Of the current message; no other has regions in what is held.
+        """
+        held, self._held = self._held, []
+        self._size = self._mark = 0
+        session = self._session
+        octets: list[bytes] = []
+        for piece in held:
+            if not isinstance(piece, Region):
+                octets.append(piece)
+                continue
+            assert file is not None
+            session.write(b"".join(octets))
+            octets.clear()
+            session.write_file(file, piece.offset, piece.length)
+            await session.drain()
+        if octets:
+            session.write(b"".join(octets))
+            await session.drain()
+
+
 async def _answer_from_files(
     session: Session,
     selected: SelectedMailbox,
@@ -303,56 +434,59 @@ async def _answer_from_files(
     """Answer for a block of messages that must be opened."""
     rows = selected.rows(block)
     structures = rows.cached((CachedItem.SECTIONS,))[0] if needs_structure(plan.files) else [b""] * len(rows)
-    held: list[bytes] = []
-    size = 0
+    out = _Pieces(session)
     for begin, uid, structure in zip(lines.encode_open(rows), rows.uids.tolist(), structures, strict=True):
         file = _open(selected, uid, troubles)
         if file is None:
-            held.extend(_without_octets(begin))
+            out.add(*_without_octets(begin))
             continue
         try:
-            pieces = _message(plan.files, begin, file, structure, troubles)
-            for piece in pieces:
-                if isinstance(piece, Region):
-                    session.write(b"".join(held))
-                    held.clear()
-                    size = 0
-                    session.write_file(file, piece.offset, piece.length)
-                    await session.drain()
-                else:
-                    held.append(piece)
-                    size += len(piece)
+            await _answer_message(plan.files, begin, file, structure, troubles, out)
+            await out.end(file)
         finally:
             file.close()
-        if size >= WRITE_SIZE:
-            session.write(b"".join(held))
-            held.clear()
-            size = 0
-            await session.drain()
-    if held:
-        session.write(b"".join(held))
+    await out.send(None)
 
 
-def _message(
-    items: tuple[Section | Binary, ...], begin: bytes, file: IMessageFile, structure: bytes, troubles: Troubles
-) -> list[Piece]:
-    """One complete response; without what cannot be read."""
-    pieces: list[Piece] = [begin]
+async def _answer_message(
+    items: tuple[Section | Binary, ...],
+    begin: bytes,
+    file: IMessageFile,
+    structure: bytes,
+    troubles: Troubles,
+    out: _Pieces,
+) -> None:
+    """
+    Answer for one message: if something cannot be read, without all that needs its file.
+
+    Where half of the response is with the client already, NIL stands for what cannot be read.
+    """
+    out.begin(begin)
     gap = b"" if begin.endswith(b"(") else b" "
+    for item in items:
+        pieces = _octets(item, file, structure, troubles)
+        if pieces is None:
+            if not out.is_partly_sent:
+                out.take_back()
+                out.add(*_without_octets(begin))
+                return
+            pieces = [nothing(item)]
+        out.add(gap, *pieces)
+        gap = b" "
+        await out.breathe(file)
+    out.add(b")\r\n")
+
+
+def _octets(item: Section | Binary, file: IMessageFile, structure: bytes, troubles: Troubles) -> list[Piece] | None:
+    """One item; None if it cannot be had."""
     try:
-        for item in items:
-            pieces.append(gap)
-            pieces += write_item(item, file, structure)
-            gap = b" "
+        return write_item(item, file, structure)
     except UndecodablePart:
         troubles.undecodable = True
-        return [*_without_octets(begin)]
     except StoreUnavailable as error:
         log.error("a message cannot be read: {error}", error=error)
         troubles.unavailable = troubles.unavailable or error
-        return [*_without_octets(begin)]
-    pieces.append(b")\r\n")
-    return pieces
+    return None
 
 
 def _without_octets(begin: bytes) -> list[bytes]:

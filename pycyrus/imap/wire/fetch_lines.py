@@ -99,18 +99,22 @@ def cached_literal(label: bytes, item: CachedItem, select: Callable[[int, bytes]
 
 
 class LineFormat:
-    """The format of a whole FETCH response with the items given, compiled once per command."""
+    """
+    The format of a whole FETCH response with the items given, compiled once per command.
+
+    @ivar cached: The cached items that it needs.
+    """
 
     def __init__(self, items: Sequence[ItemFormat]) -> None:
         self._items = items
-        self._cached = tuple(dict.fromkeys(item.cached for item in items if item.cached is not None))
+        self.cached = tuple(dict.fromkeys(item.cached for item in items if item.cached is not None))
         self._open = b"* %d FETCH (" + b" ".join(item.text for item in items)
         self._line = self._open + b")\r\n"
 
     @property
     def uses_cache(self) -> bool:
         """Whether lines hold cached items, and so are long."""
-        return bool(self._cached)
+        return bool(self.cached)
 
     def encode(self, rows: Rows) -> bytes:
         """Write one complete response for each message."""
@@ -126,7 +130,7 @@ class LineFormat:
         return [self._open % arguments for arguments in zip(*self._columns(rows), strict=True)]
 
     def _columns(self, rows: Rows) -> list[Arguments]:
-        texts = dict(zip(self._cached, rows.cached(self._cached), strict=True)) if self._cached else {}
+        texts = dict(zip(self.cached, rows.cached(self.cached), strict=True)) if self.cached else {}
         columns: list[Arguments] = [rows.numbers.tolist()]
         for item in self._items:
             columns += item.arguments(rows, texts[item.cached] if item.cached is not None else [])
