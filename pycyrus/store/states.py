@@ -71,7 +71,7 @@ class MailboxStates:
         self._kept = kept
         self._kept_octets = kept_octets
         self._used: dict[str, tuple[MailboxState, int]] = {}
-        self._idle: OrderedDict[str, MailboxState] = OrderedDict()
+        self._idle: OrderedDict[str, tuple[MailboxState, int]] = OrderedDict()
         self._idle_octets = 0
         self._loading: dict[str, list[Deferred[None]]] = {}
         self._closed = False
@@ -99,7 +99,8 @@ class MailboxStates:
     def peek(self, unique_id: str) -> MailboxState | None:
         """The state, if it is in memory; it is not counted."""
         used = self._used.get(unique_id)
-        return used[0] if used is not None else self._idle.get(unique_id)
+        found = used if used is not None else self._idle.get(unique_id)
+        return found[0] if found is not None else None
 
     def release(self, state: MailboxState) -> None:
         """One user less."""
@@ -114,8 +115,7 @@ class MailboxStates:
         if state.gone or self._closed:
             state.close()
             return
-        self._idle[unique_id] = state
-        self._idle_octets += state.contents.columns.nbytes
+        self._keep(state)
         self._shrink()
 
     def forget(self, unique_id: str) -> None:
@@ -131,7 +131,7 @@ class MailboxStates:
         """Make everything durable, and give everything back."""
         self._closed = True
         await self.services.committers.close()
-        for state in [*self._idle.values(), *(state for state, _ in self._used.values())]:
+        for state, _ in [*self._idle.values(), *self._used.values()]:
             state.close()
         self._idle.clear()
         self._used.clear()
@@ -173,17 +173,23 @@ class MailboxStates:
             files.close(loaded.fd)
             raise MailboxNotFound("another mailbox is in its place")
         state = MailboxState(paths, loaded, self.services)
-        self._idle[unique_id] = state
-        self._idle_octets += state.contents.columns.nbytes
+        self._keep(state)
+        state.maintain()
+
+    def _keep(self, state: MailboxState) -> None:
+        octets = state.contents.columns.nbytes
+        self._idle[state.unique_id] = (state, octets)
+        self._idle_octets += octets
 
     def _take_idle(self, unique_id: str) -> MailboxState | None:
-        state = self._idle.pop(unique_id, None)
-        if state is not None:
-            self._idle_octets = sum(kept.contents.columns.nbytes for kept in self._idle.values()) if self._idle else 0
-        return state
+        found = self._idle.pop(unique_id, None)
+        if found is None:
+            return None
+        self._idle_octets -= found[1]
+        return found[0]
 
     def _shrink(self) -> None:
         while self._idle and (len(self._idle) > self._kept or self._idle_octets > self._kept_octets):
-            _, state = self._idle.popitem(last=False)
-            self._idle_octets -= state.contents.columns.nbytes
+            _, (state, octets) = self._idle.popitem(last=False)
+            self._idle_octets -= octets
             state.close()

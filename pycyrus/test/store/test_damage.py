@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pycyrus.errors import MailboxCorrupted
 from pycyrus.model.flags import DELETED, SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.view import CachedItem
-from pycyrus.store import checkpoint, journal, loading
+from pycyrus.store import checkpoint, journal, loading, upkeep
 from pycyrus.store.header import Header, read_header
 from pycyrus.store.layout import remove_mailbox
 from pycyrus.store.opened import OpenedMailbox
@@ -57,7 +57,7 @@ class SnapshotTests(DamageCase):
         before = self.open()
         checkpoint.take_snapshot(self.paths)
         after = self.open()
-        self.assertEqual(after.state._snapshot_offset, after.state._offset)
+        self.assertEqual(after.state._upkeep.snapshot_offset, after.state._offset)
         for name in ("uids", "flags", "keywords", "modseqs", "sizes", "savedates"):
             self.assertEqual(getattr(before.view(), name).tolist(), getattr(after.view(), name).tolist())
         self.assertEqual(before.counts(), after.counts())
@@ -123,7 +123,7 @@ class CompactionTests(DamageCase):
         """A journal that is much longer than what it says is rewritten unasked."""
         self.patch(checkpoint, "COMPACT_FROM", 20_000)
         self.patch(checkpoint, "SNAPSHOT_TAIL", 10_000)
-        self.patch(__import__("pycyrus.store.mailbox").store.mailbox, "_MAINTAIN_EVERY", 1000)
+        self.patch(upkeep, "THINK_EVERY", 1000)
         box = self.open()
         for number in range(400):
             action = FlagAction.REMOVE if number & 1 else FlagAction.ADD

@@ -1,0 +1,113 @@
+"""What a process does for a mailbox in passing: snapshots, short journals, a whole cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pycyrus.errors import MailboxNotFound, MailStoreError
+from pycyrus.store import checkpoint, journal
+from pycyrus.store.layout import MailboxPaths, microseconds
+from pycyrus.store.threads import in_thread
+
+if TYPE_CHECKING:
+    from pycyrus.store.mailbox import MailboxState
+
+THINK_EVERY = 1 << 16
+"""Octets of journal between two thoughts about snapshots."""
+
+
+class Upkeep:
+    """
+    The upkeep of one mailbox.
+
+    @ivar snapshot_offset: What the last snapshot stands for; 0 if there is
+        none for this journal.
+    """
+
+    log = Logger()
+
+    def __init__(self, state: MailboxState, snapshot_offset: int) -> None:
+        self._state = state
+        self._busy = False
+        self._repairing = False
+        self._think_at = 0
+        self.snapshot_offset = snapshot_offset
+
+    def restart(self, snapshot_offset: int) -> None:
+        """It is another journal from now on."""
+        self.snapshot_offset = snapshot_offset
+        self._think_at = 0
+
+    def consider(self, offset: int) -> None:
+        """
+        Have a snapshot taken, or the journal rewritten, when it is worth it.
+
+        @param offset: The end of the journal.
+        """
+        if self._busy or offset < self._think_at:
+            return
+        self._think_at = offset + THINK_EVERY
+        contents = self._state.contents
+        count = contents.columns.count
+        if checkpoint.wants_compaction(offset, count, contents.history()):
+            self._start(checkpoint.compact, offset)
+        elif checkpoint.wants_snapshot(offset, self.snapshot_offset, count):
+            self._start(checkpoint.take_snapshot, offset)
+
+    def _start(self, work: Callable[[MailboxPaths], int], offset: int) -> None:
+        self._busy = True
+
+        def done(stands_for: int) -> None:
+            self._busy = False
+            self.snapshot_offset = max(self.snapshot_offset, stands_for)
+
+        def failed(failure: Failure) -> None:
+            self._busy = False
+            # Tried again when the tail is as long again.
+            self.snapshot_offset = offset
+            self._tell_failure(failure)
+
+        in_thread(self._state.services.reactor, work, self._state.paths).addCallbacks(done, failed)
+
+    def _tell_failure(self, failure: Failure) -> None:
+        if failure.check(MailboxNotFound) is not None:
+            return
+        mailbox = self._state.unique_id
+        if failure.check(OSError, MailStoreError) is None:
+            self.log.failure("Upkeep of {mailbox} crashed", failure, mailbox=mailbox)
+        else:
+            self.log.warn("Upkeep of {mailbox} failed: {error}", mailbox=mailbox, error=failure.getErrorMessage())
+
+    def repair_soon(self) -> None:
+        """Write the cache records that had to be made again, when there is time."""
+        if not self._repairing:
+            self._repairing = True
+            self._state.services.reactor.callLater(0, self._repair)
+
+    def _repair(self) -> None:
+        self._repairing = False
+        state = self._state
+        lost, state.items.lost = state.items.lost, {}
+        if state.gone or not lost:
+            return
+        try:
+            if not state.enter_now():
+                return
+            try:
+                rows = [record.encode() for record in lost.values()]
+                offset = state.items.append(rows)
+                table = np.zeros(len(rows), dtype=journal.CACHE_ROW)
+                table["uid"] = list(lost)
+                table["length"] = [len(row) for row in rows]
+                table["offset"] = offset + np.concatenate(([0], np.cumsum(table["length"], dtype=np.uint64)[:-1]))
+                state.write(journal.rows_record(journal.CACHE, table, microseconds()))
+            finally:
+                state.leave()
+        except (OSError, MailStoreError) as error:
+            # They are made again when they are next asked for.
+            self.log.warn("Cache of {mailbox} cannot be mended: {error}", mailbox=state.unique_id, error=str(error))
