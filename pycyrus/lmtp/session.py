@@ -154,6 +154,7 @@ class LmtpSession:
         self._waiting = b""
         self._position = 0
         self._working = False
+        self._queueing = False
         self._paused = False
         self._closed = False
         self._errors = 0
@@ -177,8 +178,10 @@ class LmtpSession:
         if self._position:
             self._waiting, self._position = self._waiting[self._position :], 0
         self._waiting = self._waiting + data if self._waiting else data
-        self._continue()
-        if self._working and not self._paused and len(self._waiting) - self._position >= MAX_WAITING:
+        # Whoever pipelines much waits for its turn like all others.
+        if not self._queueing:
+            self._continue()
+        if (self._working or self._queueing) and not self._paused and len(self._waiting) - self._position >= MAX_WAITING:
             self._paused = True
             self._link.pause()
 
@@ -337,7 +340,8 @@ class LmtpSession:
                     if not await self._read_body(self.transaction, self.transaction.reader):
                         break
                 elif lines >= LINES_AT_ONCE:
-                    self._link.soon(self._continue)
+                    self._queueing = True
+                    self._link.soon(self._next_turn)
                     break
                 else:
                     line = self._take_line()
@@ -351,9 +355,13 @@ class LmtpSession:
         if self._last_word is not None:
             self.end(self._last_word)
         self._flush()
-        if self._paused and not self._closed:
+        if self._paused and not self._closed and not self._queueing:
             self._paused = False
             self._link.resume()
+
+    def _next_turn(self) -> None:
+        self._queueing = False
+        self._continue()
 
     def _take_line(self) -> bytes | None:
         limit = MAX_SASL_LINE if self.exchange is not None else MAX_LINE
