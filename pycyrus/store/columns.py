@@ -89,7 +89,7 @@ class Columns:
     @property
     def nbytes(self) -> int:
         """Memory held, in octets."""
-        return sum(getattr(self, name).nbytes for name, _ in FIELDS) + self.checked.nbytes
+        return sum(int(getattr(self, name).nbytes) for name, _ in FIELDS) + self.checked.nbytes
 
     def reserve(self, extra: int) -> Columns:
         """
@@ -202,7 +202,8 @@ class Columns:
             return slice(start, stop)
         found = here.searchsorted(uids)
         found[found == self.count] = self.count - 1
-        return found[here[found] == uids]
+        present: Positions = found[here[found] == uids]
+        return present
 
 
 def join_positions(bounds: list[tuple[int, int]]) -> Positions:

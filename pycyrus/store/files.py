@@ -78,7 +78,7 @@ def boot_id() -> bytes:
         return bytes(16)
 
 
-def write_all(fd: int, data: bytes | memoryview, offset: int) -> int:
+def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> int:
     """
     Write at an offset until all is written or an error says no.
 
@@ -113,7 +113,7 @@ def read_all(fd: int, length: int, offset: int) -> bytes:
     return b"".join(pieces)
 
 
-def replace_file(path: str, data: bytes | memoryview, *, sync: bool) -> None:
+def replace_file(path: str, data: bytes | bytearray | memoryview, *, sync: bool) -> None:
     """
     Put a whole file in place of another, so that readers see the one or the other.
 

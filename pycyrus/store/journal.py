@@ -183,7 +183,7 @@ class Record(NamedTuple):
 
     type: int
     flags: int
-    count: int
+    count: int  # type: ignore[assignment] # shadows tuple.count, which nobody needs of a record
     modseq: int
     time: int
     payload: memoryview

@@ -117,7 +117,7 @@ def load(path: str, generation: int, unique_id: str, journal_size: int) -> tuple
         octets = data.view(np.uint8)
         got = 0
         while got < len(octets):
-            step = os.preadv(fd, [memoryview(octets)[got:]], got)
+            step = os.preadv(fd, [octets[got:].data], got)
             if not step:
                 break
             got += step

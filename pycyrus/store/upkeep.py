@@ -72,7 +72,7 @@ class Upkeep:
             self.snapshot_offset = offset
             self._tell_failure(failure)
 
-        in_thread(self._state.services.reactor, work, self._state.paths).addCallbacks(done, failed)
+        in_thread(self._state.services.reactor, work, self._state.paths).addCallbacks(done, failed)  # type: ignore[unused-awaitable] # nobody waits
 
     def _tell_failure(self, failure: Failure) -> None:
         if failure.check(MailboxNotFound) is not None:

@@ -58,7 +58,7 @@ class JournalWatcher:
         self._callbacks: dict[int, list[Callable[[], None]]] = {}
         self._polled: list[Callable[[], None]] = []
         self._poll: IDelayedCall | None = None
-        self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._fd: int = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             self.log.warn("inotify is not available: {error}", error=os.strerror(ctypes.get_errno()))
         else:

@@ -38,7 +38,7 @@ class BlockingReactor:
     def run(self, coroutine: Coroutine[Deferred[Any], Any, T]) -> T:
         """Run until the coroutine has its result."""
         results: list[T | Failure] = []
-        Deferred.fromCoroutine(coroutine).addBoth(results.append)
+        Deferred.fromCoroutine(coroutine).addBoth(results.append)  # type: ignore[unused-awaitable] # waited for below
         while not results:
             self._turn()
         result = results[0]

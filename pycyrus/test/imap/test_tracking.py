@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import inbox_of
-from pycyrus.store.threads import StoreReactor
+from pycyrus.store.watch import WatchReactor
 from pycyrus.testing.imap import Client, ImapServer, open_mail_server
 from pycyrus.testing.store import MemoryStore
 
@@ -299,7 +299,7 @@ class RandomTests(TestCase):
 
         directory = Path(self.mktemp())
         directory.mkdir()
-        server = await open_mail_server(directory, reactor=cast(StoreReactor, reactor))
+        server = await open_mail_server(directory, reactor=cast(WatchReactor, reactor))
         try:
             await self.play(server, 1, REAL_STEPS)
         finally:

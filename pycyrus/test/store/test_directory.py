@@ -155,7 +155,8 @@ class Lists(SynchronousTestCase):
         entry = self.add("user.fred")
         other.lookup(entry.name)
         self.patch(rows, "CHANGES_KEPT", 10)
-        self.directory.change_now(lambda connection: [rows.replace(connection, entry) for _ in range(300)])
+        for _ in range(300):
+            self.directory.change_now(lambda connection: rows.replace(connection, entry))
         gone = self.directory.lookup(entry.name)
         assert gone is not None
         self.directory.change_now(lambda connection: rows.remove(connection, gone))
