@@ -181,7 +181,11 @@ class LmtpSession:
         # Whoever pipelines much waits for its turn like all others.
         if not self._queueing:
             self._continue()
-        if (self._working or self._queueing) and not self._paused and len(self._waiting) - self._position >= MAX_WAITING:
+        if (
+            (self._working or self._queueing)
+            and not self._paused
+            and len(self._waiting) - self._position >= MAX_WAITING
+        ):
             self._paused = True
             self._link.pause()
 
