@@ -66,7 +66,8 @@ def capabilities(
     if is_logged_in:
         if settings.is_idle_offered and b"IDLE" in known:
             tokens.append(b"IDLE")
-        if settings.max_message_size:
-            tokens.append(b"APPENDLIMIT=%d" % settings.max_message_size)
+        # Without a number: STATUS tells the limit of a mailbox, if it has one (RFC 7889 section 3.1).
+        limit = settings.max_message_size
+        tokens.append(b"APPENDLIMIT=%d" % limit if limit else b"APPENDLIMIT")
     hidden = {name.upper().encode("ascii", "replace") for name in settings.suppressed_capabilities}
     return b" ".join(token for token in tokens if token.upper() not in hidden)

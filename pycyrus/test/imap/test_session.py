@@ -320,7 +320,7 @@ class LoginTests(SessionCase):
             client.send(b'a1 LOGIN "alice" {6+}\r\nsecret\r\n')
         self.assertRegex(
             client.receive(),
-            rb"^a1 OK \[CAPABILITY IMAP4rev1 .*IDLE\] User logged in SESSIONID=<[^ >]+>\r\n$",
+            rb"^a1 OK \[CAPABILITY IMAP4rev1 .*IDLE APPENDLIMIT\] User logged in SESSIONID=<[^ >]+>\r\n$",
         )
         (event,) = events
         self.assertEqual(event["log_format"][:6], "login:")
