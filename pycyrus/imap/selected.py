@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -41,6 +41,7 @@ _NO_POSITIONS: Positions = np.empty(0, dtype=np.intp)
 CONDSTORE, QRESYNC, IMAP4REV2 = b"CONDSTORE", b"QRESYNC", b"IMAP4REV2"
 
 _FLAG_RIGHTS = ((ANSWERED, WRITE), (FLAGGED, WRITE), (DRAFT, WRITE), (DELETED, DELETE_MESSAGES), (SEEN, KEEP_SEEN))
+NO_RIGHTS: frozenset[str] = frozenset()
 WRITING_RIGHTS = frozenset("switen")
 """With any of these a mailbox is selected READ-WRITE."""
 
@@ -91,6 +92,18 @@ class _Changes:
 
 
 _changes = _Changes()
+
+
+@lru_cache(maxsize=512)
+def _permanent_flags(rights: frozenset[str], keyword_names: tuple[bytes, ...]) -> bytes:
+    permitted = {bit for bit, right in _FLAG_RIGHTS if right in rights}
+    names = [name for bit, name in SYSTEM_FLAG_NAMES if bit in permitted]
+    if WRITE in rights:
+        keywords = [name for name in keyword_names if name]
+        names += keywords
+        if len(keywords) < MAX_KEYWORDS:
+            names.append(rb"\*")
+    return b"* OK [PERMANENTFLAGS (%b)] Ok\r\n" % b" ".join(names)
 
 
 @cache
@@ -479,17 +492,8 @@ class SelectedMailbox:
 
     def encode_permanent_flags(self) -> bytes:
         """Write C{* OK [PERMANENTFLAGS (...)]}: what this client can change for good."""
-        names: list[bytes] = []
-        if not self.read_only:
-            rights = self.mailbox.rights()
-            permitted = {bit for bit, right in _FLAG_RIGHTS if right in rights}
-            names += [name for bit, name in SYSTEM_FLAG_NAMES if bit in permitted]
-            if WRITE in rights:
-                keywords = [name for name in self.mailbox.keyword_names() if name]
-                names += keywords
-                if len(keywords) < MAX_KEYWORDS:
-                    names.append(rb"\*")
-        return b"* OK [PERMANENTFLAGS (%b)] Ok\r\n" % b" ".join(names)
+        rights = NO_RIGHTS if self.read_only else self.mailbox.rights()
+        return _permanent_flags(rights, self.mailbox.keyword_names())
 
     def close(self) -> None:
         """End the session's hold on the mailbox."""

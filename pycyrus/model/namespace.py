@@ -34,6 +34,8 @@ from pycyrus.model.utf7 import BadUtf7, modified_utf7_decode, modified_utf7_enco
 
 INBOX = "INBOX"
 _LONGEST_EXTERNAL = 4 * MAX_INTERNAL_NAME
+_KNOWN = 32
+"""Names that a session's codec remembers."""
 _DOTS = str.maketrans(".", "^")
 _CIRCUMFLEXES = str.maketrans("^", ".")
 _BAD_PREFIX = re.compile(r"[^\x20-\x7e]|[%*\"\\^&]")
@@ -112,10 +114,13 @@ class ExternalNames:
     @ivar administrative: The identity sees real names.
     """
 
-    __slots__ = ("_domain", "_names_domain", "_separator", "_settings", "_user", "administrative", "separator")
+    __slots__ = (
+        "_decoded", "_domain", "_names_domain", "_separator", "_settings", "_user", "administrative", "separator",
+    )  # fmt: skip
 
     def __init__(self, settings: NamespaceSettings, identity: Identity) -> None:
         self._settings = settings
+        self._decoded: dict[tuple[bytes, bool], MailboxName] = {}
         self._separator = settings.separator
         self._domain = identity.domain
         self._user = identity.user
@@ -140,11 +145,18 @@ class ExternalNames:
 
         @raise InvalidMailboxName: No mailbox can have it.
         """
+        known = self._decoded.get((wire, utf8))
+        if known is not None:
+            return known
         if len(wire) > _LONGEST_EXTERNAL:
             raise InvalidMailboxName("too long")
         name = self._name_of(self._components(_text(wire, utf8)))
         if len(internal(name, self._settings.deletedprefix)) > MAX_INTERNAL_NAME:
             raise InvalidMailboxName("too long")
+        # Clients ask for the same few names again and again.
+        if len(self._decoded) >= _KNOWN:
+            self._decoded.clear()
+        self._decoded[wire, utf8] = name
         return name
 
     def _components(self, text: str) -> list[str]:

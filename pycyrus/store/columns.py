@@ -30,6 +30,7 @@ ROW_NAMES: tuple[tuple[str, str], ...] = (
 """Column names and the names of the fields of a journal row."""
 
 _WIDTH = {"keywords": 2}
+_ROW_OCTETS = sum(np.dtype(dtype).itemsize * _WIDTH.get(name, 1) for name, dtype in FIELDS) + 1
 
 
 def shape_of(name: str, count: int) -> tuple[int, ...]:
@@ -89,7 +90,7 @@ class Columns:
     @property
     def nbytes(self) -> int:
         """Memory held, in octets."""
-        return sum(int(getattr(self, name).nbytes) for name, _ in FIELDS) + self.checked.nbytes
+        return len(self.uids) * _ROW_OCTETS
 
     def reserve(self, extra: int) -> Columns:
         """

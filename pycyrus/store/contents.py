@@ -45,6 +45,7 @@ class Contents:
         self.columns = Columns()
         self.keywords: list[bytes] = []
         self.keyword_bits: dict[bytes, int] = {}
+        self._keyword_names: tuple[bytes, ...] | None = ()
         self.version = 0
         self.uidnext = 1
         self.highest_modseq = 1
@@ -85,6 +86,14 @@ class Contents:
         """How many expunges are remembered."""
         return len(self._vanished.all())
 
+    @property
+    def keyword_names(self) -> tuple[bytes, ...]:
+        """Names by bit number; the same object until one changes."""
+        names = self._keyword_names
+        if names is None:
+            names = self._keyword_names = tuple(self.keywords)
+        return names
+
     def first_unseen(self) -> int:
         """Sequence number of the first unseen message; 0 if none."""
         if not self.unseen:
@@ -92,6 +101,8 @@ class Contents:
         flags = self.columns.flags
         count = self.columns.count
         start, step = self._seen_below, 64
+        if start < count and not int(flags[start]) & SEEN:
+            return start + 1
         while start < count:
             unseen = np.flatnonzero((flags[start : min(start + step, count)] & SEEN) == 0)
             if len(unseen):
@@ -332,6 +343,7 @@ class Contents:
             self.keywords.extend([b""] * (bit + 1 - len(self.keywords)))
         self.keyword_bits.pop(self.keywords[bit].lower(), None)
         self.keywords[bit] = name
+        self._keyword_names = None
         if name:
             self.keyword_bits[name.lower()] = bit
 
@@ -397,6 +409,7 @@ class Contents:
         """Take over what a snapshot holds."""
         self.columns = columns
         self.keywords = keywords
+        self._keyword_names = None
         self.keyword_bits = {name.lower(): bit for bit, name in enumerate(keywords) if name}
         self._vanished.replace(vanished)
         self._retained.replace(retained)

@@ -232,7 +232,7 @@ class MailboxState:
 
     def relocate(self, paths: MailboxPaths) -> None:
         """The mailbox is in another place now."""
-        if paths == self.paths:
+        if paths is self.paths or paths == self.paths:
             return
         self._name_files(paths)
         self._commit_to = []

@@ -162,7 +162,7 @@ class OpenedMailbox:
 
     def keyword_names(self) -> tuple[bytes, ...]:
         """Names by bit number."""
-        return tuple(self.state.contents.keywords)
+        return self.state.contents.keyword_names
 
     def claim_recent(self) -> int:
         """Take the recent messages for this session."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from twisted.internet.interfaces import IDelayedCall
@@ -55,6 +55,8 @@ _SORTED_HERE = 1000
 """Mailboxes that are put in order on the reactor thread."""
 _HOLD = 0.002
 """Seconds for which a long listing may hold the reactor."""
+_KNOWN = 4096
+"""Openings of mailboxes that are remembered: of which identity, with which rights."""
 
 
 def open_store(settings: StoreSettings, reactor: WatchReactor) -> MailStore:
@@ -76,7 +78,11 @@ def open_store(settings: StoreSettings, reactor: WatchReactor) -> MailStore:
 
 
 class _Access:
-    """What one identity may do with an open mailbox, looked up again only when the list changed."""
+    """
+    What one identity may do with a mailbox, looked up again only when the list changed.
+
+    It follows the mailbox, not the name: all openings of the identity may share it.
+    """
 
     __slots__ = ("_directory", "_identity", "_rights", "_version", "entry")
 
@@ -97,6 +103,11 @@ class _Access:
         if not self._rights:
             raise MailboxNotFound("deleted or hidden")
         return self._rights
+
+    def allows(self, name: MailboxName, right: str) -> bool:
+        """Whether it is the mailbox of that name, now, and the identity has the right."""
+        self._refresh()
+        return right in self._rights and self.entry.name == name
 
     def name(self) -> MailboxName:
         """The name now; the last one, if it is gone."""
@@ -138,6 +149,8 @@ class MailStore:
         self._states = MailboxStates(services, kept=settings.open_mailboxes)
         self._policy = MailboxPolicy(keep_expunged=settings.expunge_mode is ExpungeMode.DELAYED)
         self._stages: dict[str, Stage] = {}
+        self._known: dict[tuple[Identity, MailboxName], _Access] = {}
+        self._paths_of = lru_cache(_KNOWN)(partial(moves.mailbox_paths, partitions))
         self._looking: IDelayedCall | None = None
         self._shield = Shield()
         self._directory.listen(self._changed)
@@ -167,11 +180,21 @@ class MailStore:
 
     async def open(self, identity: Identity, name: MailboxName, right: str) -> IMailbox:
         """Open a mailbox; see L{IMailStore}."""
-        return await self._open(identity, self._check(identity, name, right))
+        return await self._open(identity, self._access(identity, name, right))
 
-    async def _open(self, identity: Identity, entry: Entry) -> OpenedMailbox:
+    def _access(self, identity: Identity, name: MailboxName, right: str) -> _Access:
+        """Find a mailbox in which the identity has a right."""
+        held = self._known.get((identity, name))
+        if held is None or not held.allows(name, right):
+            held = _Access(self._directory, identity, self._check(identity, name, right))
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[identity, name] = held
+        return held
+
+    async def _open(self, identity: Identity, held: _Access) -> OpenedMailbox:
+        entry = held.entry
         state = await self._state(entry)
-        held = _Access(self._directory, identity, entry)
         shared_seen = identity.postman or entry.name.owned_by(identity)
         return OpenedMailbox(
             state,
@@ -210,7 +233,7 @@ class MailStore:
 
     async def status(self, identity: Identity, name: MailboxName) -> MailboxStatus:
         """Counts of a mailbox; see L{IMailStore}."""
-        mailbox = await self._open(identity, self._check(identity, name, READ))
+        mailbox = await self._open(identity, self._access(identity, name, READ))
         try:
             mailbox.refresh()
             return MailboxStatus(
@@ -236,7 +259,7 @@ class MailStore:
         return access.may_create_below(identity, self._directory.nearest(name), name)
 
     def _paths(self, entry: Entry) -> MailboxPaths:
-        return moves.mailbox_paths(self._partitions, entry.partition, entry.location)
+        return self._paths_of(entry.partition, entry.location)
 
     def _locate(self, unique_id: str) -> MailboxPaths:
         """Where a mailbox is now, for whoever missed it."""
@@ -325,9 +348,9 @@ class MailStore:
         for right in (DELETE_MESSAGES, EXPUNGE):
             access.check(identity, entry, right)
         await self._create(Wanted(identity, new))
-        source = await self._open(identity, entry)
+        source = await self._open(identity, _Access(self._directory, identity, entry))
         try:
-            target = await self._open(identity, self._check(identity, new, INSERT))
+            target = await self._open(identity, self._access(identity, new, INSERT))
             try:
                 source.refresh()
                 await source.move(source.view().uids.astype(np.uint32), target)

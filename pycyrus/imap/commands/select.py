@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pycyrus.imap.wire.select import Resync, Select
     from pycyrus.model.uids import SequenceSet
 
+_NUMBERS = (
+    b"* OK [UIDVALIDITY %d] Ok\r\n* OK [UIDNEXT %d] Ok\r\n* OK [HIGHESTMODSEQ %d] Ok\r\n* OK [MAILBOXID (%b)] Ok\r\n"
+)
 _RESYNC_FORMAT = line_format((Column.UID, Column.FLAGS, Column.MODSEQ))
 
 
@@ -75,18 +78,18 @@ def deselect(session: Session) -> None:
 def _tell_state(session: Session, selected: SelectedMailbox) -> None:
     """Tell what the mailbox is like, in Cyrus's order."""
     mailbox = selected.mailbox
-    counts = mailbox.counts()
     lines = [b"* %d EXISTS\r\n" % len(selected.view)]
     if selected.has_recent:
         lines.append(b"* %d RECENT\r\n" % selected.recent_count())
     lines.append(encode_defined_flags(mailbox.keyword_names()))
     lines.append(selected.encode_permanent_flags())
-    if selected.has_recent and counts.first_unseen:
-        lines.append(b"* OK [UNSEEN %d] Ok\r\n" % counts.first_unseen)
-    lines.append(b"* OK [UIDVALIDITY %d] Ok\r\n" % mailbox.uidvalidity)
-    lines.append(b"* OK [UIDNEXT %d] Ok\r\n" % mailbox.uidnext())
-    lines.append(b"* OK [HIGHESTMODSEQ %d] Ok\r\n" % mailbox.highest_modseq())
-    lines.append(b"* OK [MAILBOXID (%b)] Ok\r\n" % mailbox.unique_id.encode())
+    if selected.has_recent:
+        first_unseen = mailbox.counts().first_unseen
+        if first_unseen:
+            lines.append(b"* OK [UNSEEN %d] Ok\r\n" % first_unseen)
+    lines.append(
+        _NUMBERS % (mailbox.uidvalidity, mailbox.uidnext(), mailbox.highest_modseq(), mailbox.unique_id.encode("ascii"))
+    )
     if not selected.has_recent:
         # RFC 9051 section 6.3.2 demands a LIST response.
         name = grammar.astring(session.names.encode(mailbox.name, utf8=True), utf8=True)

@@ -114,7 +114,8 @@ def flag_lists(keyword_names: tuple[bytes, ...]) -> FlagLists:
     return FlagLists(keyword_names)
 
 
-def encode_defined_flags(keyword_names: Iterable[bytes]) -> bytes:
+@lru_cache(maxsize=512)
+def encode_defined_flags(keyword_names: tuple[bytes, ...]) -> bytes:
     """Write C{* FLAGS}: what may be seen in the mailbox."""
     names = [name for _, name in SYSTEM_FLAG_NAMES] + [name for name in keyword_names if name]
     return b"* FLAGS (%b)\r\n" % b" ".join(names)
