@@ -122,13 +122,16 @@ def run(orders: int, log: int, status: int, logins: SharedMemory) -> None:
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
-    observer = PipeObserver(os.fdopen(log, "wb", buffering=0), Settings({}))
+    observer = PipeObserver(os.fdopen(log, "wb", buffering=0), Settings({}), reactor)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     worker = Worker(reactor, observer, logins)
     pipes: Any = StandardIO  # its types are those of Windows
     pipes(worker, stdin=orders, stdout=status, reactor=reactor)
     reactor.callWhenRunning(_end_with_the_master, worker, reactor)
-    reactor.run(installSignalHandlers=True)
+    try:
+        reactor.run(installSignalHandlers=True)
+    finally:
+        observer.flush()
 
 
 def _end_with_the_master(worker: Worker, reactor: PosixReactorBase) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import threading
+from pathlib import Path
 
+from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -46,6 +49,44 @@ class PipeTests(SynchronousTestCase):
 
     def test_debug_asks_for_all(self) -> None:
         self.assertEqual(len(self.sent(Settings({"debug": "yes"})).splitlines()), 3)
+
+    def test_fields_of_all_kinds(self) -> None:
+        """Whatever a field is, and however the format shows it, the master's text is the worker's."""
+        pipe = io.BytesIO()
+        with captured(observe=PipeObserver(pipe, Settings({}))) as events:
+            self.log.info("{count} of {text} and {text!r}", count=3, text="{a}\u20ac")
+            self.log.info("{text}, {text}", text="twice")
+            self.log.info("{path.name} {nothing}", path=Path("/a/b"), nothing=None)
+            self.log.info("{{no field}}")
+            here = events.texts()
+        self.assertEqual(self.through_the_pipe(pipe.getvalue()), here)
+
+    def test_lines_leave_together(self) -> None:
+        """In order; what is worse than informative does not wait."""
+        pipe, clock = io.BytesIO(), Clock()
+        observer = PipeObserver(pipe, Settings({}), clock)
+        lengths = []
+        with captured(observe=observer):
+            for wait, text in ((0.0, "one"), (0.1, "two"), (0.0, "three"), (0.0, "x" * 20000), (0.1, "four")):
+                self.log.info(text)
+                clock.advance(wait)
+                lengths.append(len(pipe.getvalue().splitlines()))
+            self.log.warn("five")
+            lengths.append(len(pipe.getvalue().splitlines()))
+            self.log.info("six")
+            observer.flush()
+        self.assertEqual(lengths, [0, 2, 2, 4, 5, 6])
+        self.assertEqual(
+            self.through_the_pipe(pipe.getvalue()), ["one", "two", "three", "x" * 20000, "four", "five", "six"]
+        )
+
+    def test_threads_do_not_wait(self) -> None:
+        pipe = io.BytesIO()
+        with captured(observe=PipeObserver(pipe, Settings({}), Clock())):
+            thread = threading.Thread(target=self.log.info, args=("from a thread",))
+            thread.start()
+            thread.join()
+        self.assertEqual(self.through_the_pipe(pipe.getvalue()), ["from a thread"])
 
     def test_what_is_no_event(self) -> None:
         """It is shown, without what could trick a terminal."""
