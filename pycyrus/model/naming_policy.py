@@ -30,6 +30,8 @@ def check_policy(name: MailboxName, deleted_prefix: str = DELETED_PREFIX) -> Non
         return
     if len(name.path) > MAX_DEPTH or sum(map(len, name.path)) > MAX_INTERNAL_NAME:
         raise InvalidMailboxName("too deep or too long")
+    if name.owner is not None and not name.owner.strip("."):
+        raise InvalidMailboxName("forbidden characters")
     if name.owner in _RESERVED_OWNERS:
         raise InvalidMailboxName("reserved")
     for component in name.path:

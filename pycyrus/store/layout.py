@@ -7,6 +7,7 @@ The functions here block: they are for threads, start and tests.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import time
@@ -101,6 +102,8 @@ def create_mailbox(paths: MailboxPaths, head: Header) -> None:
     """
     for directory in dict.fromkeys((paths.data, paths.meta)):
         files.makedirs(directory, files.PRIVATE_DIRECTORY, exist_ok=True)
+        if directory.is_symlink():
+            raise OSError(errno.ELOOP, "a symbolic link is in the place of a mailbox", str(directory))
     if Path(paths.journal).exists():
         raise MailboxExists("there is a journal already")
     files.replace_file(f"{paths.meta}/{header.FILE_NAME}", head.encode(), sync=False)

@@ -32,6 +32,7 @@ from pycyrus.store.rows import Entry, Work
 
 _log = Logger()
 _GONE = (FileNotFoundError, NotADirectoryError)
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,12 @@ def is_occupied(partitions: Partitions, partition: str, location: str) -> bool:
         place = paths.resolve(root, location)
         try:
             files.rmdir(place)
-        except _GONE:
+        except FileNotFoundError:
             continue
         except OSError:
-            return True
+            # A link or a file may be there as well, to which nothing can be moved.
+            if os.path.lexists(place):
+                return True
     return False
 
 
@@ -213,26 +216,31 @@ def _tell(partitions: Partitions, changed: Iterable[tuple[Entry, Work]], name_te
     touched: set[str] = set()
     for entry, work in changed:
         touched.add(entry.partition)
-        place = mailbox_paths(partitions, entry.partition, entry.location)
         text = name_text(entry)
         try:
-            fd = files.open_file(place.journal, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except _GONE:
-            _log.error("Mailbox {mailbox} has no journal", mailbox=text)
-            continue
-        try:
-            # Whoever writes to the journal has this lock; closing lets go of it.
-            block_lock(fd)
-            _rewrite_header(place.meta, entry, text)
-            octets = text.encode("utf-8")
-            kind = journal.RENAME if work is Work.TELL_RENAME else journal.ACL
-            record = journal.encode_record(kind, octets, count=len(octets), modseq=0, time=microseconds())
-            files.write_all(fd, record, files.fstat(fd).st_size)
-        finally:
-            files.close(fd)
+            _tell_one(mailbox_paths(partitions, entry.partition, entry.location), entry, work, text)
+        except (OSError, StoreUnavailable) as error:
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                raise
+            # The list is right, and one damaged mailbox must not keep all others from being changed.
+            _log.error("Mailbox {mailbox} was not told of its change: {error}", mailbox=text, error=error)
     for partition in touched:
         for root in partitions.roots(partition):
             _sync_file_system(str(root))
+
+
+def _tell_one(place: MailboxPaths, entry: Entry, work: Work, text: str) -> None:
+    fd = files.open_file(place.journal, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        # Whoever writes to the journal has this lock; closing lets go of it.
+        block_lock(fd)
+        _rewrite_header(place.meta, entry, text)
+        octets = text.encode("utf-8")
+        kind = journal.RENAME if work is Work.TELL_RENAME else journal.ACL
+        record = journal.encode_record(kind, octets, count=len(octets), modseq=0, time=microseconds())
+        files.write_all(fd, record, files.fstat(fd).st_size)
+    finally:
+        files.close(fd)
 
 
 def _rewrite_header(meta: Path, entry: Entry, text: str) -> None:
