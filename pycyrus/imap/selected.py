@@ -149,7 +149,7 @@ class SelectedMailbox:
         self._enabled = enabled
         self._counter = mailbox.refresh()
         self.view: View = mailbox.view()
-        self._told_modseq = mailbox.highest_modseq()
+        self._told_modseq = self._whole_modseq = mailbox.highest_modseq()
         self._told_keywords = mailbox.keyword_names()
         self._own_modseqs: set[int] = set()
         self._resume: tuple[int, int] | None = None
@@ -396,7 +396,18 @@ class SelectedMailbox:
             if len(self.view) > told_count:
                 self._tell_new(output)
         self.tell_keywords(output)
-        return self._tell_flags(output, told_count)
+        is_cut = self._tell_flags(output, told_count)
+        if self._places is None and not is_cut:
+            self._whole_modseq = self.mailbox.highest_modseq()
+        elif self.is_qresync:
+            # RFC 7162 section 3.2: a client that lost the connection now must
+            # not resume from a modseq above what it has yet to be told.
+            output.write(b"* OK [HIGHESTMODSEQ %d] More to come\r\n" % self._whole_modseq)
+        return is_cut
+
+    def knows_all_before(self, modseq: int) -> bool:
+        """Whether the client was told everything that happened before a change of its own."""
+        return modseq <= self._whole_modseq + 1
 
     def _tell_gone(self, output: Output, may_expunge: bool) -> None:
         if may_expunge and len(self.view):

@@ -45,7 +45,8 @@ async def _expunge(selected: SelectedMailbox) -> bytes | None:
     except MailboxNotFound:
         # It may have gone meanwhile: closing it is still possible.
         return None
-    if expunged.modseq is not None and selected.is_condstore:
-        # RFC 7162 section 3.2.8
+    if expunged.modseq is not None and selected.is_condstore and selected.knows_all_before(expunged.modseq):
+        # RFC 7162 section 3.2.8; without it where others' changes would be
+        # passed over by a client that resumes from there.
         return b"[HIGHESTMODSEQ %d] Completed" % expunged.modseq
     return None
