@@ -356,9 +356,21 @@ class SelectedMailbox:
 
     # --- telling ---
 
+    def has_been_told_all(self) -> bool:
+        """Whether the client knows all flags as they are now, as far as this process has heard."""
+        return self._told_modseq == self.mailbox.highest_modseq() and self._resume is None and not self._is_gone
+
+    def is_next(self, modseq: int | None) -> bool:
+        """Whether nobody else changed anything between what the client was told and the change of this modseq."""
+        return modseq is None or modseq == self._told_modseq + 1
+
     def was_told(self, modseq: int | None) -> None:
         """The client knows a change of its own, by the reply or because it asked for silence."""
-        if modseq is not None:
+        if modseq is None:
+            return
+        if modseq == self._told_modseq + 1 and self._resume is None:
+            self._told_modseq = modseq
+        else:
             self._own_modseqs.add(modseq)
 
     def tell_updates(self, output: Output, may_expunge: bool) -> bool:
@@ -457,6 +469,8 @@ class SelectedMailbox:
     def _tell_flags(self, output: Output, told_count: int) -> bool:
         """Tell the flags that others changed, of the messages that were told before."""
         highest = self.mailbox.highest_modseq()
+        if highest == self._told_modseq and self._resume is None:
+            return False
         if READ not in self.mailbox.rights():
             self._told_modseq = highest
             return False

@@ -49,6 +49,9 @@ class SequenceSet:
         @raise BadSequenceSet: Not a sequence-set, a number out of range, or
             more than C{max_ranges} ranges.
         """
+        if text.isdigit():
+            number = _parse_number(text)
+            return cls(((number, number),))
         if text.count(b",") >= max_ranges:
             raise BadSequenceSet("too many ranges")
         return cls(tuple(_parse_range(piece) for piece in text.split(b",")))
@@ -61,6 +64,10 @@ class SequenceSet:
 
         @return: Disjoint ascending pairs of bounds, both included.
         """
+        if len(self.ranges) == 1:
+            low, high = self.ranges[0]
+            if low and high:
+                return [(low, high) if low <= high else (high, low)]
         bounds = []
         for first, last in self.ranges:
             low = first or largest

@@ -199,6 +199,8 @@ class Columns:
         start = int(here.searchsorted(uids[0]))
         stop = start + len(uids)
         # What clients ask for most, 1:* or one message, costs no search per UID.
+        if len(uids) == 1:
+            return slice(start, stop) if stop <= self.count and here[start] == uids[0] else slice(0, 0)
         if stop <= self.count and here[stop - 1] == uids[-1] and np.array_equal(here[start:stop], uids):
             return slice(start, stop)
         found = here.searchsorted(uids)

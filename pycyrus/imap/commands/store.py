@@ -13,6 +13,7 @@ from pycyrus.imap.replies import No
 from pycyrus.imap.selected import BLOCK
 from pycyrus.imap.wire.fetch import Column
 from pycyrus.imap.wire.fetch_lines import line_format
+from pycyrus.model.acl import DELETE_MESSAGES, KEEP_SEEN, WRITE
 from pycyrus.model.flags import FlagAction, FlagChange
 from pycyrus.model.uids import Positions, encode_numbers
 
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from pycyrus.imap.session import Session
     from pycyrus.imap.wire.store import Store
     from pycyrus.interfaces import Stored
+
+
+FEW = 16
+"""Messages that are rather told of once too often than compared."""
+_ALL_FLAGS = frozenset((WRITE, DELETE_MESSAGES, KEEP_SEEN))
+"""Rights without which some flags of a STORE may be passed over."""
 
 
 async def store(session: Session, command: Store) -> bytes | None:
@@ -39,6 +46,8 @@ async def store(session: Session, command: Store) -> bytes | None:
     if not len(positions):
         return None
     uids = selected.view.uids[positions]
+    if command.is_silent and len(positions) <= FEW and selected.has_been_told_all():
+        return await _store_few(session, selected, command, positions)
     before = selected.live_flags(positions) if command.is_silent else None
     unknown = selected.untold(positions) if command.is_silent else None
     stored = await selected.mailbox.store(uids, command.change, command.unchanged_since)
@@ -59,6 +68,21 @@ async def store(session: Session, command: Store) -> bytes | None:
             await _tell(
                 session, selected, positions[is_changed & is_bumped & ~is_surprise], _columns(selected, command)
             )
+    selected.was_told(stored.modseq)
+    return _reply(selected, command, stored, len(positions))
+
+
+async def _store_few(session: Session, selected: SelectedMailbox, command: Store, positions: Positions) -> bytes | None:
+    """Change the flags of few messages whose present ones the client knows, and which it assumes afterwards."""
+    stored = await selected.mailbox.store(selected.view.uids[positions], command.change, command.unchanged_since)
+    changed = positions if len(stored.changed) == len(positions) else selected.positions_of_uids(stored.changed)
+    if not selected.is_next(stored.modseq) or not selected.mailbox.rights() >= _ALL_FLAGS:
+        # Somebody else had a hand in it, or not all was done that was asked for.
+        await _tell(session, selected, changed, _columns(selected, command, Column.FLAGS))
+    elif selected.is_condstore and stored.modseq is not None:
+        is_bumped = selected.live_flags(changed).modseqs == np.uint64(stored.modseq)
+        # RFC 7162 section 3.1.3: the modseq is told even then.
+        await _tell(session, selected, changed[is_bumped], _columns(selected, command))
     selected.was_told(stored.modseq)
     return _reply(selected, command, stored, len(positions))
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Union
 
 from pycyrus.imap.wire import grammar
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
+from pycyrus.imap.wire.remembered import read_rest
 from pycyrus.mime.sections import SectionText
 from pycyrus.model.uids import SequenceSet
 
@@ -143,6 +145,12 @@ def parse_uid_fetch(cursor: Cursor) -> Fetch:
 def _parse(cursor: Cursor, *, by_uid: bool) -> Fetch:
     cursor.space()
     sequence = cursor.sequence_set_or_saved()
+    items, changed_since, vanished = read_rest(cursor, _parse_uid_wanted if by_uid else _parse_wanted)
+    return Fetch(sequence, by_uid, items, changed_since, vanished)
+
+
+def _parse_wanted(cursor: Cursor, *, by_uid: bool = False) -> tuple[tuple[FetchItem, ...], int | None, bool]:
+    """Items and modifiers."""
     cursor.space()
     wanted = _parse_items(cursor)
     changed_since, vanished = None, False
@@ -158,7 +166,10 @@ def _parse(cursor: Cursor, *, by_uid: bool) -> Fetch:
         items.insert(0, Column.UID)
     if changed_since is not None and Column.MODSEQ not in items:
         items.append(Column.MODSEQ)
-    return Fetch(sequence, by_uid, tuple(items), changed_since, vanished)
+    return tuple(items), changed_since, vanished
+
+
+_parse_uid_wanted = partial(_parse_wanted, by_uid=True)
 
 
 def _parse_items(cursor: Cursor) -> list[FetchItem]:

@@ -107,6 +107,19 @@ class Cursor:
             return self._text[self._at]
         return LITERAL if self._index < len(self._pieces) else END
 
+    @property
+    def is_utf8(self) -> bool:
+        """Whether quoted strings may hold UTF-8."""
+        return self._utf8
+
+    def rest(self) -> bytes | None:
+        """All that is left; None if that has a literal."""
+        return self._text[self._at :] if self._index >= len(self._pieces) else None
+
+    def skip_rest(self) -> None:
+        """Go to the end of this piece."""
+        self._at = len(self._text)
+
     def end(self) -> None:
         """Demand that nothing follows."""
         if not self.at_end():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor, astring
 from pycyrus.imap.wire.mailboxes import StatusItem, parse_status_items
+from pycyrus.imap.wire.remembered import read_rest
 
 MAX_PATTERNS = 100
 _LONGEST_PATTERN = 2000
@@ -67,6 +68,10 @@ class List:
 
 def parse_list(cursor: Cursor) -> List:
     """C{list}, behind its name."""
+    return read_rest(cursor, _parse_list)
+
+
+def _parse_list(cursor: Cursor) -> List:
     cursor.space()
     is_extended = False
     selection, returns = Selection.NONE, Return.NONE

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor, astring
+from pycyrus.imap.wire.remembered import read_rest
 
 MAX_USES = 16
 
@@ -146,6 +147,10 @@ def parse_rename(cursor: Cursor) -> Rename:
 
 def parse_status(cursor: Cursor) -> Status:
     """C{status}, behind its name."""
+    return read_rest(cursor, _parse_status)
+
+
+def _parse_status(cursor: Cursor) -> Status:
     cursor.space()
     mailbox = cursor.astring()
     cursor.space()

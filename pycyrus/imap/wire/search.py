@@ -6,8 +6,10 @@ import datetime as dt
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
+from pycyrus.imap.wire.remembered import read_rest
 from pycyrus.model.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
 from pycyrus.model.search import (
     AddressField,
@@ -85,12 +87,12 @@ class Search:
 
 def parse_search(cursor: Cursor) -> Search:
     """C{search}, behind C{SEARCH}."""
-    return _parse(cursor, by_uid=False)
+    return read_rest(cursor, _parse_by_number)
 
 
 def parse_uid_search(cursor: Cursor) -> Search:
     """C{search}, behind C{UID SEARCH}."""
-    return _parse(cursor, by_uid=True)
+    return read_rest(cursor, _parse_by_uid)
 
 
 def _parse(cursor: Cursor, *, by_uid: bool) -> Search:
@@ -114,6 +116,10 @@ def _parse(cursor: Cursor, *, by_uid: bool) -> Search:
         return Search(by_uid, None, returns)
     cursor.end()
     return Search(by_uid, keys, returns, parser.uses_modseq)
+
+
+_parse_by_number = partial(_parse, by_uid=False)
+_parse_by_uid = partial(_parse, by_uid=True)
 
 
 def _parse_return(cursor: Cursor) -> Return:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
+from pycyrus.imap.wire.remembered import read_rest
 from pycyrus.model.uids import LARGEST, SequenceSet
 
 MAX_PARAMETERS = 10
@@ -42,6 +43,10 @@ class Select:
 
 def parse_select(cursor: Cursor) -> Select:
     """C{select} or C{examine}, behind its name."""
+    return read_rest(cursor, _parse_select)
+
+
+def _parse_select(cursor: Cursor) -> Select:
     cursor.space()
     mailbox = cursor.astring()
     is_condstore = False

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pycyrus.imap.wire.flags import flags_of
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
+from pycyrus.imap.wire.remembered import read_rest
 from pycyrus.model.flags import FlagAction, FlagChange
 from pycyrus.model.uids import SequenceSet
 
@@ -48,6 +49,12 @@ def parse_uid_store(cursor: Cursor) -> Store:
 def _parse(cursor: Cursor, *, by_uid: bool) -> Store:
     cursor.space()
     sequence = cursor.sequence_set_or_saved()
+    change, is_silent, unchanged_since = read_rest(cursor, _parse_change)
+    return Store(sequence, by_uid, change, is_silent, unchanged_since)
+
+
+def _parse_change(cursor: Cursor) -> tuple[FlagChange, bool, int | None]:
+    """What is to be done with the messages."""
     cursor.space()
     unchanged_since = None
     if cursor.peek() == 0x28:
@@ -62,7 +69,7 @@ def _parse(cursor: Cursor, *, by_uid: bool) -> Store:
     cursor.space()
     flags = flags_of(_parse_flags(cursor))
     cursor.end()
-    return Store(sequence, by_uid, FlagChange(action, flags), is_silent, unchanged_since)
+    return FlagChange(action, flags), is_silent, unchanged_since
 
 
 def _parse_flags(cursor: Cursor) -> list[bytes]:
