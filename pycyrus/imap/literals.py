@@ -18,6 +18,7 @@ from pycyrus.imap.incoming import IncomingMessage
 from pycyrus.imap.replies import Bad, CommandError, No
 from pycyrus.imap.wire.frames import Announced, Chunk, Event, Frame, FrameReader
 from pycyrus.imap.wire.grammar import Cursor
+from pycyrus.model.view import LARGEST_MESSAGE
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
@@ -99,8 +100,7 @@ class LiteralIntake:
         session = self._session
         if self._staged is not None and len(self._staged) >= MAX_MESSAGES:
             raise Bad(b"Too many messages", b"LIMIT")
-        largest = session.settings.max_message_size
-        if largest and announced.size > largest:
+        if announced.size > (session.settings.max_message_size or LARGEST_MESSAGE):
             raise MessageTooLarge
         if not announced.size:
             raise No(b"Zero-length message literal")

@@ -41,6 +41,7 @@ from pycyrus.lmtp.wire import (
     split_verb,
 )
 from pycyrus.model.identity import POSTMAN, AdminScope
+from pycyrus.model.view import LARGEST_MESSAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,8 +293,8 @@ def _decoded(text: bytes) -> bytes:
 
 async def mail(session: LmtpSession, command: MailFrom) -> Reply:
     """RFC 5321 section 4.1.1.2, RFC 1870 section 6.1."""
-    limit = session.settings.max_message_size
-    if limit and command.size is not None and command.size > limit:
+    limit = session.settings.max_message_size or LARGEST_MESSAGE
+    if command.size is not None and command.size > limit:
         return replies.announced_too_big(limit)
     session.begin_transaction(command)
     return replies.SENDER_OK

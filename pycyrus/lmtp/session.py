@@ -29,6 +29,7 @@ from pycyrus.lmtp import replies
 from pycyrus.lmtp.settings import LmtpSettings
 from pycyrus.lmtp.wire import MAX_LINE, MAX_SASL_LINE, MailFrom, Reply
 from pycyrus.model.identity import POSTMAN, Identity
+from pycyrus.model.view import LARGEST_MESSAGE
 from pycyrus.tasks import Tasks
 from pycyrus.wire.dots import DotReader
 
@@ -397,9 +398,8 @@ class LmtpSession:
             return False
         content, self._waiting = reader.feed(arrived)
         transaction.size += len(content)
-        limit = self.settings.max_message_size
         if not transaction.too_big:
-            if limit and transaction.size > limit:
+            if transaction.size > (self.settings.max_message_size or LARGEST_MESSAGE):
                 transaction.too_big = True
                 transaction.delivery.abort()
             else:
@@ -415,7 +415,7 @@ class LmtpSession:
             self.log.info(
                 "{session_id}: refused a message of {size} octets", session_id=self.session_id, size=transaction.size
             )
-            reply = replies.too_big(transaction.size, self.settings.max_message_size)
+            reply = replies.too_big(transaction.size, self.settings.max_message_size or LARGEST_MESSAGE)
             for _ in range(transaction.recipients):
                 self.send(reply)
             self._end_transaction()

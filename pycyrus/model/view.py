@@ -41,6 +41,9 @@ class CachedItem(enum.IntEnum):
 
 CACHED_ITEMS = len(CachedItem)
 
+LARGEST_MESSAGE = 0xFFFFFFFF
+"""Octets: RFC822.SIZE is a number of 32 bits (RFC 3501 section 9)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
