@@ -21,6 +21,15 @@ from pycyrus.testing.server import ServerProcess
 TIMEOUT = 30.0
 """Seconds to wait for any one answer."""
 NOBODY_WAITS = ("--option", "failedloginpause=0s")
+TIGHT = (
+    *NOBODY_WAITS,
+    *("--option", "login_timeout=2s"),
+    *("--option", "unauthenticated_connections=300"),
+    *("--option", "connections_per_address=200"),
+    *("--option", "connections_per_user=20"),
+    *("--option", "maxmessagesize=100000"),
+)
+"""Limits that can be reached in a moment."""
 
 _servers: dict[tuple[str, ...], ServerProcess] = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pycyrus.test.abuse.case import AbuseCase, Wire
+from pycyrus.test.abuse.case import TIGHT, AbuseCase, Wire
 
 NOT_THE_END = (
     b"\n.\n",
@@ -80,7 +80,7 @@ class EndTests(AbuseCase):
 class SizeTests(AbuseCase):
     """RFC 1870, RFC 3030."""
 
-    arguments = (*AbuseCase.arguments, "--option", "maxmessagesize=100000")
+    arguments = TIGHT
 
     def test_sizes_that_are_not_true(self) -> None:
         """Abuse case 12: what was declared does not matter to what is kept, nor to where it ends."""
