@@ -10,7 +10,6 @@ import argparse
 import getpass
 import json
 import os
-import pwd
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -20,9 +19,8 @@ from typing import Any
 
 from pycyrus.admin.running import run_with_reactor
 from pycyrus.admin.source import add_source_options, source_of
+from pycyrus.admin.storing import act_as_server
 from pycyrus.app.context import identity_settings, store_settings
-from pycyrus.app.prepare import make_directories
-from pycyrus.app.privileges import UnixUser, become, user_to_become
 from pycyrus.auth.checkers.passwd import DATABASE
 from pycyrus.auth.identity import Identities, InvalidUserId
 from pycyrus.auth.users import UserDatabase, UserDatabaseError
@@ -161,30 +159,9 @@ def _identity(name: str, configuration: Configuration) -> Identity:
 
 
 def _open(configuration: Configuration) -> UserDatabase:
-    """
-    Open the user database, as the user that the server runs as.
-
-    Root would leave files behind that the server cannot write.
-    """
-    user = user_to_become(configuration) or _owner(configuration.home)
-    make_directories(configuration, user)
-    if user is not None:
-        become(user)
+    """Open the user database, as the user that the server runs as."""
+    act_as_server(configuration)
     return UserDatabase(configuration.state / DATABASE)
-
-
-def _owner(home: Path | None) -> UnixUser | None:
-    """Whose a home is; None if that is us, or if we could not become them."""
-    if home is None or os.geteuid() != 0 or not home.exists():
-        return None
-    uid = home.stat().st_uid
-    if uid == 0:
-        return None
-    try:
-        entry = pwd.getpwuid(uid)
-    except KeyError:
-        return None
-    return UnixUser(entry.pw_name, uid, entry.pw_gid, entry.pw_dir)
 
 
 def _password(arguments: argparse.Namespace) -> str:

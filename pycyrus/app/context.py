@@ -66,8 +66,14 @@ def store_settings(settings: Settings) -> StoreSettings:
         expunge_mode=ExpungeMode(settings.word("expunge_mode")),
         default_acl=read_acl(settings.text("defaultacl")),
         allowallsubscribe=settings.switch("allowallsubscribe"),
+        undo_retention=float(settings.duration("undo_retention")),
         journal_sync_interval=float(settings.duration("journal_sync_interval")),
     )
+
+
+def retentions(settings: Settings) -> tuple[int, int]:
+    """How long expunged messages and deleted mailboxes are kept, in seconds."""
+    return settings.duration("expunge_retention"), settings.duration("delete_retention")
 
 
 def delivery_settings(settings: Settings, server_name: str) -> DeliverySettings:

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred
@@ -112,9 +113,19 @@ class Programs:
 
     log = Logger()
 
-    def __init__(self, conf: CyrusConf, environment: dict[str, str], reactor: PosixReactorBase) -> None:
-        """@param environment: Added to our own for what is run."""
+    def __init__(
+        self,
+        conf: CyrusConf,
+        environment: dict[str, str],
+        reactor: PosixReactorBase,
+        source_words: Sequence[str] = (),
+    ) -> None:
+        """
+        @param environment: Added to our own for what is run.
+        @param source_words: What tells a verb of C{pycyrus} which server it is about.
+        """
         self._conf = conf
+        self._source_words = tuple(source_words)
         self._environment = {**os.environ, **environment}
         self._reactor = reactor
         self._running: dict[Run, IProcessTransport] = {}
@@ -129,11 +140,16 @@ class Programs:
         if wait:
             descriptors[READY_FD] = "r"
         executable = cast(str, program.executable)
+        arguments = program.arguments
+        if program.verb:
+            # Behind the verb; what the entry says itself comes later, and counts.
+            at = arguments.index(program.verb) + 1
+            arguments = (*arguments[:at], *self._source_words, *arguments[at:])
         try:
             process = self._reactor.spawnProcess(
                 run,
                 executable,
-                [executable, *program.arguments],
+                [executable, *arguments],
                 env=self._environment,
                 childFDs=descriptors,
             )
@@ -151,7 +167,7 @@ class Programs:
 
     def _wanted(self, entry: _Entry, section: str) -> Program | None:
         program = program_of(entry.cmd)
-        if program.known:
+        if program.needless:
             self.log.info(
                 "{section} {entry}: {program} is not run: {reason}",
                 section=section,
@@ -206,7 +222,9 @@ class Programs:
             program = self._wanted(entry, "EVENTS")
             if program is None:
                 continue
-            if entry.at is None:
+            if entry.delay:
+                self._later(f"event {entry.name}", entry.delay * 60, partial(self._event, entry, program))
+            elif entry.at is None:
                 self._event(entry, program)
             else:
                 self._schedule(entry, program)

@@ -116,7 +116,9 @@ class Master(ApplicationService):
         self._is_ready = False
         self._accounts: Mapping[str, Account] = {}
         self._tasks = Tasks()
-        self._programs = Programs(prepared.configuration.cyrus, self._environment(), reactor)
+        self._programs = Programs(
+            prepared.configuration.cyrus, self._environment(), reactor, prepared.configuration.source.words()
+        )
 
     def _environment(self) -> dict[str, str]:
         """What programs of cyrus.conf find in theirs, as under Cyrus's master."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -42,7 +43,6 @@ LATER = frozenset(
         "backupd",
         "ctl_conversationsdb",
         "ctl_mboxlist",
-        "cyr_expire",
         "fud",
         "httpd",
         "ipurge",
@@ -60,6 +60,10 @@ LATER = frozenset(
 """Programs of Cyrus that are not part of pycyrus today."""
 
 
+VERBS = {"cyr_expire": "expire"}
+"""Programs of Cyrus that are verbs of C{pycyrus} here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """
@@ -68,6 +72,7 @@ class Program:
     @ivar name: Of the program, without directory and wrapper.
     @ivar needless: Why it is left out; empty if it is not.
     @ivar known: It is a program of Cyrus.
+    @ivar verb: The verb of C{pycyrus} that it is here; else empty.
     @ivar executable: What to run; None if nothing of that name was found.
     """
 
@@ -76,6 +81,7 @@ class Program:
     known: bool
     needless: str
     executable: str | None
+    verb: str = ""
 
 
 def program_of(cmd: Sequence[str]) -> Program:
@@ -86,6 +92,10 @@ def program_of(cmd: Sequence[str]) -> Program:
         words = words[1:]
         name = PurePath(words[0]).name
         name = _SHORT_NAMES.get(name, name)
+    if name in VERBS:
+        verb = VERBS[name]
+        command = ("-m", "pycyrus.admin.main", verb)
+        return Program(name, (*command, *words[1:]), True, "", sys.executable, verb)
     if name in NEEDLESS or name in LATER:
         return Program(name, tuple(words[1:]), True, NEEDLESS.get(name, "it is not part of pycyrus yet"), None)
     return Program(name, tuple(words[1:]), False, "", _executable(words[0]))

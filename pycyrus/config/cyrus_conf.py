@@ -67,6 +67,7 @@ class EventEntry:
 
     @ivar period: Minutes between runs, the first at the start; 0 for that one only.
     @ivar at: Hour and minute of every day, local time; goes before C{period}.
+    @ivar delay: Minutes from the start to the first run; not from a file.
     """
 
     name: str
@@ -76,6 +77,7 @@ class EventEntry:
     at: tuple[int, int] | None = None
     maxfds: int = 0
     maxforkrate: int = 0
+    delay: int = 0
 
 
 @dataclass(frozen=True, slots=True)

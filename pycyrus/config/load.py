@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pycyrus.config.cyrus_conf import CyrusConf, ServiceEntry, parse_cyrus_conf
+from pycyrus.config.cyrus_conf import CyrusConf, EventEntry, ServiceEntry, parse_cyrus_conf
 from pycyrus.config.problems import ConfigError, Place, Problem
 from pycyrus.config.settings import Checked, Notice, Settings, check
 from pycyrus.config.syntax import Assignment, parse_imapd_conf, parse_override
@@ -21,6 +21,8 @@ from pycyrus.model.namespace import BadNamespace, NamespaceSettings, VirtualDoma
 
 DEFAULT_HOME = Path("~/.pycyrus")
 DEFAULT_PORT_BASE = 10000
+EXPIRE_DELAY = 10
+"""Minutes from a start to the first expiry; then it is daily."""
 EMBEDDED_ADMIN = "admin"
 EMBEDDED_USER = "user"
 _EMBEDDED = Place("the embedded default")
@@ -49,6 +51,12 @@ class Source:
     def embedded(self) -> bool:
         """Whether the embedded default is asked for."""
         return self.imapd_conf is None and self.cyrus_conf is None
+
+    def words(self) -> tuple[str, ...]:
+        """The command line that says the same to a verb of C{pycyrus}."""
+        given = (("-C", self.imapd_conf), ("-M", self.cyrus_conf), ("--home", self.home))
+        words = [text for option, path in given if path is not None for text in (option, str(path))]
+        return (*words, *(text for override in self.overrides for text in ("--option", override)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +178,8 @@ def _embedded_services(base: int) -> CyrusConf:
             ServiceEntry("imaps", ("imapd", "-s"), _EMBEDDED, port(993)),
             ServiceEntry("lmtp", ("lmtpd", "-a"), _EMBEDDED, port(24)),
             ServiceEntry("lmtpunix", ("lmtpd",), _EMBEDDED, "/"),
-        ]
+        ],
+        events=[EventEntry("expire", ("cyr_expire",), _EMBEDDED, period=24 * 60, delay=EXPIRE_DELAY)],
     )
 
 

@@ -227,6 +227,15 @@ class Contents:
             self.size += int(rows["size"].sum(dtype=np.int64))
         self.uidnext = max(self.uidnext, int(rows["uid"][-1]) + 1)
 
+    def _unexpunge(self, record: Record) -> None:
+        rows = journal.unpack_rows(record, journal.RESTORED_ROW)
+        if not len(rows):
+            return
+        self._add(rows, record.modseq)
+        self.highest_modseq = max(self.highest_modseq, record.modseq)
+        retained = self._retained.all()
+        self._retained.replace(retained[~np.isin(retained["uid"], rows["was"])])
+
     def _flags(self, record: Record) -> None:
         masks, ranges = journal.unpack_flags(record)
         self.change_flags(masks, self.columns.bounds(ranges), record.modseq, touch=bool(record.flags & journal.TOUCH))
@@ -481,6 +490,7 @@ _METHODS = {
     journal.VANISHED: Contents._add_vanished,
     journal.RETAINED: Contents._add_retained,
     journal.NUMBERS: Contents._numbers,
+    journal.UNEXPUNGE: Contents._unexpunge,
     journal.ANNOTATION: Contents._note,
     journal.ACL: Contents._note,
     journal.RENAME: Contents._note,

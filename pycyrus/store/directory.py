@@ -108,6 +108,29 @@ class Directory:
         """Whether a mailbox exists below a name."""
         return rows.has_inferiors(self._database.read, name)
 
+    def entries(self, domain: str | None = None, *, deleted: bool | None = None) -> Iterator[Entry]:
+        """
+        All mailboxes, whoever they are for, in order; the database is not held between two pages.
+
+        @param domain: None for all.
+        @param deleted: Only delayed-deleted ones, or only others.
+        """
+        for each in list(self.domains()) if domain is None else [domain]:
+            low, high = rows.deleted_range(each) if deleted else rows.domain_range(each)
+            for page in self._range_pages(low, high):
+                for row in page:
+                    try:
+                        entry = rows.entry_of(row)
+                    except BadAcl as error:
+                        self.log.error(
+                            "Mailbox list has a damaged entry for {mailbox}: {error}",
+                            mailbox=rows.name_of(row[0]),
+                            error=error,
+                        )
+                        continue
+                    if deleted is not False or entry.name.deleted is None:
+                        yield entry
+
     def has_pending(self) -> bool:
         """Whether directories are still to be moved or removed."""
         return bool(rows.pending(self._database.read))

@@ -118,10 +118,12 @@ class CachedItems:
 
     def raw(self, columns: Columns, position: int) -> bytes:
         """The octets of one record, unchecked; empty if there is no file."""
+        return self.raw_at(int(columns.cache_offsets[position]), int(columns.cache_lengths[position]))
+
+    def raw_at(self, offset: int, length: int) -> bytes:
+        """The octets of the record at a place, unchecked; empty if there is no file."""
         file = self._open()
-        if file is None:
-            return b""
-        return file.raw(int(columns.cache_offsets[position]), int(columns.cache_lengths[position]))
+        return b"" if file is None else file.raw(offset, length)
 
     def _open(self) -> CacheFile | None:
         file = self._file

@@ -83,6 +83,16 @@ ROW = np.dtype(
 """A message as C{APPEND} tells it."""
 _ROW_FIELDS = [(name, *ROW.fields[name]) for name in ROW.names or ()] if ROW.fields else []
 
+RESTORED_ROW = np.dtype(
+    {
+        "names": [*(name for name, *_ in _ROW_FIELDS), "was"],
+        "formats": [*(field[1] for field in _ROW_FIELDS), "<u4"],
+        "offsets": [*(field[2] for field in _ROW_FIELDS), 92],
+        "itemsize": 96,
+    }
+)
+"""An expunged message that comes back, as C{UNEXPUNGE} tells it: under a new UID, and which it was."""
+
 STATE_ROW = np.dtype(
     {
         "names": [*(name for name, *_ in _ROW_FIELDS), "modseq"],
@@ -285,6 +295,11 @@ def unpack_row(record: Record) -> tuple[Any, ...]:
 def append_record(rows: bytes, count: int, modseq: int, time: int) -> bytes:
     """Messages that came."""
     return encode_record(APPEND, rows, count=count, modseq=modseq, time=time)
+
+
+def unexpunge_record(rows: NDArray[np.void], modseq: int, time: int) -> bytes:
+    """Expunged messages that come back; rows of L{RESTORED_ROW}."""
+    return encode_record(UNEXPUNGE, rows.tobytes(), count=len(rows), modseq=modseq, time=time)
 
 
 def flags_record(

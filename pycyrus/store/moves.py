@@ -191,6 +191,9 @@ def _prune(directory: Path, root: Path) -> None:
     while directory != root and root in directory.parents:
         try:
             files.rmdir(directory)
+        except _GONE:
+            # Done by somebody who was killed before saying so.
+            pass
         except OSError:
             break
         directory = directory.parent

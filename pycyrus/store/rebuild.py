@@ -147,7 +147,7 @@ def _salvage(paths: MailboxPaths, data: bytes) -> tuple[JournalHeader, Contents]
 def _apply_plausible(contents: Contents, records: list[journal.Record]) -> None:
     """Apply records behind a gap: an append must still come after what is there."""
     for record in records:
-        if record.type == journal.APPEND:
+        if record.type in (journal.APPEND, journal.UNEXPUNGE):
             rows = journal.unpack_rows(record, journal.ROW)
             columns = contents.columns
             if columns.count and len(rows) and rows["uid"][0] <= columns.uids[columns.count - 1]:

@@ -51,6 +51,7 @@ class StoreSettings:
     @ivar protected_uses: C{specialuse_protect}: a user's mailbox with one of
         these is deleted by administrators only.
     @ivar journal_sync_interval: Seconds until a change of flags is durable.
+    @ivar undo_retention: Seconds for which journals keep what happened.
     @ivar open_mailboxes: How many closed mailboxes are kept in memory.
     """
 
@@ -70,4 +71,5 @@ class StoreSettings:
     special_uses: tuple[str, ...] = SPECIAL_USES
     protected_uses: frozenset[str] = PROTECTED_USES
     journal_sync_interval: float = 1.0
+    undo_retention: float = 7 * 86400.0
     open_mailboxes: int = 256

@@ -373,6 +373,58 @@ class MailStore:
             )
         )
 
+    # --- for those who look after the store -----------------------------
+
+    @property
+    def directory(self) -> Directory:
+        """The list of mailboxes."""
+        return self._directory
+
+    @property
+    def tree(self) -> MailboxTree:
+        """The rules of the tree."""
+        return self._tree
+
+    async def hold(self, entry: Entry) -> MailboxState:
+        """
+        Have a mailbox's state, whoever may see the mailbox; C{release} gives it back.
+
+        @raise MailboxNotFound: It is gone.
+        @raise StoreUnavailable: It cannot be read.
+        """
+        return await self._state(entry)
+
+    def release(self, state: MailboxState) -> None:
+        """Give back what C{hold} gave."""
+        self._states.release(state)
+
+    async def purge_deleted(self, entry: Entry) -> bool:
+        """
+        Remove a delayed-deleted mailbox for good.
+
+        @return: Whether it was still there, and deleted.
+        """
+        return await self._shield.run(self._purge_deleted(entry))
+
+    async def _purge_deleted(self, entry: Entry) -> bool:
+        purged = await self._directory.change(lambda connection: self._tree.purge(connection, entry), self._tree.finish)
+        if purged:
+            await self._userstate.write(lambda connection: _forget_seen(connection, [entry]))
+        return purged
+
+    async def undelete(self, deleted: MailboxName) -> Renamed:
+        """
+        Bring a delayed-deleted mailbox back, with the inferiors deleted along with it.
+
+        @return: Old and new names, parents first.
+        @raise MailboxNotFound: It is not there any more.
+        @raise MailboxExists: Something has its name now.
+        @raise PermissionDenied: Its owner has no INBOX.
+        """
+        return await self._shield.run(
+            self._directory.change(lambda connection: self._tree.undelete(connection, deleted), self._tree.finish)
+        )
+
     # --- listings -------------------------------------------------------
 
     async def list(self, identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:

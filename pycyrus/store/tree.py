@@ -18,6 +18,7 @@ from pycyrus.errors import (
     InvalidMailboxName,
     MailboxExists,
     MailboxHasChildren,
+    MailboxNotFound,
     OperationNotSupported,
     PermissionDenied,
     SpecialUseConflict,
@@ -216,6 +217,47 @@ class MailboxTree:
         while any(rows.find(connection, _deleted_name(victim.name, when)) for victim in victims):
             when += 1
         self._rename_all(connection, victims, {each.unique_id: _deleted_name(each.name, when) for each in victims})
+
+    def purge(self, connection: sqlite3.Connection, entry: Entry) -> bool:
+        """
+        Remove a delayed-deleted mailbox for good.
+
+        @return: Whether it was still there under that name.
+        """
+        self.finish(connection)
+        here = rows.find_id(connection, entry.unique_id)
+        if here is None or here.name != entry.name or here.name.deleted is None:
+            return False
+        rows.remove(connection, here)
+        rows.add_pending(connection, Work.REMOVE, here.partition, here.location)
+        return True
+
+    def undelete(self, connection: sqlite3.Connection, deleted: MailboxName) -> Renamed:
+        """
+        Bring a delayed-deleted mailbox back under its name, with what was deleted along with it below.
+
+        A special use that another mailbox got meanwhile stays there.
+
+        @return: Old and new names, parents first.
+        """
+        self.finish(connection)
+        if deleted.deleted is None or rows.find(connection, deleted) is None:
+            raise MailboxNotFound("not a deleted mailbox")
+        tree = rows.tree(connection, deleted)
+        names = {each.unique_id: replace(each.name, deleted=None) for each in tree}
+        new = names[tree[0].unique_id]
+        self._check_new(connection, None, new)
+        if any(rows.find(connection, name) is not None for name in names.values()):
+            raise MailboxExists("inferior")
+        missing = list(_missing_between(_nearest(connection, new), new))
+        if missing:
+            self.create(connection, Wanted(None, missing[-1]))
+        if new.owner is not None:
+            inbox = MailboxName(new.domain, new.owner, ())
+            taken = {use for entry in rows.tree(connection, inbox) for use in entry.special_use}
+            tree = [replace(each, special_use=tuple(u for u in each.special_use if u not in taken)) for each in tree]
+        self._rename_all(connection, tree, names)
+        return [(each.name, names[each.unique_id]) for each in tree]
 
     # --- rename ---------------------------------------------------------
 

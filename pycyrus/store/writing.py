@@ -434,7 +434,7 @@ async def copy(source: MailboxState, target: MailboxState, what: Copying) -> Uid
         target.check_place()
         first = target.contents.uidnext
         keywords = Keywords(target)
-        _translate_keywords(rows, names, keywords)
+        translate_keywords(rows, names, keywords)
         link = functools.partial(_link_all, target.paths, sources, first, placed)
         if lock is None:
             link()
@@ -476,7 +476,7 @@ def _link_all(paths: MailboxPaths, sources: Sequence[str], first: int, placed: l
         placed.append(target)
 
 
-def _translate_keywords(rows: NDArray[np.void], names: Sequence[bytes], keywords: Keywords) -> None:
+def translate_keywords(rows: NDArray[np.void], names: Sequence[bytes], keywords: Keywords) -> None:
     """From the source's bits to the target's."""
     words = rows["keywords"]
     used = np.bitwise_or.reduce(words, axis=0).tolist()

@@ -14,7 +14,7 @@ class ProgramTests(SynchronousTestCase):
             ("ctl_cyrusdb -r", "ctl_cyrusdb"),
             ("/usr/lib/cyrus/bin/ctl_cyrusdb -r", "ctl_cyrusdb"),
             ("/usr/sbin/cyrus ctl_cyrusdb -r", "ctl_cyrusdb"),
-            ("/usr/sbin/cyrus expire -E 3", "cyr_expire"),
+            ("/usr/sbin/cyrus squatter", "squatter"),
             ("tls_prune", "tls_prune"),
             ("idled", "idled"),
         ]:

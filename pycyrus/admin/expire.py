@@ -1,0 +1,143 @@
+"""
+C{pycyrus expire}, Cyrus's C{cyr_expire}: ends what was kept for a time.
+
+It works beside a running server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import syslog
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pycyrus.admin.durations import read_duration
+from pycyrus.admin.source import add_source_options, source_of
+from pycyrus.admin.storing import CommandError, reported, run_on_store
+from pycyrus.app.context import retentions
+from pycyrus.app.logs import syslog_prefix
+from pycyrus.config.load import Configuration, load
+from pycyrus.errors import InvalidMailboxName
+from pycyrus.model.names import internal, user_inbox
+from pycyrus.store.expiry import Expired, Expiry, expire
+from pycyrus.store.rows import Entry
+from pycyrus.store.store import MailStore
+
+_NOT_HERE = {
+    "E": "prune the record of deliveries (it is pruned as it grows, so this does nothing)",
+    "A": "move old messages to the archive partition (there is none, so this does nothing)",
+}
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "expire",
+        help="remove expunged messages and deleted mailboxes that were kept long enough",
+        description="Removes expunged messages and deleted mailboxes that were kept long enough.  DURATION is in days,"
+        " or has a unit: 1.5d, 12h, 30m, 90s.  Without -A, -D, -E and -X it does what the options expunge_retention"
+        " and delete_retention say.",
+    )
+    parser.add_argument("-X", metavar="DURATION", dest="expunged", type=_duration, help="messages expunged before")
+    parser.add_argument("-D", metavar="DURATION", dest="deleted", type=_duration, help="mailboxes deleted before")
+    for letter, text in _NOT_HERE.items():
+        parser.add_argument(f"-{letter}", metavar="DURATION", type=_duration, help=text)
+    parser.add_argument("-p", metavar="PREFIX", dest="prefix", help="only mailboxes whose names begin so")
+    parser.add_argument("-u", metavar="USER", dest="user", help="only mailboxes of this user")
+    parser.add_argument("-t", dest="keywords", action="store_true", help="forget user flags that no message has")
+    parser.add_argument("-x", dest="keep", action="store_true", help="leave expunged messages alone")
+    parser.add_argument("-a", action="store_true", help="ignore annotations (there are none that matter here)")
+    parser.add_argument("-c", action="store_true", help="leave conversations alone (there are none)")
+    parser.add_argument("-v", dest="verbose", action="store_true", help="say what is done in each mailbox")
+    # For bin/cyr_expire: Cyrus's prints nothing, so that cron sends no mail.
+    parser.add_argument("--silent", action="store_true", help=argparse.SUPPRESS)
+    add_source_options(parser)
+    parser.set_defaults(run=reported(run))
+
+
+def _duration(text: str) -> float:
+    try:
+        return read_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {error}") from error
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """
+    Do what was asked.
+
+    @return: 0 if all of it could be done.
+    """
+    configuration = load(source_of(arguments))
+    order = order_of(arguments, configuration, time.time())
+    told: Callable[[str], None] = print if arguments.verbose else lambda line: None
+
+    async def work(store: MailStore) -> Expired:
+        return await expire(store, order, told)
+
+    done = run_on_store(configuration, work)
+    lines = summary(done, order)
+    _log(lines, configuration)
+    if arguments.verbose or not arguments.silent:
+        print("\n".join(lines))
+    if done.failed:
+        print(f"pycyrus: {done.failed} mailboxes could not be done", file=sys.stderr)
+    return 1 if done.failed else 0
+
+
+def order_of(arguments: argparse.Namespace, configuration: Configuration, now: float) -> Expiry:
+    """What the command line asks for."""
+    expunged, deleted = arguments.expunged, arguments.deleted
+    if (expunged, deleted, arguments.E, arguments.A) == (None, None, None, None):
+        expunged, deleted = retentions(configuration.settings)
+    return Expiry(
+        None if expunged is None or arguments.keep else now - expunged,
+        None if deleted is None else now - deleted,
+        arguments.keywords,
+        _concerns(arguments, configuration),
+    )
+
+
+def _concerns(arguments: argparse.Namespace, configuration: Configuration) -> Callable[[Entry], bool]:
+    settings = configuration.settings
+    if arguments.user is not None:
+        local, _, domain = arguments.user.partition("@")
+        if domain == settings.text("defaultdomain"):
+            domain = ""
+        try:
+            inbox = user_inbox(local, domain)
+        except InvalidMailboxName as error:
+            raise CommandError(f"{arguments.user} cannot be a user: {error}") from error
+        return lambda entry: (entry.name.domain, entry.name.owner) == (inbox.domain, inbox.owner)
+    if arguments.prefix is not None:
+        deleted_prefix = settings.text("deletedprefix")
+        prefixes = [arguments.prefix]
+        if settings.switch("unixhierarchysep"):
+            prefixes.append(arguments.prefix.replace(".", "^").replace("/", "."))
+        return lambda entry: internal(entry.name, deleted_prefix).startswith(tuple(prefixes))
+    return lambda entry: True
+
+
+def summary(done: Expired, order: Expiry) -> list[str]:
+    """What Cyrus logs at the end."""
+    lines = []
+    if order.expunged_before is not None or order.drop_keywords:
+        lines.append(
+            f"Expired 0 and expunged {done.expunged} out of {done.seen} messages from {done.mailboxes} mailboxes"
+        )
+    if order.drop_keywords:
+        lines.append(f"Expunged {done.keywords} user flags")
+    if order.deleted_before is not None:
+        lines.append(f"Removed {done.removed} deleted mailboxes")
+    return lines
+
+
+def _log(lines: list[str], configuration: Configuration) -> None:
+    if configuration.home is not None:
+        # What belongs to no system's mail server does not write to its log.
+        return
+    syslog.openlog(f"{syslog_prefix(configuration.settings)}/cyr_expire", syslog.LOG_PID, syslog.LOG_MAIL)
+    for line in lines:
+        syslog.syslog(syslog.LOG_NOTICE, line)

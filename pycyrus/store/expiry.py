@@ -1,0 +1,197 @@
+"""
+The end of what was kept for a time: files of expunged messages, and deleted mailboxes.
+
+It is done mailbox by mailbox, beside whoever uses them, and each step says
+first, durably, what it removes next.  Whoever is killed leaves at most files
+that nothing refers to; the next run removes these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from twisted.logger import Logger
+
+from pycyrus.errors import MailboxNotFound, MailStoreError
+from pycyrus.store import files, journal, writing
+from pycyrus.store.files import store_error
+from pycyrus.store.layout import MailboxPaths, message_uids, microseconds
+from pycyrus.store.mailbox import MailboxState
+from pycyrus.store.rows import Entry
+from pycyrus.store.store import MailStore
+from pycyrus.store.threads import in_thread
+
+_log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """
+    What is to end.
+
+    @ivar expunged_before: Messages expunged before this time, in seconds since
+        the epoch; None for none.
+    @ivar deleted_before: Likewise of mailboxes.
+    @ivar drop_keywords: Forget keywords that no message has.
+    @ivar concerns: Which mailboxes.
+    """
+
+    expunged_before: float | None
+    deleted_before: float | None
+    drop_keywords: bool = False
+    concerns: Callable[[Entry], bool] = lambda entry: True
+
+
+@dataclass(slots=True)
+class Expired:
+    """
+    What was done.
+
+    @ivar expunged: Messages that went for good.
+    @ivar seen: Messages looked at.
+    @ivar mailboxes: Mailboxes looked at.
+    @ivar removed: Mailboxes that went for good.
+    @ivar keywords: Keywords forgotten.
+    @ivar failed: Mailboxes where something could not be done.
+    """
+
+    expunged: int = 0
+    seen: int = 0
+    mailboxes: int = 0
+    removed: int = 0
+    keywords: int = 0
+    failed: int = 0
+
+
+async def expire(store: MailStore, order: Expiry, told: Callable[[str], None] = lambda line: None) -> Expired:
+    """
+    Remove what was kept long enough.
+
+    What fails for one mailbox is logged and counted; the others are gone on
+    with.
+
+    @param told: Is given a line for each mailbox in which something was done.
+    """
+    done = Expired()
+    if order.expunged_before is not None or order.drop_keywords:
+        for entry in every(store, order):
+            try:
+                await _expire_messages(store, entry, order, done, told)
+            except MailboxNotFound:
+                # Deleted meanwhile.
+                continue
+            except MailStoreError as error:
+                _failed(store, entry, done, error)
+    if order.deleted_before is not None:
+        for entry in deleted_before(store, order, order.deleted_before):
+            try:
+                if await store.purge_deleted(entry):
+                    done.removed += 1
+                    told(f"removed {store.tree.text(entry)}")
+            except MailStoreError as error:
+                _failed(store, entry, done, error)
+    return done
+
+
+def _failed(store: MailStore, entry: Entry, done: Expired, error: MailStoreError) -> None:
+    done.failed += 1
+    _log.error("Expiry of {mailbox} failed: {error}", mailbox=store.tree.text(entry), error=str(error))
+
+
+def every(store: MailStore, order: Expiry) -> Iterator[Entry]:
+    """All mailboxes that an expiry is about."""
+    return (entry for entry in store.directory.entries() if order.concerns(entry))
+
+
+def deleted_before(store: MailStore, order: Expiry, before: float) -> Iterator[Entry]:
+    """Mailboxes whose time is over, of those that an expiry is about."""
+    for entry in every(store, order):
+        deleted = entry.name.deleted
+        if deleted is not None and int(deleted, 16) < before:
+            yield entry
+
+
+async def _expire_messages(
+    store: MailStore, entry: Entry, order: Expiry, done: Expired, told: Callable[[str], None]
+) -> None:
+    state = await store.hold(entry)
+    try:
+        state.refresh()
+        done.mailboxes += 1
+        done.seen += len(state.contents) + len(state.contents.retained)
+        gone = 0
+        if order.expunged_before is not None:
+            await sweep(state)
+            gone = await writing.purge(state, math.ceil(order.expunged_before))
+        dropped = await drop_keywords(state) if order.drop_keywords else 0
+    finally:
+        store.release(state)
+    done.expunged += gone
+    done.keywords += dropped
+    if gone or dropped:
+        told(f"{store.tree.text(entry)}: expunged {gone} messages, {dropped} user flags")
+
+
+async def sweep(state: MailboxState) -> int:
+    """
+    Remove files that somebody who was killed should have removed: of messages that are known to have gone.
+
+    @return: How many there were.
+    """
+    # Listed before the lock is taken, so nothing that comes meanwhile is in it.
+    try:
+        listed = await in_thread(state.services.reactor, _listed, state.paths)
+        await state.enter()
+        try:
+            contents = state.contents
+            candidates = np.intersect1d(listed, contents.vanished["uid"].astype(np.uint32))
+            known = np.concatenate(
+                (contents.columns.uids[: contents.columns.count], contents.retained["uid"].astype(np.uint32))
+            )
+            left = np.setdiff1d(candidates, known)
+            for uid in left.tolist():
+                files.unlink(state.paths.message(uid))
+        finally:
+            state.leave()
+    except OSError as error:
+        raise store_error(error, "removed messages' files cannot be removed") from error
+    return len(left)
+
+
+def _listed(paths: MailboxPaths) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+    return np.array(message_uids(paths.data), dtype=np.uint32)
+
+
+async def drop_keywords(state: MailboxState) -> int:
+    """
+    Forget keywords that no message has, nor any that is still kept.
+
+    @return: How many there were.
+    """
+    await state.enter()
+    try:
+        contents = state.contents
+        unused = [bit for bit in _unused_bits(state) if bit < len(contents.keywords) and contents.keywords[bit]]
+        now = microseconds()
+        if unused:
+            state.write(b"".join(journal.keyword_record(bit, b"", now) for bit in unused))
+    except OSError as error:
+        raise store_error(error, "user flags cannot be forgotten") from error
+    finally:
+        state.leave()
+    if unused:
+        await state.commit([state.paths.journal])
+    return len(unused)
+
+
+def _unused_bits(state: MailboxState) -> list[int]:
+    contents = state.contents
+    used = 0
+    for words in (contents.columns.keywords[: contents.columns.count], contents.retained["keywords"]):
+        if len(words):
+            low, high = np.bitwise_or.reduce(words, axis=0).tolist()
+            used |= low | high << 64
+    return [bit for bit in range(len(contents.keywords)) if not used >> bit & 1]
