@@ -185,7 +185,9 @@ class Master(ApplicationService):
         else:
             await context.close()
             number = worker_number(settings.text("workers"))
-            self._workers = Workers(number, settings, services, self._forker, self._reactor, self._tell_ready)
+            self._workers = Workers(
+                number, settings, services, self._forker, self._reactor, self._tell_ready, self._no_workers
+            )
             await self._workers.start()
         self._is_ready = True
         self._tell_ready()
@@ -213,6 +215,13 @@ class Master(ApplicationService):
         print(f"pycyrus: the server cannot start: {reason}", file=sys.__stderr__)
         fail_at_exit()
         self._reactor.stop()
+
+    def _no_workers(self) -> None:
+        """End in an orderly way: whoever started this server starts a better one."""
+        if self.running:
+            self.log.critical("workers that end cannot be replaced: the server ends")
+            fail_at_exit()
+            self._reactor.stop()
 
     # --- while it runs ------------------------------------------------------
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -50,7 +51,8 @@ class Forker:
     """
     The template of workers, as the master sees it.
 
-    It is started while the master may read everything, and forks later.
+    It is started while the master may read everything, and forks later.  One
+    that dies is started again, with the rights that the master has then.
     """
 
     log = Logger()
@@ -62,22 +64,29 @@ class Forker:
         @param sockets: That workers shall have, with the same descriptors.
         @param user: Whom it becomes.
         """
+        self._sockets = tuple(sockets)
+        self._pool: Workers | None = None
+        self._reactor: Any = None
+        self._start(user)
+
+    def _start(self, user: UnixUser | None) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
+        self._started = time.monotonic()
+        self._has_forked = False
         terminal = sys.__stderr__
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pycyrus.app.template", str(theirs.fileno())],
+            # -P: what lies in the current directory, which may be anybody's, is no module of ours.
+            [sys.executable, "-P", "-m", "pycyrus.app.template", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=terminal,
             stderr=terminal,
-            pass_fds=[theirs.fileno(), *(listening.fileno() for listening in sockets)],
+            pass_fds=[theirs.fileno(), *(listening.fileno() for listening in self._sockets)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)},
         )
         theirs.close()
         if user is not None:
             self._control.send(json.dumps({"user": asdict(user)}).encode())
-        self._pool: Workers | None = None
-        self._reactor: Any = None
 
     def attach(self, pool: Workers, reactor: Any) -> None:
         """Tell a pool of workers from now on what happens to them."""
@@ -92,7 +101,9 @@ class Forker:
             from now on.
         """
         try:
-            socket.send_fds(self._control, [json.dumps({"fork": number}).encode()], descriptors)
+            # That there is no template any more is noticed by reading.
+            with suppress(ConnectionError):
+                socket.send_fds(self._control, [json.dumps({"fork": number}).encode()], descriptors)
         finally:
             for fd in descriptors:
                 os.close(fd)
@@ -102,6 +113,9 @@ class Forker:
         if self._reactor is not None:
             self._reactor.removeReader(self)
         self._control.close()
+        self._reap()
+
+    def _reap(self) -> None:
         try:
             self._process.wait(_TEMPLATE_WAIT)
         except subprocess.TimeoutExpired:
@@ -120,15 +134,30 @@ class Forker:
 
     def doRead(self) -> None:  # noqa: N802
         """Take a message."""
-        with suppress(BlockingIOError):
+        try:
             data = self._control.recv(MAX_MESSAGE)
-            if data and self._pool is not None:
-                self._pool.template_told(json.loads(data))
-            elif not data:
-                self._reactor.removeReader(self)
-                self.log.critical(
-                    "the template of workers died: workers that end cannot be replaced; restart the server"
-                )
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._died()
+        elif self._pool is not None:
+            self._has_forked = True
+            self._pool.template_told(json.loads(data))
+
+    def _died(self) -> None:
+        """Have another one, but not again and again."""
+        assert self._pool is not None
+        self.close()
+        works = self._has_forked or time.monotonic() - self._started >= SHORT_LIFE
+        if works:
+            self.log.error("the template of workers died; it is started again")
+            self._start(None)
+            self._reactor.addReader(self)
+        else:
+            self.log.critical("the template of workers died before it made one")
+        self._pool.template_died(is_replaced=works)
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
         """The reactor stops."""
@@ -141,6 +170,7 @@ class Process:
     @ivar pid: Its process id; 0 until it is known.
     @ivar serving: It said that it serves.
     @ivar failure: Why it could not, if it said so.
+    @ivar orphaned: The template that made it died.
     """
 
     def __init__(self, pool: Workers, number: int, reactor: Any) -> None:
@@ -149,6 +179,7 @@ class Process:
         self.pid = 0
         self.serving = False
         self.failure = ""
+        self.orphaned = False
         self.started: float = reactor.seconds()
         self._partial = {"log": b"", "status": b""}
         self._octets = 0
@@ -180,8 +211,9 @@ class Process:
     def ended(self) -> None:
         """Take what it still said, and give the pipes back."""
         for reader in self._readers:
-            # Until nothing more comes, or the pipe is seen to have ended.
-            while self._more(reader):
+            # Until nothing more comes, or the pipe is seen to have ended.  Not if that
+            # was seen before: then its descriptor is closed, or another file's.
+            while reader.connected and self._more(reader):
                 pass
             reader.loseConnection()
         self._writer.loseConnection()
@@ -203,10 +235,17 @@ class Process:
                 self._status(json.loads(line))
 
     def childConnectionLost(self, name: str, reason: Failure) -> None:  # noqa: N802
-        """A pipe ended, and must be closed; that the worker ended is told by the template."""
+        """A pipe ended, and must be closed; that the worker ended is told by the template, if there is one."""
         fd = self._ends.pop(name, None)
         if fd is not None:
             os.close(fd)
+        if self.orphaned and name == "status":
+            self._pool.orphan_ended(self)
+
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether the pipe is closed that only the end of the worker closes."""
+        return "status" not in self._ends
 
     def _status(self, status: dict[str, Any]) -> None:
         self.failure = str(status.get("failed", self.failure))
@@ -228,14 +267,20 @@ class Workers:
         forker: Forker,
         reactor: PosixReactorBase,
         changed: Callable[[], None],
+        given_up: Callable[[], None],
     ) -> None:
-        """@param changed: Called when the set of serving workers changed."""
+        """
+        @param changed: Called when the set of serving workers changed.
+        @param given_up: Called when workers that end cannot be replaced any more.
+        """
         self._number = number
         self._settings = settings
         self._services = services
         self._forker = forker
         self._reactor = reactor
         self._changed = changed
+        self._given_up = given_up
+        self._is_given_up = False
         self._processes: dict[int, Process] = {}
         self._count = 0
         self._timers: set[IDelayedCall] = set()
@@ -292,7 +337,7 @@ class Workers:
     # --- single ones --------------------------------------------------------
 
     def _make(self) -> None:
-        if self._stopped is not None:
+        if self._stopped is not None or self._is_given_up:
             return
         self._count += 1
         process = Process(self, self._count, self._reactor)
@@ -328,6 +373,25 @@ class Workers:
                 process.ended()
                 self._ended(process, message["code"], message["signal"])
 
+    def template_died(self, is_replaced: bool) -> None:
+        """Nobody tells any more when the present workers end; their pipes do."""
+        self._is_given_up = not is_replaced
+        if self._is_given_up and self._started is not None:
+            started, self._started = self._started, None
+            started.errback(WorkerFailed("the process that makes workers died"))
+        elif self._is_given_up:
+            self._given_up()
+        for process in list(self._processes.values()):
+            process.orphaned = True
+            if process.has_hung_up:
+                self.orphan_ended(process)
+
+    def orphan_ended(self, process: Process) -> None:
+        """A worker ended whose template had died."""
+        if process.number in self._processes:
+            process.ended()
+            self._ended(process, None, None)
+
     def worker_serves(self, process: Process) -> None:
         """A worker began to serve."""
         self.log.info("worker {pid} serves", pid=process.pid)
@@ -347,7 +411,7 @@ class Workers:
             if not self._processes and not self._stopped.called:
                 self._stopped.callback(None)
             return
-        how = f"signal {number}" if number else f"exit code {code}"
+        how = f"signal {number}" if number else f"exit code {'unknown' if code is None else code}"
         if self._started is not None:
             started, self._started = self._started, None
             started.errback(WorkerFailed(process.failure or f"a worker ended with {how}"))

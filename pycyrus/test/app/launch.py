@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+TWISTD = (sys.executable, "-P", "-c", "from twisted.scripts.twistd import run; run()")
 _READY = "pycyrus is ready"
 
 
@@ -41,11 +41,13 @@ class Launched:
         *,
         twistd: Sequence[str] = ("-n", "--pidfile="),
         environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
         timeout: float = 60.0,
     ) -> None:
         """
         @param arguments: Behind C{pycyrus}.
         @param twistd: Before it.
+        @param directory: Where it is started.
         @param timeout: Seconds until it must be ready, and until it must have stopped.
         """
         self.state = state
@@ -59,6 +61,7 @@ class Launched:
             stdin=subprocess.DEVNULL,
             text=True,
             errors="replace",
+            cwd=directory,
             env={
                 **os.environ,
                 # This tree, whatever the current directory is.
@@ -70,9 +73,9 @@ class Launched:
         self._reader.start()
 
     @classmethod
-    def embedded(cls, home: Path, *arguments: str) -> Launched:
+    def embedded(cls, home: Path, *arguments: str, directory: Path | None = None) -> Launched:
         """A server without a configuration, on free ports."""
-        return cls(home, ["--home", str(home), "--port-base", "0", *arguments])
+        return cls(home, ["--home", str(home), "--port-base", "0", *arguments], directory=directory)
 
     def _read(self) -> None:
         assert self._process.stdout is not None

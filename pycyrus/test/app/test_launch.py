@@ -10,6 +10,7 @@ import signal
 import smtplib
 import socket
 import ssl
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -95,6 +96,11 @@ def runs(pid: int) -> bool:
         return False
 
 
+def parent_of(pid: int) -> int:
+    """The process that made another."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def imap(ready: dict[str, Any]) -> imaplib.IMAP4:
     address = ready["services"]["imap"]
     return imaplib.IMAP4(address["host"], address["port"], timeout=20)
@@ -164,6 +170,48 @@ class EmbeddedTests(LaunchCase):
             self.assertEqual(second_server.wait(), 1)
             self.assertIn(f"another server runs in {home}; stop it first", second_server.output)
             self.assertEqual(server.ready()["pid"], server.pid)
+
+    def test_the_template_of_workers_is_killed(self) -> None:
+        """Its workers serve on, the next that ends is replaced, and all end with the server."""
+        with Launched.embedded(self.root / "home", "--workers", "2") as server:
+            ready = server.ready()
+            client = self.logged_in(ready)
+            template = parent_of(ready["workers"][0])
+            os.kill(template, signal.SIGKILL)
+            until(lambda: "it is started again" in server.output)
+            self.assertEqual(client.noop()[0], "OK")
+            for pid in ready["workers"]:
+                os.kill(pid, signal.SIGKILL)
+            until(lambda: len(set(server.ready()["workers"]) - set(ready["workers"])) == 2)
+            self.logged_in(ready).logout()
+            workers = server.ready()["workers"]
+            self.assertEqual(server.stop(), -signal.SIGTERM)
+            self.assertFalse(any(runs(pid) for pid in workers))
+            client.shutdown()
+
+    def test_the_template_of_workers_cannot_start(self) -> None:
+        """The server says so and ends, rather than wait for ever."""
+        broken = self.root / "broken"
+        broken.mkdir()
+        (broken / "sitecustomize.py").write_text(
+            "import sys\nif '-m' in sys.orig_argv:\n    raise SystemExit('no template today')\n"
+        )
+        path = os.pathsep.join([str(broken), *(str(Path(path).absolute()) for path in sys.path)])
+        server = Launched(
+            self.root / "home",
+            ["--home", str(self.root / "home"), "--port-base", "0", "--workers", "1"],
+            environment={"PYTHONPATH": path},
+        )
+        self.assertEqual(server.wait(), 1)
+        self.assertIn("WorkerFailed: the process that makes workers died", server.output)
+
+    def test_modules_in_the_current_directory_are_none_of_ours(self) -> None:
+        """Whoever may write where root starts the server runs nothing by it."""
+        (self.root / "json.py").write_text("raise SystemExit('planted')")
+        home = self.root / "home"
+        with Launched.embedded(home, "--workers", "1", directory=self.root) as server:
+            self.assertEqual(len(server.ready()["workers"]), 1)
+            self.assertNotIn("planted", server.output)
 
     def test_state_that_cannot_be_used(self) -> None:
         """What only shows when the parts are put together is told as well, by the exit code too."""
