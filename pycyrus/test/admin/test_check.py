@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -31,8 +33,10 @@ class CheckTests(SynchronousTestCase):
         return ["check", "-C", str(root / "imapd.conf"), "-M", str(root / "cyrus.conf"), "--option", "cyrus_user=root"]
 
     def test_nothing_is_wrong(self) -> None:
-        home = Path(self.mktemp()).absolute()
-        home.parent.mkdir(parents=True, exist_ok=True)
+        # Short, for the path of a Unix socket has little room.
+        root = Path(tempfile.mkdtemp(prefix="pc-"))
+        self.addCleanup(shutil.rmtree, root)
+        home = root / "home"
         self.assertEqual(self.run_verb("check", "--home", str(home), "--port-base", "0"), (0, "nothing is wrong\n"))
         self.assertFalse(home.exists())
 

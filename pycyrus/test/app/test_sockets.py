@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,6 +21,12 @@ def entry(name: str, listen: str, proto: str = "tcp") -> ServiceEntry:
 
 
 class SocketTests(SynchronousTestCase):
+    def path(self) -> Path:
+        # Short, for the path of a Unix socket has little room.
+        directory = Path(tempfile.mkdtemp(prefix="pc-"))
+        self.addCleanup(shutil.rmtree, directory)
+        return directory / "socket"
+
     def bound(self, *entries: ServiceEntry) -> list[Listener]:
         listeners = bind_all(entries, 5, 0o777)
         for listener in listeners:
@@ -36,7 +44,7 @@ class SocketTests(SynchronousTestCase):
 
     def test_addresses(self) -> None:
         """They can be connected to where ready.json will say, also those bound to everything."""
-        path = Path(self.mktemp()).absolute()
+        path = self.path()
         for listener in self.bound(entry("a", "127.0.0.1:0"), entry("b", "0", "tcp4"), entry("c", str(path))):
             address = listener.address
             if isinstance(address, UnixAddress):
@@ -54,7 +62,7 @@ class SocketTests(SynchronousTestCase):
     def test_port_in_use(self) -> None:
         """Nothing stays bound, and the message says where and what to do."""
         port = self.busy_port()
-        path = Path(self.mktemp()).absolute()
+        path = self.path()
         text = self.refused(entry("lmtp", str(path)), entry("imap", f"127.0.0.1:{port}"))
         self.assertIn(f"cyrus.conf:7: imap: cannot listen at 127.0.0.1:{port}: it is in use; stop the program", text)
         self.assertFalse(path.exists())
@@ -67,7 +75,7 @@ class SocketTests(SynchronousTestCase):
         self.assertIn("no port is named 'nonsense-port'", text)
 
     def test_paths(self) -> None:
-        there = Path(self.mktemp()).absolute()
+        there = self.path()
         there.write_text("mine")
         self.assertIn("move the file away", self.refused(entry("a", str(there))))
         self.assertEqual(there.read_text(), "mine")
@@ -75,7 +83,7 @@ class SocketTests(SynchronousTestCase):
         self.assertIn("choose a shorter path", self.refused(entry("a", "/tmp/" + "x" * 120)))
 
     def test_stale_sockets_are_taken_over_and_live_ones_are_not(self) -> None:
-        path = Path(self.mktemp()).absolute()
+        path = self.path()
         with socket.socket(socket.AF_UNIX) as stale:
             stale.bind(str(path))
         self.bound(entry("a", str(path)))
@@ -87,7 +95,7 @@ class SocketTests(SynchronousTestCase):
 
     def test_probing_leaves_no_trace(self) -> None:
         port = self.busy_port()
-        path = Path(self.mktemp()).absolute()
+        path = self.path()
         problems = probe([entry("a", f"127.0.0.1:{port}"), entry("b", str(path)), entry("c", "127.0.0.1:0")])
         self.assertEqual([problem.text.partition(":")[0] for problem in problems], ["a"])
         self.assertFalse(path.exists())
