@@ -94,7 +94,8 @@ def program_of(cmd: Sequence[str]) -> Program:
         name = _SHORT_NAMES.get(name, name)
     if name in VERBS:
         verb = VERBS[name]
-        command = ("-m", "pycyrus.admin.main", verb)
+        # -P: what lies in the current directory, which may be anybody's, is no module of ours.
+        command = ("-P", "-m", "pycyrus.admin.main", verb)
         return Program(name, (*command, *words[1:]), True, "", sys.executable, verb)
     if name in NEEDLESS or name in LATER:
         return Program(name, tuple(words[1:]), True, NEEDLESS.get(name, "it is not part of pycyrus yet"), None)
