@@ -28,7 +28,7 @@ from pycyrus.store import files, header, journal, paths, rows
 from pycyrus.store.layout import MailboxPaths, message_uids, microseconds, remove_mailbox
 from pycyrus.store.locks import block_lock
 from pycyrus.store.partitions import Partitions
-from pycyrus.store.rows import Entry, Work
+from pycyrus.store.rows import Entry, Pending, Work
 
 _log = Logger()
 _GONE = (FileNotFoundError, NotADirectoryError)
@@ -131,30 +131,63 @@ def clear_leftovers(partitions: Partitions, partition: str, location: str) -> bo
     return True
 
 
-def finish(connection: sqlite3.Connection, partitions: Partitions, name_text: Callable[[Entry], str]) -> None:
+def finish(connection: sqlite3.Connection, partitions: Partitions, name_text: Callable[[Entry], str]) -> list[Pending]:
     """
-    Do all that is pending.
+    Do what is pending.
+
+    What cannot be done now stays pending, with all later work on the same
+    directories: a partition that fails harms only its own mailboxes.
 
     @param name_text: Internal name of an entry, for its header.
-    @raise StoreUnavailable: Something cannot be done now.
+    @return: What has to wait.
     """
     waiting = rows.pending(connection)
-    if not waiting:
-        return
     changed: list[tuple[Entry, Work]] = []
-    try:
-        for each in waiting:
+    done: list[Pending] = []
+    stuck: list[Pending] = []
+    for each in waiting:
+        if any(_overlap(each, other) for other in stuck):
+            stuck.append(each)
+            continue
+        try:
             if each.work is Work.MOVE:
                 _move(partitions, each.partition, each.source, each.target)
             elif each.work is Work.REMOVE:
                 _remove(partitions, each.partition, each.source)
             elif (entry := rows.find_id(connection, each.source)) is not None:
                 changed.append((entry, each.work))
+        except (OSError, StoreUnavailable) as error:
+            _log.error(
+                "{work} of {source} on partition {partition} has to wait: {error}",
+                work=each.work.name, source=each.source, partition=each.partition, error=error,
+            )  # fmt: skip
+            stuck.append(each)
+        else:
+            done.append(each)
+    try:
         _tell(partitions, changed, name_text)
-    except OSError as error:
-        raise StoreUnavailable(f"mailbox directories cannot be moved: {error}") from error
-    for each in waiting:
+    except (OSError, StoreUnavailable) as error:
+        _log.error("Changes of the mailbox list have to be told later: {error}", error=error)
+        stuck += [each for each in done if each.work not in _OF_DIRECTORIES]
+        done = [each for each in done if each.work in _OF_DIRECTORIES]
+    for each in done:
         rows.drop_pending(connection, each.number)
+    return stuck
+
+
+_OF_DIRECTORIES = (Work.MOVE, Work.REMOVE)
+
+
+def _overlap(one: Pending, other: Pending) -> bool:
+    """Whether two pieces of work are about the same directory, or about one within the other's."""
+    if one.partition != other.partition or other.work not in _OF_DIRECTORIES:
+        return False
+    return any(
+        a == b or a.startswith(f"{b}/") or b.startswith(f"{a}/")
+        for a in (one.source, one.target)
+        for b in (other.source, other.target)
+        if a and b
+    )
 
 
 def _move(partitions: Partitions, partition: str, source: str, target: str) -> None:

@@ -155,7 +155,7 @@ class MailStore:
         self._shield = Shield()
         self._directory.listen(self._changed)
         if self._directory.has_pending():
-            self._directory.change_now(self._tree.finish)
+            self._directory.change_now(self._tree.catch_up)
 
     # --- life -----------------------------------------------------------
 
@@ -213,7 +213,7 @@ class MailStore:
         except MailboxNotFound:
             # Perhaps its directory is still on its way; whoever should have moved it may have died.
             if self._directory.has_pending():
-                await self._shield.run(self._directory.change(self._tree.finish))
+                await self._shield.run(self._directory.change(self._tree.catch_up))
             now = self._directory.by_id(entry.unique_id)
             if now is None:
                 raise

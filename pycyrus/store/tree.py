@@ -63,6 +63,7 @@ class MailboxTree:
     def __init__(self, settings: StoreSettings, partitions: Partitions) -> None:
         self._settings = settings
         self._partitions = partitions
+        self._last_stuck = 0
         self._layout = Layout(
             settings.hashimapspool, settings.fulldirhash, settings.mailbox_legacy_dirs, settings.deletedprefix
         )
@@ -72,8 +73,19 @@ class MailboxTree:
         return internal(entry.name, self._settings.deletedprefix)
 
     def finish(self, connection: sqlite3.Connection) -> None:
-        """Move and remove directories as committed changes ask for."""
-        moves.finish(connection, self._partitions, self.text)
+        """
+        Move and remove directories as the change just committed asks for.
+
+        @raise StoreUnavailable: It cannot be done now, and will be done later.
+        """
+        stuck = moves.finish(connection, self._partitions, self.text)
+        if any(each.number > self._last_stuck for each in stuck):
+            raise StoreUnavailable("mailbox directories cannot be moved now")
+
+    def catch_up(self, connection: sqlite3.Connection) -> None:
+        """Do what is left of earlier changes, as far as it can be done."""
+        stuck = moves.finish(connection, self._partitions, self.text)
+        self._last_stuck = max((each.number for each in stuck), default=0)
 
     # --- create ---------------------------------------------------------
 
@@ -87,7 +99,7 @@ class MailboxTree:
         @raise MailboxExists: See L{pycyrus.interfaces.IMailStore.create}, for
             this and all others.
         """
-        self.finish(connection)
+        self.catch_up(connection)
         self._check_new(connection, wanted.identity, wanted.name)
         if wanted.partition is not None and wanted.identity is not None:
             # Where mail lies is the administrator's business.
@@ -181,7 +193,7 @@ class MailboxTree:
 
         @return: What was deleted, as it was.
         """
-        self.finish(connection)
+        self.catch_up(connection)
         entry = access.check(identity, rows.find(connection, name), DELETE_MAILBOX)
         whole_user = self._check_deletable(identity, entry)
         victims = [entry]
@@ -224,7 +236,7 @@ class MailboxTree:
 
         @return: Whether it was still there under that name.
         """
-        self.finish(connection)
+        self.catch_up(connection)
         here = rows.find_id(connection, entry.unique_id)
         if here is None or here.name != entry.name or here.name.deleted is None:
             return False
@@ -240,7 +252,7 @@ class MailboxTree:
 
         @return: Old and new names, parents first.
         """
-        self.finish(connection)
+        self.catch_up(connection)
         if deleted.deleted is None or rows.find(connection, deleted) is None:
             raise MailboxNotFound("not a deleted mailbox")
         tree = rows.tree(connection, deleted)
@@ -269,7 +281,7 @@ class MailboxTree:
 
         @return: Old and new names, parents first.
         """
-        self.finish(connection)
+        self.catch_up(connection)
         entry = access.check(identity, rows.find(connection, old), DELETE_MAILBOX)
         self._check_renaming(identity, entry, new)
         self._check_new(connection, identity, new)
@@ -337,7 +349,7 @@ class MailboxTree:
 
     def set_acl(self, connection: sqlite3.Connection, identity: Identity, name: MailboxName, acl: Acl) -> None:
         """Replace the access control list of a mailbox."""
-        self.finish(connection)
+        self.catch_up(connection)
         entry = access.check(identity, rows.find(connection, name), ADMINISTER)
         rows.replace(connection, replace(entry, acl=acl, changed=int(time.time())))
         rows.add_pending(connection, Work.TELL_ACL, entry.partition, entry.unique_id)

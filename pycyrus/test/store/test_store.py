@@ -519,6 +519,29 @@ class Crashes(StoreCase):
         self.assertEqual(await self.count(FRED, "user.fred.x.b"), 1)
         self.assertFalse((self.root / "spool/user/fred/a").exists())
 
+    async def test_what_cannot_be_moved_harms_nobody_else(self) -> None:
+        """One user's directories cannot be renamed: others go on, the start succeeds, and later it is done."""
+        await self.reset()
+        rename = files.rename
+
+        def refuse(old: Any, new: Any, *rest: Any) -> None:
+            if "/user/fred/" in f"{old}/":
+                raise OSError(5, "I/O error")
+            rename(old, new, *rest)
+
+        patch = self.patch(files, "rename", refuse)
+        with self.assertRaises(StoreUnavailable):
+            await self.store.rename(FRED, name("user.fred.a"), name("user.fred.x"))
+        await self.store.create(BOB, name("user.bob.new"))
+        await self.store.rename(BOB, name("user.bob.new"), name("user.bob.renamed"))
+        await self.reopen()
+        await self.store.create(BOB, name("user.bob.more"))
+        patch.restore()
+        await self.reopen()
+        self.assertEqual(await self.count(FRED, "user.fred.x"), 1)
+        self.assertEqual(await self.count(FRED, "user.fred.x.b"), 1)
+        self.assertFalse((self.root / "spool/user/fred/a").exists())
+
 
 class Rights(StoreCase):
     async def test_hidden_and_absent_are_alike(self) -> None:
