@@ -21,16 +21,17 @@ class IncomingMessage:
     octet (RFC 9051 section 6.3.12).  A bare CR is let through, as Cyrus and
     Dovecot do: some mailers end lines with CR CR LF, and it ends no line.
 
+    @ivar has_nul: There was a NUL.
     @ivar size: Octets written so far.
     @ivar staged: Where the octets go.
     """
 
-    __slots__ = ("_has_nul", "_last", "_lfs", "_pairs", "size", "staged")
+    __slots__ = ("_last", "_lfs", "_pairs", "has_nul", "size", "staged")
 
     def __init__(self, staged: IStaged) -> None:
         self.size = 0
         self.staged = staged
-        self._has_nul = False
+        self.has_nul = False
         self._lfs = self._pairs = 0
         self._last = b""
 
@@ -42,7 +43,7 @@ class IncomingMessage:
         """
         self.staged.write(data)
         self.size += len(data)
-        self._has_nul = self._has_nul or b"\0" in data
+        self.has_nul = self.has_nul or b"\0" in data
         self._lfs += data.count(b"\n")
         self._pairs += data.count(b"\r\n")
         if self._last == b"\r" and data[:1] == b"\n":
@@ -54,12 +55,12 @@ class IncomingMessage:
         Refuse what must not be stored.
 
         @param is_binary: It came as C{literal8}, whose octets are free (RFC
-            3516 section 4.4).
+            3516 section 4.4); whether there may be a NUL is the mailbox's affair.
         @raise MessageRejected: Says what is wrong.
         """
         if is_binary:
             return
-        if self._has_nul:
+        if self.has_nul:
             raise MessageRejected(NUL)
         if self._lfs != self._pairs:
             raise MessageRejected(BARE_NEWLINES)

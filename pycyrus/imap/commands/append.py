@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pycyrus.imap.incoming import IncomingMessage
-from pycyrus.imap.replies import Bad
+from pycyrus.imap.replies import Bad, No
 from pycyrus.imap.wire.append import encode_appenduid
 from pycyrus.interfaces import NewMessage
 from pycyrus.model.acl import INSERT
@@ -42,5 +42,9 @@ def _new_message(message: AppendMessage) -> NewMessage:
         # The mailbox's name was one literal too many, or too few.
         raise Bad(b"Literal expected")
     incoming.check(is_binary=message.literal.binary)
+    if incoming.has_nul:
+        # RFC 3516 section 4.4: a mailbox without binary content.  BODY[] could
+        # not give it back: its literals have no NUL (RFC 9051 section 9).
+        raise No(b"Can not process the binary data", b"UNKNOWN-CTE")
     incoming.finish()
     return NewMessage(incoming.staged, message.flags, message.internaldate)

@@ -400,7 +400,10 @@ class AppendTests(CommandCase):
         self.assertEqual(self.state.messages, [])
         self.assertIn(b"APPENDUID", self.append(b"A: b\r\n\r\nx"))
         self.assertIn(b"APPENDUID", self.append(b"A: b\r\n\r\nends with CR CR LF\r\r\n"))
-        self.assertIn(b"APPENDUID", self.append(b"A: b\r\n\r\na\0b\r\n", b"~"))
+        self.assertIn(b"APPENDUID", self.append(b"A: b\r\n\r\nbare\nlf", b"~"))
+        # RFC 3516 section 4.4: there is no binary content here.
+        refusal = b"a NO [UNKNOWN-CTE] Can not process the binary data"
+        self.assertEqual(self.append(b"A: b\r\n\r\na\0b\r\n", b"~"), refusal)
 
     def test_newlines_split_between_packets(self) -> None:
         for data, is_good in ((b"a\r\nb\r\n", True), (b"a\r\r\n", True), (b"a\nb\r\n", False)):
