@@ -170,6 +170,13 @@ class LeanPort(tcp.Port):
         name = listening.getsockname()
         return name[0], name[1]
 
+    @override
+    def doRead(self) -> None:
+        # One at a time: of connections that come together, whichever worker is
+        # awake first would else take all, and the others be idle.
+        self.numberAccepts = 1
+        super().doRead()
+
 
 class LeanUnixPort(LeanPort):
     """Serves connections that arrive at a listening Unix socket."""
