@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from typing_extensions import override
+
 from pycyrus.auth.interfaces import ScramKeys
 from pycyrus.errors import MalformedExchange
 from pycyrus.interfaces import Authenticated, Challenge
@@ -63,10 +65,9 @@ class Verifier(Protocol):
 @dataclass(slots=True)
 class Exchange:
     """
-    The server's side of one exchange: one method per message, in order.
+    The server's side of one exchange.
 
-    Subclasses set C{next} to the method that takes the next response; None when the
-    exchange is over.
+    Subclasses say in C{take} what a response means, and refuse any after the last.
     """
 
     verifier: Verifier
@@ -78,5 +79,34 @@ class Exchange:
         return await self.take(response)
 
     async def take(self, response: bytes | None) -> Challenge | Authenticated:
-        """Take a response of acceptable length."""
+        """
+        Take a response of acceptable length.
+
+        @param response: None if the client waits to be asked.
+        @raise MalformedExchange: Not a message of the mechanism, or one too many.
+        """
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class SingleMessage(Exchange):
+    """An exchange of one message of the client, which it may send unasked (RFC 4422 section 3.3)."""
+
+    ended: bool = False
+
+    @override
+    async def take(self, response: bytes | None) -> Challenge | Authenticated:
+        if self.ended:
+            raise MalformedExchange("response after the end")
+        if response is None:
+            return Challenge(b"")
+        self.ended = True
+        return await self.decide(response)
+
+    async def decide(self, message: bytes) -> Authenticated:
+        """
+        Say whether the message lets the client in.
+
+        @raise MalformedExchange: Not a message of the mechanism.
+        """
         raise NotImplementedError

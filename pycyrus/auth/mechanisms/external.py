@@ -6,24 +6,17 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from pycyrus.auth.mechanisms.base import Exchange
+from pycyrus.auth.mechanisms.base import SingleMessage
 from pycyrus.errors import MalformedExchange
-from pycyrus.interfaces import Authenticated, Challenge
+from pycyrus.interfaces import Authenticated
 
 
 @dataclass(slots=True)
-class External(Exchange):
+class External(SingleMessage):
     """One message: who to act as, empty for whoever the certificate names."""
 
-    ended: bool = False
-
     @override
-    async def take(self, response: bytes | None) -> Challenge | Authenticated:
-        if self.ended:
-            raise MalformedExchange("response after the end")
-        if response is None:
-            return Challenge(b"")
-        self.ended = True
-        if b"\0" in response:
+    async def decide(self, message: bytes) -> Authenticated:
+        if b"\0" in message:
             raise MalformedExchange("NUL in an authorisation identity")
-        return await self.verifier.certificate(response)
+        return await self.verifier.certificate(message)
