@@ -27,7 +27,7 @@ from pycyrus.config.settings import Settings
 from pycyrus.delivery.pipeline import DeliveryAgent
 from pycyrus.delivery.settings import DeliverySettings, EightBitHeaders
 from pycyrus.interfaces import IAuthenticator, IDeliveryAgent, IMailStore
-from pycyrus.model.acl import Acl
+from pycyrus.model.acl_text import parse_default_acl
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
@@ -64,7 +64,7 @@ def store_settings(settings: Settings) -> StoreSettings:
         deletedprefix=settings.text("deletedprefix"),
         delete_mode=DeleteMode(settings.word("delete_mode")),
         expunge_mode=ExpungeMode(settings.word("expunge_mode")),
-        default_acl=read_acl(settings.text("defaultacl")),
+        default_acl=parse_default_acl(settings.text("defaultacl")),
         allowallsubscribe=settings.switch("allowallsubscribe"),
         undo_retention=float(settings.duration("undo_retention")),
         journal_sync_interval=float(settings.duration("journal_sync_interval")),
@@ -136,26 +136,6 @@ def tls_settings(settings: Settings) -> TLSSettings | None:
         client_ca_directory=Path(directory) if directory else None,
         client_certificates=settings.word("tls_client_certs"),
     )
-
-
-_OLD_RIGHTS = {"c": "kx", "d": "te"}
-"""What the letters of RFC 2086 stand for (RFC 4314 section 2.1.1, with C{deleteright: c})."""
-
-
-def read_acl(text: str) -> Acl:
-    """
-    Read an ACL as options have it: identifiers and rights in turn.
-
-    @raise ValueError: Says what is wrong with it.
-    """
-    words = text.split()
-    entries: list[tuple[str, frozenset[str]]] = []
-    for identifier, letters in zip(words[::2], [*words[1::2], ""], strict=False):
-        rights = frozenset("".join(_OLD_RIGHTS.get(letter, letter) for letter in letters))
-        if not rights or not rights <= frozenset("lrswipkxtean0123456789"):
-            raise ValueError(f"{identifier} is followed by no rights such as lrs")
-        entries.append((identifier, rights))
-    return Acl(tuple(entries))
 
 
 def auth_settings(settings: Settings, program: str) -> AuthSettings:

@@ -15,7 +15,7 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from pycyrus.app import logs
-from pycyrus.app.context import identity_settings, read_acl, tls_settings
+from pycyrus.app.context import identity_settings, tls_settings
 from pycyrus.app.events import missing_programs
 from pycyrus.app.mail_service import mail_services
 from pycyrus.app.privileges import UnixUser, as_user
@@ -24,6 +24,7 @@ from pycyrus.auth.identity import Identities, InvalidUserId
 from pycyrus.config.cyrus_conf import ServiceEntry
 from pycyrus.config.load import Configuration
 from pycyrus.config.problems import ConfigError, Place, Problem, nearest
+from pycyrus.model.acl_text import BadAcl, parse_default_acl
 from pycyrus.net.tls import ServerContext, TLSConfigurationError
 
 _log = Logger()
@@ -241,8 +242,8 @@ def check_values(configuration: Configuration, offered: Offered) -> list[Problem
                 except InvalidUserId as error:
                     add(option, entry.name, f"{option}: {word!r} is no user name: {error}", "correct or remove it")
         try:
-            read_acl(settings.text("defaultacl"))
-        except ValueError as error:
+            parse_default_acl(settings.text("defaultacl"))
+        except BadAcl as error:
             add("defaultacl", entry.name, f"defaultacl: {error}", "write it as: anyone lrs")
     name = configuration.settings.text("syslog_facility")
     if name and logs.facility_code(name) is None:

@@ -70,7 +70,10 @@ def parse_default_acl(text: str) -> Acl:
     """
     Read the value of C{defaultacl}: pairs separated by spaces.
 
-    @raise BadAcl: It is none.
+    @raise BadAcl: It is none; the message is fit for whoever wrote it.
     """
     words = text.split()
+    for identifier, rights in zip(words[::2], [*words[1::2], ""], strict=False):
+        if not rights or set(rights) - set(RIGHTS_ORDER) - set(_OLD_RIGHTS):
+            raise BadAcl(f"{identifier} is followed by no rights such as lrs")
     return parse_acl("".join(f"{word}\t" for word in words))
