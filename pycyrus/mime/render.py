@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pycyrus.mime.content import Parameters, parse_disposition
+from pycyrus.mime.content import Parameters, parse_disposition, without_comments
 from pycyrus.mime.envelope import render_envelope
 from pycyrus.mime.limits import Budget, Limits
 from pycyrus.mime.strings import NIL, nstring, string, word
@@ -93,8 +93,11 @@ def _disposition(value: bytes | None, limits: Limits, budget: Budget) -> bytes:
 
 
 def _language(value: bytes | None) -> bytes:
-    """RFC 3282: a list of tags; a single one is told as a string."""
-    tags = [tag.strip() for tag in (value or b"").split(b",", _MOST_LANGUAGES)[:_MOST_LANGUAGES]]
+    """RFC 3282 section 2: a list of tags, with comments; a single one is told as a string."""
+    value = value or b""
+    if b"(" in value:
+        value = without_comments(value)
+    tags = [tag.strip() for tag in value.split(b",", _MOST_LANGUAGES)[:_MOST_LANGUAGES]]
     tags = [tag for tag in tags if tag]
     if not tags:
         return NIL

@@ -225,7 +225,7 @@ class BodyTests(SynchronousTestCase):
         data = (
             b"Content-Type: image/png\r\nContent-MD5: Q2hlY2sgSW50ZWdyaXR5IQ==\r\n"
             b'Content-Disposition: attachment; filename="a b.png"; size=3\r\n'
-            b"Content-Language: en, de\r\nContent-Location: http://example.com/x\r\n"
+            b"Content-Language: en (English), de\r\nContent-Location: http://example.com/x\r\n"
             b"Content-Transfer-Encoding: Base64 (c)\r\n\r\nAAAA"
         )
         start = b'"IMAGE" "PNG" NIL NIL NIL "BASE64" 4'
