@@ -14,7 +14,7 @@ from pycyrus.store.journal import JournalHeader
 from pycyrus.store.layout import MailboxPaths
 from pycyrus.store.loading import Loaded, load
 from pycyrus.store.locks import block_lock, unlock
-from pycyrus.store.rebuild import encode_journal
+from pycyrus.store.rebuild import encode_journal, sync_messages
 
 SNAPSHOT_TAIL = 1 << 17
 """Octets of journal behind the snapshot that are worth a new one."""
@@ -48,6 +48,8 @@ def take_snapshot(paths: MailboxPaths) -> int:
     """
     loaded = load(paths)
     try:
+        # A snapshot must not be on the disk before what it stands for.
+        files.fdatasync(loaded.fd)
         _save(paths, loaded, loaded.header.generation, loaded.offset)
         return loaded.offset
     finally:
@@ -84,6 +86,8 @@ def compact(paths: MailboxPaths) -> int:
             files.write_all(fd, body, 0)
             # Message files as well: the new journal says that all of them are durable.
             files.syncfs(fd)
+            if files.stat(paths.data).st_dev != files.fstat(fd).st_dev:
+                sync_messages(paths)
             if _switch(paths, loaded, fd, head, len(body), new_path):
                 return 0
         finally:

@@ -48,6 +48,7 @@ _WEIGHT = 0.1
 class _Batch:
     waiters: list[Deferred[None]] = field(default_factory=list)
     paths: dict[str, bool] = field(default_factory=dict)
+    whole: bool = False
 
 
 class Committer:
@@ -80,17 +81,19 @@ class Committer:
         self._thread.start()
         self.batches = 0
 
-    def commit(self, paths: Sequence[str] = ()) -> Deferred[None]:
+    def commit(self, paths: Sequence[str] = (), *, whole: bool = False) -> Deferred[None]:
         """
         Make everything written until now durable.
 
         @param paths: Files and directories that were written; only they are
             synced where the whole file system is not.
+        @param whole: Sync all of it: what other processes wrote matters, too.
         @return: Fires with L{StoreUnavailable} or L{StoreFull} if it could not
             be done; then nothing written since the last success is certain.
         """
         done: Deferred[None] = Deferred()
         self._next.waiters.append(done)
+        self._next.whole |= whole
         for path in paths:
             self._next.paths[path] = True
         if not self._busy:
@@ -149,7 +152,7 @@ class Committer:
                 return
             error: OSError | None = None
             try:
-                self._way.sync(batch.paths)
+                self._way.sync(batch.paths, demanded=batch.whole)
             except OSError as failed:
                 error = failed
             self._reactor.callFromThread(self._done, batch, error)
@@ -206,8 +209,15 @@ class _Sync:
         self._cost = {True: 0.0, False: 0.0}
         self._pool: ThreadPoolExecutor | None = None
 
-    def sync(self, paths: dict[str, bool]) -> None:
-        """Make a batch durable, in this thread."""
+    def sync(self, paths: dict[str, bool], *, demanded: bool = False) -> None:
+        """
+        Make a batch durable, in this thread.
+
+        @param demanded: Sync the whole file system, whatever it costs.
+        """
+        if demanded:
+            files.syncfs(self._fd)
+            return
         whole = self._whole
         if self._mode is SyncMode.AUTO:
             self._batches += 1

@@ -362,11 +362,15 @@ class Contents:
     def _reserve(self, record: Record) -> None:
         uid_limit, modseq_limit, boot = journal.unpack_reserve(record)
         self.boot = boot
+        # A limit proposed again is confirmed by the commit of the first proposal.
+        proposed = uid_limit > self.reserved[0] or modseq_limit > self.reserved[1]
         self.reserved = (max(self.reserved[0], uid_limit), max(self.reserved[1], modseq_limit))
         if record.flags & journal.CONFIRMED:
             self.usable = (max(self.usable[0], uid_limit), max(self.usable[1], modseq_limit))
-            self.durable_uid = self.proposed_uid
-        else:
+            # Of an earlier proposal nobody remembers what came before it.
+            if (uid_limit, modseq_limit) == self.reserved:
+                self.durable_uid = self.proposed_uid
+        elif proposed:
             self.proposed_uid = self.uidnext
 
     def _purge(self, record: Record) -> None:

@@ -487,8 +487,10 @@ class MailboxState:
         @raise StoreUnavailable: It may not be.
         """
         reserved = self.contents.reserved
+        # A confirmed reservation says that all messages before it are durable, those of other processes as well.
+        whole = reserved > self._own_usable
         for committer in self._committers():
-            await committer.commit(paths)
+            await committer.commit(paths, whole=whole)
         if reserved > self._own_usable:
             self._own_usable = reserved
             self._confirm = reserved

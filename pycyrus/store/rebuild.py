@@ -26,6 +26,7 @@ from pycyrus.store.header import Header, read_header, write_header
 from pycyrus.store.items import summary_of
 from pycyrus.store.journal import HEADER_SIZE, JournalHeader
 from pycyrus.store.layout import FIRST_RESERVATION, MODSEQS_PER_UID, MailboxPaths, message_uids, microseconds
+from pycyrus.store.quarantine import file_guid, quarantine
 from pycyrus.store.spool import MessageFile
 
 _log = Logger()
@@ -50,10 +51,15 @@ def rebuild(paths: MailboxPaths) -> None:
     """
     damaged = _read(paths.journal)
     head, contents = _salvage(paths, damaged)
-    _adopt(paths, contents)
+    restarted = contents.boot not in (bytes(16), files.boot_id())
+    if restarted:
+        _drop_never_synced(paths, contents)
+    _adopt(paths, contents, restarted=restarted)
     _drop_missing(paths, contents)
     _keep_damaged(paths)
     replacement = encode_journal(contents, head)
+    # The new journal says that all of them are durable.
+    sync_messages(paths)
     files.replace_file(paths.journal, replacement, sync=True)
     try:
         read_header(paths.meta)
@@ -83,9 +89,11 @@ def encode_journal(contents: Contents, head: JournalHeader) -> bytes:
             pieces.append(journal.rows_record(kind, rows[start : start + _ROWS_PER_RECORD], now))
     # Everything before is synced before this journal takes the old one's place.
     pieces.append(
-        journal.reserve_record(*contents.reserved, contents.boot, now, confirmed=False)
+        journal.reserve_record(*contents.usable, contents.boot, now, confirmed=False)
         + journal.reserve_record(*contents.usable, contents.boot, now, confirmed=True)
     )
+    if contents.reserved != contents.usable:
+        pieces.append(journal.reserve_record(*contents.reserved, contents.boot, now, confirmed=False))
     return b"".join(pieces)
 
 
@@ -161,8 +169,24 @@ def _cache_generation(paths: MailboxPaths) -> int:
     return generation if generation is not None else 1
 
 
-def _adopt(paths: MailboxPaths, contents: Contents) -> None:
-    """Take in message files that no record tells of."""
+def _drop_never_synced(paths: MailboxPaths, contents: Contents) -> None:
+    """After a power cut, records may tell of messages whose octets did not reach the disk."""
+    columns = contents.columns
+    first = int(columns.uids[: columns.count].searchsorted(np.uint32(contents.durable_uid)))
+    for position in range(first, columns.count):
+        uid = int(columns.uids[position])
+        if file_guid(paths.message(uid)) not in (None, columns.guids[position].tobytes()):
+            # Without its file it is no message either: see below.
+            quarantine(paths, uid)
+
+
+def _adopt(paths: MailboxPaths, contents: Contents, *, restarted: bool) -> None:
+    """
+    Take in message files that no record tells of.
+
+    @param restarted: What came since the last confirmed reservation may be torn: then
+        only what a record of the cache proves to be whole is taken in.
+    """
     columns = contents.columns
     here = set(columns.uids[: columns.count].tolist())
     known = here | set(contents.retained["uid"].tolist()) | set(contents.vanished["uid"].tolist())
@@ -171,6 +195,11 @@ def _adopt(paths: MailboxPaths, contents: Contents) -> None:
         _after_damage(contents, 0)
         return
     witnessed = _cache_rows(paths)
+    if restarted and witnessed:
+        for uid in [uid for uid in missing if uid >= contents.durable_uid]:
+            if uid not in witnessed or witnessed[uid][2].guid != file_guid(paths.message(uid)):
+                quarantine(paths, uid)
+                missing.remove(uid)
     rows = np.zeros(len(missing), dtype=journal.STATE_ROW)
     contents.highest_modseq += _MARGIN
     for index, uid in enumerate(missing):
@@ -183,7 +212,7 @@ def _adopt(paths: MailboxPaths, contents: Contents) -> None:
     fresh.apply(journal.scan(journal.rows_record(journal.STATE, together, microseconds()))[0])
     contents.restore(fresh.columns, contents.keywords, contents.vanished, contents.retained)
     contents.recount()
-    _after_damage(contents, missing[-1])
+    _after_damage(contents, missing[-1] if missing else 0)
 
 
 def _after_damage(contents: Contents, last_uid: int) -> None:
@@ -249,6 +278,15 @@ def _drop_missing(paths: MailboxPaths, contents: Contents) -> None:
         _log.error("{count} messages in {directory} have no file", count=len(gone), directory=str(paths.data))
         contents.restore(columns.without(gone), contents.keywords, contents.vanished, contents.retained)
         contents.recount()
+
+
+def sync_messages(paths: MailboxPaths) -> None:
+    """Make the file system of the message files durable."""
+    fd = files.open_file(str(paths.data), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        files.syncfs(fd)
+    finally:
+        files.close(fd)
 
 
 def _keep_damaged(paths: MailboxPaths) -> None:

@@ -21,7 +21,6 @@ What is found, and what is done, under the mailbox's lock:
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -36,8 +35,14 @@ from pycyrus.store.journal import FormatTooNew
 from pycyrus.store.layout import FIRST_RESERVATION, MODSEQS_PER_UID, MailboxPaths, message_uids, microseconds
 from pycyrus.store.loading import Loaded, load, open_journal
 from pycyrus.store.locks import block_lock, unlock
+from pycyrus.store.quarantine import file_guid, quarantine
+
+__all__ = ["file_guid", "mend_locked", "open_mailbox", "quarantine"]
 
 _log = Logger()
+
+_SECTOR = 512
+"""Octets that a disk writes at once."""
 
 
 def open_mailbox(paths: MailboxPaths) -> Loaded:
@@ -128,7 +133,8 @@ def _cut_tail(paths: MailboxPaths, loaded: Loaded) -> bool:
     size = files.fstat(loaded.fd).st_size
     rest = files.read_all(loaded.fd, size - loaded.offset, loaded.offset)
     where = {"directory": str(paths.meta), "offset": loaded.offset}
-    if journal.find_record(rest, 8) is not None:
+    following = journal.find_record(rest, 8)
+    if following is not None and not (_restarted(loaded) and _is_hole(rest[:following], loaded.offset)):
         _log.error("Journal in {directory} is damaged at octet {offset}", **where)
         return False
     _log.warn("Journal in {directory}: an unfinished write at octet {offset} is cut off", **where)
@@ -137,22 +143,33 @@ def _cut_tail(paths: MailboxPaths, loaded: Loaded) -> bool:
     return True
 
 
+def _restarted(loaded: Loaded) -> bool:
+    """Whether the machine was started again since the last reservation."""
+    return loaded.contents.boot != files.boot_id()
+
+
+def _is_hole(gap: bytes, offset: int) -> bool:
+    """
+    Whether pages of a journal are missing that were never synced, before others that happened to reach the disk.
+
+    What follows was written later, so it was not synced either.  Octets that flipped look otherwise: a hole
+    has zeros from the end of a record on, or from the beginning of a sector to its end.
+
+    @param gap: Up to the next whole record.
+    @param offset: Where it begins.
+    """
+    if not any(gap[:8]):
+        return True
+    first = -offset % _SECTOR
+    return any(not any(gap[at : at + _SECTOR]) for at in range(first, len(gap) - _SECTOR + 1, _SECTOR))
+
+
 def _quarantine_next(paths: MailboxPaths, contents: Contents) -> None:
     """Message files are linked in order, so those without a record begin at the next UID."""
     uid = contents.uidnext
     while Path(paths.message(uid)).exists():
         quarantine(paths, uid)
         uid += 1
-
-
-def quarantine(paths: MailboxPaths, uid: int) -> None:
-    """Move a message file out of the way, loudly."""
-    files.makedirs(paths.quarantine, files.PRIVATE_DIRECTORY, exist_ok=True)
-    number = 0
-    while Path(target := f"{paths.quarantine}/{uid}.{number}").exists():
-        number += 1
-    files.rename(paths.message(uid), target)
-    _log.error("Message file {path} has no record and was moved to {target}", path=paths.message(uid), target=target)
 
 
 def _after_restart(paths: MailboxPaths, loaded: Loaded) -> None:
@@ -206,20 +223,3 @@ def _never_synced(paths: MailboxPaths, contents: Contents) -> list[int]:
         else:
             _log.error("Message {uid} in {directory} never reached the disk", uid=uid, directory=str(paths.data))
     return lost
-
-
-def file_guid(path: str) -> bytes | None:
-    """SHA-1 of a message file; None if it is not there."""
-    try:
-        fd = files.open_file(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        digest = hashlib.sha1(usedforsecurity=False)
-        offset = 0
-        while data := files.pread(fd, 1 << 20, offset):
-            digest.update(data)
-            offset += len(data)
-        return digest.digest()
-    finally:
-        files.close(fd)

@@ -1,0 +1,41 @@
+"""Message files that cannot be trusted, put out of the way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from pycyrus.store import files
+from pycyrus.store.layout import MailboxPaths
+
+_log = Logger()
+
+
+def quarantine(paths: MailboxPaths, uid: int) -> None:
+    """Move a message file out of the way, loudly."""
+    files.makedirs(paths.quarantine, files.PRIVATE_DIRECTORY, exist_ok=True)
+    number = 0
+    while Path(target := f"{paths.quarantine}/{uid}.{number}").exists():
+        number += 1
+    files.rename(paths.message(uid), target)
+    _log.error("Message file {path} has no record and was moved to {target}", path=paths.message(uid), target=target)
+
+
+def file_guid(path: str) -> bytes | None:
+    """SHA-1 of a message file; None if it is not there."""
+    try:
+        fd = files.open_file(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        digest = hashlib.sha1(usedforsecurity=False)
+        offset = 0
+        while data := files.pread(fd, 1 << 20, offset):
+            digest.update(data)
+            offset += len(data)
+        return digest.digest()
+    finally:
+        files.close(fd)

@@ -1,0 +1,157 @@
+"""
+The power is cut while clients work: at every moment of a short script, and at random ones.
+
+C{python -m pycyrus.testing.powercut --rounds N} does more of it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+from pathlib import Path
+from unittest.mock import patch
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pycyrus.errors import MailStoreError
+from pycyrus.store import files, mailbox
+from pycyrus.store.commit import Committer
+from pycyrus.testing import powercut
+from pycyrus.testing.disk import Keep, Loss, Recorder
+from pycyrus.testing.powercut import VERBS, Work
+
+RECORDINGS = 21
+CUTS = 10
+
+
+class PowerCutCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.scratch = Path(tempfile.mkdtemp(dir=powercut.quick_directory()))
+        self.addCleanup(shutil.rmtree, self.scratch, ignore_errors=True)
+        self.enterContext(powercut.little_room())
+
+
+async def everything(work: Work) -> None:
+    """Each thing that clients do, some of them twice."""
+    for verb in (Work.append, Work.deliver, Work.create, *VERBS):
+        try:
+            await verb(work)
+        except MailStoreError:
+            continue
+
+
+class EveryMomentTests(PowerCutCase):
+    def test_every_moment(self) -> None:
+        """Whenever the power goes, all promises are kept."""
+        self.assertGreater(powercut.every_moment(self.scratch, 2, lambda work: [everything(work)]), 200)
+
+
+class RandomTests(PowerCutCase):
+    def test_random_rounds(self) -> None:
+        """Many clients, in one process or two; sometimes the power goes again while a mailbox is mended."""
+        for seed in range(RECORDINGS):
+            scratch = self.scratch / str(seed)
+            scratch.mkdir()
+            powercut.random_round(scratch, seed, CUTS)
+            shutil.rmtree(scratch)
+
+
+class SensitivityTests(PowerCutCase):
+    """These tests see what they are for."""
+
+    def broken(self) -> str:
+        for seed in range(6):
+            scratch = self.scratch / str(seed)
+            scratch.mkdir()
+            try:
+                powercut.random_round(scratch, seed, 20)
+            except AssertionError as error:
+                return str(error)
+        return ""
+
+    def test_acknowledged_too_early(self) -> None:
+        """A store that does not wait for the disk loses messages."""
+        original = Committer.commit_soon
+
+        async def commit(committer: Committer, paths: object = (), *, whole: bool = False) -> None:
+            original(committer, ())
+
+        with patch.object(Committer, "commit", commit), patch.object(Committer, "close", commit):
+            self.assertIn("lost", self.broken())
+
+    def test_numbers_used_again(self) -> None:
+        """One that does not reserve numbers uses them again."""
+        with patch.object(mailbox.MailboxState, "_has_room", lambda state, uids: True):
+            self.assertIn("used again", self.broken())
+
+
+class RecorderTests(PowerCutCase):
+    """What a file system promises, and what not."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.root = self.scratch / "root"
+        (self.root / "below").mkdir(parents=True)
+        (self.root / "old").write_bytes(b"old octets")
+        self.draw = random.Random(1)
+
+    def outcomes(self, recorder: Recorder, loss: Loss, cut: int | None = None) -> set[tuple[tuple[str, bytes], ...]]:
+        """All that was found, by name and content, in some tries."""
+        found = set()
+        for _ in range(60):
+            target = self.scratch / "after"
+            recorder.after_power_cut(recorder.now if cut is None else cut, loss, self.draw, target)
+            paths = sorted(path for path in target.rglob("*") if path.is_file())
+            found.add(tuple((str(path.relative_to(target)), path.read_bytes()) for path in paths))
+            shutil.rmtree(target)
+        return found
+
+    def test_names(self) -> None:
+        """A rename that was not synced happened or did not; one that was, did."""
+        with Recorder(self.root) as recorder:
+            files.rename(self.root / "old", self.root / "below" / "new")
+            before = recorder.now
+            files.sync_directory(str(self.root))
+        old, new = (("old", b"old octets"),), (("below/new", b"old octets"),)
+        self.assertEqual(self.outcomes(recorder, Loss(Keep.SOME, Keep.ALL), before), {old, new})
+        self.assertEqual(self.outcomes(recorder, Loss(Keep.SOME, Keep.ALL, apart=True)), {new})
+        self.assertEqual(self.outcomes(recorder, Loss(Keep.NOTHING, Keep.ALL)), {new})
+
+    def test_directories_apart(self) -> None:
+        """Of directories each for itself, syncing one says nothing of the other."""
+        with Recorder(self.root) as recorder:
+            files.link(self.root / "old", self.root / "a")
+            files.link(self.root / "old", self.root / "below" / "b")
+            files.sync_directory(str(self.root / "below"))
+        apart = self.outcomes(recorder, Loss(Keep.SOME, Keep.ALL, apart=True))
+        self.assertEqual(
+            {tuple(name for name, _ in found) for found in apart}, {("a", "below/b", "old"), ("below/b", "old")}
+        )
+        self.assertEqual(len(self.outcomes(recorder, Loss(Keep.SOME, Keep.ALL))), 1)
+
+    def test_octets(self) -> None:
+        """What was synced is there; of what was not, any page may be, in any state since."""
+        with Recorder(self.root) as recorder:
+            fd = files.open_file(str(self.root / "new"), os.O_RDWR | os.O_CREAT, 0o600)
+            files.pwrite(fd, b"a" * 600, 0)
+            files.fsync(fd)
+            files.pwrite(fd, b"b" * 600, 600)
+            files.pwrite(fd, b"c" * 600, 1200)
+            files.close(fd)
+        found = {dict(outcome)["new"] for outcome in self.outcomes(recorder, Loss(Keep.ALL, Keep.SOME))}
+        self.assertTrue(all(octets.startswith(b"a" * 600) for octets in found))
+        self.assertIn(b"a" * 600, found)
+        self.assertIn(b"a" * 600 + b"b" * 600 + b"c" * 600, found)
+        self.assertTrue(any(b"\0c" in octets for octets in found))
+        self.assertTrue(any(octets.endswith(b"b") for octets in found))
+
+    def test_whole_file_system(self) -> None:
+        """After syncfs everything before it is there."""
+        with Recorder(self.root) as recorder:
+            files.replace_file(str(self.root / "old"), b"new octets", sync=False)
+            files.syncfs(0)
+            files.unlink(self.root / "old")
+        loss = Loss(Keep.NOTHING, Keep.NOTHING, apart=True)
+        self.assertEqual(self.outcomes(recorder, loss), {(("old", b"new octets"),)})

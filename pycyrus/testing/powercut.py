@@ -1,0 +1,555 @@
+"""
+Cutting the power: C{python -m pycyrus.testing.powercut --rounds N}.
+
+Some clients work on a store, all at a time, while a
+L{Recorder<pycyrus.testing.disk.Recorder>} writes down what becomes of the disk.
+Then the power is cut at moments of that record, another start of the machine
+finds what was left, and L{pycyrus.testing.promises} are looked after.
+
+SQLite's own files are not recorded, for it makes its system calls itself: a
+database is taken as it was after the last C{COMMIT} that returned, or, where
+one was under way, perhaps as that one left it.  That SQLite keeps this promise
+is SQLite's business (write-ahead log, C{synchronous=FULL}).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from twisted.internet.defer import Deferred
+
+from pycyrus.errors import MailStoreError
+from pycyrus.interfaces import IMailbox, NewMessage
+from pycyrus.model.acl import DELETE_MESSAGES, INSERT, POST, READ
+from pycyrus.model.flags import DELETED, FLAGGED, SEEN, FlagAction, FlagChange, Flags
+from pycyrus.model.identity import POSTMAN, AdminScope, Identity
+from pycyrus.model.names import MailboxName
+from pycyrus.store import checkpoint, files, layout, mailbox, rebuild, recovery, upkeep, writing
+from pycyrus.store.database import Database
+from pycyrus.store.opened import OpenedMailbox
+from pycyrus.store.settings import DeleteMode, ExpungeMode, StoreSettings
+from pycyrus.store.store import MailStore, open_store
+from pycyrus.tasks import gather
+from pycyrus.testing.blocking import BlockingReactor
+from pycyrus.testing.disk import Keep, Loss, Recorder
+from pycyrus.testing.promises import Ended, Mark, Marks, Promises, Started
+
+ADMIN = Identity("cyrus", admin=AdminScope.GLOBAL)
+FRED = Identity("fred")
+INBOX = MailboxName("", "fred", ())
+OTHER = MailboxName("", "bob", ())
+LARGE = 70_000
+
+LOSSES = (
+    Loss(Keep.NOTHING, Keep.NOTHING),
+    Loss(Keep.ALL, Keep.ALL),
+    Loss(Keep.ALL, Keep.NOTHING),
+    Loss(Keep.ALL, Keep.SOME),
+    Loss(Keep.SOME, Keep.SOME),
+    Loss(Keep.SOME, Keep.SOME, apart=True),
+    Loss(Keep.NOTHING, Keep.ALL, apart=True),
+)
+
+
+def settings_at(root: Path, draw: random.Random) -> StoreSettings:
+    """A store in a directory, with some of its options by chance."""
+    return StoreSettings(
+        root / "config",
+        {"default": root / "spool"},
+        defaultpartition="default",
+        delete_mode=draw.choice(list(DeleteMode)),
+        expunge_mode=draw.choice([ExpungeMode.IMMEDIATE, ExpungeMode.DELAYED]),
+        mailbox_legacy_dirs=draw.random() < 0.8,
+        journal_sync_interval=draw.choice([0.001, 0.05]),
+        open_mailboxes=draw.choice([1, 256]),
+    )
+
+
+@contextlib.contextmanager
+def little_room() -> Iterator[None]:
+    """Have reservations end, and snapshots and new journals come, within a few changes."""
+    with contextlib.ExitStack() as stack:
+        for module, name, value in (
+            (checkpoint, "SNAPSHOT_TAIL", 600),
+            (checkpoint, "COMPACT_FROM", 2500),
+            (checkpoint, "COMPACT_RATIO", 1),
+            (upkeep, "THINK_EVERY", 400),
+            *((module, "FIRST_RESERVATION", 3) for module in (layout, mailbox, recovery, rebuild)),
+            (mailbox, "_LARGEST_BLOCK", 3),
+        ):
+            stack.enter_context(patch.object(module, name, value))
+        yield
+
+
+@dataclass(slots=True)
+class Databases:
+    """
+    What the databases held, and since when.
+
+    @ivar commits: The moments before and after each C{COMMIT}, and the octets
+        of the file after it.
+    """
+
+    recorder: Recorder
+    commits: dict[str, list[tuple[int, int, bytes]]] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Write down what is committed."""
+        original = Database.transaction
+
+        def transaction(database: Database, change: Callable[..., Any], committed: Any = None) -> Any:
+            begun = 0
+
+            def changed(connection: Any) -> Any:
+                nonlocal begun
+                result = change(connection)
+                begun = self.recorder.tick()
+                return result
+
+            result = original(database, changed, committed)
+            self._took(database, begun)
+            return result
+
+        with patch.object(Database, "transaction", transaction):
+            yield
+
+    def _took(self, database: Database, begun: int) -> None:
+        octets = database._writer.serialize()
+        self.commits.setdefault(database._path.name, []).append((begun, self.recorder.tick(), octets))
+
+    def after_power_cut(self, cut: int, draw: random.Random, target: Path, base: Path) -> None:
+        """Build the directory of databases."""
+        shutil.copytree(base, target)
+        for name, commits in self.commits.items():
+            held = [octets for _, ended, octets in commits if ended <= cut]
+            under_way = [octets for begun, ended, octets in commits if begun <= cut < ended]
+            if under_way and draw.random() < 0.5:
+                held = under_way
+            if held:
+                for rest in target.glob(f"{name}-*"):
+                    rest.unlink()
+                (target / name).write_bytes(held[-1])
+
+
+class Work:
+    """
+    Clients at work on a store.
+
+    @param stores: The same, as one process or several have it open.
+    @param marks: Is told what was begun and what was acknowledged.
+    """
+
+    def __init__(self, stores: Sequence[MailStore], marks: Marks, draw: random.Random) -> None:
+        self._stores = stores
+        self._marks = marks
+        self._draw = draw
+        self._names = [INBOX, OTHER]
+        self._numbers = iter(range(1, 1 << 30))
+
+    async def client(self, steps: int) -> None:
+        """Do some things, each when the one before is done."""
+        verbs = [verb for verb, weight in VERBS.items() for _ in range(weight)]
+        for _ in range(steps):
+            verb = self._draw.choice(verbs)
+            with contextlib.suppress(MailStoreError):
+                await verb(self)
+
+    @property
+    def _store(self) -> MailStore:
+        return self._draw.choice(self._stores)
+
+    # --- what a client does -------------------------------------------------
+
+    async def deliver(self) -> None:
+        """One message to all INBOXes."""
+        data = self._text()
+        store = self._store
+        staged = await store.stage(POSTMAN, INBOX)
+        try:
+            staged.write(data)
+            staged.finish()
+
+            async def one(name: MailboxName) -> None:
+                await self._append_to(store, POSTMAN, POST, name, [NewMessage(staged)], [data])
+
+            await gather([one(INBOX), one(OTHER)])
+        finally:
+            staged.discard()
+
+    async def append(self) -> None:
+        """One message or a few."""
+        name = self._name()
+        owner = _owner(name)
+        store = self._store
+        texts = [self._text() for _ in range(self._draw.choice((1, 1, 1, 2, 12)))]
+        staged = []
+        try:
+            for data in texts:
+                one = await store.stage(owner, name)
+                staged.append(one)
+                one.write(data)
+                one.finish()
+            flags = Flags(self._draw.choice((0, SEEN)), self._draw.choice(((), (b"Word",))))
+            await self._append_to(store, owner, INSERT, name, [NewMessage(one, flags) for one in staged], texts)
+        finally:
+            for one in staged:
+                one.discard()
+
+    async def _append_to(
+        self,
+        store: MailStore,
+        identity: Identity,
+        right: str,
+        name: MailboxName,
+        messages: Sequence[NewMessage],
+        texts: Sequence[bytes],
+    ) -> None:
+        box = await store.open(identity, name, right)
+        try:
+            step = self._marks.start(Started(sent=tuple(map(digest, texts))))
+            appended = await box.append(messages)
+            added = dict(zip(appended.uids, map(digest, texts), strict=True))
+            self._marks.end(step, Ended(added={box.unique_id: added}))
+        finally:
+            box.close()
+
+    async def store(self) -> None:
+        """Change flags."""
+        async with self._some_messages(self._store) as (box, uids, _):
+            flags = Flags(self._draw.choice((SEEN, FLAGGED, DELETED)), self._draw.choice(((), (b"Word", b"Other"))))
+            await box.store(uids, FlagChange(self._draw.choice(list(FlagAction)), flags))
+
+    async def expunge(self) -> None:
+        """Delete messages."""
+        async with self._some_messages(self._store) as (box, uids, _):
+            step = self._marks.start(Started(removing={box.unique_id: tuple(uids.tolist())}))
+            await box.store(uids, FlagChange(FlagAction.ADD, Flags(DELETED)))
+            gone = await box.expunge(uids)
+            self._marks.end(step, Ended(removed={box.unique_id: tuple(gone.uids.tolist())}))
+
+    async def copy(self) -> None:
+        """Copy messages to another mailbox."""
+        await self._to_another(move=False)
+
+    async def move(self) -> None:
+        """Move messages to another mailbox."""
+        await self._to_another(move=True)
+
+    async def _to_another(self, *, move: bool) -> None:
+        store = self._store
+        async with self._some_messages(store) as (box, uids, held):
+            target = await store.open(_owner(box.name), self._name(box.name.owner), INSERT)
+            try:
+                if target.unique_id == box.unique_id:
+                    return
+                going = {box.unique_id: tuple(uids.tolist())} if move else {}
+                step = self._marks.start(Started(removing=going, moving_to=target.unique_id if move else ""))
+                if move:
+                    copied, expunged = await box.move(uids, target)
+                    removed = {box.unique_id: tuple(expunged.uids.tolist())}
+                else:
+                    copied, removed = await box.copy(uids, target), {}
+                pairs = zip(copied.source_uids.tolist(), copied.target_uids.tolist(), strict=True)
+                added = {uid: held[source] for source, uid in pairs}
+                self._marks.end(step, Ended(added={target.unique_id: added}, removed=removed))
+            finally:
+                target.close()
+
+    async def purge(self) -> None:
+        """Remove files of expunged messages, as the expiry does."""
+        name = self._name()
+        box = await self._store.open(_owner(name), name, READ)
+        try:
+            assert isinstance(box, OpenedMailbox)
+            await writing.purge(box.state, 1 << 40)
+        finally:
+            box.close()
+
+    async def create(self) -> None:
+        """Create a mailbox."""
+        name = self._draw.choice(self._names).child(f"box{next(self._numbers)}")
+        step = self._marks.start(Started(names=(name,)))
+        unique_id = await self._store.create(_owner(name), name)
+        self._names.append(name)
+        self._marks.end(step, Ended(created={name: unique_id}))
+
+    async def rename(self) -> None:
+        """Rename a mailbox with its inferiors."""
+        old = self._draw.choice(self._names)
+        if old.is_inbox:
+            return
+        new = MailboxName("", old.owner, (f"box{next(self._numbers)}",))
+        step = self._marks.start(Started(names=(old, new, *self._below(old))))
+        renamed = await self._store.rename(_owner(old), old, new)
+        for before, after in renamed:
+            if before in self._names:
+                self._names.remove(before)
+            self._names.append(after)
+        self._marks.end(step, Ended(renamed=tuple(renamed)))
+
+    async def delete(self) -> None:
+        """Delete a mailbox."""
+        name = self._draw.choice(self._names)
+        if name.is_inbox:
+            return
+        step = self._marks.start(Started(names=(name,), deleting=name))
+        await self._store.delete(_owner(name), name)
+        if name in self._names:
+            self._names.remove(name)
+        self._marks.end(step, Ended(deleted=(name,)))
+
+    # --- what they choose ---------------------------------------------------
+
+    def _below(self, name: MailboxName) -> list[MailboxName]:
+        return [each for each in self._names if each.is_below(name)]
+
+    def _name(self, owner: str | None = None) -> MailboxName:
+        """An INBOX as often as all others together."""
+        names = [name for name in self._names if owner in (None, name.owner)]
+        inboxes = [name for name in names if name.is_inbox]
+        return self._draw.choice(inboxes if self._draw.random() < 0.5 else names)
+
+    def _text(self) -> bytes:
+        number = next(self._numbers)
+        size = self._draw.choice((10, 40, 3000, 9000, LARGE if self._draw.random() < 0.2 else 100))
+        head = b"Subject: number %d\r\nDate: Mon, 1 Jan 2024 10:00:00 +0000\r\n\r\n" % number
+        return head + bytes(self._draw.choices(b"abcdefgh", k=64)) * (size // 64 + 1) + b"\r\n"
+
+    @contextlib.asynccontextmanager
+    async def _some_messages(self, store: MailStore) -> Any:
+        """Some of a mailbox's messages, with the digests of all of them."""
+        name = self._name()
+        box: IMailbox = await store.open(_owner(name), name, DELETE_MESSAGES)
+        try:
+            box.refresh()
+            view = box.view()
+            held = {int(uid): guid.tobytes().hex() for uid, guid in zip(view.uids, view.guids, strict=True)}
+            uids = sorted(self._draw.sample(sorted(held), min(len(held), self._draw.choice((1, 1, 2, 4)))))
+            if uids:
+                yield box, np.array(uids, dtype=np.uint32), held
+            else:
+                raise MailStoreError("no messages")
+        finally:
+            box.close()
+
+
+VERBS: dict[Callable[[Work], Coroutine[Deferred[Any], Any, None]], int] = {
+    Work.deliver: 4,
+    Work.append: 4,
+    Work.store: 4,
+    Work.expunge: 3,
+    Work.copy: 2,
+    Work.move: 3,
+    Work.purge: 1,
+    Work.create: 1,
+    Work.rename: 1,
+    Work.delete: 1,
+}
+
+
+Clients = Callable[[Work], Sequence[Coroutine[Deferred[Any], Any, None]]]
+"""What some clients do, side by side."""
+
+
+def _owner(name: MailboxName) -> Identity:
+    return Identity(str(name.owner))
+
+
+def digest(data: bytes) -> str:
+    """SHA-1, in hexadecimal."""
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+
+
+@dataclass(slots=True)
+class Recording:
+    """
+    What clients did to a store.
+
+    @ivar base: The directory before.
+    @ivar marks: What they began, and what was acknowledged.
+    """
+
+    base: Path
+    settings: StoreSettings
+    recorder: Recorder
+    databases: Databases
+    marks: list[tuple[int, Mark]]
+
+
+def record(scratch: Path, draw: random.Random, work: Clients) -> Recording:
+    """
+    Have clients work on a new store.
+
+    @param scratch: An empty directory.
+    @param work: What they do.
+    """
+    root, base = scratch / "work", scratch / "base"
+    settings = settings_at(root, draw)
+    reactor = BlockingReactor()
+    store = open_store(settings, reactor)
+    inboxes = {name: reactor.run(store.create_inbox(name)) for name in (INBOX, OTHER)}
+    reactor.run(store.close())
+    shutil.copytree(root, base)
+    recorder = Recorder(root / "spool")
+    databases = Databases(recorder)
+    marks = Marks(recorder)
+    marks.end(0, Ended(created=inboxes))
+    each_file = draw.random() < 0.4
+    with databases.recorded(), recorder, patch.object(files, "have_syncfs", not each_file):
+        stores = [open_store(settings, reactor) for _ in range(draw.choice((1, 2)))]
+
+        async def all_of_it() -> None:
+            for outcome in await gather(work(Work(stores, marks, draw))):
+                if outcome is not None:
+                    outcome.raiseException()
+
+        reactor.run(all_of_it())
+        reactor.settle()
+        for store in stores:
+            reactor.run(store.close())
+    return Recording(base, settings, recorder, databases, marks.told)
+
+
+def check_cut(
+    recording: Recording,
+    promises: Promises,
+    cut: int,
+    loss: Loss,
+    draw: random.Random,
+    root: Path,
+    *,
+    twice: bool = False,
+) -> None:
+    """
+    Cut the power, start the machine again, and look.
+
+    @param root: A directory to be made, and removed if all is well.
+    @param twice: Cut the power once more, while the store is being opened.
+    @raise AssertionError: A promise was broken; C{root} is left as it was found.
+    """
+    root.mkdir()
+    recording.recorder.after_power_cut(cut, loss, draw, root / "spool")
+    recording.databases.after_power_cut(cut, draw, root / "config", recording.base / "config")
+    if twice:
+        shutil.copytree(root, root / "base")
+        recorder = Recorder(root / "spool")
+        databases = Databases(recorder)
+        with databases.recorded(), recorder:
+            promises.open_all(root, recording.settings)
+        shutil.move(root / "spool", root / "first")
+        shutil.rmtree(root / "config")
+        again = draw.randint(0, recorder.now)
+        recorder.after_power_cut(again, draw.choice(LOSSES), draw, root / "spool")
+        databases.after_power_cut(again, draw, root / "config", root / "base" / "config")
+    promises.look_after(root, recording.settings, cut)
+    shutil.rmtree(root)
+
+
+def every_moment(
+    scratch: Path, seed: int, work: Callable[[Work], Sequence[Coroutine[Deferred[Any], Any, None]]]
+) -> int:
+    """
+    Record once, and cut the power at every moment, losing this or that.
+
+    @return: How often.
+    @raise AssertionError: With the moment.
+    """
+    draw = random.Random(seed)
+    recording = record(scratch, draw, work)
+    promises = Promises(recording.recorder, recording.marks)
+    number = 0
+    for cut in range(recording.recorder.now + 1):
+        for loss in (LOSSES[cut % 3], LOSSES[3 + cut % 4]):
+            number += 1
+            try:
+                check_cut(recording, promises, cut, loss, draw, scratch / f"cut{number}")
+            except Exception as error:
+                raise AssertionError(f"cut {number} at {cut}, {loss}: {error!r}") from error
+    return number
+
+
+def random_round(scratch: Path, seed: int, cuts: int) -> None:
+    """
+    Record once, and cut the power at some moments.
+
+    @raise AssertionError: With the seed.
+    """
+    draw = random.Random(seed)
+    clients = draw.choice((1, 2, 4, 12))
+    steps = draw.randint(4, 12) if clients < 4 else draw.randint(3, 6)
+    recording = record(scratch, draw, lambda work: [work.client(steps) for _ in range(clients)])
+    whole = scratch / "whole"
+    recording.recorder.after_power_cut(recording.recorder.now, Loss(Keep.ALL, Keep.ALL), draw, whole)
+    compare_trees(scratch / "work" / "spool", whole)
+    promises = Promises(recording.recorder, recording.marks)
+    for number in range(cuts):
+        cut = draw.randint(0, recording.recorder.now)
+        loss = draw.choice(LOSSES)
+        try:
+            check_cut(recording, promises, cut, loss, draw, scratch / f"cut{number}", twice=number % 4 == 3)
+        except Exception as error:
+            raise AssertionError(f"seed {seed}, cut {number} at {cut}, {loss}: {error!r}") from error
+
+
+def compare_trees(one: Path, two: Path) -> None:
+    """
+    See whether everything was recorded.
+
+    @raise AssertionError: Something was not.
+    """
+    found = [
+        {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
+        for root in (one, two)
+    ]
+    differing = {name for name in found[0].keys() | found[1].keys() if found[0].get(name) != found[1].get(name)}
+    if differing:
+        raise AssertionError(f"not all of the store's writes were recorded: {sorted(differing)}")
+
+
+def quick_directory() -> str | None:
+    """A file system in memory, if there is one: nothing here waits for a disk, so it need not be one."""
+    return next((path for path in ("/dev/shm",) if os.access(path, os.W_OK)), None)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run rounds, and print what they found."""
+    parser = argparse.ArgumentParser(prog="python -m pycyrus.testing.powercut", description="Cuts the power.")
+    parser.add_argument("--rounds", type=int, default=200, metavar="N", help="how often (default 200)")
+    parser.add_argument("--cuts", type=int, default=5, metavar="N", help="cuts for each recording (default 5)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first recording (default 0)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="put what breaks a promise there")
+    chosen = parser.parse_args(arguments)
+    broken = 0
+    recordings = -(-chosen.rounds // chosen.cuts)
+    for seed in range(chosen.seed, chosen.seed + recordings):
+        scratch = Path(tempfile.mkdtemp(prefix="pycyrus-powercut-", dir=quick_directory()))
+        try:
+            with little_room():
+                random_round(scratch, seed, chosen.cuts)
+        except AssertionError as error:
+            broken += 1
+            sys.stdout.write(f"{error}\n")
+            if chosen.keep is not None:
+                shutil.copytree(scratch, chosen.keep / str(seed), dirs_exist_ok=True)
+        finally:
+            shutil.rmtree(scratch)
+    sys.stdout.write(f"{recordings * chosen.cuts} cuts in {recordings} recordings, {broken} with a broken promise\n")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
