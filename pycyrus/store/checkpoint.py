@@ -7,11 +7,14 @@ read from the disk, so the reactor's own copy is not touched.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from pycyrus.store import files, journal, snapshot
+from pycyrus.store.contents import Contents
+from pycyrus.store.history import Folded, first_time, fold
 from pycyrus.store.journal import JournalHeader
-from pycyrus.store.layout import MailboxPaths
+from pycyrus.store.layout import MailboxPaths, microseconds
 from pycyrus.store.loading import Loaded, load
 from pycyrus.store.locks import block_lock, unlock
 from pycyrus.store.rebuild import encode_journal, sync_messages
@@ -22,10 +25,14 @@ COMPACT_FROM = 1 << 20
 """Octets below which a journal is never rewritten."""
 COMPACT_RATIO = 4
 """A journal is rewritten when it is this many times as long as it need be."""
+_CHUNK = 1 << 22
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 
 VANISHED_KEPT = 100_000
 """Expunges remembered for VANISHED (EARLIER) when a journal is rewritten."""
+
+HISTORY_MOST = 16 << 20
+"""Octets of records that are kept for C{undo} at most, however short their time was."""
 
 
 def wants_snapshot(offset: int, snapshot_offset: int, count: int) -> bool:
@@ -35,8 +42,27 @@ def wants_snapshot(offset: int, snapshot_offset: int, count: int) -> bool:
 
 def wants_compaction(offset: int, count: int, history: int) -> bool:
     """Whether the journal is much longer than what it says."""
-    needed = count * journal.STATE_ROW.itemsize + history * journal.RETAINED_ROW.itemsize
-    return offset > COMPACT_FROM + COMPACT_RATIO * needed
+    return offset > COMPACT_FROM + COMPACT_RATIO * _needed(count, history)
+
+
+def _needed(count: int, history: int) -> int:
+    return count * journal.STATE_ROW.itemsize + history * journal.RETAINED_ROW.itemsize
+
+
+def keeps_too_much(paths: MailboxPaths, offset: int, count: int, history: int, retention: float) -> bool:
+    """
+    Whether a long journal has much that is older than the retention, or too much altogether.
+
+    It is written anew once in the time of the retention at most, and so keeps up to
+    two of them.
+
+    @param retention: Seconds.
+    @raise MailboxNotFound: There is no journal.
+    @raise OSError: It cannot be read.
+    """
+    if not retention or offset > COMPACT_FROM + COMPACT_RATIO * _needed(count, history) + HISTORY_MOST:
+        return True
+    return first_time(paths) <= microseconds() - 2 * round(retention * 1_000_000)
 
 
 def take_snapshot(paths: MailboxPaths) -> int:
@@ -60,7 +86,7 @@ def _save(paths: MailboxPaths, loaded: Loaded, generation: int, offset: int) -> 
     snapshot.write(paths.columns, loaded.contents, generation, offset, loaded.header.unique_id)
 
 
-def compact(paths: MailboxPaths) -> int:
+def compact(paths: MailboxPaths, retention: float = 0.0) -> int:
     """
     Write the journal anew, as short as it can be, and put it in place of the old.
 
@@ -69,33 +95,70 @@ def compact(paths: MailboxPaths) -> int:
     acknowledged, and must not be less durable than before.  Readers find the
     old journal unlinked, read it to its end, and go on at C{joined_at}.
 
-    @return: 0: no snapshot stands for any of the new journal.
+    @param retention: Seconds for which records are kept as they are, behind the
+        state that all before them made.
+    @return: The offset of the new journal that a snapshot stands for; 0 if there is none.
     @raise OSError: The old journal is still in place.
     """
     loaded = load(paths)
     try:
-        forget_old(loaded)
+        base = _base(loaded, retention)
+        if base.offset == journal.HEADER_SIZE:
+            # All of it is to be kept as it is.
+            return 0
+        forget_old(base.contents)
         new_path = f"{paths.journal}.new.{os.getpid()}"
         head = JournalHeader(
             loaded.header.generation + 1, 0, loaded.header.cache_generation, loaded.header.uidvalidity,
             loaded.header.unique_id,
         )  # fmt: skip
-        body = encode_journal(loaded.contents, head)
+        body = encode_journal(base.contents, head, base.latest)
         fd = files.open_file(new_path, _CREATE, files.PRIVATE)
         try:
             files.write_all(fd, body, 0)
+            size = len(body) + _copy(loaded.fd, base.offset, loaded.offset, fd, len(body))
             # Message files as well: the new journal says that all of them are durable.
             files.syncfs(fd)
             if files.stat(paths.data).st_dev != files.fstat(fd).st_dev:
                 sync_messages(paths)
-            if _switch(paths, loaded, fd, head, len(body), new_path):
-                return 0
+            if _switch(paths, loaded, fd, head, size, new_path):
+                # Where history is kept, it would be replayed by all who open the mailbox.
+                return take_snapshot(paths) if size > len(body) else 0
         finally:
             files.close(fd)
         files.unlink(new_path)
         return 0
     finally:
         files.close(loaded.fd)
+
+
+def _base(loaded: Loaded, retention: float) -> Folded:
+    """What is told as a state, without its history."""
+    now = microseconds()
+    if not retention:
+        return Folded(loaded.contents, loaded.offset, now, now)
+    until = now - round(retention * 1_000_000)
+    least = max(loaded.offset - HISTORY_MOST // 2, 0)
+    folded = fold(loaded.fd, loaded.offset, until, least)
+    # The state stayed the same until the first record that is kept.
+    folded.latest = max(folded.latest, until)
+    return folded
+
+
+def _copy(source: int, start: int, stop: int, target: int, at: int) -> int:
+    """
+    Copy a part of a file.
+
+    @return: How many octets.
+    """
+    done = 0
+    while start + done < stop:
+        data = files.read_all(source, min(_CHUNK, stop - start - done), start + done)
+        if not data:
+            raise OSError(errno.EIO, "journal became shorter")
+        files.write_all(target, data, at + done)
+        done += len(data)
+    return done
 
 
 def _switch(paths: MailboxPaths, loaded: Loaded, fd: int, head: JournalHeader, size: int, new_path: str) -> bool:
@@ -120,9 +183,8 @@ def _switch(paths: MailboxPaths, loaded: Loaded, fd: int, head: JournalHeader, s
     return True
 
 
-def forget_old(loaded: Loaded) -> None:
+def forget_old(contents: Contents) -> None:
     """Forget the oldest expunges beyond what is kept."""
-    contents = loaded.contents
     vanished = contents.vanished
     if len(vanished) <= VANISHED_KEPT:
         return

@@ -53,12 +53,14 @@ class StateServices:
     @ivar watcher: Tells of other processes' writes; None where there are none.
     @ivar locate: Where the mailbox of a unique id is now; raises
         L{MailboxNotFound}.
+    @ivar undo_retention: Seconds for which journals keep what happened.
     """
 
     reactor: StoreReactor
     committers: Committers
     watcher: JournalWatcher | None = None
     locate: Callable[[str], MailboxPaths] | None = None
+    undo_retention: float = 0.0
 
 
 class MailboxState:

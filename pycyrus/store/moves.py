@@ -41,8 +41,8 @@ class Plan:
     Where mailboxes of a tree go.
 
     @ivar locations: By unique id.
-    @ivar moves: Directories to rename, in order: the innermost first, and
-        each takes along what lies in it.
+    @ivar moves: Directories to rename, in order: where one lies in another, the
+        innermost first; and each takes along what lies in it.
     """
 
     locations: dict[str, str]
@@ -82,8 +82,12 @@ def plan(tree: Sequence[Entry], wanted: Callable[[Entry], str], occupied: Callab
         locations[entry.unique_id] = place
         if place != entry.location:
             moves[entry.location] = place
-    deepest_first = sorted(moves.items(), key=lambda move: -move[0].count("/"))
-    return Plan(locations, tuple(deepest_first))
+    if any(_moved_with(source, moves) for source in moves):
+        ordered = sorted(moves.items(), key=lambda move: -move[0].count("/"))
+    else:
+        # What comes back from below C{DELETED} lay side by side: here the outermost goes first.
+        ordered = sorted(moves.items(), key=lambda move: move[1].count("/"))
+    return Plan(locations, tuple(ordered))
 
 
 def _moved_with(location: str, moves: dict[str, str]) -> str | None:
@@ -198,6 +202,8 @@ def _move(partitions: Partitions, partition: str, source: str, target: str) -> N
         except _GONE:
             continue
         files.makedirs(new.parent, files.PRIVATE_DIRECTORY, exist_ok=True)
+        # Before the rename, so that it cannot become durable without its way from the root.
+        _sync_up(new.parent, root)
         try:
             files.rename(old, new)
         except OSError as error:
@@ -205,7 +211,7 @@ def _move(partitions: Partitions, partition: str, source: str, target: str) -> N
                 # Moved before; only empty directories came back.
                 continue
             raise
-        _sync_up(new.parent, root)
+        files.sync_directory(str(new.parent))
         _prune(old.parent, root)
 
 
@@ -270,13 +276,25 @@ def _tell_one(place: MailboxPaths, entry: Entry, work: Work, text: str) -> None:
     try:
         # Whoever writes to the journal has this lock; closing lets go of it.
         block_lock(fd)
-        _rewrite_header(place.meta, entry, text)
         octets = text.encode("utf-8")
         kind = journal.RENAME if work is Work.TELL_RENAME else journal.ACL
+        if kind == journal.ACL:
+            octets += _acl_before(place.meta)
         record = journal.encode_record(kind, octets, count=len(octets), modseq=0, time=microseconds())
         files.write_all(fd, record, files.fstat(fd).st_size)
+        # After the record, which tells what the header said before.
+        _rewrite_header(place.meta, entry, text)
     finally:
         files.close(fd)
+
+
+def _acl_before(meta: Path) -> bytes:
+    """What a header says of rights, behind a zero, for C{undo}; nothing if there is none."""
+    try:
+        old = header.read_header(meta)
+    except MailboxCorrupted:
+        return b""
+    return b"\0" + "".join(f"{who}\t{rights}\t" for who, rights in old.acl).encode("utf-8")
 
 
 def _rewrite_header(meta: Path, entry: Entry, text: str) -> None:

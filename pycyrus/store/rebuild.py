@@ -70,9 +70,13 @@ def rebuild(paths: MailboxPaths) -> None:
     )
 
 
-def encode_journal(contents: Contents, head: JournalHeader) -> bytes:
-    """A journal that says at once what C{contents} holds."""
-    now = microseconds()
+def encode_journal(contents: Contents, head: JournalHeader, since: int | None = None) -> bytes:
+    """
+    A journal that says at once what C{contents} holds.
+
+    @param since: The time, in microseconds, for which that was so; None for now.
+    """
+    now = microseconds() if since is None else since
     pieces = [head.encode()]
     uids = contents.columns.uids[: contents.columns.count]
     pieces.append(

@@ -145,7 +145,13 @@ class MailStore:
         self._subscriptions = Subscriptions(self._userstate)
         interval = settings.journal_sync_interval
         self._seen = SeenStates(self._userstate, self._userstate_signal, reactor, interval)
-        services = StateServices(reactor, Committers(reactor, interval=interval), JournalWatcher(reactor), self._locate)
+        services = StateServices(
+            reactor,
+            Committers(reactor, interval=interval),
+            JournalWatcher(reactor),
+            self._locate,
+            settings.undo_retention,
+        )
         self._states = MailboxStates(services, kept=settings.open_mailboxes)
         self._policy = MailboxPolicy(keep_expunged=settings.expunge_mode is ExpungeMode.DELAYED)
         self._stages: dict[str, Stage] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,10 +55,19 @@ class Upkeep:
         self._think_at = offset + THINK_EVERY
         contents = self._state.contents
         count = contents.columns.count
-        if checkpoint.wants_compaction(offset, count, contents.history()):
-            self._start(checkpoint.compact, offset)
+        if checkpoint.wants_compaction(offset, count, contents.history()) and self._keeps_too_much(offset):
+            self._start(partial(checkpoint.compact, retention=self._state.services.undo_retention), offset)
         elif checkpoint.wants_snapshot(offset, self.snapshot_offset, count):
             self._start(checkpoint.take_snapshot, offset)
+
+    def _keeps_too_much(self, offset: int) -> bool:
+        contents, retention = self._state.contents, self._state.services.undo_retention
+        count = contents.columns.count
+        try:
+            return checkpoint.keeps_too_much(self._state.paths, offset, count, contents.history(), retention)
+        except (OSError, MailboxNotFound):
+            # It is being moved or removed.
+            return False
 
     def _start(self, work: Callable[[MailboxPaths], int], offset: int) -> None:
         self._busy = True
