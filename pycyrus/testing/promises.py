@@ -317,7 +317,7 @@ class Promises:
                 held[entry.unique_id] = messages_of(box.state.contents)
             if expected is not None:
                 self._check_names(entries, expected, settings)
-                _check_moves(expected, held)
+                self._check_moves(expected, held, cut)
                 for entry, box in zip(entries, boxes, strict=True):
                     self._check_mailbox(box, entry, expected, cut)
                     held[entry.unique_id] = self._go_on(reactor, box, cut)
@@ -376,6 +376,22 @@ class Promises:
             flags = {state.flags for state in allowed[uid]}
             _demand(seen.flags in flags, f"flags of {uid} of {entry.name} are {seen.flags}, not of {flags}")
 
+    def _check_moves(self, expected: Expected, shown: dict[str, dict[int, Seen]], cut: int) -> None:
+        """A message on its way is in one of both mailboxes, or in both."""
+        for (source, uid), targets in expected.going.items():
+            digest = expected.there.get((source, uid))
+            if digest is None or len(targets) != 1 or targets[0] not in shown or source not in shown:
+                continue
+            if uid in shown[source] or (source, uid) in expected.gone:
+                continue
+            # Somebody may have removed it from there before the move was acknowledged.
+            removed = expected.gone | expected.going.keys()
+            arrived = {seen.guid for seen in shown[targets[0]].values()}
+            for sight in self._sights:
+                if sight.at <= cut and sight.unique_id == targets[0]:
+                    arrived.update(seen.guid for uid, seen in sight.messages.items() if (targets[0], uid) in removed)
+            _demand(digest in arrived, f"message {uid} was lost on its way")
+
     def _go_on(self, reactor: BlockingReactor, box: OpenedMailbox, cut: int) -> dict[int, Seen]:
         """Add a message and change flags: all numbers must be new."""
         known = [sight for sight in self._sights if sight.at <= cut and sight.unique_id == box.unique_id]
@@ -391,17 +407,6 @@ class Promises:
             used = max((sight.highest_modseq for sight in known), default=0)
             _demand(modseq > used, f"modseq {modseq} of {box.name} is used again")
         return messages_of(state.contents)
-
-
-def _check_moves(expected: Expected, shown: dict[str, dict[int, Seen]]) -> None:
-    """A message on its way is in one of both mailboxes, or in both."""
-    for (source, uid), targets in expected.going.items():
-        digest = expected.there.get((source, uid))
-        if digest is None or len(targets) != 1 or targets[0] not in shown or source not in shown:
-            continue
-        if uid not in shown[source] and (source, uid) not in expected.gone:
-            arrived = {seen.guid for seen in shown[targets[0]].values()}
-            _demand(digest in arrived, f"message {uid} was lost on its way")
 
 
 def _elsewhere(settings: StoreSettings, root: Path) -> StoreSettings:
