@@ -25,6 +25,7 @@ from pycyrus.app.logs import PipeObserver
 from pycyrus.app.server import Server, Service, adopt
 from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.config.settings import Settings
+from pycyrus.net import reactor as lean
 from pycyrus.tasks import Tasks
 
 MAX_ORDER = 4 * 1024 * 1024
@@ -119,6 +120,7 @@ def run(orders: int, log: int, status: int, logins: SharedMemory) -> None:
     @param status: Where to tell the master how it goes.
     @param logins: Memory in which workers share checked passwords.
     """
+    lean.install()
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
