@@ -148,20 +148,28 @@ class SelectedMailbox:
         self.saved: UidArray = NO_UIDS
         self._enabled = enabled
         self._counter = mailbox.refresh()
+        first_recent = 0
+        if self.has_recent and read_only:
+            first_recent = mailbox.counts().recent_from
+        elif self.has_recent:
+            first_recent = mailbox.claim_recent()
+            # That may have caught up with other processes: what the client is
+            # told must be of one time, HIGHESTMODSEQ above all.
+            self._counter = mailbox.refresh()
         self.view: View = mailbox.view()
         self._told_modseq = self._whole_modseq = mailbox.highest_modseq()
         self._told_keywords = mailbox.keyword_names()
         self._own_modseqs: set[int] = set()
         self._resume: tuple[int, int] | None = None
         self._recent: list[tuple[int, int]] = []
+        self._claimed = 0
         self._uidnext = max(mailbox.uidnext(), int(self.view.uids[-1]) + 1 if len(self.view) else 1)
         # Where the messages of the told view are in the mailbox's own.
         self._current: View = self.view
         self._places: NDArray[np.intp] | None = None
         self._is_gone = False
         if self.has_recent:
-            first = mailbox.counts().recent_from if read_only else mailbox.claim_recent()
-            self._add_recent(first)
+            self._add_recent(first_recent)
 
     # --- modes ---
 
@@ -400,6 +408,7 @@ class SelectedMailbox:
             return False
         self._counter = counter
         self._relate()
+        self._claim_recent(may_expunge)
         told_count = len(self.view)
         if self._places is not None and may_expunge:
             told_count -= self._tell_expunged(output)
@@ -445,6 +454,17 @@ class SelectedMailbox:
         self._places = None
         return len(gone)
 
+    def _claim_recent(self, may_expunge: bool) -> None:
+        """Take what is about to be told as recent: first of all, since that may catch up with other processes."""
+        uids = self._current.uids
+        is_told_now = self._places is None or may_expunge
+        if self.read_only or not (self.has_recent and is_told_now and len(uids) and int(uids[-1]) >= self._uidnext):
+            return
+        first = max(self.mailbox.claim_recent(), 1)
+        self._claimed = min(first, self._claimed or first)
+        self._counter = self.mailbox.refresh()
+        self._relate()
+
     def _tell_new(self, output: Output) -> None:
         """Tell how many messages there are now."""
         uids = self.view.uids
@@ -452,10 +472,8 @@ class SelectedMailbox:
         self._uidnext = max(self._uidnext, int(uids[-1]) + 1)
         output.write(b"* %d EXISTS\r\n" % len(uids))
         if self.has_recent:
-            if not self.read_only:
-                self._add_recent(max(self.mailbox.claim_recent(), 1))
-            else:
-                self._add_recent(first_new)
+            self._add_recent(self._claimed or first_new)
+            self._claimed = 0
             output.write(b"* %d RECENT\r\n" % self.recent_count())
 
     def tell_keywords(self, output: Output) -> None:

@@ -183,6 +183,26 @@ class SelectedTests(SynchronousTestCase):
         assert rows.recent is not None
         self.assertEqual(rows.recent.tolist(), [True] * 5 + [False, True])
 
+    def test_what_comes_while_recent_is_claimed(self) -> None:
+        """All that is told is of one time, whatever claiming catches up with (RFC 7162 section 3.2)."""
+        claim = MemoryMailbox.claim_recent
+
+        def late(mailbox: MemoryMailbox) -> int:
+            self.expunge(min(message.uid for message in self.state.messages))
+            fill(self.state, 1)
+            return claim(mailbox)
+
+        self.enabled.add(b"QRESYNC")
+        with patch.object(MemoryMailbox, "claim_recent", late):
+            self.selected = SelectedMailbox(self.mailbox, read_only=False, enabled=self.enabled)
+            self.assertEqual(self.selected.view.uids.tolist(), [2, 3, 4, 5, 6])
+            self.assertTrue(self.selected.knows_all_before(self.state.modseq + 1))
+            self.assertEqual(self.tell(), [])
+            fill(self.state, 1)
+            self.assertEqual(self.tell(False), [b"* OK [HIGHESTMODSEQ 4] More to come"])
+            self.assertEqual(self.tell(), [b"* VANISHED 2:3", b"* 6 EXISTS", b"* 4 RECENT"])
+        self.assertEqual(self.selected.recent_ranges(), [(6, 9)])
+
     def test_a_mailbox_that_is_gone_is_empty(self) -> None:
         self.state.is_deleted = True
         self.assertEqual(self.tell(False), [])
