@@ -40,7 +40,6 @@ LOGIN_FIRST_SOFT = _reply(430, "", "Authentication required")
 LOGIN_FIRST = _reply(530, "", "Authentication required")
 TLS_FIRST = _reply(530, "5.7.0", "Must issue a STARTTLS command first")
 STARTTLS_NOT_NOW = _reply(503, "5.5.0", "STARTTLS not permitted now")
-STARTTLS_FAILED = _reply(454, "4.3.3", "STARTTLS failed")
 ALREADY_AUTHENTICATED = _reply(503, "5.5.0", "already authenticated")
 AUTH_IN_TRANSACTION = _reply(503, "5.5.0", "AUTH not permitted during a mail transaction")
 

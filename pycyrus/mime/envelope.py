@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from pycyrus.mime.address import parse_addresses
 from pycyrus.mime.limits import Budget
 from pycyrus.mime.strings import NIL, nstring, string
-
-EMPTY_ENVELOPE: Final = b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)"
 
 
 def render_envelope(fields: Mapping[bytes, bytes], budget: Budget) -> bytes:

@@ -176,18 +176,6 @@ def cached_lines(cached: Sequence[bytes] | None, most: int) -> bytes:
     return lines + (b"\n" if lines.endswith(b"\r") else b"\r\n")
 
 
-def cached_fields(item: bytes, names: Collection[bytes]) -> bytes | None:
-    """
-    Answer HEADER.FIELDS from C{CachedItem.HEADERS}.
-
-    @param names: Upper-case.
-    @return: As L{select_fields}; None if the message must be read.
-    """
-    if item == HEADERS_NOT_CACHED or not CACHED_HEADER_NAMES.issuperset(names):
-        return None
-    return select_fields(item, names)
-
-
 def field_values(header: bytes, name: bytes) -> list[bytes]:
     """
     Values of all fields of a name, unfolded.

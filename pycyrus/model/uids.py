@@ -91,21 +91,6 @@ class SequenceSet:
         largest = int(uids[-1]) if len(uids) else 0
         return positions_of_ranges(self.resolve(largest), uids)
 
-    def sequence_positions(self, count: int) -> Positions:
-        """
-        Positions of the message numbers in the set, in a mailbox of C{count}.
-
-        @raise BadSequenceSet: A number is above C{count} (RFC 9051 section 9,
-            C{seq-number}).
-        """
-        ranges = self.resolve(count)
-        if not ranges or ranges[-1][1] > count:
-            raise BadSequenceSet("no such message number")
-        if len(ranges) == 1:
-            low, high = ranges[0]
-            return np.arange(low - 1, high, dtype=np.intp)
-        return np.concatenate([np.arange(low - 1, high, dtype=np.intp) for low, high in ranges])
-
     def encode(self) -> bytes:
         """The octets, as parsed."""
         return b",".join(

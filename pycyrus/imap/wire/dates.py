@@ -54,8 +54,3 @@ def encode_date_times(seconds: NDArray[np.int64]) -> list[bytes]:
         texts[:, place : place + 2] = _TWO_DIGITS[numbers]
     written: list[bytes] = texts.view(f"S{_WIDTH}").ravel().tolist()
     return written
-
-
-def encode_date_time(seconds: int) -> bytes:
-    """Write one C{date-time}."""
-    return encode_date_times(np.array([seconds], dtype=np.int64))[0]

@@ -187,11 +187,6 @@ class FrameReader:
         """Octets fed and not yet taken."""
         return len(self._buffer) - self._at
 
-    @property
-    def is_within_command(self) -> bool:
-        """Whether a command has begun and is not complete."""
-        return self._frame is not None or self._at != len(self._buffer)
-
     def feed(self, data: bytes) -> None:
         """Add octets."""
         if self._at == len(self._buffer):
