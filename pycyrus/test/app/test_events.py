@@ -76,6 +76,19 @@ class ProgramsTests(TestCase):
         self.assertEqual(len(programs._timers), 1)
         self.assertTrue(1790 < programs._timers["event e"].getTime() - reactor.seconds() <= 1800)
 
+    async def test_verbs_know_which_server_they_are_about(self) -> None:
+        """Cyrus's cyr_expire is ours, with the configuration that the server has."""
+        home = Path(self.mktemp()).absolute()
+        found = conf('EVENTS {\n e cmd="cyr_expire -E 3 -X 3 -D 3"\n}')
+        programs = Programs(found, {}, reactor, ("--home", str(home)))
+        self.addCleanup(lambda: Deferred.fromCoroutine(programs.stop(5.0)))
+        with captured() as events:
+            programs.start_events()
+            while "e: Removed 0 deleted mailboxes" not in events.texts():
+                await deferLater(reactor, 0.02, lambda: None)
+        self.assertIn("e: Expired 0 and expunged 0 out of 0 messages from 0 mailboxes", events.texts())
+        self.assertTrue((home / "spool").is_dir())
+
 
 class MissingProgramsTests(SynchronousTestCase):
     def test_missing(self) -> None:
