@@ -27,7 +27,8 @@ def lock_state(directory: Path, user: UnixUser | None) -> int:
     except OSError as error:
         mend = "let the server write to the directory"
         raise ConfigError([Problem(None, f"{path} cannot be opened: {error.strerror}", mend)]) from error
-    if user is not None:
+    # A file with another name may be anybody's, linked here by the owner of the directory.
+    if user is not None and os.fstat(fd).st_nlink == 1:
         os.fchown(fd, user.uid, user.gid)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -171,13 +171,22 @@ def _make(path: Path, mode: int, user: UnixUser | None, option: str, place: Plac
         try:
             directory.mkdir(0o755)
             if directory == wanted:
-                directory.chmod(mode)
-                if user is not None:
-                    os.chown(directory, user.uid, user.gid)
+                _give(directory, mode, user)
         except OSError as error:
             text = f"{option}: {directory} cannot be made: {error.strerror}"
             raise ConfigError([Problem(place, text, "make it, and give it to the server's user")]) from error
         _log.info("made the directory {path}", path=str(directory))
+
+
+def _give(directory: Path, mode: int, user: UnixUser | None) -> None:
+    # Its parent may be that user's, who could have put a link there by now: root follows none.
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchmod(fd, mode)
+        if user is not None:
+            os.fchown(fd, user.uid, user.gid)
+    finally:
+        os.close(fd)
 
 
 # --- everything -------------------------------------------------------------

@@ -42,7 +42,8 @@ class Listener:
     def give_to(self, uid: int, gid: int) -> None:
         """Have a socket file belong to a user, who will remove it."""
         if isinstance(self.address, UnixAddress):
-            os.chown(self.address.path, uid, gid)
+            # The directory may be that user's, who could have put a link there by now.
+            os.chown(self.address.path, uid, gid, follow_symlinks=False)
 
     def close(self) -> None:
         """Close the sockets; a socket file is removed."""

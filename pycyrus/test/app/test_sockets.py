@@ -8,7 +8,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from pycyrus.app.sockets import Listener, bind_all, probe
 from pycyrus.config.cyrus_conf import ServiceEntry
@@ -89,6 +89,19 @@ class SocketTests(SynchronousTestCase):
         self.bound(entry("a", str(path)))
         self.assertIn("stop the server that listens there", self.refused(entry("b", str(path))))
         self.assertTrue(path.is_socket())
+
+    def test_root_follows_no_link(self) -> None:
+        """Whoever owns the directory gets no other file by putting a link in the socket's place."""
+        if os.geteuid():
+            raise SkipTest("only root can give files away")
+        path = self.path()
+        precious = path.parent / "precious"
+        precious.write_text("root's")
+        (listener,) = self.bound(entry("a", str(path)))
+        path.unlink()
+        path.symlink_to(precious)
+        listener.give_to(12345, 12345)
+        self.assertEqual(precious.stat().st_uid, 0)
 
     def test_udp_is_refused(self) -> None:
         self.assertIn("proto='udp' is not for this program", self.refused(entry("a", "127.0.0.1:0", "udp")))
