@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from base64 import b64decode
+from base64 import b64decode, b64encode
+from hashlib import pbkdf2_hmac
 from typing import Any
 
 from cryptography import x509
@@ -223,9 +224,6 @@ class ScramTests(MechanismTestCase):
 
     def final(self, password: str, header: bytes, bare: bytes, answer: bytes) -> bytes:
         """What a client answers, by the letter of RFC 5802 section 3."""
-        from base64 import b64encode
-        from hashlib import pbkdf2_hmac
-
         fields = dict(part.split(b"=", 1) for part in answer.split(b","))
         salted = pbkdf2_hmac("sha1", password.encode(), b64decode(fields[b"s"]), int(fields[b"i"]))
         client_key = SHA1.sign(salted, b"Client Key")

@@ -12,10 +12,11 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from pycyrus.auth import threads, users
+from pycyrus.auth import local_domains, threads, users
 from pycyrus.auth.checkers import passwd
 from pycyrus.auth.checkers.chain import UnknownChecker, factories, make_checkers
 from pycyrus.auth.checkers.passwd import PasswdChecker, PasswdCheckerFactory
@@ -155,10 +156,6 @@ class HashThreadsTests(TestCase):
 class LocalDomainTests(SynchronousTestCase):
     def test_reverse_lookup(self) -> None:
         """What follows the first dot; asked once; nothing where there is no name."""
-        from twisted.internet.task import Clock
-
-        from pycyrus.auth import local_domains
-
         asked: list[str] = []
 
         def host_name(address: str) -> str:

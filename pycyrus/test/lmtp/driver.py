@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 from pycyrus.delivery.pipeline import DeliveryAgent
 from pycyrus.delivery.settings import DeliverySettings
@@ -134,8 +136,6 @@ class Connection:
         return bool(self.transport.disconnecting) or bool(self.transport.disconnected)
 
     def lose(self) -> None:
-        from twisted.internet.error import ConnectionLost
-        from twisted.python.failure import Failure
 
         self.transport.disconnected = True
         self.protocol.connectionLost(Failure(ConnectionLost()))
