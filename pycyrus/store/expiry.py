@@ -16,6 +16,7 @@ import numpy as np
 from twisted.logger import Logger
 
 from pycyrus.errors import MailboxNotFound, MailStoreError
+from pycyrus.model.uids import UidArray
 from pycyrus.store import files, journal, writing
 from pycyrus.store.files import store_error
 from pycyrus.store.layout import MailboxPaths, message_uids, microseconds
@@ -125,7 +126,8 @@ async def _expire_messages(
         gone = 0
         if order.expunged_before is not None:
             await sweep(state)
-            gone = await writing.purge(state, math.ceil(order.expunged_before))
+            if len(state.contents.retained):
+                gone = await writing.purge(state, math.ceil(order.expunged_before))
         dropped = await drop_keywords(state) if order.drop_keywords else 0
     finally:
         store.release(state)
@@ -144,14 +146,12 @@ async def sweep(state: MailboxState) -> int:
     # Listed before the lock is taken, so nothing that comes meanwhile is in it.
     try:
         listed = await in_thread(state.services.reactor, _listed, state.paths)
+        state.refresh()
+        if not len(_left_over(state, listed)):
+            return 0
         await state.enter()
         try:
-            contents = state.contents
-            candidates = np.intersect1d(listed, contents.vanished["uid"].astype(np.uint32))
-            known = np.concatenate(
-                (contents.columns.uids[: contents.columns.count], contents.retained["uid"].astype(np.uint32))
-            )
-            left = np.setdiff1d(candidates, known)
+            left = _left_over(state, listed)
             for uid in left.tolist():
                 files.unlink(state.paths.message(uid))
         finally:
@@ -161,7 +161,14 @@ async def sweep(state: MailboxState) -> int:
     return len(left)
 
 
-def _listed(paths: MailboxPaths) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+def _left_over(state: MailboxState, listed: UidArray) -> UidArray:
+    """Of the messages whose files are there, those that went for good."""
+    contents = state.contents
+    kept = np.concatenate((contents.columns.uids[: contents.columns.count], contents.retained["uid"]))
+    return np.setdiff1d(np.intersect1d(listed, contents.vanished["uid"]), kept)
+
+
+def _listed(paths: MailboxPaths) -> UidArray:
     return np.array(message_uids(paths.data), dtype=np.uint32)
 
 

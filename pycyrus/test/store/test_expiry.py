@@ -77,7 +77,7 @@ class World:
             opened = await self.store.open(FRED, parse_internal(mailbox), "r")
             try:
                 opened.refresh()
-                return opened.view().uids.tolist()
+                return [int(uid) for uid in opened.view().uids]
             finally:
                 opened.close()
 

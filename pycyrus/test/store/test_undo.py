@@ -194,7 +194,7 @@ class FolderTests(UndoCase):
     def wait(self) -> float:
         """Deletions are told in whole seconds: this time is in another one."""
         when = moment()
-        self.patch(time, "time", lambda real=time.time: real() + 2)  # type: ignore[misc] # mypy cannot infer it
+        self.patch(time, "time", lambda real=time.time: real() + 2)
         return when
 
     def test_a_deleted_folder(self) -> None:
@@ -243,7 +243,7 @@ class FolderTests(UndoCase):
         world = self.world
         when = self.wait()
         self.delete("user.fred.A.B")
-        self.patch(time, "time", lambda real=time.time: real() + 2)  # type: ignore[misc] # mypy cannot infer it
+        self.patch(time, "time", lambda real=time.time: real() + 2)
         world.run(world.store.create(ADMIN, parse_internal("user.fred.A.B")))
         self.assertRaises(MailboxExists, world.plan, when, "user.fred.A.B")
 
