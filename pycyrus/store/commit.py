@@ -40,6 +40,8 @@ SLOW = 0.008
 """Seconds: a C{syncfs} that takes longer pays for other programs' writes."""
 PROBE_EVERY = 32
 """Batches between two trials of the way that is not in use."""
+_ENOUGH = 64
+"""Waiters for whom a batch starts without another look for more."""
 _PARALLEL = 8
 _WEIGHT = 0.1
 
@@ -73,6 +75,7 @@ class Committer:
         self._next = _Batch()
         self._busy = False
         self._timer: IDelayedCall | None = None
+        self._soon: IDelayedCall | None = None
         self._closed = False
         self._idle: list[Deferred[None]] = []
         self._work: SimpleQueue[_Batch | None] = SimpleQueue()
@@ -96,8 +99,12 @@ class Committer:
         self._next.whole |= whole
         for path in paths:
             self._next.paths[path] = True
-        if not self._busy:
+        if self._busy or self._soon is not None:
+            return done
+        if self._closed:
             self._start()
+        else:
+            self._soon = self._reactor.callLater(0, self._turn_is_over, 0)
         return done
 
     def commit_soon(self, paths: Sequence[str] = ()) -> None:
@@ -115,9 +122,12 @@ class Committer:
             await self.commit()
         finally:
             self._closed = True
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            for call in (self._timer, self._soon):
+                if call is not None:
+                    call.cancel()
+            self._timer = self._soon = None
+            if not self._busy:
+                self._start()
             while self._busy:
                 gone: Deferred[None] = Deferred()
                 self._idle.append(gone)
@@ -125,6 +135,22 @@ class Committer:
             self._work.put(None)
             self._thread.join()
             self._way.close()
+
+    def _turn_is_over(self, before: int) -> None:
+        """
+        Start a batch when nobody came in the last turn of the reactor.
+
+        Whoever is at hand joins it: a sync costs more than a turn, and its
+        thread would take the interpreter from those who are about to come.
+
+        @param before: How many there were a turn ago.
+        """
+        self._soon = None
+        count = len(self._next.waiters)
+        if before < count <= _ENOUGH:
+            self._soon = self._reactor.callLater(0, self._turn_is_over, count)
+        else:
+            self._start()
 
     def _time_is_up(self) -> None:
         self._timer = None
@@ -139,9 +165,10 @@ class Committer:
             return
         self._busy = True
         batch, self._next = self._next, _Batch()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for call in (self._timer, self._soon):
+            if call is not None:
+                call.cancel()
+        self._timer = self._soon = None
         self._work.put(batch)
 
     def _run(self) -> None:

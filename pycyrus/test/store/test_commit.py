@@ -54,6 +54,7 @@ class BatchTests(CommitCase):
         """Twenty who wait cost two syncs, and nobody is answered by a sync that began before he wrote."""
         committer = self.committer()
         first = committer.commit()
+        self.reactor.settle()
         rest = [committer.commit() for _ in range(19)]
         self.gate.release()
         self.wait_for(first)
@@ -61,6 +62,22 @@ class BatchTests(CommitCase):
         self.gate.release()
         self.wait_for(*rest)
         self.assertEqual(self.syncs, ["whole"] * 2)
+
+    def test_who_comes_in_the_same_turn_shares_a_sync(self) -> None:
+        """And so does who comes in the next one, so that a busy server needs few syncs."""
+        committer = self.committer()
+        waiters = [committer.commit() for _ in range(3)]
+        self.reactor.callLater(0, lambda: waiters.append(committer.commit()))
+        self.gate.release()
+        self.wait_for(*waiters)
+        self.assertEqual((len(waiters), self.syncs), (4, ["whole"]))
+
+    def test_after_the_end(self) -> None:
+        """Who comes when the last sync was made is told that it is too late."""
+        committer = self.committer()
+        self.gate.release()
+        self.reactor.run(committer.close())
+        self.failureResultOf(committer.commit(), StoreUnavailable)
 
     def test_nobody_waits(self) -> None:
         """What nobody waits for is synced when the interval is over."""
