@@ -175,7 +175,7 @@ class LeanPort(tcp.Port):
         # One at a time: of connections that come together, whichever worker is
         # awake first would else take all, and the others be idle.
         self.numberAccepts = 1
-        super().doRead()
+        super().doRead()  # type: ignore[no-untyped-call] # Twisted's
 
 
 class LeanUnixPort(LeanPort):
