@@ -40,6 +40,42 @@ class _ReadConnection(sqlite3.Connection):
             raise StoreUnavailable(str(error)) from error
 
 
+def _connect(path: Path, wait: float, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=wait, isolation_level=None, check_same_thread=False, factory=factory, cached_statements=256
+    )
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA cache_size=-16384")
+    return connection
+
+
+def make(path: Path, schema: str, version: int) -> sqlite3.Connection:
+    """
+    Open a database for writing; make its tables if it is new.
+
+    @raise sqlite3.Error: It cannot be used.
+    @raise StoreUnavailable: A newer version made it.
+    """
+    connection = _connect(path, LONGEST_WAIT, sqlite3.Connection)
+    try:
+        path.chmod(0o600)
+        connection.execute("BEGIN IMMEDIATE")
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found > version:
+            raise StoreUnavailable(f"{path.name} was made by a newer version")
+        if found == 0:
+            for statement in schema.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={version:d}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 class Database:
     """
     One database file.
@@ -57,43 +93,11 @@ class Database:
         self._turn = DeferredLock()
         self._busy = threading.Lock()
         try:
-            self._writer = self._connect(LONGEST_WAIT, sqlite3.Connection)
-            self._prepare(schema, version)
-            self.read = self._connect(_READ_WAIT, _ReadConnection)
+            self._writer = make(path, schema, version)
+            self.read = _connect(path, _READ_WAIT, _ReadConnection)
             self.read.execute("PRAGMA query_only=1")
         except sqlite3.Error as error:
             raise StoreUnavailable(f"{path.name}: {error}") from error
-
-    def _connect(self, wait: float, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path,
-            timeout=wait,
-            isolation_level=None,
-            check_same_thread=False,
-            factory=factory,
-            cached_statements=256,
-        )
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA cache_size=-16384")
-        return connection
-
-    def _prepare(self, schema: str, version: int) -> None:
-        self._path.chmod(0o600)
-        self._writer.execute("BEGIN IMMEDIATE")
-        try:
-            (found,) = self._writer.execute("PRAGMA user_version").fetchone()
-            if found > version:
-                raise StoreUnavailable(f"{self._path.name} was made by a newer version")
-            if found == 0:
-                for statement in schema.split(";"):
-                    self._writer.execute(statement)
-                self._writer.execute(f"PRAGMA user_version={version:d}")
-        except BaseException:
-            self._writer.execute("ROLLBACK")
-            raise
-        self._writer.execute("COMMIT")
 
     async def write(self, change: Callable[[sqlite3.Connection], T], committed: Callable[[], None] | None = None) -> T:
         """

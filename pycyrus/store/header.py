@@ -31,6 +31,7 @@ class Header:
     @ivar created: Seconds since the epoch.
     @ivar uidnext: No UID from here on was used when this was written.
     @ivar highest_modseq: Likewise.
+    @ivar special_use: Attributes of RFC 6154, a copy of the mailbox list's.
     """
 
     unique_id: str
@@ -42,6 +43,7 @@ class Header:
     created: int = 0
     uidnext: int = 1
     highest_modseq: int = 1
+    special_use: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """The octets of the file."""
@@ -62,6 +64,7 @@ class Header:
             fields = json.loads(line)
             known = {name: fields[name] for name in cls.__slots__ if name in fields}
             known["acl"] = tuple((str(who), str(rights)) for who, rights in known.get("acl", ()))
+            known["special_use"] = tuple(map(str, known.get("special_use", ())))
             return cls(**known)
         except (ValueError, TypeError, KeyError) as error:
             raise MailboxCorrupted("mailbox header is damaged") from error

@@ -302,7 +302,9 @@ def _rewrite_header(meta: Path, entry: Entry, text: str) -> None:
         old = header.read_header(meta)
     except MailboxCorrupted:
         old = header.Header(entry.unique_id, text, entry.uidvalidity, entry.mailbox_type, created=entry.created)
-    new = replace(old, name=text, acl=acl_pairs(entry.acl), uidvalidity=entry.uidvalidity)
+    new = replace(
+        old, name=text, acl=acl_pairs(entry.acl), uidvalidity=entry.uidvalidity, special_use=entry.special_use
+    )
     files.replace_file(str(meta / header.FILE_NAME), new.encode(), sync=False)
 
 

@@ -42,6 +42,7 @@ from pycyrus.store.seen import SeenStates
 from pycyrus.store.settings import DeleteMode, ExpungeMode, StoreSettings
 from pycyrus.store.shield import Shield
 from pycyrus.store.signal import Signal
+from pycyrus.store.soundness import hold_databases
 from pycyrus.store.spool import Stage, clean_stage
 from pycyrus.store.states import MailboxStates
 from pycyrus.store.subscriptions import Subscriptions, forget_user, rename_user
@@ -63,7 +64,8 @@ def open_store(settings: StoreSettings, reactor: WatchReactor) -> MailStore:
     """
     Open the store, making what is missing.
 
-    It ends what an interrupted change of the tree left to be done.
+    Damaged databases are set aside and made again; what an interrupted
+    change of the tree left to be done is ended.
 
     @raise pycyrus.store.partitions.BadPartition: The settings contradict each other.
     @raise OSError: A directory cannot be made.
@@ -74,7 +76,12 @@ def open_store(settings: StoreSettings, reactor: WatchReactor) -> MailStore:
     partitions.prepare()
     for name in partitions.names():
         clean_stage(partitions.stage(name))
-    return MailStore(settings, partitions, reactor)
+    held = hold_databases(settings, partitions)
+    try:
+        return MailStore(settings, partitions, reactor, held)
+    except BaseException:
+        files.close(held)
+        raise
 
 
 class _Access:
@@ -134,8 +141,9 @@ class MailStore:
 
     log = Logger()
 
-    def __init__(self, settings: StoreSettings, partitions: Partitions, reactor: WatchReactor) -> None:
+    def __init__(self, settings: StoreSettings, partitions: Partitions, reactor: WatchReactor, held: int) -> None:
         self._settings = settings
+        self._held = held
         self._partitions = partitions
         self._reactor = reactor
         self._tree = MailboxTree(settings, partitions)
@@ -181,6 +189,7 @@ class MailStore:
         self._directory.close()
         self._userstate.close()
         self._userstate_signal.close()
+        files.close(self._held)
 
     # --- mailboxes ------------------------------------------------------
 

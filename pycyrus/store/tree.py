@@ -174,7 +174,7 @@ class MailboxTree:
             location = location_by_id(unique_id)
         validity = rows.next_uidvalidity(connection, now)
         entry = Entry(name, unique_id, partition, location, validity, acl, "", uses, now, now)
-        head = Header(unique_id, self.text(entry), validity, acl=acl_pairs(acl), created=now)
+        head = Header(unique_id, self.text(entry), validity, acl=acl_pairs(acl), created=now, special_use=uses)
         place = moves.mailbox_paths(self._partitions, partition, location)
         try:
             create_mailbox(place, head)

@@ -1,0 +1,254 @@
+"""
+The databases at start: what is damaged is set aside, and made again.
+
+Only a process that has the store to itself may do that, which a lock tells.
+The mailbox list is made again from the mailboxes' headers.  Subscriptions and
+the seen state of others' mailboxes are nowhere else: they are lost, loudly.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import struct
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+from twisted.logger import Logger
+
+from pycyrus.errors import StoreUnavailable
+from pycyrus.store import directory, files, rows, userstate
+from pycyrus.store.database import make
+from pycyrus.store.layout import microseconds
+from pycyrus.store.partitions import Partitions
+from pycyrus.store.relist import relist
+from pycyrus.store.settings import StoreSettings
+from pycyrus.store.survey import survey
+
+_log = Logger()
+
+LOCK_NAME = "store.lock"
+QUARANTINE = "quarantine"
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def hold_databases(settings: StoreSettings, partitions: Partitions) -> int:
+    """
+    Mend the databases if nobody has them open; then keep others from mending them.
+
+    @return: A descriptor, to be closed when the databases are.
+    @raise OSError: The lock cannot be made.
+    @raise StoreUnavailable: A database cannot be made again.
+    """
+    fd = files.open_file(str(settings.configdirectory / LOCK_NAME), _LOCK, files.PRIVATE)
+    try:
+        try:
+            files.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass
+        else:
+            _mend(settings, partitions)
+        # Whoever mends them ends first.
+        files.flock(fd, fcntl.LOCK_SH)
+    except BaseException:
+        files.close(fd)
+        raise
+    return fd
+
+
+def _mend(settings: StoreSettings, partitions: Partitions) -> None:
+    path = settings.configdirectory / directory.FILE_NAME
+    lost = has_lost_tail(path)
+    problem = problem_of(path, rows.SCHEMA, rows.SCHEMA_VERSION)
+    if problem:
+        _set_aside(path, problem)
+    if problem or (_is_new(path) and next(survey(partitions), None) is not None):
+        _list_again(path, settings, partitions)
+    elif lost:
+        _compare_list(path, settings, partitions)
+    state = settings.configdirectory / userstate.FILE_NAME
+    problem = problem_of(state, userstate.SCHEMA, userstate.SCHEMA_VERSION)
+    if problem:
+        _set_aside(state, problem)
+        _log.error("All subscriptions, and who has seen what in others' mailboxes, are lost")
+
+
+def _is_new(path: Path) -> bool:
+    """Whether a database is missing, or nothing was put into it."""
+    if not path.exists():
+        return True
+    with closing(sqlite3.connect(path, timeout=30.0, isolation_level=None)) as connection:
+        return connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+
+
+def problem_of(path: Path, schema: str, version: int) -> str | None:
+    """
+    What is wrong with a database.
+
+    @return: None if it is sound, or not there.
+    """
+    if not path.exists():
+        return None
+    problem = _problem_of_file(path)
+    if problem is not None:
+        return problem
+    try:
+        with closing(sqlite3.connect(path, timeout=30.0, isolation_level=None)) as connection:
+            found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(3)")]
+            (found_version,) = connection.execute("PRAGMA user_version").fetchone()
+            tables = connection.execute(_TABLES).fetchall()
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", None) in _ELSEWHERE:
+            # The disk, or somebody who has it open: that is not damage.
+            return None
+        return str(error)
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        return str(error)
+    if found != ["ok"]:
+        return "; ".join(found)
+    if tables and found_version == 0:
+        return "its version is missing"
+    if found_version == version and tables != _tables_of(schema):
+        return "its tables have other columns than they should"
+    return None
+
+
+_TABLES = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+
+
+def _tables_of(schema: str) -> list[tuple[str, ...]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(schema)
+        return connection.execute(_TABLES).fetchall()
+
+
+def _problem_of_file(path: Path) -> str | None:
+    """What SQLite would pass over: see its file format, section 1.3."""
+    with path.open("rb") as file:
+        head = file.read(100)
+    if not head:
+        return None
+    if len(head) < 100 or head[:16] != b"SQLite format 3\0" or not set(head[18:20]) <= {1, 2}:
+        # Of an unknown version it would be read and not written.
+        return "its header is damaged"
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size > _WAL_HEADER:
+        # It may be what is to make the file longer.
+        return None
+    page = int.from_bytes(head[16:18], "big")
+    page = 65536 if page == 1 else page
+    size = path.stat().st_size
+    count = int.from_bytes(head[28:32], "big") if head[24:28] == head[92:96] else 0
+    if page < 512 or size % page or size < page * count:
+        return "it was cut off"
+    return None
+
+
+def has_lost_tail(path: Path) -> bool:
+    """
+    Whether the write-ahead log of a database has frames that SQLite will not take for whole.
+
+    It passes them over without a word, be they torn or damaged, and all that follow.
+    See C{https://www.sqlite.org/fileformat2.html}, section 4.
+    """
+    try:
+        octets = path.with_name(f"{path.name}-wal").read_bytes()
+    except OSError:
+        return False
+    if len(octets) < _WAL_HEADER + _WAL_FRAME:
+        return False
+    order: Literal["big", "little"] = "big" if octets[3] & 1 else "little"
+    sums = _wal_sums(octets[:24], (0, 0), order)
+    size = int.from_bytes(octets[8:12], "big")
+    if octets[24:32] != _packed(sums) or octets[:3] != _WAL_MAGIC or not 512 <= size <= 65536:
+        return True
+    frames = range(_WAL_HEADER, len(octets) - _WAL_FRAME - size + 1, _WAL_FRAME + size)
+    is_whole = True
+    for at in frames:
+        head = octets[at : at + _WAL_FRAME]
+        current = head[8:16] == octets[16:24]
+        if is_whole and current:
+            sums = _wal_sums(head[:8], sums, order)
+            sums = _wal_sums(octets[at + _WAL_FRAME : at + _WAL_FRAME + size], sums, order)
+            is_whole = head[16:24] == _packed(sums)
+            if not is_whole:
+                return True
+        elif current:
+            return True
+        else:
+            # The end, unless a frame of this log follows: others are of an earlier one.
+            is_whole = False
+    return False
+
+
+_WAL_HEADER, _WAL_FRAME = 32, 24
+_WAL_MAGIC = b"\x37\x7f\x06"
+
+
+def _wal_sums(octets: bytes, sums: tuple[int, int], order: Literal["big", "little"]) -> tuple[int, int]:
+    one, two = sums
+    words = struct.unpack(f"{'>' if order == 'big' else '<'}{len(octets) // 4}I", octets)
+    for even, odd in zip(words[::2], words[1::2], strict=True):
+        one = (one + even + two) & 0xFFFFFFFF
+        two = (two + odd + one) & 0xFFFFFFFF
+    return one, two
+
+
+def _packed(sums: tuple[int, int]) -> bytes:
+    return struct.pack(">II", *sums)
+
+
+_ELSEWHERE = frozenset(
+    (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY)
+)
+
+
+def _set_aside(path: Path, problem: str) -> None:
+    kept = path.parent / QUARANTINE
+    files.makedirs(kept, files.PRIVATE_DIRECTORY, exist_ok=True)
+    number = microseconds()
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            files.rename(part, kept / f"{path.name}.{number}{suffix}")
+    files.sync_directory(str(kept))
+    files.sync_directory(str(path.parent))
+    _log.error(
+        "Database {path} is damaged ({problem}) and was moved to {kept}",
+        path=str(path), problem=problem, kept=str(kept / f"{path.name}.{number}"),
+    )  # fmt: skip
+
+
+def _list_again(path: Path, settings: StoreSettings, partitions: Partitions) -> None:
+    """Made beside and renamed, so that a crash leaves no half of a list."""
+    temporary = path.with_name(f"{path.name}.new")
+    for suffix in ("", "-wal", "-shm"):
+        temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+    try:
+        with closing(make(temporary, rows.SCHEMA, rows.SCHEMA_VERSION)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            done = relist(connection, survey(partitions), settings)
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path.name} cannot be made again: {error}") from error
+    files.rename(temporary, path)
+    files.sync_directory(str(path.parent))
+    _log.error("The mailbox list was made again from {count} mailboxes' headers", count=len(done.added))
+
+
+def _compare_list(path: Path, settings: StoreSettings, partitions: Partitions) -> None:
+    """The last changes of the list are lost: the headers may know of them."""
+    try:
+        with closing(make(path, rows.SCHEMA, rows.SCHEMA_VERSION)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            done = relist(connection, survey(partitions), settings, partitions=partitions)
+            connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path.name} cannot be mended: {error}") from error
+    _log.error(
+        "The end of the mailbox list's log is damaged or torn; {count} mailboxes were put on the list again",
+        count=len(done.added),
+    )
