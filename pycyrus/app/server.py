@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from pycyrus.app.context import Context
 from pycyrus.app.mail_service import mail_services
 from pycyrus.app.programs import service_program
 from pycyrus.config.settings import Settings
+from pycyrus.net.shares import Share
 from pycyrus.net.transport import LeanPort, LeanUnixPort
 
 _LOOK_INTERVAL = 0.02
@@ -57,14 +58,25 @@ class Service:
 
 
 class Server:
-    """Serves; its context belongs to it from now on."""
+    """
+    Serves; its context belongs to it from now on.
+
+    @param share: This worker's share of a listening socket, by its number.
+    """
 
     log = Logger()
 
-    def __init__(self, context: Context, services: Sequence[Service], reactor: PosixReactorBase) -> None:
+    def __init__(
+        self,
+        context: Context,
+        services: Sequence[Service],
+        reactor: PosixReactorBase,
+        share: Callable[[int], Share | None] = lambda service: None,
+    ) -> None:
         self._context = context
         self._services = services
         self._reactor = reactor
+        self._share = share
         self._ports: list[tuple[Service, LeanPort]] = []
         self._factories: list[Any] = []
 
@@ -84,6 +96,7 @@ class Server:
                 kind = LeanUnixPort if listening.family == socket.AF_UNIX else LeanPort
                 # The reactor's class declares all interfaces but this one.
                 port = kind(self._reactor, listening, factory, tls=tls)  # type: ignore[arg-type]
+                port.share = self._share(len(self._ports))
                 port.startListening()
                 self._ports.append((service, port))
 

@@ -32,6 +32,7 @@ from pycyrus.app.privileges import UnixUser, become
 from pycyrus.auth.checkers.chain import factories
 from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.config.options import option_table
+from pycyrus.net.shares import WorkerShares
 
 MAX_MESSAGE = 65536
 
@@ -65,6 +66,7 @@ class Template:
         self._control = control
         self._children: set[int] = set()
         self._logins = SharedMemory()
+        self._shares = WorkerShares()
 
     def run(self) -> None:
         """Follow the master's messages until there is no master."""
@@ -102,15 +104,17 @@ class Template:
 
     def _fork(self, number: int, descriptors: list[int], own: tuple[int, int]) -> None:
         gc.freeze()
+        row = self._shares.claim()
         pid = os.fork()
         if pid == 0:
-            self._become_worker(descriptors, own)
+            self._become_worker(descriptors, own, row)
+        self._shares.assign(row, pid)
         for fd in descriptors:
             os.close(fd)
         self._children.add(pid)
         self._tell({"forked": number, "pid": pid})
 
-    def _become_worker(self, descriptors: list[int], own: tuple[int, int]) -> None:
+    def _become_worker(self, descriptors: list[int], own: tuple[int, int], row: int) -> None:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -120,7 +124,7 @@ class Template:
                 os.close(fd)
             gc.unfreeze()
             orders, log, status = descriptors
-            worker.run(orders, log, status, self._logins)
+            worker.run(orders, log, status, worker.Shared(self._logins, self._shares, row))
             code = 0
         except BaseException:  # noqa: BLE001 - nothing may come back into the template's loop
             sys.excepthook(*sys.exc_info())
@@ -134,6 +138,7 @@ class Template:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 self._children.discard(pid)
+                self._shares.ended(pid)
                 killed = os.WIFSIGNALED(status)
                 self._tell(
                     {

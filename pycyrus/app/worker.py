@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.posixbase import PosixReactorBase
@@ -26,10 +27,30 @@ from pycyrus.app.server import Server, Service, adopt
 from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.config.settings import Settings
 from pycyrus.net import reactor as lean
+from pycyrus.net.shares import Share, WorkerShares
 from pycyrus.tasks import Tasks
 
 MAX_ORDER = 4 * 1024 * 1024
 """Octets in an order: it carries all options."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """
+    Memory that all workers have in common.
+
+    @ivar logins: Checked passwords.
+    @ivar shares: Who has how many connections.
+    @ivar row: This worker's in them.
+    """
+
+    logins: SharedMemory
+    shares: WorkerShares
+    row: int
+
+    def share(self, service: int) -> Share | None:
+        """Connections of this worker at a listening socket."""
+        return self.shares.share(self.row, service)
 
 
 class Worker(LineOnlyReceiver):
@@ -44,9 +65,9 @@ class Worker(LineOnlyReceiver):
     delimiter = b"\n"
     MAX_LENGTH = MAX_ORDER
 
-    def __init__(self, reactor: PosixReactorBase, observer: PipeObserver, logins: SharedMemory) -> None:
+    def __init__(self, reactor: PosixReactorBase, observer: PipeObserver, shared: Shared) -> None:
         self._reactor = reactor
-        self._logins = logins
+        self._shared = shared
         self._observer = observer
         self._server: Server | None = None
         self._tasks = Tasks()
@@ -71,8 +92,8 @@ class Worker(LineOnlyReceiver):
             for service in order["services"]
         ]
         try:
-            context = build_context(settings, order["workers"], self._reactor, self._logins)
-            self._server = Server(context, services, self._reactor)
+            context = build_context(settings, order["workers"], self._reactor, self._shared.logins)
+            self._server = Server(context, services, self._reactor, self._shared.share)
             self._server.start()
         except Exception as error:  # noqa: BLE001 - told to the master, and the end of this process
             self.log.failure("the worker cannot start")
@@ -111,14 +132,14 @@ class Worker(LineOnlyReceiver):
         self.sendLine(json.dumps(status).encode())  # type: ignore[no-untyped-call] # Twisted's
 
 
-def run(orders: int, log: int, status: int, logins: SharedMemory) -> None:
+def run(orders: int, log: int, status: int, shared: Shared) -> None:
     """
     Serve in this process, to its end.
 
     @param orders: Descriptor to read orders from.
     @param log: Where to write the log.
     @param status: Where to tell the master how it goes.
-    @param logins: Memory in which workers share checked passwords.
+    @param shared: What was made before the workers were forked.
     """
     lean.install()
     from twisted.internet import reactor as installed
@@ -126,7 +147,7 @@ def run(orders: int, log: int, status: int, logins: SharedMemory) -> None:
     reactor: Any = installed
     observer = PipeObserver(os.fdopen(log, "wb", buffering=0), Settings({}), reactor)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    worker = Worker(reactor, observer, logins)
+    worker = Worker(reactor, observer, shared)
     pipes: Any = StandardIO  # its types are those of Windows
     pipes(worker, stdin=orders, stdout=status, reactor=reactor)
     reactor.callWhenRunning(_end_with_the_master, worker, reactor)

@@ -123,6 +123,7 @@ class LeanConnection(Server):
     _clear: list[bytes | memoryview | FileRegion] | None = None
     _clear_octets = 0
     _closing = False
+    _counted = False
 
     def __init__(
         self,
@@ -144,6 +145,9 @@ class LeanConnection(Server):
         self._addressType = server.address_type
         self._prepare(sock, server)
         self.connected = 1
+        self._counted = True
+        self._port = server
+        server.opened()
         self.startReading()
         if server.tls is not None:
             self.startTLS(server.tls)
@@ -534,6 +538,9 @@ class LeanConnection(Server):
                     item.close()
             waiting.clear()
         self._queued = self._clear_octets = 0
+        if self._counted:
+            self._counted = False
+            self._port.closed()
         super().connectionLost(reason)
         self._layer = None
 

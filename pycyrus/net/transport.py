@@ -13,23 +13,29 @@ import os
 import socket
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory, IReactorTime
 from twisted.python.failure import Failure
 from typing_extensions import override
 
 from pycyrus.net.connection import LeanConnection, LeanUnixConnection
 from pycyrus.net.keepalive import Keepalive
+from pycyrus.net.shares import Share
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorFDSet
 
 BACKLOG = 512
 """Connections that may wait to be accepted."""
+
+_HOLD_BACK = 0.001
+"""Seconds that a worker with more connections than others leaves them to accept the next one."""
+_PATIENCE = 2
+"""How often it does so for one connection."""
 
 _LONGEST_PATH = 107
 """Octets of a Unix socket's path (unix(7): sun_path, less its NUL)."""
@@ -116,9 +122,13 @@ class LeanPort(tcp.Port):
         None where it does not, or where STARTTLS begins it.
     @ivar keepalive: None to leave it off.
     @ivar connection_prefix: The prefix of log lines that connections cause.
+    @ivar share: How many connections this worker has beside others; None
+        where there are no others.
     """
 
     transport: Any = LeanConnection
+    share: Share | None = None
+    _patience = _PATIENCE
 
     def __init__(
         self,
@@ -172,10 +182,30 @@ class LeanPort(tcp.Port):
 
     @override
     def doRead(self) -> None:
-        # One at a time: of connections that come together, whichever worker is
-        # awake first would else take all, and the others be idle.
+        share = self.share
+        if share is not None and self._patience and share.is_ahead():
+            self._patience -= 1
+            self.reactor.removeReader(self)
+            cast(IReactorTime, self.reactor).callLater(_HOLD_BACK, self._go_on)
+            return
+        self._patience = _PATIENCE
+        # One at a time, so that the others have a chance.
         self.numberAccepts = 1
         super().doRead()  # type: ignore[no-untyped-call] # Twisted's
+
+    def _go_on(self) -> None:
+        if self.connected:
+            self.reactor.addReader(self)
+
+    def opened(self) -> None:
+        """A connection was made."""
+        if self.share is not None:
+            self.share.opened()
+
+    def closed(self) -> None:
+        """A connection was lost."""
+        if self.share is not None:
+            self.share.closed()
 
 
 class LeanUnixPort(LeanPort):
