@@ -108,6 +108,27 @@ def load(path: str, generation: int, unique_id: str, journal_size: int) -> tuple
     @return: The contents and the journal's offset; None if there is no
         snapshot, or none that can be used.
     """
+    octets = _read(path)
+    return None if octets is None else _decode(octets, generation, unique_id, journal_size)
+
+
+def is_sound(path: str) -> bool | None:
+    """
+    Whether the checksums of a snapshot are right, whatever journal it is for.
+
+    @return: None if there is none.
+    """
+    octets = _read(path)
+    if octets is None:
+        return None
+    if len(octets) < HEADER_SIZE:
+        return False
+    fields = _HEADER.unpack_from(octets[:HEADER_SIZE].tobytes())
+    owner = fields[-1].rstrip(b"\0").decode("ascii", "replace")
+    return _decode(octets, fields[3], owner, fields[4]) is not None
+
+
+def _read(path: str) -> NDArray[np.uint8] | None:
     try:
         fd = files.open_file(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -125,7 +146,7 @@ def load(path: str, generation: int, unique_id: str, journal_size: int) -> tuple
         return None
     finally:
         files.close(fd)
-    return _decode(octets, generation, unique_id, journal_size)
+    return octets
 
 
 def _decode(
