@@ -15,7 +15,7 @@ from pycyrus.store.contents import Contents
 from pycyrus.store.history import Folded, first_time, fold
 from pycyrus.store.journal import JournalHeader
 from pycyrus.store.layout import MailboxPaths, microseconds
-from pycyrus.store.loading import Loaded, load
+from pycyrus.store.loading import Loaded, load, open_journal
 from pycyrus.store.locks import block_lock, unlock
 from pycyrus.store.rebuild import encode_journal, sync_messages
 
@@ -80,6 +80,28 @@ def take_snapshot(paths: MailboxPaths) -> int:
         return loaded.offset
     finally:
         files.close(loaded.fd)
+
+
+def put_snapshot(paths: MailboxPaths, data: bytearray, generation: int, unique_id: str, offset: int) -> int:
+    """
+    Write a snapshot that was made of the contents in memory.
+
+    @param generation: Of the journal that it stands for, up to C{offset}.
+    @return: C{offset}; 0 if it is another journal by now.
+    @raise MailboxNotFound: There is no journal.
+    @raise OSError: The older snapshot is still there.
+    """
+    fd = open_journal(paths)
+    try:
+        head = JournalHeader.decode(files.pread(fd, journal.HEADER_SIZE, 0))
+        if head.generation != generation or head.unique_id != unique_id:
+            return 0
+        # As in take_snapshot.
+        files.fdatasync(fd)
+        files.replace_file(paths.columns, data, sync=False)
+        return offset
+    finally:
+        files.close(fd)
 
 
 def _save(paths: MailboxPaths, loaded: Loaded, generation: int, offset: int) -> None:

@@ -102,6 +102,11 @@ class MailboxState:
         self._upkeep.consider(self._offset)
 
     @property
+    def generation(self) -> int:
+        """Of the journal."""
+        return self._header.generation
+
+    @property
     def version(self) -> int:
         """Changes whenever something visible changed."""
         return self._generations + self.contents.version

@@ -11,13 +11,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pycyrus.errors import MailboxNotFound, MailStoreError
-from pycyrus.store import checkpoint, journal
+from pycyrus.store import checkpoint, journal, snapshot
 from pycyrus.store.layout import MailboxPaths, microseconds
 from pycyrus.store.threads import in_thread
 
 if TYPE_CHECKING:
     from pycyrus.store.mailbox import MailboxState
 
+FEW = 16_384
+"""Messages, with those that are retained, whose columns are copied within a millisecond."""
 THINK_EVERY = 1 << 16
 """Octets of journal between two thoughts about snapshots."""
 
@@ -58,7 +60,20 @@ class Upkeep:
         if checkpoint.wants_compaction(offset, count, contents.history()) and self._keeps_too_much(offset):
             self._start(partial(checkpoint.compact, retention=self._state.services.undo_retention), offset)
         elif checkpoint.wants_snapshot(offset, self.snapshot_offset, count):
-            self._start(checkpoint.take_snapshot, offset)
+            self._start(self._snapshot(offset), offset)
+
+    def _snapshot(self, offset: int) -> Callable[[MailboxPaths], int]:
+        """How to take a snapshot now."""
+        state = self._state
+        contents = state.contents
+        if contents.columns.count + len(contents.retained) > FEW:
+            return checkpoint.take_snapshot
+        # Here it is a copy of some arrays; to read the mailbox in a thread
+        # would keep the reactor from running for many times as long.
+        data = snapshot.encode(contents, state.generation, offset, state.unique_id)
+        return partial(
+            checkpoint.put_snapshot, data=data, generation=state.generation, unique_id=state.unique_id, offset=offset
+        )
 
     def _keeps_too_much(self, offset: int) -> bool:
         contents, retention = self._state.contents, self._state.services.undo_retention
