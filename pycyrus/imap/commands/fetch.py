@@ -178,7 +178,7 @@ async def _answer(
 def _blocks(selected: SelectedMailbox, plan: Plan, positions: Positions) -> Iterator[Positions]:
     """Cut into blocks of so many messages, and of so many octets of cached items."""
     sizes = selected.view.cached_sizes if plan.uses_cache else None
-    if sizes is None:
+    if sizes is None or len(positions) == 1:
         for start in range(0, len(positions), plan.block):
             yield positions[start : start + plan.block]
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ _MAX_KNOWN_DAYS = 20_000
 
 _WIDTH = len(b'"dd-Mmm-yyyy hh:mm:ss +0000"')
 _DAY_WIDTH = len(b"dd-Mmm-yyyy")
+_FEW = 100
+"""Times that are rather looked up one by one: what a client shows in its window, again and again."""
 _TEMPLATE = np.frombuffer(b'"dd-Mmm-yyyy hh:mm:ss +0000"', dtype=np.uint8)
 _TWO_DIGITS = np.frombuffer(b"".join(b"%02d" % number for number in range(60)), dtype=np.uint8).reshape(60, 2)
 
@@ -36,12 +39,21 @@ class _DayTexts(dict[int, bytes]):
 _day_texts = _DayTexts()
 
 
+@lru_cache(maxsize=8192)
+def _date_time(seconds: int) -> bytes:
+    day, rest = divmod(seconds, _DAY)
+    minutes, second = divmod(rest, 60)
+    return b'"%b %02d:%02d:%02d +0000"' % (_day_texts[day], *divmod(minutes, 60), second)
+
+
 def encode_date_times(seconds: NDArray[np.int64]) -> list[bytes]:
     """
     Write times as C{date-time}, of UTC.
 
     @param seconds: Since the epoch.
     """
+    if len(seconds) <= _FEW:
+        return list(map(_date_time, seconds.tolist()))
     days, rest = np.divmod(seconds, _DAY)
     hours, rest = np.divmod(rest, 3600)
     minutes, rest = np.divmod(rest, 60)
