@@ -32,6 +32,7 @@ from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.net.tls import ServerContext, TLSConfigurationError, TLSSettings
+from pycyrus.store.commit import SyncMode
 from pycyrus.store.settings import DeleteMode, ExpungeMode, StoreSettings
 from pycyrus.store.store import open_store
 
@@ -68,6 +69,7 @@ def store_settings(settings: Settings) -> StoreSettings:
         allowallsubscribe=settings.switch("allowallsubscribe"),
         undo_retention=float(settings.duration("undo_retention")),
         journal_sync_interval=float(settings.duration("journal_sync_interval")),
+        sync_mode=SyncMode(settings.word("sync_mode")),
     )
 
 

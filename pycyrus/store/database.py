@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ T = TypeVar("T")
 LONGEST_WAIT = 30.0
 """Seconds that a writer waits for those of other processes."""
 _READ_WAIT = 2.0
+_PAUSE = 0.005
 
 _FULL = frozenset((sqlite3.SQLITE_FULL,))
 
@@ -41,13 +43,32 @@ class _ReadConnection(sqlite3.Connection):
 
 
 def _connect(path: Path, wait: float, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            return _connect_once(path, wait, factory)
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait for another process that makes the same file
+            # a write-ahead log just now.
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE)
+
+
+def _connect_once(path: Path, wait: float, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=wait, isolation_level=None, check_same_thread=False, factory=factory, cached_statements=256
     )
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute("PRAGMA cache_size=-16384")
+    try:
+        # Not through the factory's execute, which has other exceptions.
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA cache_size=-16384")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pycyrus.model.acl import Acl
 from pycyrus.model.internal_names import DELETED_PREFIX
+from pycyrus.store.commit import SyncMode
 
 
 class DeleteMode(enum.Enum):
@@ -51,6 +52,7 @@ class StoreSettings:
     @ivar protected_uses: C{specialuse_protect}: a user's mailbox with one of
         these is deleted by administrators only.
     @ivar journal_sync_interval: Seconds until a change of flags is durable.
+    @ivar sync_mode: How what was written is made durable.
     @ivar undo_retention: Seconds for which journals keep what happened.
     @ivar open_mailboxes: How many closed mailboxes are kept in memory.
     """
@@ -71,5 +73,6 @@ class StoreSettings:
     special_uses: tuple[str, ...] = SPECIAL_USES
     protected_uses: frozenset[str] = PROTECTED_USES
     journal_sync_interval: float = 1.0
+    sync_mode: SyncMode = SyncMode.AUTO
     undo_retention: float = 7 * 86400.0
     open_mailboxes: int = 256

@@ -155,7 +155,7 @@ class MailStore:
         self._seen = SeenStates(self._userstate, self._userstate_signal, reactor, interval)
         services = StateServices(
             reactor,
-            Committers(reactor, interval=interval),
+            Committers(reactor, interval=interval, mode=settings.sync_mode),
             JournalWatcher(reactor),
             self._locate,
             settings.undo_retention,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from pycyrus.model.acl import INSERT, LOOKUP, Acl
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.store import rows, soundness
+from pycyrus.store.database import make
 from pycyrus.store.settings import DeleteMode, StoreSettings
 from pycyrus.store.store import MailStore, open_store
 from pycyrus.test.store.mailboxes import without_syncs
@@ -233,3 +235,17 @@ class UserStateTests(DatabaseCase):
             box.close()
             self.close()
             self.assertIn("subscriptions", self.logged())
+
+
+class MakingTests(SynchronousTestCase):
+    def test_all_at_once(self) -> None:
+        """Whoever comes first makes the tables, and the others find them."""
+        root = Path(self.mktemp())
+        root.mkdir()
+        for number in range(10):
+            path = root / f"{number}.db"
+            with ThreadPoolExecutor(4) as pool:
+                made = list(pool.map(lambda _, path=path: make(path, "CREATE TABLE a (x INTEGER)", 1), range(4)))
+            for connection in made:
+                self.assertEqual(connection.execute("SELECT count(*) FROM a").fetchall(), [(0,)])
+                connection.close()

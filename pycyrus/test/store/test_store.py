@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from pycyrus.model.flags import SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.identity import POSTMAN, AdminScope, Identity
 from pycyrus.model.names import MailboxName, internal, parse_internal
 from pycyrus.store import files
+from pycyrus.store.commit import SyncMode
 from pycyrus.store.header import read_header
 from pycyrus.store.settings import DeleteMode, StoreSettings
 from pycyrus.store.store import MailStore, open_store
@@ -125,6 +127,28 @@ class Life(StoreCase):
         before = await self.store.status(FRED, name("user.fred"))
         await self.reopen()
         self.assertEqual(await self.store.status(FRED, name("user.fred")), before)
+
+    async def test_stages_are_cleaned_at_start(self) -> None:
+        """Of what came when the server died, nothing stays; it was never acknowledged."""
+        left = self.root / "spool/stage./999999999-dead"
+        left.write_bytes(b"x")
+        await self.reopen()
+        self.assertFalse(left.exists())
+
+    async def test_sync_mode(self) -> None:
+        """Each file is synced where that was asked for, and never the whole file system."""
+        await self.reopen(sync_mode=SyncMode.FDATASYNC)
+        synced: list[int] = []
+
+        def sync(fd: int) -> None:
+            synced.append(fd)
+            os.fsync(fd)
+
+        self.patch(files, "fsync", sync)
+        self.patch(files, "syncfs", self.fail)
+        await self.append(FRED, "user.fred")
+        self.assertGreaterEqual(len(synced), 4)
+        self.patch(files, "syncfs", lambda fd: os.sync())
 
     async def test_files_are_private(self) -> None:
         for path in [self.root / "config", self.root / "spool/user/fred"]:
