@@ -1,0 +1,45 @@
+"""
+The seams of pycyrus: read this first.
+
+Protocols see nothing below but these.  Each method says what it raises; every
+provider has a C{verifyObject} test.  Methods written C{async} may wait for a
+disk or a network; the others touch memory and the page cache only, and may be
+called on a hot path.
+
+The folder has a file for each subject; everything is imported from here.
+"""
+
+from pycyrus.interfaces.authentication import Authenticated, Challenge, Channel, IAuthenticator, ISaslExchange
+from pycyrus.interfaces.delivery import Envelope, IDelivery, IDeliveryAgent, Recipient
+from pycyrus.interfaces.mailboxes import IMailbox, IMailStore, IMessageFile
+from pycyrus.interfaces.messages import IStaged, NewMessage
+from pycyrus.interfaces.results import Appended, Copied, Counts, Expunged, MailboxListing, MailboxStatus, Stored
+from pycyrus.interfaces.services import IMailService
+from pycyrus.model.scopes import ListScope, Namespace
+
+__all__ = [
+    "Appended",
+    "Authenticated",
+    "Challenge",
+    "Channel",
+    "Copied",
+    "Counts",
+    "Envelope",
+    "Expunged",
+    "IAuthenticator",
+    "IDelivery",
+    "IDeliveryAgent",
+    "IMailService",
+    "IMailStore",
+    "IMailbox",
+    "IMessageFile",
+    "ISaslExchange",
+    "IStaged",
+    "ListScope",
+    "MailboxListing",
+    "MailboxStatus",
+    "Namespace",
+    "NewMessage",
+    "Recipient",
+    "Stored",
+]

@@ -1,0 +1,94 @@
+"""Who may come in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from zope.interface import Interface
+
+from pycyrus.model.identity import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """
+    How the client is connected, as far as authentication must know.
+
+    @ivar service: C{imap}, C{lmtp}, ...: the name in cyrus.conf.
+    @ivar peer: Address of the client, for logs and limits.
+    @ivar tls: TLS is active.
+    @ivar local_address: Where the client connected to, for C{virtdomains: on}.
+    @ivar client_certificate: Gives the client's verified certificate as DER, or
+        None; for EXTERNAL.
+    """
+
+    service: str
+    peer: str
+    tls: bool
+    local_address: str = ""
+    session_id: str = ""
+    tls_exporter: Callable[[bytes, int], bytes] | None = field(default=None, compare=False)
+    client_certificate: Callable[[], bytes | None] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """The server wants another response; C{data} is not yet base64."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """
+    The exchange succeeded.
+
+    @ivar identity: Who the session acts as.
+    @ivar authenticated_as: User id that proved itself, if another (a proxy).
+    @ivar data: Final server data to send with success, not yet base64.
+    """
+
+    identity: Identity
+    authenticated_as: str
+    data: bytes | None = None
+
+
+class ISaslExchange(Interface):
+    """The server's side of one SASL exchange (RFC 4422)."""
+
+    async def step(response: bytes | None) -> Challenge | Authenticated:
+        """
+        Take a response, decoded from base64.
+
+        @param response: None at the start, where there is no initial response.
+        @raise AuthenticationFailed: One answer for every reason.
+        @raise AuthenticationUnavailable: Cannot be told now.
+        @raise AuthorizationDenied: Proved, but may not act as the other.
+        @raise MalformedExchange: Not what the mechanism defines.
+        """
+
+
+class IAuthenticator(Interface):
+    """Who may come in; failures are delayed here, never in protocols."""
+
+    def mechanisms(channel: Channel) -> Sequence[str]:
+        """SASL mechanisms to offer on this channel, strongest first."""
+
+    def allows_plaintext(channel: Channel) -> bool:
+        """Whether LOGIN, USER/PASS and the like work on this channel."""
+
+    def start(mechanism: str, channel: Channel) -> ISaslExchange:
+        """
+        Begin an exchange.
+
+        @raise MechanismUnavailable: Unknown, or not on this channel.
+        @raise PlaintextRefused: Only under TLS.
+        """
+
+    async def login(user: bytes, password: bytes, channel: Channel) -> Authenticated:
+        """
+        Check a user name and password (IMAP LOGIN, POP3 USER/PASS).
+
+        @raise AuthenticationFailed: As L{ISaslExchange.step}.
+        """

@@ -1,0 +1,96 @@
+"""Delivery: from a protocol that receives mail to the mailboxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zope.interface import Interface
+
+from pycyrus.model.identity import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """
+    An envelope recipient, its address already taken apart.
+
+    @ivar local_part: Unquoted, with its detail.
+    @ivar domain: Empty if there was none.
+    @ivar ignore_quota: RCPT's IGNOREQUOTA.
+    """
+
+    local_part: str
+    domain: str
+    ignore_quota: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """
+    What is known of a transaction before its recipients.
+
+    @ivar sender: Reverse path; empty for the null sender.
+    @ivar size: As announced by SIZE; None if it was not.
+    @ivar identity: For whose rights to post; the postman on a trusted socket.
+    @ivar client_name: As given in LHLO.
+    @ivar client_host: Name or address of the peer, for Received.
+    @ivar protocol: C{LMTP}, C{LMTPS}, C{LMTPA} or C{LMTPSA} (RFC 3848).
+    @ivar auth: User id given by MAIL's AUTH parameter (RFC 4954 section 5), for whose
+        rights to post; empty for C{<>}, None without it.
+    """
+
+    sender: str
+    size: int | None
+    identity: Identity
+    client_name: str
+    client_host: str
+    protocol: str
+    session_id: str
+    utf8: bool = False
+    auth: str | None = None
+
+
+class IDelivery(Interface):
+    """One message on its way to its recipients."""
+
+    async def add_recipient(recipient: Recipient) -> None:
+        """
+        Accept a recipient.
+
+        @raise MailboxNotFound: No such user.
+        @raise OverQuota: It could not be delivered now.
+        @raise StoreUnavailable: Nobody can tell now.
+        """
+
+    async def begin() -> None:
+        """
+        The body follows; at least one recipient was accepted.
+
+        @raise StoreUnavailable: It could not be stored anywhere.
+        """
+
+    def write(data: bytes) -> None:
+        """
+        A piece of the body, without dot-stuffing, lines ended by CRLF.
+
+        Errors are kept until C{commit}.
+        """
+
+    async def commit() -> Sequence[Exception | None]:
+        """
+        Deliver to each recipient, durably.
+
+        @return: In the order of the accepted recipients: None, or the
+            L{pycyrus.errors.MailStoreError} that befell it.
+        """
+
+    def abort() -> None:
+        """Forget it.  May be called in any state, more than once."""
+
+
+class IDeliveryAgent(Interface):
+    """Where a mail-receiving protocol hands its messages."""
+
+    def start(envelope: Envelope) -> IDelivery:
+        """Begin a transaction."""

@@ -1,0 +1,53 @@
+"""Messages on their way in, and out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zope.interface import Attribute, Interface
+
+from pycyrus.model.flags import NO_FLAGS, Flags
+
+
+class IStaged(Interface):
+    """
+    A message being received, in a private file of a partition.
+
+    Writing puts CRLF-ended octets into the page cache; nothing is durable, or
+    visible to anybody, until a mailbox appends it.
+    """
+
+    size = Attribute("Octets written so far.")
+
+    def write(data: bytes) -> None:
+        """
+        Add octets.
+
+        @raise StoreFull: No room; the staged message is spoilt and must be
+            discarded.
+        @raise StoreUnavailable: Likewise.
+        """
+
+    def finish() -> None:
+        """
+        End the message: computes its GUID, structure and cached items.
+
+        @raise StoreUnavailable: As C{write}.
+        """
+
+    def discard() -> None:
+        """Remove the file.  Must be called in the end, appended or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """
+    A message to append.
+
+    @ivar staged: Finished; it is linked, so one may go to several mailboxes.
+    @ivar internaldate: Seconds since the epoch; None for now.
+    """
+
+    staged: IStaged
+    flags: Flags = NO_FLAGS
+    internaldate: int | None = None
