@@ -8,11 +8,16 @@ from pathlib import Path
 from pycyrus.config.load import DEFAULT_HOME, Source
 
 
-def add_source_options(parser: argparse.ArgumentParser) -> None:
-    """Add C{-C}, C{-M}, C{--home} and C{--option}."""
+def add_source_options(parser: argparse.ArgumentParser, *, cyrus_conf_letter: bool = True) -> None:
+    """
+    Add C{-C}, C{-M}, C{--home} and C{--option}.
+
+    @param cyrus_conf_letter: C{-M} is free for that.
+    """
     group = parser.add_argument_group("which server")
     group.add_argument("-C", "--imapd-conf", metavar="FILE", type=_path, help="its imapd.conf")
-    group.add_argument("-M", "--cyrus-conf", metavar="FILE", type=_path, help="its cyrus.conf")
+    names = ["-M", "--cyrus-conf"] if cyrus_conf_letter else ["--cyrus-conf"]
+    group.add_argument(*names, metavar="FILE", type=_path, help="its cyrus.conf")
     group.add_argument(
         "--home", metavar="DIR", type=_path, help=f"its directory, if it has no configuration (default {DEFAULT_HOME})"
     )

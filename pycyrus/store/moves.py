@@ -283,7 +283,7 @@ def _tell_one(place: MailboxPaths, entry: Entry, work: Work, text: str) -> None:
         record = journal.encode_record(kind, octets, count=len(octets), modseq=0, time=microseconds())
         files.write_all(fd, record, files.fstat(fd).st_size)
         # After the record, which tells what the header said before.
-        _rewrite_header(place.meta, entry, text)
+        rewrite_header(place.meta, entry, text)
     finally:
         files.close(fd)
 
@@ -297,7 +297,12 @@ def _acl_before(meta: Path) -> bytes:
     return b"\0" + "".join(f"{who}\t{rights}\t" for who, rights in old.acl).encode("utf-8")
 
 
-def _rewrite_header(meta: Path, entry: Entry, text: str) -> None:
+def rewrite_header(meta: Path, entry: Entry, text: str) -> None:
+    """
+    Have a mailbox's header say what the list does; the caller has the lock, and syncs.
+
+    @param text: Internal name.
+    """
     try:
         old = header.read_header(meta)
     except MailboxCorrupted:

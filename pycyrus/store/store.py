@@ -9,7 +9,7 @@ share.  Changes of the tree are made by L{MailboxTree} on a thread.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 
 import numpy as np
@@ -37,6 +37,7 @@ from pycyrus.store.directory import Directory, in_order
 from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
 from pycyrus.store.opened import MailboxPolicy, OpenedMailbox
 from pycyrus.store.partitions import Partitions
+from pycyrus.store.relist import Relisted, relist
 from pycyrus.store.rows import Entry
 from pycyrus.store.seen import SeenStates
 from pycyrus.store.settings import DeleteMode, ExpungeMode, StoreSettings
@@ -46,6 +47,7 @@ from pycyrus.store.soundness import hold_databases
 from pycyrus.store.spool import Stage, clean_stage
 from pycyrus.store.states import MailboxStates
 from pycyrus.store.subscriptions import Subscriptions, forget_user, rename_user
+from pycyrus.store.survey import Found, survey
 from pycyrus.store.threads import in_thread, sleep
 from pycyrus.store.tree import MailboxTree, Renamed, Wanted
 from pycyrus.store.watch import JournalWatcher, WatchReactor
@@ -439,6 +441,28 @@ class MailStore:
         return await self._shield.run(
             self._directory.change(lambda connection: self._tree.undelete(connection, deleted), self._tree.finish)
         )
+
+    async def relist(
+        self, wanted: Callable[[Found], bool], *, dry_run: bool = False, ignore_headers: bool = False
+    ) -> Relisted:
+        """
+        Put mailboxes on the list that lie on the partitions and are not there.
+
+        @param wanted: Whether a mailbox that was found is to be.
+        @param ignore_headers: Give default rights instead of those in the header.
+        """
+
+        def change(connection: sqlite3.Connection) -> Relisted:
+            self._tree.finish(connection)
+            connection.execute("SAVEPOINT relist")
+            found = filter(wanted, survey(self._partitions))
+            done = relist(connection, found, self._settings, partitions=self._partitions, ignore_headers=ignore_headers)
+            if dry_run:
+                connection.execute("ROLLBACK TO relist")
+            connection.execute("RELEASE relist")
+            return done
+
+        return await self._shield.run(self._directory.change(change))
 
     # --- listings -------------------------------------------------------
 

@@ -1,0 +1,84 @@
+"""C{pycyrus verify} and C{pycyrus reconstruct}, as an administrator calls them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pycyrus.model.names import parse_internal
+from pycyrus.test.store.mailboxes import text
+from pycyrus.test.store.test_expiry import ADMIN, World
+
+
+class CommandTests(SynchronousTestCase):
+    """While another process has the store open."""
+
+    def setUp(self) -> None:
+        self.home = Path(self.mktemp()).absolute()
+        self.home.mkdir(parents=True)
+        user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+        (self.home / "imapd.conf").write_text(
+            f"configdirectory: {self.home}/config\npartition-default: {self.home}/spool\ncyrus_user: {user}\n"
+        )
+        (self.home / "cyrus.conf").write_text('SERVICES {\n  imap cmd="imapd" listen="127.0.0.1:0"\n}\n')
+        self.world = World(self.home)
+        self.addCleanup(self.world.close)
+        for name in ("user.fred", "user.fred.Sent", "user.bob"):
+            self.world.run(self.world.store.create(ADMIN, parse_internal(name)))
+        self.world.append("user.fred", text(1), text(2))
+        self.fred = self.home / "spool" / "user" / "fred"
+
+    def call(self, *words: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "pycyrus.admin.main", *words, "-C", str(self.home / "imapd.conf")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    def test_verify(self) -> None:
+        """The exit code says whether anything was found; each finding names its file and what to do."""
+        self.assertEqual(self.call("verify", "--all"), (0, "3 mailboxes, 2 messages: nothing is wrong\n", ""))
+        (self.fred / "2.").write_bytes(b"other octets")
+        code, output, _ = self.call("verify")
+        self.assertEqual(code, 1)
+        self.assertIn(f"user.fred: {self.fred}/2.: its octets are not those that were stored\n    mend: ", output)
+        self.assertTrue(output.endswith("3 mailboxes, 2 messages: 1 finding\n"))
+        code, output, _ = self.call("verify", "--json", "user/fred")
+        self.assertEqual(code, 1)
+        (finding,) = json.loads(output)["findings"]
+        self.assertEqual(finding["file"], f"{self.fred}/2.")
+        self.assertEqual(self.call("verify", "user/bob")[0], 0)
+        code, output, errors = self.call("verify", "user/nobody")
+        self.assertEqual((code, output), (1, ""))
+        self.assertIn("there is no mailbox", errors)
+
+    def test_reconstruct(self) -> None:
+        """It prints the names of mailboxes, and what it did for them beside."""
+        (self.fred / "2.").write_bytes(b"other octets")
+        code, output, errors = self.call("reconstruct", "-r", "-M", "-V", "max", "user/fred")
+        self.assertEqual((code, output), (0, "user/fred\nuser/fred/Sent\n"))
+        self.assertIn("-M does nothing", errors)
+        self.assertIn("2: its octets are not those that were stored: give -R", errors)
+        self.assertEqual(self.call("reconstruct", "-U", "-q", "-u", "fred")[:2], (0, ""))
+        self.assertEqual(self.world.view("user.fred"), [1])
+        self.assertEqual(self.call("verify")[0], 0)
+        self.assertEqual(self.call("reconstruct")[1], "user/bob\nuser/fred\nuser/fred/Sent\n")
+
+    def test_lists_again(self) -> None:
+        """C{-f} finds what is on disk only."""
+        copy = self.fred / "Copy"
+        shutil.copytree(self.fred / "Sent", copy)
+        code, _, errors = self.call("reconstruct", "-f", "user/fred")
+        self.assertEqual(code, 1)
+        self.assertIn("a mailbox of the same unique id", errors)
+        shutil.rmtree(copy)
+        self.assertEqual(self.call("reconstruct", "-f", "user/fred")[0], 0)
+
+    def test_by_its_own_name(self) -> None:
+        """C{bin/reconstruct} is Cyrus's command."""
+        script = Path(__file__).parents[3] / "bin" / "reconstruct"
+        self.assertTrue(os.access(script, os.X_OK))
