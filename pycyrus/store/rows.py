@@ -279,8 +279,12 @@ def last_change(connection: sqlite3.Connection) -> int:
 
 def next_uidvalidity(connection: sqlite3.Connection, now: int) -> int:
     """A value that no mailbox here had before: the time, or later."""
-    row = connection.execute("SELECT value FROM numbers WHERE name = 'uidvalidity'").fetchone()
-    value = max(now, row[0] + 1) if row else now
+    # The newest mailboxes tell as well: a damaged number may be too small, and SQLite cannot see that.
+    (last,) = connection.execute(
+        "SELECT max(value) FROM (SELECT value FROM numbers WHERE name = 'uidvalidity' UNION ALL"
+        " SELECT * FROM (SELECT uidvalidity FROM mailboxes ORDER BY id DESC LIMIT 4))"
+    ).fetchone()
+    value = max(now, (last or 0) + 1)
     connection.execute("INSERT OR REPLACE INTO numbers VALUES ('uidvalidity', ?)", (value,))
     return value
 
