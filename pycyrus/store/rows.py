@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -31,7 +32,8 @@ CREATE TABLE mailboxes (
     acl TEXT NOT NULL,
     special_use TEXT NOT NULL,
     created INTEGER NOT NULL,
-    changed INTEGER NOT NULL
+    changed INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX mailboxes_by_location ON mailboxes (partition, location);
 CREATE INDEX mailboxes_by_owner ON mailboxes (owner, key) WHERE owner IS NOT NULL;
@@ -64,6 +66,19 @@ CREATE TABLE numbers (
 CHANGES_KEPT = 10_000
 """Changes that another process may lag behind before it must forget all it knows."""
 
+_FIELDS = (
+    "key",
+    "owner",
+    "unique_id",
+    "partition",
+    "location",
+    "uidvalidity",
+    "mailbox_type",
+    "acl",
+    "special_use",
+    "created",
+    "changed",
+)
 _END = "\x01"
 _AFTER = "\x02"
 _COLUMNS = "key, unique_id, partition, location, uidvalidity, mailbox_type, acl, special_use, created, changed, id"
@@ -186,6 +201,13 @@ def entry_of(row: Row) -> Entry:
 # --- reading ----------------------------------------------------------------
 
 
+def damaged(connection: sqlite3.Connection) -> int:
+    """How many rows are not as they were written, which SQLite itself cannot tell."""
+    fields = ", ".join(_FIELDS)
+    found = connection.execute(f"SELECT checksum, {fields} FROM mailboxes")
+    return sum(checksum != _checksum(values) for checksum, *values in found)
+
+
 def find(connection: sqlite3.Connection, name: MailboxName) -> Entry | None:
     """The entry of a name."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM mailboxes WHERE key = ?", (key_of(name),)).fetchone()
@@ -296,22 +318,10 @@ def insert(connection: sqlite3.Connection, entry: Entry) -> None:
     @raise sqlite3.IntegrityError: Its name, id or place is taken.
     """
     key = key_of(entry.name)
+    values = _values(key, entry)
     cursor = connection.execute(
-        "INSERT INTO mailboxes (key, owner, unique_id, partition, location, uidvalidity, mailbox_type, acl,"
-        " special_use, created, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            key,
-            entry.name.owner,
-            entry.unique_id,
-            entry.partition,
-            entry.location,
-            entry.uidvalidity,
-            entry.mailbox_type,
-            write_acl(entry.acl),
-            " ".join(entry.special_use),
-            entry.created,
-            entry.changed,
-        ),
+        f"INSERT INTO mailboxes ({', '.join(_FIELDS)}, checksum) VALUES ({', '.join('?' * len(_FIELDS))}, ?)",
+        (*values, _checksum(values)),
     )
     _grant(connection, int(cursor.lastrowid or 0), entry)
     _log(connection, key, entry.unique_id)
@@ -323,31 +333,40 @@ def replace(connection: sqlite3.Connection, entry: Entry) -> None:
 
     @raise sqlite3.IntegrityError: The new name or place is taken.
     """
-    row_id, old_key = connection.execute(
-        "SELECT id, key FROM mailboxes WHERE unique_id = ?", (entry.unique_id,)
+    row_id, old_key, created = connection.execute(
+        "SELECT id, key, created FROM mailboxes WHERE unique_id = ?", (entry.unique_id,)
     ).fetchone()
     key = key_of(entry.name)
+    values = _values(key, entry, created)
     connection.execute(
-        "UPDATE mailboxes SET key = ?, owner = ?, partition = ?, location = ?, uidvalidity = ?, mailbox_type = ?,"
-        " acl = ?, special_use = ?, changed = ? WHERE id = ?",
-        (
-            key,
-            entry.name.owner,
-            entry.partition,
-            entry.location,
-            entry.uidvalidity,
-            entry.mailbox_type,
-            write_acl(entry.acl),
-            " ".join(entry.special_use),
-            entry.changed,
-            row_id,
-        ),
+        f"UPDATE mailboxes SET {', '.join(f'{field} = ?' for field in _FIELDS)}, checksum = ? WHERE id = ?",
+        (*values, _checksum(values), row_id),
     )
     connection.execute("DELETE FROM grants WHERE mailbox = ?", (row_id,))
     _grant(connection, row_id, entry)
     _log(connection, key, entry.unique_id)
     if key != old_key:
         _log(connection, old_key, entry.unique_id)
+
+
+def _values(key: str, entry: Entry, created: int | None = None) -> tuple[str | int | None, ...]:
+    return (
+        key,
+        entry.name.owner,
+        entry.unique_id,
+        entry.partition,
+        entry.location,
+        entry.uidvalidity,
+        entry.mailbox_type,
+        write_acl(entry.acl),
+        " ".join(entry.special_use),
+        entry.created if created is None else created,
+        entry.changed,
+    )
+
+
+def _checksum(values: Iterable[object]) -> int:
+    return zlib.crc32(repr(tuple(values)).encode("utf-8", "surrogatepass"))
 
 
 def remove(connection: sqlite3.Connection, entry: Entry) -> None:

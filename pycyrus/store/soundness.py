@@ -61,7 +61,7 @@ def hold_databases(settings: StoreSettings, partitions: Partitions) -> int:
 def _mend(settings: StoreSettings, partitions: Partitions) -> None:
     path = settings.configdirectory / directory.FILE_NAME
     lost = has_lost_tail(path)
-    problem = problem_of(path, rows.SCHEMA, rows.SCHEMA_VERSION)
+    problem = problem_of_list(path)
     if problem:
         _set_aside(path, problem)
     if problem or (_is_new(path) and next(survey(partitions), None) is not None):
@@ -81,6 +81,24 @@ def _is_new(path: Path) -> bool:
         return True
     with closing(sqlite3.connect(path, timeout=30.0, isolation_level=None)) as connection:
         return connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+
+
+def problem_of_list(path: Path) -> str | None:
+    """What is wrong with the mailbox list, as L{problem_of}."""
+    problem = problem_of(path, rows.SCHEMA, rows.SCHEMA_VERSION)
+    if problem or _is_new(path):
+        return problem
+    try:
+        with closing(sqlite3.connect(path, timeout=30.0, isolation_level=None)) as connection:
+            if connection.execute("PRAGMA user_version").fetchone()[0] != rows.SCHEMA_VERSION:
+                return None
+            count = rows.damaged(connection)
+    except UnicodeDecodeError as error:
+        return str(error)
+    except sqlite3.OperationalError as error:
+        # A text that is no UTF-8 is told in this way.
+        return str(error) if "UTF-8" in str(error) else None
+    return f"{count} rows are not as they were written" if count else None
 
 
 def problem_of(path: Path, schema: str, version: int) -> str | None:

@@ -33,7 +33,7 @@ from pycyrus.store.partitions import Partitions
 from pycyrus.store.quarantine import file_guid
 from pycyrus.store.rows import Entry
 from pycyrus.store.settings import StoreSettings
-from pycyrus.store.soundness import problem_of
+from pycyrus.store.soundness import problem_of, problem_of_list
 from pycyrus.store.survey import survey
 
 _AGAIN = 2.0
@@ -85,13 +85,14 @@ def open_list(settings: StoreSettings) -> list[Entry]:
 
 
 def verify_databases(settings: StoreSettings) -> Iterator[Finding]:
-    """Check the databases as SQLite can."""
-    for name, schema, version in (
-        (directory.FILE_NAME, rows.SCHEMA, rows.SCHEMA_VERSION),
-        (userstate.FILE_NAME, userstate.SCHEMA, userstate.SCHEMA_VERSION),
-    ):
+    """Check the databases as SQLite can, and the checksums of the mailbox list."""
+    problems: tuple[tuple[str, Callable[[Path], str | None]], ...] = (
+        (directory.FILE_NAME, problem_of_list),
+        (userstate.FILE_NAME, lambda path: problem_of(path, userstate.SCHEMA, userstate.SCHEMA_VERSION)),
+    )
+    for name, problem_in in problems:
         path = settings.configdirectory / name
-        problem = problem_of(path, schema, version) if path.exists() else "it is missing"
+        problem = problem_in(path) if path.exists() else "it is missing"
         if problem is not None:
             yield Finding("", str(path), problem, RESTART)
 
