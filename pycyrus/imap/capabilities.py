@@ -19,11 +19,13 @@ ORDER: tuple[bytes, ...] = tuple(
     RIGHTS=kxten SAVEDATE SEARCH=FUZZY SORT SORT=DISPLAY SPECIAL-USE STATUS=SIZE THREAD=ORDEREDSUBJECT
     THREAD=REFERENCES UIDPLUS UNSELECT WITHIN ANNOTATEMORE LIST-METADATA NO_ATOMIC_RENAME SCAN SORT=MODSEQ SORT=UID
     THREAD=REFS X-CREATEDMODSEQ X-REPLICATION X-SIEVE-MAILBOX XLIST XMOVE
+    UNAUTHENTICATE COMPRESS=DEFLATE
     """.split()
 )
 """In which order Cyrus tells what needs a login; other tokens follow in the order of the table."""
 ALWAYS = (b"ID", b"ENABLE")
 """Extensions that are told before login as well."""
+COMPRESS = b"COMPRESS=DEFLATE"
 _BASE = (b"IMAP4rev1", b"IMAP4rev2")
 _PLACED = frozenset((*ALWAYS, b"IDLE"))
 
@@ -42,6 +44,7 @@ def capabilities(
     is_logged_in: bool,
     can_start_tls: bool,
     is_login_disabled: bool,
+    is_compressed: bool,
     mechanisms: tuple[str, ...],
 ) -> bytes:
     """
@@ -49,6 +52,7 @@ def capabilities(
 
     @param can_start_tls: STARTTLS is configured and TLS not active.
     @param is_login_disabled: LOGIN would be refused.
+    @param is_compressed: COMPRESS is active, and so not offered.
     @param mechanisms: SASL mechanisms on this channel.
     """
     known = {token for row in COMMANDS for token in row.capability}
@@ -69,5 +73,7 @@ def capabilities(
         # Without a number: STATUS tells the limit of a mailbox, if it has one (RFC 7889 section 3.1).
         limit = settings.max_message_size
         tokens.append(b"APPENDLIMIT=%d" % limit if limit else b"APPENDLIMIT")
+    if is_compressed:
+        tokens.remove(COMPRESS)
     hidden = {name.upper().encode("ascii", "replace") for name in settings.suppressed_capabilities}
     return b" ".join(token for token in tokens if token.upper() not in hidden)

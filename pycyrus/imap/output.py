@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 CORK_SIZE = 65_536
 """Octets held back to be sent together."""
+COMPRESSED_PIECE = 262_144
+"""Octets of a file handed to a compressed connection before the client has read what was sent."""
 SMALL_FILE = 32_768
 """Shorter pieces of a file are read and joined with what is around them."""
 
@@ -43,12 +45,23 @@ class Output:
         if self._held_size >= CORK_SIZE:
             self.flush()
 
-    def write_file(self, file: IMessageFile, offset: int, length: int) -> None:
+    async def write_file(self, file: IMessageFile, offset: int, length: int) -> None:
         """
         Send a part of a message, in order with C{write}; the file may be closed afterwards.
 
+        Returns when the client has read most of it.
+
         @raise StoreUnavailable: It could not be read.
         """
+        # Nothing but the octets themselves can be compressed: a piece at a time, then.
+        most = COMPRESSED_PIECE if self._wire.is_compressed else length
+        stop = offset + length
+        while offset < stop and not self._is_closing:
+            self._write_piece(file, offset, min(most, stop - offset))
+            offset += most
+            await self.drain()
+
+    def _write_piece(self, file: IMessageFile, offset: int, length: int) -> None:
         if length < SMALL_FILE:
             data = file.read(offset, length)
             if len(data) == length:

@@ -33,6 +33,13 @@ class Wire(Protocol):
     def send_file(self, file: IMessageFile, offset: int, length: int) -> None:
         """Send a part of a file, in order with C{send}; the file may be closed afterwards."""
 
+    @property
+    def is_compressed(self) -> bool:
+        """Whether all octets are compressed, both ways."""
+
+    def start_compression(self) -> None:
+        """Compress what is sent, and decompress what comes, from now on."""
+
     def pause_reading(self) -> None:
         """Take no more from the client."""
 

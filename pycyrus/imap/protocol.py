@@ -19,6 +19,7 @@ from pycyrus.interfaces import IAuthenticator, IMailStore, IMessageFile
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
 from pycyrus.net import session_id
+from pycyrus.net.compression import Deflate
 from pycyrus.net.limits import ConnectionLimits
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class ImapProtocol(Protocol):
 
     def __init__(self) -> None:
         self.is_secure = False
+        self._deflate: Deflate | None = None
+        self._is_paused = self._is_inflating = False
 
     # --- called by the transport ---
 
@@ -63,7 +66,25 @@ class ImapProtocol(Protocol):
 
     @override
     def dataReceived(self, data: bytes) -> None:
-        self.session.data_received(data)
+        if self._deflate is None:
+            self.session.data_received(data)
+        else:
+            self._deflate.feed(data)
+            self._inflate(self._deflate)
+
+    def _inflate(self, deflate: Deflate) -> None:
+        """Hand on what came compressed, as far as the session takes it."""
+        if self._is_inflating:
+            return
+        self._is_inflating = True
+        try:
+            while not self._is_paused and (data := deflate.next_piece()):
+                self.session.data_received(data)
+        except ValueError as error:
+            self.factory.log.info("compressed data cannot be read: {error}", error=str(error))
+            self.session.abort()
+        finally:
+            self._is_inflating = False
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -86,13 +107,13 @@ class ImapProtocol(Protocol):
     def send(self, data: bytes) -> None:
         """Write to the transport."""
         assert self.transport is not None
-        self.transport.write(data)
+        self.transport.write(data if self._deflate is None else self._deflate.compress(data))
 
     def send_file(self, file: IMessageFile, offset: int, length: int) -> None:
         """Let the kernel send the file, where the transport is one of C{pycyrus.net}."""
         transport: Any = self.transport
         send_file = getattr(transport, "send_file", None)
-        if send_file is not None:
+        if send_file is not None and self._deflate is None:
             send_file(file.fileno(), offset, length)
             return
         while length:
@@ -100,19 +121,32 @@ class ImapProtocol(Protocol):
             if not data:
                 self.session.abort()
                 return
-            transport.write(data)
+            self.send(data)
             offset += len(data)
             length -= len(data)
 
     def pause_reading(self) -> None:
         """Take no more from the client."""
         transport: Any = self.transport
+        self._is_paused = True
         transport.pauseProducing()
 
     def resume_reading(self) -> None:
         """Take from the client again."""
         transport: Any = self.transport
+        self._is_paused = False
         transport.resumeProducing()
+        if self._deflate is not None:
+            self._inflate(self._deflate)
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether COMPRESS was used."""
+        return self._deflate is not None
+
+    def start_compression(self) -> None:
+        """Begin both streams."""
+        self._deflate = Deflate()
 
     @property
     def can_start_tls(self) -> bool:

@@ -313,6 +313,8 @@ class SelectedMailbox:
             recent=self._recent_mask(uids),
             sizes=view.sizes[index],
             internaldates=view.internaldates[index],
+            savedates=view.savedates[index],
+            guids=view.guids[index],
             cached=lambda items: view.cached(positions, items),
             flag_lists=flag_lists(self.mailbox.keyword_names()),
         )

@@ -233,6 +233,11 @@ class Session(Output):
         """Whether STARTTLS is configured and has not happened."""
         return self._wire.can_start_tls and not self._wire.is_secure
 
+    @property
+    def is_compressed(self) -> bool:
+        """Whether COMPRESS is active."""
+        return self._wire.is_compressed
+
     def channel(self) -> Channel:
         """How the client is connected, for authentication."""
         return Channel(
@@ -252,6 +257,7 @@ class Session(Output):
             is_logged_in=self.identity is not None,
             can_start_tls=self.can_start_tls,
             is_login_disabled=not self.authenticator.allows_plaintext(channel),
+            is_compressed=self.is_compressed,
             mechanisms=tuple(self.authenticator.mechanisms(channel)),
         )
 
@@ -268,6 +274,20 @@ class Session(Output):
         self._names = self.make_names(identity)
         self._reader.limits = self.settings.limits
 
+    def log_out(self) -> None:
+        """Become nobody again, with the patience that is had with those (RFC 8437 section 3)."""
+        selected, self.selected = self.selected, None
+        if selected is not None:
+            selected.close()
+        if self._admission is not None:
+            self._admission.logged_out()
+        self.identity = self._names = self.client_id = None
+        self.enabled.clear()
+        self._reader.limits = self.settings.before_login
+        self._bad_commands = self._commands = 0
+        self._opened = self.clock.seconds()
+        self._set_timer(self.settings.login_timeout)
+
     def after_reply(self, function: Callable[[], None]) -> None:
         """Have something done when the current command was answered."""
         self._later = function
@@ -283,6 +303,12 @@ class Session(Output):
         self.client_id = None
         self.flush()
         self._wire.start_tls()
+
+    def start_compression(self) -> None:
+        """Compress from now on; what the client sent too early cannot be read (RFC 4978 section 3)."""
+        self._reader.clear()
+        self.flush()
+        self._wire.start_compression()
 
     def say_bye(self, text: bytes) -> None:
         """Send an untagged BYE and close."""

@@ -164,7 +164,14 @@ class ModifiedSince:
     modseq: int
 
 
+@dataclass(frozen=True, slots=True)
+class HasGuid:
+    """Messages whose SHA-1 begins with these octets (RFC 8474 section 6: EMAILID)."""
+
+    prefix: bytes
+
+
 SearchKey = Union[  # noqa: UP007 - forward references among the dataclasses
     All, And, Or, Not, UidSet, MessageNumbers, SavedResult, HasFlag, HasKeyword, Recent, DateRange, Within,
-    SizeRange, HeaderContains, AnyHeaderContains, BodyContains, TextContains, ModifiedSince,
+    SizeRange, HeaderContains, AnyHeaderContains, BodyContains, TextContains, ModifiedSince, HasGuid,
 ]  # fmt: skip

@@ -30,6 +30,7 @@ from pycyrus.model.search import (
     DateField,
     DateRange,
     HasFlag,
+    HasGuid,
     HasKeyword,
     HeaderContains,
     ModifiedSince,
@@ -238,6 +239,12 @@ class _Search:
             return _between(view.sizes, key.above, key.below)
         if isinstance(key, ModifiedSince):
             return _between(view.modseqs, key.modseq - 1, None)
+        if isinstance(key, HasGuid):
+            width = len(key.prefix)
+            wanted = np.frombuffer(key.prefix, dtype=np.uint8)
+            octets = np.ascontiguousarray(view.guids).view(np.uint8).reshape(len(view), -1)
+            found: Mask = (octets[:, :width] == wanted).all(axis=1)
+            return found
         raise TypeError(f"the session must replace {type(key).__name__}")
 
     def _has_keyword(self, keyword: bytes) -> Mask:

@@ -326,8 +326,7 @@ async def _answer_whole(
                 session.write(b"".join(held))
                 held = [b")\r\n"]
                 size = 0
-                session.write_file(file, 0, length)
-                await session.drain()
+                await session.write_file(file, 0, length)
         finally:
             file.close()
         if size >= WRITE_SIZE:
@@ -416,8 +415,7 @@ class _Pieces:
             assert file is not None
             session.write(b"".join(octets))
             octets.clear()
-            session.write_file(file, piece.offset, piece.length)
-            await session.drain()
+            await session.write_file(file, piece.offset, piece.length)
         if octets:
             session.write(b"".join(octets))
             await session.drain()

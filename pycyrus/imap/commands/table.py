@@ -12,6 +12,7 @@ from pycyrus.imap.commands.authenticate import authenticate
 from pycyrus.imap.commands.capability import capability
 from pycyrus.imap.commands.close import close, unselect
 from pycyrus.imap.commands.command import ANY, LOGGED_IN, Command, Seqs, State
+from pycyrus.imap.commands.compress import compress, parse_compress
 from pycyrus.imap.commands.copy import copy, move
 from pycyrus.imap.commands.create import create
 from pycyrus.imap.commands.delete import delete
@@ -32,6 +33,7 @@ from pycyrus.imap.commands.starttls import starttls
 from pycyrus.imap.commands.status import status
 from pycyrus.imap.commands.store import store
 from pycyrus.imap.commands.subscribe import subscribe, unsubscribe
+from pycyrus.imap.commands.unauthenticate import unauthenticate
 from pycyrus.imap.wire.append import parse_append
 from pycyrus.imap.wire.copy import parse_copy, parse_uid_copy, parse_uid_expunge
 from pycyrus.imap.wire.fetch import parse_fetch, parse_uid_fetch
@@ -55,10 +57,14 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"LOGIN", State.NOT_AUTHENTICATED, parse_login, login, Seqs.NONE, "9051 6.2.3"),
     # authenticated
     Command(b"ENABLE", LOGGED_IN, parse_enable, enable, rfc="9051 6.3.1", capability=(b"ENABLE",)),
+    Command(b"COMPRESS", LOGGED_IN, parse_compress, compress, Seqs.NONE, "4978 3", (b"COMPRESS=DEFLATE",)),
+    Command(b"UNAUTHENTICATE", LOGGED_IN, None, unauthenticate, Seqs.NONE, "8437 3", (b"UNAUTHENTICATE",)),
     Command(b"IDLE", LOGGED_IN, None, idle, rfc="9051 6.3.13", capability=(b"IDLE",)),
     Command(b"SELECT", LOGGED_IN, parse_select, select, Seqs.NONE, "9051 6.3.2", (b"QRESYNC",)),
     Command(b"EXAMINE", LOGGED_IN, parse_select, examine, Seqs.NONE, "9051 6.3.3"),
-    Command(b"CREATE", LOGGED_IN, parse_create, create, rfc="9051 6.3.4", capability=(b"CREATE-SPECIAL-USE",)),
+    Command(
+        b"CREATE", LOGGED_IN, parse_create, create, rfc="9051 6.3.4", capability=(b"CREATE-SPECIAL-USE", b"OBJECTID")
+    ),
     Command(b"DELETE", LOGGED_IN, parse_named, delete, rfc="9051 6.3.5"),
     Command(b"RENAME", LOGGED_IN, parse_rename, rename, rfc="9051 6.3.6"),
     Command(b"SUBSCRIBE", LOGGED_IN, parse_named, subscribe, rfc="9051 6.3.7"),
@@ -83,9 +89,25 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"UNSELECT", State.SELECTED, None, unselect, Seqs.NONE, "3691 2", (b"UNSELECT",)),
     Command(b"EXPUNGE", State.SELECTED, None, expunge, rfc="9051 6.4.3"),
     Command(b"UID EXPUNGE", State.SELECTED, parse_uid_expunge, uid_expunge, rfc="4315 2.1", capability=(b"UIDPLUS",)),
-    Command(b"SEARCH", State.SELECTED, parse_search, search, Seqs.NO_EXPUNGE, "9051 6.4.4", (b"ESEARCH", b"SEARCHRES")),
+    Command(
+        b"SEARCH",
+        State.SELECTED,
+        parse_search,
+        search,
+        Seqs.NO_EXPUNGE,
+        "9051 6.4.4",
+        (b"ESEARCH", b"SEARCHRES", b"SEARCH=FUZZY", b"WITHIN"),
+    ),
     Command(b"UID SEARCH", State.SELECTED, parse_uid_search, search, rfc="9051 6.4.9"),
-    Command(b"FETCH", State.SELECTED, parse_fetch, fetch, Seqs.NO_EXPUNGE, "9051 6.4.5", (b"CONDSTORE",)),
+    Command(
+        b"FETCH",
+        State.SELECTED,
+        parse_fetch,
+        fetch,
+        Seqs.NO_EXPUNGE,
+        "9051 6.4.5",
+        (b"CONDSTORE", b"PREVIEW", b"SAVEDATE"),
+    ),
     Command(b"UID FETCH", State.SELECTED, parse_uid_fetch, fetch, rfc="9051 6.4.9"),
     Command(b"STORE", State.SELECTED, parse_store, store, Seqs.NO_EXPUNGE, "9051 6.4.6"),
     Command(b"UID STORE", State.SELECTED, parse_uid_store, store, rfc="9051 6.4.9"),

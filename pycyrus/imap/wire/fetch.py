@@ -37,6 +37,10 @@ class Column(enum.Enum):
     ENVELOPE = b"ENVELOPE"
     BODYSTRUCTURE = b"BODYSTRUCTURE"
     BODY = b"BODY"
+    PREVIEW = b"PREVIEW"
+    SAVEDATE = b"SAVEDATE"
+    EMAILID = b"EMAILID"
+    THREADID = b"THREADID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +199,9 @@ def _item_of_name(cursor: Cursor, name: bytes) -> FetchItem:
     item = ITEMS.get(name)
     if item is None:
         raise BadSyntax(b"Invalid Fetch attribute")
+    if item is Column.PREVIEW:
+        # It is ready at any time, so a client that would do without gets it as well (RFC 8970 section 3.2).
+        cursor.take(b" (LAZY)")
     return item
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pycyrus.imap.wire.dates import encode_date_times
 from pycyrus.imap.wire.fetch import Column
 from pycyrus.imap.wire.flags import FlagLists
+from pycyrus.imap.wire.grammar import quoted
 from pycyrus.model.uids import UidArray
 from pycyrus.model.view import CachedItem
 
@@ -44,6 +45,8 @@ class Rows:
     recent: NDArray[np.bool_] | None
     sizes: NDArray[np.uint32]
     internaldates: NDArray[np.int64]
+    savedates: NDArray[np.int64]
+    guids: NDArray[np.void]
     cached: Callable[[Sequence[CachedItem]], list[list[bytes]]]
     flag_lists: FlagLists
 
@@ -70,6 +73,15 @@ def _cached_item(column: Column, item: CachedItem) -> ItemFormat:
     return ItemFormat(column.value + b" %b", lambda rows, texts: (texts,), item)
 
 
+EMAILID_OCTETS = 12
+"""Octets of a message's SHA-1 that its EMAILID tells, as Cyrus does."""
+
+
+def emailids(guids: NDArray[np.void]) -> list[bytes]:
+    """The EMAILID of each message (RFC 8474 section 5.1): messages of equal octets have the same."""
+    return [b"M" + guid.tobytes()[:EMAILID_OCTETS].hex().encode("ascii") for guid in guids]
+
+
 COLUMN_FORMATS: dict[Column, ItemFormat] = {
     Column.UID: ItemFormat(b"UID %d", lambda rows, _: (rows.uids.tolist(),)),
     Column.FLAGS: ItemFormat(
@@ -81,6 +93,11 @@ COLUMN_FORMATS: dict[Column, ItemFormat] = {
     Column.ENVELOPE: _cached_item(Column.ENVELOPE, CachedItem.ENVELOPE),
     Column.BODYSTRUCTURE: _cached_item(Column.BODYSTRUCTURE, CachedItem.BODYSTRUCTURE),
     Column.BODY: _cached_item(Column.BODY, CachedItem.BODY),
+    Column.PREVIEW: ItemFormat(b"PREVIEW %b", lambda rows, texts: (list(map(quoted, texts)),), CachedItem.PREVIEW),
+    Column.SAVEDATE: ItemFormat(b"SAVEDATE %b", lambda rows, _: (encode_date_times(rows.savedates),)),
+    Column.EMAILID: ItemFormat(b"EMAILID (%b)", lambda rows, _: (emailids(rows.guids),)),
+    # RFC 8474 section 5.2: threads have no ids here.
+    Column.THREADID: ItemFormat(b"THREADID NIL", lambda rows, _: ()),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from pycyrus.model.search import (
     DateField,
     DateRange,
     HasFlag,
+    HasGuid,
     HasKeyword,
     HeaderContains,
     MessageNumbers,
@@ -38,6 +40,8 @@ from pycyrus.model.search import (
 MAX_KEYS = 10_000
 MAX_FIELD_NAME = 998
 _EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
+_OBJECT_ID = re.compile(rb"[A-Za-z0-9_-]{1,255}")
+_EMAILID = re.compile(r"M[0-9a-f]{24}")
 
 CHARSETS: dict[bytes, str] = {
     b"US-ASCII": "ascii",
@@ -264,6 +268,29 @@ class SearchKeyParser:
         # The empty string asks whether there is such a field at all.
         return HeaderContains(field, text) if field is not None and text else AnyHeaderContains(name, text)
 
+    def emailid(self) -> SearchKey:
+        """What follows C{EMAILID} (RFC 8474 section 6)."""
+        text = self._object_id()
+        return HasGuid(bytes.fromhex(text[1:])) if _EMAILID.fullmatch(text) else Not(All())
+
+    def threadid(self) -> SearchKey:
+        """What follows C{THREADID}: threads have no ids here, so nothing has this one."""
+        self._object_id()
+        return Not(All())
+
+    def _object_id(self) -> str:
+        name = self._cursor.astring()
+        if not _OBJECT_ID.fullmatch(name):
+            raise BadSyntax(b"Invalid object id")
+        return name.decode("ascii")
+
+    def fuzzy(self) -> SearchKey:
+        """What follows C{FUZZY}: the exact matches, which RFC 6203 section 3 leaves to the server."""
+        self._cursor.enter()
+        key = self._single()
+        self._cursor.leave()
+        return key
+
     def modseq(self) -> SearchKey:
         """What follows C{MODSEQ}: per-flag mod-sequences are not kept, so an entry is disregarded."""
         cursor = self._cursor
@@ -298,6 +325,8 @@ _FLAG_KEYS = (
 
 SIMPLE_KEYS: dict[bytes, SearchKey] = {
     b"ALL": All(),
+    # RFC 8514 section 4.3: all mailboxes keep it.
+    b"SAVEDATESUPPORTED": All(),
     b"RECENT": Recent(),
     b"OLD": Not(Recent()),
     b"NEW": And((Recent(), Not(HasFlag(SEEN)))),
@@ -331,6 +360,10 @@ ARGUMENT_KEYS: dict[bytes, Callable[[SearchKeyParser], SearchKey]] = {
     **{field.value.upper().encode(): _contains(field) for field in AddressField},
     **_date_keys(b"", DateField.INTERNAL),
     **_date_keys(b"SENT", DateField.SENT),
+    **_date_keys(b"SAVED", DateField.SAVED),
+    b"EMAILID": SearchKeyParser.emailid,
+    b"THREADID": SearchKeyParser.threadid,
+    b"FUZZY": SearchKeyParser.fuzzy,
     b"BODY": lambda parser: BodyContains(parser.text()),
     b"TEXT": lambda parser: TextContains(parser.text()),
     b"HEADER": SearchKeyParser.header,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import imaplib
 import os
 import socket
 import ssl
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -22,11 +24,13 @@ from pycyrus.imap.protocol import ImapFactory
 from pycyrus.imap.session import Session
 from pycyrus.imap.settings import ImapSettings
 from pycyrus.interfaces import IMessageFile
-from pycyrus.model.names import ExternalNames, NamespaceSettings
+from pycyrus.model.identity import Identity
+from pycyrus.model.names import ExternalNames, NamespaceSettings, inbox_of
 from pycyrus.net.selfsigned import generate
 from pycyrus.net.tls import ServerContext, TLSSettings
 from pycyrus.net.transport import listen_tcp
 from pycyrus.testing.imap import EmptyStore, FixedAuthenticator
+from pycyrus.testing.store import MemoryStore
 
 T = TypeVar("T")
 BODY = b"0123456789abcdef" * 65_536
@@ -62,14 +66,14 @@ class SocketCase(TestCase):
         self.client_tls = ssl.create_default_context(cafile=str(directory / "cert.pem"))
         self.factories: list[ImapFactory] = []
 
-    def listen(self, *, is_tls: bool = False) -> int:
+    def listen(self, *, is_tls: bool = False, store: Any = None, plaintext: bool = False) -> int:
         from twisted.internet import reactor
 
         clock: Any = reactor
-        store: Any = EmptyStore()
+        store = EmptyStore() if store is None else store
         factory = ImapFactory(
             store,
-            FixedAuthenticator(plaintext=False),
+            FixedAuthenticator(plaintext=plaintext),
             ImapSettings(),
             lambda identity: ExternalNames(NamespaceSettings(), identity),
             None,
@@ -228,10 +232,9 @@ class FileTests(SocketCase):
             for _ in range(20):
                 file = File(path)
                 session.write(b"* BODY {%d}\r\n" % file.size)
-                session.write_file(file, 0, file.size)
+                await session.write_file(file, 0, file.size)
                 file.close()
                 session.write(b"\r\n")
-                await session.drain()
 
         row = Command(b"XBODY", ANY, None, body, Seqs.NONE)
         table.NOT_AUTHENTICATED_COMMANDS[row.name] = row
@@ -277,3 +280,78 @@ class FileTests(SocketCase):
             await self._ended(self.factories[0])
 
         return Deferred.fromCoroutine(goes_away())
+
+
+class CompressionTests(SocketCase):
+    """COMPRESS=DEFLATE (RFC 4978)."""
+
+    def compressed(self, sock: socket.socket) -> Callable[[bytes, bytes], bytes]:
+        """Begin; the answer sends octets and reads until an end."""
+        lines = Lines(sock)
+        lines.line()
+        sock.sendall(b"a1 LOGIN alice secret\r\na2 COMPRESS DEFLATE\r\n")
+        lines.until(b"a2")
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        unpacker = zlib.decompressobj(-15)
+
+        def ask(data: bytes, end: bytes) -> bytes:
+            sock.sendall(packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))
+            heard = b""
+            while not heard.endswith(end):
+                received = sock.recv(65536)
+                self.assertTrue(received, heard)
+                heard += unpacker.decompress(received)
+            return heard
+
+        return ask
+
+    def test_both_ways(self) -> Deferred[None]:
+        """Commands, large literals and large answers pass; every answer comes at once."""
+        store = MemoryStore()
+        store.add(inbox_of(Identity("alice")))
+        port = self.listen(store=store, plaintext=True)
+        body = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 100_000
+
+        def client() -> None:
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                ask = self.compressed(sock)
+                capabilities = ask(b"b1 CAPABILITY\r\n", b"b1 OK Completed\r\n")
+                self.assertNotIn(b"COMPRESS", capabilities)
+                ask(b"b2 COMPRESS DEFLATE\r\n", b"b2 NO [COMPRESSIONACTIVE] DEFLATE active via COMPRESS\r\n")
+                ask(b"b3 APPEND INBOX {%d+}\r\n%b\r\n" % (len(body), body), b" Completed\r\n")
+                ask(b"b4 EXAMINE INBOX\r\n", b"b4 OK [READ-ONLY] Completed\r\n")
+                heard = ask(b"b5 FETCH 1 BODY.PEEK[]\r\n", b"b5 OK Completed\r\n")
+                self.assertEqual(heard, b"* 1 FETCH (BODY[] {%d}\r\n%b)\r\nb5 OK Completed\r\n" % (len(body), body))
+
+        return self.in_thread(client)
+
+    def test_rubbish(self) -> Deferred[None]:
+        """What is no DEFLATE ends the connection."""
+        port = self.listen(plaintext=True)
+
+        def client() -> None:
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                self.compressed(sock)
+                sock.sendall(b"\xff" * 100)
+                with contextlib.suppress(ConnectionError):
+                    while sock.recv(65536):
+                        pass
+
+        return self.in_thread(client)
+
+    def test_bomb(self) -> Deferred[None]:
+        """A little that grows to very much meets the limits of what it grows to."""
+        port = self.listen(plaintext=True)
+
+        def client() -> None:
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                self.compressed(sock)
+                bomb = zlib.compressobj(9, zlib.DEFLATED, -15)
+                data = bomb.compress(b"c1 SEARCH " + b"x" * 50_000_000) + bomb.flush(zlib.Z_SYNC_FLUSH)
+                self.assertLess(len(data), 100_000)
+                with contextlib.suppress(ConnectionError):
+                    sock.sendall(data)
+                    while sock.recv(65536):
+                        pass
+
+        return self.in_thread(client)
