@@ -14,6 +14,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from pycyrus import __version__
+from pycyrus.app.delivery_parts import duplicate_suppression
 from pycyrus.auth.assemble import Authentication
 from pycyrus.auth.authenticator import AuthSettings
 from pycyrus.auth.checkers.chain import factories, make_checkers
@@ -66,6 +67,7 @@ def store_settings(settings: Settings) -> StoreSettings:
         delete_mode=DeleteMode(settings.word("delete_mode")),
         expunge_mode=ExpungeMode(settings.word("expunge_mode")),
         default_acl=parse_default_acl(settings.text("defaultacl")),
+        anyoneuseracl=settings.switch("anyoneuseracl"),
         allowallsubscribe=settings.switch("allowallsubscribe"),
         undo_retention=float(settings.duration("undo_retention")),
         journal_sync_interval=float(settings.duration("journal_sync_interval")),
@@ -239,7 +241,10 @@ class Context:
         self.server_name = settings.text("servername") or gethostname()
         self.store: IMailStore = store
         self.tls = TLSContexts()
-        self.delivery: IDeliveryAgent = DeliveryAgent(store, delivery_settings(settings, self.server_name), reactor)
+        self._suppression = duplicate_suppression(settings, reactor)
+        self.delivery: IDeliveryAgent = DeliveryAgent(
+            store, delivery_settings(settings, self.server_name), reactor, self._suppression
+        )
         self._workers = workers
         self._open_store = store
         self._limits: dict[str, ConnectionLimits] = {}
@@ -289,6 +294,8 @@ class Context:
     async def close(self) -> None:
         """Close what must be closed; what was acknowledged is durable then."""
         await self._open_store.close()
+        if self._suppression is not None:
+            await self._suppression.record.close()
 
 
 def build_context(settings: Settings, workers: int, reactor: Any, logins: SharedMemory | None = None) -> Context:

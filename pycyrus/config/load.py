@@ -250,6 +250,7 @@ def namespace_settings(settings: Settings) -> NamespaceSettings:
         crossdomains=settings.switch("crossdomains"),
         crossdomains_onlyother=settings.switch("crossdomains_onlyother"),
         deletedprefix=settings.text("deletedprefix"),
+        username_tolower=settings.switch("username_tolower"),
     )
 
 

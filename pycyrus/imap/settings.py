@@ -49,6 +49,7 @@ class ImapSettings:
     @ivar read_ahead: Octets read while a command runs, until the transport is
         paused.
     @ivar suppressed_capabilities: C{suppress_capabilities}.
+    @ivar is_setacl_allowed: C{allowsetacl}.
     @ivar is_read_only: C{readonly}: nothing may be changed.
     """
 
@@ -71,6 +72,7 @@ class ImapSettings:
     read_ahead: int = 65_536
     suppressed_capabilities: frozenset[str] = frozenset()
     is_read_only: bool = False
+    is_setacl_allowed: bool = True
 
     @property
     def silence(self) -> float:

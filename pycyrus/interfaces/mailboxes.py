@@ -8,6 +8,8 @@ from zope.interface import Attribute, Interface
 
 from pycyrus.interfaces.messages import IStaged, NewMessage
 from pycyrus.interfaces.results import Appended, Copied, Counts, Expunged, MailboxListing, MailboxStatus, Stored
+from pycyrus.model.acl import Acl
+from pycyrus.model.acl_changes import AclChange
 from pycyrus.model.flags import FlagChange
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
@@ -209,6 +211,31 @@ class IMailStore(Interface):
         Rename a mailbox with its inferiors; an INBOX's messages move instead (RFC 9051 section 6.3.6).
 
         @return: Old and new names of all that was renamed.
+        """
+
+    async def rights(identity: Identity, name: MailboxName) -> frozenset[str]:
+        """
+        What the identity may do with a mailbox (RFC 4314 section 3.5).
+
+        @raise MailboxNotFound: Absent, or without any right.
+        """
+
+    async def acl(identity: Identity, name: MailboxName) -> Acl:
+        """
+        All entries (RFC 4314 section 3.3); right a.
+
+        @raise MailboxNotFound: Absent or hidden.
+        @raise PermissionDenied: Seen, but without the right.
+        """
+
+    async def change_acl(identity: Identity, name: MailboxName, change: AclChange) -> None:
+        """
+        Change an entry (RFC 4314 section 3.1); right a.
+
+        Nobody but an administrator can take away an owner's implicit rights.
+
+        @raise MailboxNotFound: Absent or hidden.
+        @raise PermissionDenied: Seen, but without the right.
         """
 
     async def list(identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:

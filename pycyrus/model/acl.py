@@ -14,9 +14,11 @@ from pycyrus.model.names import MailboxName
 LOOKUP, READ, KEEP_SEEN, WRITE, INSERT, POST = "l", "r", "s", "w", "i", "p"
 CREATE, DELETE_MAILBOX, DELETE_MESSAGES, EXPUNGE, ADMINISTER, ANNOTATE = "k", "x", "t", "e", "a", "n"
 
+ALL_RIGHTS = frozenset("lrswipkxtean0123456789")
+"""RFC 4314 section 2.1, and digits, which sites may use as they like."""
 OWNER_RIGHTS = frozenset("lrswipkxtean")
 """What the owner of a new user mailbox is granted."""
-IMPLICIT_OWNER_RIGHTS = frozenset("lkxa")
+IMPLICIT_OWNER_RIGHTS = frozenset("lkxan")
 IMPLICIT_ADMIN_RIGHTS = frozenset("lkxa")
 """An administrator manages, but does not read, unless an entry says so."""
 

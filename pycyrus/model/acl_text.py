@@ -40,6 +40,16 @@ def write_rights(rights: Iterable[str]) -> str:
     return "".join(sorted(rights, key=RIGHTS_ORDER.index))
 
 
+_TOLD_ORDER = "lrswipkxtecdan0123456789"
+
+
+def tell_rights(rights: Iterable[str]) -> str:
+    """Write rights for a client: with each old letter of which any new one is held (RFC 4314 section 2.1.1)."""
+    held = set(rights)
+    old = {letter for letter, new in _OLD_RIGHTS.items() if held & set(new)}
+    return "".join(sorted(held | old, key=_TOLD_ORDER.index))
+
+
 def acl_pairs(acl: Acl) -> tuple[tuple[str, str], ...]:
     """Identifiers with their rights as text."""
     return tuple((identifier, write_rights(rights)) for identifier, rights in acl.entries)

@@ -34,6 +34,7 @@ from pycyrus.model.utf7 import BadUtf7, modified_utf7_decode, modified_utf7_enco
 
 INBOX = "INBOX"
 _LONGEST_EXTERNAL = 4 * MAX_INTERNAL_NAME
+_SPECIAL_IDENTIFIERS = frozenset(("anyone", "anonymous"))
 _KNOWN = 32
 """Names that a session's codec remembers."""
 _DOTS = str.maketrans(".", "^")
@@ -65,6 +66,7 @@ class NamespaceSettings:
     @ivar altprefix: Parent of own folders whose names clash with one of these.
     @ivar crossdomains: Names of other domains are told with their domain.
     @ivar crossdomains_onlyother: Names of one's own domain without it.
+    @ivar username_tolower: User ids are in lower case.
     @ivar deletedprefix: Root of delayed-deleted mailboxes.
     """
 
@@ -78,6 +80,7 @@ class NamespaceSettings:
     crossdomains: bool = False
     crossdomains_onlyother: bool = False
     deletedprefix: str = DELETED_PREFIX
+    username_tolower: bool = True
 
     @property
     def separator(self) -> str:
@@ -462,6 +465,32 @@ class ExternalNames:
             b'(("%b" "%b"))' % (prefix.encode("ascii"), self.separator) if namespace in visible else b"NIL"
             for namespace, prefix in zip(order, prefixes, strict=True)
         )
+
+    # --- identifiers in access control lists ----------------------------
+
+    def identifier(self, text: str) -> str:
+        """
+        Read an identifier that a client gave: C{fred}, C{fred@example.com}, C{group:staff}, C{anyone}.
+
+        A user id without a domain is of the identity's own; the default domain is left out.
+        """
+        sign, word = ("-", text[1:]) if text.startswith("-") else ("", text)
+        if word in _SPECIAL_IDENTIFIERS or word.startswith("group:"):
+            return sign + word
+        virtual = self._settings.virtdomains is not VirtualDomains.OFF
+        user, mark, domain = word.rpartition("@")
+        if virtual and not mark:
+            user, mark, domain = word.rpartition("%")
+        if not virtual:
+            user, domain = word, ""
+        elif not mark:
+            user, domain = word, self._domain
+        if self._settings.username_tolower:
+            user = user.lower()
+        domain = domain.lower()
+        if domain == self._settings.defaultdomain.lower():
+            domain = ""
+        return f"{sign}{user}@{domain}" if domain else sign + user
 
     def internal(self, name: MailboxName) -> str:
         """The internal name, as in logs and quota roots."""

@@ -70,6 +70,7 @@ class StoreSettings:
     default_acl: Acl = DEFAULT_ACL
     allowallsubscribe: bool = False
     allowusermoves: bool = False
+    anyoneuseracl: bool = True
     special_uses: tuple[str, ...] = SPECIAL_USES
     protected_uses: frozenset[str] = PROTECTED_USES
     journal_sync_interval: float = 1.0

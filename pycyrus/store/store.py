@@ -27,7 +27,8 @@ from pycyrus.interfaces import (
     MailboxStatus,
     Namespace,
 )
-from pycyrus.model.acl import DELETE_MESSAGES, EXPUNGE, INSERT, LOOKUP, POST, READ, Acl
+from pycyrus.model.acl import ADMINISTER, DELETE_MESSAGES, EXPUNGE, INSERT, LOOKUP, POST, READ, Acl
+from pycyrus.model.acl_changes import AclChange
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.naming_policy import check_policy
@@ -376,6 +377,26 @@ class MailStore:
         finally:
             source.close()
         return [(inbox, new)]
+
+    async def rights(self, identity: Identity, name: MailboxName) -> frozenset[str]:
+        """See L{IMailStore.rights}."""
+        entry = self._directory.lookup(name)
+        held = frozenset() if entry is None else access.rights(identity, entry.name, entry.acl)
+        if not held:
+            raise MailboxNotFound("absent or hidden")
+        return held
+
+    async def acl(self, identity: Identity, name: MailboxName) -> Acl:
+        """See L{IMailStore.acl}."""
+        return access.check(identity, self._directory.lookup(name), ADMINISTER).acl
+
+    async def change_acl(self, identity: Identity, name: MailboxName, change: AclChange) -> None:
+        """See L{IMailStore.change_acl}."""
+        await self._shield.run(
+            self._directory.change(
+                lambda connection: self._tree.change_acl(connection, identity, name, change), self._tree.finish
+            )
+        )
 
     async def set_acl(self, identity: Identity, name: MailboxName, acl: Acl) -> None:
         """

@@ -24,7 +24,8 @@ from pycyrus.errors import (
     SpecialUseConflict,
     StoreUnavailable,
 )
-from pycyrus.model.acl import ADMINISTER, DELETE_MAILBOX, OWNER_RIGHTS, Acl
+from pycyrus.model.acl import ADMINISTER, DELETE_MAILBOX, IMPLICIT_OWNER_RIGHTS, OWNER_RIGHTS, Acl
+from pycyrus.model.acl_changes import AclChange
 from pycyrus.model.acl_text import acl_pairs
 from pycyrus.model.identity import Identity
 from pycyrus.model.internal_names import internal
@@ -347,10 +348,24 @@ class MailboxTree:
 
     # --- rights ---------------------------------------------------------
 
+    def change_acl(
+        self, connection: sqlite3.Connection, identity: Identity, name: MailboxName, change: AclChange
+    ) -> None:
+        """Change an entry of the access control list of a mailbox."""
+        if change.identifier == "anyone" and not self._settings.anyoneuseracl and not identity.administers(name.domain):
+            raise PermissionDenied("anyoneuseracl")
+        entry = access.check(identity, rows.find(connection, name), ADMINISTER)
+        is_safe = change.identifier == name.owner_id and not identity.administers(name.domain)
+        self.set_acl(
+            connection, identity, name, change.apply(entry.acl, IMPLICIT_OWNER_RIGHTS if is_safe else frozenset())
+        )
+
     def set_acl(self, connection: sqlite3.Connection, identity: Identity, name: MailboxName, acl: Acl) -> None:
         """Replace the access control list of a mailbox."""
         self.catch_up(connection)
         entry = access.check(identity, rows.find(connection, name), ADMINISTER)
+        if entry.acl == acl:
+            return
         rows.replace(connection, replace(entry, acl=acl, changed=int(time.time())))
         rows.add_pending(connection, Work.TELL_ACL, entry.partition, entry.unique_id)
 

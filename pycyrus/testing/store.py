@@ -43,6 +43,7 @@ from pycyrus.interfaces import (
 )
 from pycyrus.mime.summary import Summary, summarise
 from pycyrus.model.acl import Acl, rights_of
+from pycyrus.model.acl_changes import AclChange
 from pycyrus.model.flags import DELETED, MAX_KEYWORDS, SEEN, FlagAction, FlagChange
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName, inbox_of
@@ -524,6 +525,22 @@ class MemoryStore:
                 state.changed()
                 renamed.append((name, target))
         return renamed
+
+    async def rights(self, identity: Identity, name: MailboxName) -> frozenset[str]:
+        """What may be done."""
+        return rights_of(identity, name, self._state(identity, name).acl)
+
+    async def acl(self, identity: Identity, name: MailboxName) -> Acl:
+        """All entries."""
+        if "a" not in await self.rights(identity, name):
+            raise PermissionDenied
+        return self._state(identity, name).acl
+
+    async def change_acl(self, identity: Identity, name: MailboxName, change: AclChange) -> None:
+        """Change an entry."""
+        state = self._state(identity, name)
+        state.acl = change.apply(await self.acl(identity, name))
+        state.changed()
 
     async def list(self, identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:
         """What may be seen; scopes need not narrow."""

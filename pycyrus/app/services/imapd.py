@@ -61,5 +61,6 @@ def imap_settings(settings: Settings, name: str, server_name: str) -> ImapSettin
         max_commands_before_login=settings.integer("unauthenticated_commands"),
         read_ahead=settings.integer("imap_read_ahead"),
         suppressed_capabilities=frozenset(word.upper() for word in settings.words("suppress_capabilities")),
+        is_setacl_allowed=settings.switch("allowsetacl"),
         is_read_only=settings.switch("readonly"),
     )

@@ -8,6 +8,7 @@ from pycyrus.errors import MailStoreError
 from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.commands.status import status_line
 from pycyrus.imap.listing import Findings, Line, Wanted
+from pycyrus.imap.wire.acl import encode_myrights
 from pycyrus.imap.wire.listing import Return, Selection, canonical_pattern, encode_list
 from pycyrus.imap.wire.mailboxes import StatusItem
 from pycyrus.model.acl import READ
@@ -56,6 +57,7 @@ class _Answer:
             findings = await self._find()
             for count, line in enumerate(findings.lines()):
                 self._write(findings.attributes(line), line.wire, with_child_info=findings.tells_child_info(line))
+                self._tell_rights(line)
                 await self._tell_status(line)
                 await self._give_way(count)
         return b"Completed (%.3f secs)" % (session.clock.seconds() - self._started)
@@ -113,6 +115,12 @@ class _Answer:
                 is_child_subscribed=with_child_info,
             )
         )
+
+    def _tell_rights(self, line: Line) -> None:
+        """RFC 8440 section 3; without a right that MYRIGHTS demands it is left out."""
+        if self._command.returns & Return.MYRIGHTS and line.listing is not None and line.listing.rights:
+            session = self._session
+            session.write(encode_myrights(line.wire, line.listing.rights, utf8=session.is_utf8))
 
     async def _tell_status(self, line: Line) -> None:
         """RFC 5819 section 2: where STATUS would fail, it is left out."""

@@ -7,6 +7,7 @@ a row here.
 
 from __future__ import annotations
 
+from pycyrus.imap.commands.acl import deleteacl, getacl, listrights, myrights, setacl
 from pycyrus.imap.commands.append import append
 from pycyrus.imap.commands.authenticate import authenticate
 from pycyrus.imap.commands.capability import capability
@@ -34,6 +35,7 @@ from pycyrus.imap.commands.status import status
 from pycyrus.imap.commands.store import store
 from pycyrus.imap.commands.subscribe import subscribe, unsubscribe
 from pycyrus.imap.commands.unauthenticate import unauthenticate
+from pycyrus.imap.wire.acl import parse_mailbox_identifier, parse_setacl
 from pycyrus.imap.wire.append import parse_append
 from pycyrus.imap.wire.copy import parse_copy, parse_uid_copy, parse_uid_expunge
 from pycyrus.imap.wire.fetch import parse_fetch, parse_uid_fetch
@@ -75,9 +77,14 @@ COMMANDS: tuple[Command, ...] = (
         parse_list,
         list_mailboxes,
         rfc="9051 6.3.9",
-        capability=(b"CHILDREN", b"LIST-EXTENDED", b"LIST-STATUS", b"SPECIAL-USE"),
+        capability=(b"CHILDREN", b"LIST-EXTENDED", b"LIST-MYRIGHTS", b"LIST-STATUS", b"SPECIAL-USE"),
     ),
     Command(b"LSUB", LOGGED_IN, parse_lsub, lsub, rfc="3501 6.3.9"),
+    Command(b"SETACL", LOGGED_IN, parse_setacl, setacl, rfc="4314 3.1", capability=(b"ACL", b"RIGHTS=kxten")),
+    Command(b"DELETEACL", LOGGED_IN, parse_mailbox_identifier, deleteacl, rfc="4314 3.2"),
+    Command(b"GETACL", LOGGED_IN, parse_named, getacl, rfc="4314 3.3"),
+    Command(b"LISTRIGHTS", LOGGED_IN, parse_mailbox_identifier, listrights, rfc="4314 3.4"),
+    Command(b"MYRIGHTS", LOGGED_IN, parse_named, myrights, rfc="4314 3.5"),
     Command(b"NAMESPACE", LOGGED_IN, None, namespace, rfc="9051 6.3.10", capability=(b"NAMESPACE",)),
     Command(b"STATUS", LOGGED_IN, parse_status, status, rfc="9051 6.3.11", capability=(b"STATUS=SIZE",)),
     Command(

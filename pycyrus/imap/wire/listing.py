@@ -25,13 +25,14 @@ class Selection(enum.Flag):
 
 
 class Return(enum.Flag):
-    """Return options (RFC 5258 section 3.2, RFC 5819, RFC 6154 section 5.2)."""
+    """Return options (RFC 5258 section 3.2, RFC 5819, RFC 6154 section 5.2, RFC 8440)."""
 
     NONE = 0
     SUBSCRIBED = enum.auto()
     CHILDREN = enum.auto()
     SPECIAL_USE = enum.auto()
     STATUS = enum.auto()
+    MYRIGHTS = enum.auto()
 
 
 _SELECTIONS = {
@@ -45,6 +46,7 @@ _RETURNS = {
     b"CHILDREN": Return.CHILDREN,
     b"SPECIAL-USE": Return.SPECIAL_USE,
     b"STATUS": Return.STATUS,
+    b"MYRIGHTS": Return.MYRIGHTS,
 }
 
 

@@ -32,7 +32,7 @@ class RightsTests(SynchronousTestCase):
 
     def test_owner_keeps_control(self) -> None:
         """The owner may always see, delete, subdivide and administer, but not read against the ACL."""
-        self.assertEqual(self.rights(Identity("fred"), acl(not_fred="lrkxa", fred="rs")), "aklsx")
+        self.assertEqual(self.rights(Identity("fred"), acl(not_fred="lrkxa", fred="rs")), "aklnsx")
 
     def test_administrator_does_not_read(self) -> None:
         admin = Identity("cyrus", admin=AdminScope.GLOBAL)
