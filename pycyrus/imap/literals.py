@@ -8,20 +8,24 @@ so is limited.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
 from pycyrus.errors import MailStoreError, MessageTooLarge
 from pycyrus.imap import replies
+from pycyrus.imap.commands.catenate import add_urls
 from pycyrus.imap.incoming import IncomingMessage
 from pycyrus.imap.replies import Bad, CommandError, No
+from pycyrus.imap.wire.catenate import Place, Whereabouts
 from pycyrus.imap.wire.frames import Announced, Chunk, Event, Frame, FrameReader
-from pycyrus.imap.wire.grammar import Cursor
+from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.model.view import LARGEST_MESSAGE
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
+    from pycyrus.model.names import MailboxName
 
 MAX_NON_SYNCHRONISING = 4096
 """RFC 7888 section 5: largest non-synchronising literal under LITERAL-."""
@@ -34,20 +38,25 @@ class LiteralIntake:
 
     log = Logger()
 
-    __slots__ = ("_reader", "_session", "_staged")
+    __slots__ = ("_begun", "_reader", "_seen", "_session", "_staged", "_whereabouts")
 
     def __init__(self, session: Session, reader: FrameReader) -> None:
         self._session = session
         self._reader = reader
         self._staged: list[IncomingMessage] | None = None
+        self._whereabouts: Whereabouts | None = None
+        self._seen = 0
+        self._begun: IncomingMessage | None = None
 
     @property
     def holds(self) -> bool:
         """Whether there is something to discard."""
-        return self._staged is not None
+        return self._staged is not None or self._whereabouts is not None
 
     def discard(self) -> None:
         """Remove what was staged: the command is done, or will not be."""
+        self._whereabouts = self._begun = None
+        self._seen = 0
         staged, self._staged = self._staged, None
         for message in staged or ():
             message.discard()
@@ -63,8 +72,6 @@ class LiteralIntake:
             staged = await self._judge(announced)
         except CommandError as error:
             return self._reader.refuse(replies.tagged(frame.tag, error, may_create=True))
-        if staged is not None:
-            self._staged = [staged] if self._staged is None else [*self._staged, staged]
         self._reader.accept(staged)
         if announced.is_synchronising:
             self._session.write(b"+ go ahead\r\n")
@@ -87,8 +94,10 @@ class LiteralIntake:
         is_large = announced.size > MAX_NON_SYNCHRONISING
         if session.settings.is_literal_minus and is_large and not announced.is_synchronising:
             raise Bad(b"Non-synchronizing literal size exceeds 4K", b"TOOBIG")
-        if frame.name == b"APPEND" and announced.frame.args and not _is_mailbox(frame):
-            return await self._stage(announced)
+        if _is_behind_mailbox(frame):
+            place = self._find_place(frame)
+            if place is not Place.OTHER:
+                return await self._take_message(announced, place)
         limits = self._reader.limits
         if announced.size > limits.literal:
             raise No(b"Literal size exceeds fixed limit", b"TOOBIG")
@@ -96,18 +105,63 @@ class LiteralIntake:
             raise Bad(b"Command arguments total size exceeds fixed limit", b"LIMIT")
         return None
 
-    async def _stage(self, announced: Announced) -> IncomingMessage:
+    def _find_place(self, frame: Frame) -> Place:
+        """
+        See what a literal is, from the text behind the last one.
+
+        @raise Bad: A message has too many parts.
+        """
+        if self._whereabouts is None:
+            self._whereabouts = Whereabouts()
+        whereabouts = self._whereabouts
+        place = Place.MESSAGE
+        try:
+            for piece in frame.args[self._seen :]:
+                if piece is frame.args[0]:
+                    place = whereabouts.read(_behind_mailbox(frame))
+                elif isinstance(piece, bytes):
+                    place = whereabouts.read(piece)
+                elif whereabouts.is_inside and piece.staged is None:
+                    whereabouts.add(piece.data)
+        except BadSyntax as error:
+            raise Bad(error.text) from None
+        self._seen = len(frame.args)
+        return place
+
+    async def _take_message(self, announced: Announced, place: Place) -> IncomingMessage:
+        """Stage a message, or the next part of one that is put together, behind what URLs bring."""
         session = self._session
+        assert self._whereabouts is not None
+        message = self._begun
+        if message is None or place is Place.MESSAGE or not self._whereabouts.has_begun:
+            if not announced.size and place is Place.MESSAGE:
+                raise No(b"Zero-length message literal")
+            cursor = Cursor(announced.frame.args, utf8=session.is_utf8)
+            cursor.space()
+            if announced.frame.name != b"APPEND":
+                cursor.sequence_set_or_saved()
+                cursor.space()
+            message = await self.stage(session.names.decode(cursor.astring(), utf8=session.is_utf8))
+        if place is Place.TEXT:
+            urls, self._whereabouts.urls = self._whereabouts.urls, []
+            await add_urls(session, message, urls)
+            self._whereabouts.begin_text()
+        if message.size + announced.size > (session.settings.max_message_size or LARGEST_MESSAGE):
+            raise MessageTooLarge
+        self._begun = message
+        return message
+
+    async def stage(self, name: MailboxName) -> IncomingMessage:
+        """
+        Begin a message of the current command.
+
+        @raise MailboxNotFound: With C{creatable} where it could be created.
+        """
         if self._staged is not None and len(self._staged) >= MAX_MESSAGES:
             raise Bad(b"Too many messages", b"LIMIT")
-        if announced.size > (session.settings.max_message_size or LARGEST_MESSAGE):
-            raise MessageTooLarge
-        if not announced.size:
-            raise No(b"Zero-length message literal")
-        cursor = Cursor(announced.frame.args, utf8=session.is_utf8)
-        cursor.space()
-        name = session.names.decode(cursor.astring(), utf8=session.is_utf8)
-        return IncomingMessage(await session.store.stage(session.user, name))
+        message = IncomingMessage(await self._session.store.stage(self._session.user, name))
+        self._staged = [message] if self._staged is None else [*self._staged, message]
+        return message
 
     def take(self, chunk: Chunk) -> None:
         """Put octets of a message where they belong; if that fails, the rest is thrown away."""
@@ -121,6 +175,22 @@ class LiteralIntake:
             self._reader.abandon(replies.tagged(chunk.tag, error))
 
 
-def _is_mailbox(frame: Frame) -> bool:
-    """Whether the literal announced is the first argument."""
-    return len(frame.args) == 1 and frame.args[0] == b" "
+_MAILBOX = rb'(?:"(?:[^"\\]|\\.)*+"|[^ "]++)?+'
+_STAGING = {
+    b"APPEND": re.compile(rb" " + _MAILBOX),
+    b"REPLACE": re.compile(rb" [^ ]++ " + _MAILBOX),
+    b"UID REPLACE": re.compile(rb" [^ ]++ " + _MAILBOX),
+}
+"""Commands that bring messages, and what their first piece begins with: up to the mailbox, if that is no literal."""
+
+
+def _is_behind_mailbox(frame: Frame) -> bool:
+    """Whether a command brings messages, and the literal announced is not its mailbox."""
+    return frame.name in _STAGING and bool(frame.args) and (len(frame.args) > 1 or bool(_behind_mailbox(frame)))
+
+
+def _behind_mailbox(frame: Frame) -> bytes:
+    """What the first piece has behind the mailbox; empty if that is a literal."""
+    piece = frame.args[0]
+    match = _STAGING[frame.name].match(piece) if isinstance(piece, bytes) else None
+    return piece[match.end() :] if match is not None and isinstance(piece, bytes) else b""

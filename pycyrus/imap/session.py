@@ -36,7 +36,9 @@ from pycyrus.tasks import Tasks
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
+    from pycyrus.imap.incoming import IncomingMessage
     from pycyrus.imap.selected import SelectedMailbox
+    from pycyrus.model.names import MailboxName
 
 TURN = 128
 """Events handled until other connections get their turn."""
@@ -188,6 +190,14 @@ class Session(Output):
         if isinstance(line, Overflow):
             raise Bye(b"[TOOBIG] " + line.text)
         return line
+
+    async def stage(self, name: MailboxName) -> IncomingMessage:
+        """
+        Begin a message that the current command adds to a mailbox; it is discarded at the command's end.
+
+        @raise MailboxNotFound: With C{creatable} where it could be created.
+        """
+        return await self._intake.stage(name)
 
     def wake(self) -> None:
         """Have L{read_line_or_wake} return; a listener for C{watch}."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pycyrus.imap.commands.catenate import add_urls
 from pycyrus.imap.incoming import IncomingMessage
 from pycyrus.imap.replies import Bad, No
 from pycyrus.imap.wire.append import encode_appenduid
@@ -15,6 +16,7 @@ from pycyrus.model.acl import INSERT
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
     from pycyrus.imap.wire.append import Append, AppendMessage
+    from pycyrus.model.names import MailboxName
 
 
 async def append(session: Session, command: Append) -> bytes:
@@ -27,7 +29,7 @@ async def append(session: Session, command: Append) -> bytes:
     @raise OverQuota: Nothing was added.
     """
     name = session.names.decode(command.mailbox, utf8=session.is_utf8)
-    messages = [_new_message(message) for message in command.messages]
+    messages = [await new_message(session, name, message) for message in command.messages]
     mailbox = await session.store.open(session.user, name, INSERT)
     try:
         appended = await mailbox.append(messages)
@@ -36,12 +38,22 @@ async def append(session: Session, command: Append) -> bytes:
     return encode_appenduid(appended.uidvalidity, np.array(appended.uids, dtype=np.uint32)) + b" Completed"
 
 
-def _new_message(message: AppendMessage) -> NewMessage:
-    incoming = message.literal.staged
+async def new_message(session: Session, name: MailboxName, message: AppendMessage) -> NewMessage:
+    """
+    What came for APPEND or REPLACE, complete.
+
+    @raise MessageRejected: The content is none that may be stored.
+    @raise No: With C{BADURL} or C{UNKNOWN-CTE}.
+    """
+    literal = message.literal
+    incoming = await session.stage(name) if literal is None else literal.staged
     if not isinstance(incoming, IncomingMessage):
         # The mailbox's name was one literal too many, or too few.
         raise Bad(b"Literal expected")
-    incoming.check(is_binary=message.literal.binary)
+    await add_urls(session, incoming, message.urls)
+    if not incoming.size:
+        raise No(b"Zero-length message literal")
+    incoming.check(is_binary=literal is not None and literal.binary)
     if incoming.has_nul:
         # RFC 3516 section 4.4: a mailbox without binary content.  BODY[] could
         # not give it back: its literals have no NUL (RFC 9051 section 9).

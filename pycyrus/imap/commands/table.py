@@ -28,6 +28,7 @@ from pycyrus.imap.commands.logout import logout
 from pycyrus.imap.commands.namespace import namespace
 from pycyrus.imap.commands.noop import noop
 from pycyrus.imap.commands.rename import rename
+from pycyrus.imap.commands.replace import replace
 from pycyrus.imap.commands.search import search
 from pycyrus.imap.commands.select import examine, select
 from pycyrus.imap.commands.starttls import starttls
@@ -36,7 +37,7 @@ from pycyrus.imap.commands.store import store
 from pycyrus.imap.commands.subscribe import subscribe, unsubscribe
 from pycyrus.imap.commands.unauthenticate import unauthenticate
 from pycyrus.imap.wire.acl import parse_mailbox_identifier, parse_setacl
-from pycyrus.imap.wire.append import parse_append
+from pycyrus.imap.wire.append import parse_append, parse_replace, parse_uid_replace
 from pycyrus.imap.wire.copy import parse_copy, parse_uid_copy, parse_uid_expunge
 from pycyrus.imap.wire.fetch import parse_fetch, parse_uid_fetch
 from pycyrus.imap.wire.identification import parse_id
@@ -88,7 +89,13 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"NAMESPACE", LOGGED_IN, None, namespace, rfc="9051 6.3.10", capability=(b"NAMESPACE",)),
     Command(b"STATUS", LOGGED_IN, parse_status, status, rfc="9051 6.3.11", capability=(b"STATUS=SIZE",)),
     Command(
-        b"APPEND", LOGGED_IN, parse_append, append, rfc="9051 6.3.12", capability=(b"MULTIAPPEND",), may_create=True
+        b"APPEND",
+        LOGGED_IN,
+        parse_append,
+        append,
+        rfc="9051 6.3.12",
+        capability=(b"MULTIAPPEND", b"CATENATE"),
+        may_create=True,
     ),
     # selected
     Command(b"CHECK", State.SELECTED, None, noop, rfc="3501 6.4.1"),
@@ -118,6 +125,10 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"UID FETCH", State.SELECTED, parse_uid_fetch, fetch, rfc="9051 6.4.9"),
     Command(b"STORE", State.SELECTED, parse_store, store, Seqs.NO_EXPUNGE, "9051 6.4.6"),
     Command(b"UID STORE", State.SELECTED, parse_uid_store, store, rfc="9051 6.4.9"),
+    Command(
+        b"REPLACE", State.SELECTED, parse_replace, replace, rfc="8508 3.1", capability=(b"REPLACE",), may_create=True
+    ),
+    Command(b"UID REPLACE", State.SELECTED, parse_uid_replace, replace, rfc="8508 3.1", may_create=True),
     Command(b"COPY", State.SELECTED, parse_copy, copy, rfc="9051 6.4.7", may_create=True),
     Command(b"UID COPY", State.SELECTED, parse_uid_copy, copy, rfc="9051 6.4.9", may_create=True),
     Command(b"MOVE", State.SELECTED, parse_copy, move, rfc="6851 3.1", capability=(b"MOVE",), may_create=True),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from pycyrus.imap.wire.catenate import MAX_PARTS
 from pycyrus.imap.wire.copy import encode_uid_set
 from pycyrus.imap.wire.flags import flags_of
 from pycyrus.imap.wire.grammar import LITERAL, BadSyntax, Cursor
@@ -13,7 +15,7 @@ from pycyrus.model.flags import NO_FLAGS, Flags
 
 if TYPE_CHECKING:
     from pycyrus.imap.wire.frames import Literal
-    from pycyrus.model.uids import UidArray
+    from pycyrus.model.uids import SequenceSet, UidArray
 
 MAX_MESSAGES = 1000
 """Messages in one MULTIAPPEND."""
@@ -24,12 +26,16 @@ class AppendMessage:
     """
     One message of an APPEND.
 
+    @ivar literal: The message, or the last C{TEXT} of one that is put together;
+        None if that has URLs only.
     @ivar internaldate: Seconds since the epoch; None for now.
+    @ivar urls: What follows behind the literal (RFC 4469 section 3).
     """
 
-    literal: Literal
+    literal: Literal | None
     flags: Flags
     internaldate: int | None
+    urls: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,30 @@ class Append:
 
     mailbox: bytes
     messages: tuple[AppendMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """A REPLACE or UID REPLACE (RFC 8508 section 3)."""
+
+    sequence: SequenceSet | None
+    by_uid: bool
+    mailbox: bytes
+    message: AppendMessage
+
+
+def parse_replace(cursor: Cursor, *, by_uid: bool = False) -> Replace:
+    """C{replace}, behind its name."""
+    cursor.space()
+    sequence = cursor.sequence_set_or_saved()
+    cursor.space()
+    mailbox = cursor.astring()
+    message = _parse_message(cursor)
+    cursor.end()
+    return Replace(sequence, by_uid, mailbox, message)
+
+
+parse_uid_replace = partial(parse_replace, by_uid=True)
 
 
 def parse_append(cursor: Cursor) -> Append:
@@ -71,9 +101,29 @@ def _parse_message(cursor: Cursor) -> AppendMessage:
     if cursor.peek() == 0x22:
         internaldate = cursor.date_time()
         cursor.space()
+    if cursor.take(b"CATENATE"):
+        cursor.space()
+        parts = cursor.paren_list(_parse_part, least=1, most=MAX_PARTS)
+        texts = [place for place, part in enumerate(parts) if not isinstance(part, bytes)]
+        literal = parts[texts[-1]] if texts else None
+        assert not isinstance(literal, bytes)
+        behind = parts[texts[-1] + 1 :] if texts else parts
+        return AppendMessage(literal, flags, internaldate, tuple(part for part in behind if isinstance(part, bytes)))
     if cursor.peek() != LITERAL:
         raise cursor.fail(b"Literal expected")
     return AppendMessage(cursor.literal(), flags, internaldate)
+
+
+def _parse_part(cursor: Cursor) -> bytes | Literal:
+    """C{cat-part}: a URL, or a literal."""
+    if cursor.take(b"URL"):
+        cursor.space()
+        return cursor.astring()
+    cursor.expect(b"TEXT")
+    cursor.space()
+    if cursor.peek() != LITERAL:
+        raise cursor.fail(b"Literal expected")
+    return cursor.literal()
 
 
 def encode_appenduid(uidvalidity: int, uids: UidArray) -> bytes:

@@ -192,7 +192,7 @@ def _parse_item(cursor: Cursor) -> FetchItem:
 def _item_of_name(cursor: Cursor, name: bytes) -> FetchItem:
     if cursor.peek() == 0x5B:  # [
         if name in (b"BODY", b"BODY.PEEK"):
-            return _parse_section(cursor, peek=name == b"BODY.PEEK")
+            return parse_section(cursor, peek=name == b"BODY.PEEK")
         if name in (b"BINARY", b"BINARY.PEEK", b"BINARY.SIZE"):
             return _parse_binary(cursor, name)
         raise BadSyntax(b"Invalid Fetch attribute")
@@ -216,7 +216,8 @@ def _parse_part(cursor: Cursor) -> tuple[tuple[int, ...], bool]:
     return tuple(map(int, numbers)), cursor.take(b".")
 
 
-def _parse_section(cursor: Cursor, *, peek: bool) -> Section:
+def parse_section(cursor: Cursor, *, peek: bool = True) -> Section:
+    """C{section}, from its bracket on, and C{partial}."""
     cursor.expect(b"[")
     part, more = _parse_part(cursor)
     label = b".".join(b"%d" % number for number in part)
