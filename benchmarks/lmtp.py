@@ -1,11 +1,12 @@
 """
 LMTP: what a message costs before the store, and deliveries a second on a running server.
 
-    python benchmarks/lmtp.py [seconds]
+    python benchmarks/lmtp.py [seconds [option=value ...]]
 
 The first part runs the session and the pipeline in this process, over a store that keeps nothing.  The second
 starts a server on the embedded default, in a temporary directory, and delivers to it on 1 and on 16 connections to as
-many users; CPU time there is the server's alone.
+many users; CPU time there is the server's alone.  Options are those of imapd.conf, such as duplicatesuppression=no;
+each message has a Message-ID of its own, so none is a duplicate.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ def client(user: str, messages: Sequence[bytes], start: int) -> Generator[bytes,
     serial = start
     while True:
         yield from _say(envelope, 3, b"354")
-        yield from _say(messages[serial % len(messages)], 1, b"250")
+        message_id = b"Message-ID: <%d.%d.%s@bench.test>\r\n" % (time.monotonic_ns(), serial, user.encode())
+        yield from _say(message_id + messages[serial % len(messages)], 1, b"250")
         serial += 1
         yield b"done"
 
@@ -165,10 +167,10 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure_server(seconds: float) -> None:
+def measure_server(seconds: float, options: Sequence[str]) -> None:
     """Print deliveries a second, durable ones, to different users."""
     directory = Path(tempfile.mkdtemp(prefix="pyc-"))
-    server = ServerProcess(directory)
+    server = ServerProcess(directory, *(word for option in options for word in ("--option", option)))
     try:
         server.start()
         users = [server.add_user(f"u{number:02}", "secret").user for number in range(max(CONNECTIONS))]
@@ -194,7 +196,7 @@ def main() -> None:
     with open(os.devnull, "w") as nowhere:
         globalLogBeginner.beginLoggingTo([textFileLogObserver(nowhere)], redirectStandardIO=False)
         measure_pipeline(seconds)
-    measure_server(seconds)
+    measure_server(seconds, sys.argv[2:])
 
 
 if __name__ == "__main__":

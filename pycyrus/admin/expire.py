@@ -11,6 +11,7 @@ import sys
 import syslog
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pycyrus.admin.durations import read_duration
@@ -19,6 +20,7 @@ from pycyrus.admin.storing import CommandError, reported, run_on_store
 from pycyrus.app.context import retentions
 from pycyrus.app.logs import syslog_prefix
 from pycyrus.config.load import Configuration, load
+from pycyrus.delivery.duplicates import FILE_NAME, prune
 from pycyrus.errors import InvalidMailboxName
 from pycyrus.model.names import internal, user_inbox
 from pycyrus.store.expiry import Expired, Expiry, expire
@@ -26,7 +28,6 @@ from pycyrus.store.rows import Entry
 from pycyrus.store.store import MailStore
 
 _NOT_HERE = {
-    "E": "prune the record of deliveries (it is pruned as it grows, so this does nothing)",
     "A": "move old messages to the archive partition (there is none, so this does nothing)",
 }
 
@@ -42,6 +43,7 @@ def register(verbs: Any) -> None:
     )
     parser.add_argument("-X", metavar="DURATION", dest="expunged", type=_duration, help="messages expunged before")
     parser.add_argument("-D", metavar="DURATION", dest="deleted", type=_duration, help="mailboxes deleted before")
+    parser.add_argument("-E", metavar="DURATION", type=_duration, help="what is known of deliveries before")
     for letter, text in _NOT_HERE.items():
         parser.add_argument(f"-{letter}", metavar="DURATION", type=_duration, help=text)
     parser.add_argument("-p", metavar="PREFIX", dest="prefix", help="only mailboxes whose names begin so")
@@ -79,6 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     done = run_on_store(configuration, work)
     lines = summary(done, order)
+    if arguments.E is not None:
+        record = Path(configuration.settings.text("configdirectory")) / FILE_NAME
+        pruned, deliveries = prune(record, time.time() - arguments.E)
+        lines.append(f"duplicate_prune: purged {pruned} out of {deliveries} entries")
     _log(lines, configuration)
     if arguments.verbose or not arguments.silent:
         print("\n".join(lines))

@@ -26,7 +26,6 @@ SEARCH_PATH = "/usr/lib/cyrus/bin:/usr/local/libexec:/usr/local/bin:/usr/bin:/bi
 
 NEEDLESS = {
     "ctl_cyrusdb": "databases recover when they are opened",
-    "ctl_deliver": "the record of deliveries is pruned as it grows",
     "tls_prune": "TLS sessions resume by ticket, and leave nothing to prune",
     "idled": "the kernel tells of changes",
     "squatter": "the search index is kept as mail comes",
@@ -60,7 +59,7 @@ LATER = frozenset(
 """Programs of Cyrus that are not part of pycyrus today."""
 
 
-VERBS = {"cyr_expire": "expire"}
+VERBS = {"cyr_expire": "expire", "ctl_deliver": "deliveries"}
 """Programs of Cyrus that are verbs of C{pycyrus} here."""
 
 

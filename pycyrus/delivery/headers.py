@@ -72,7 +72,10 @@ class HeaderFilter:
     known; the body is not.
 
     @param trace: Fields to put before it, complete lines.
+    @ivar header: As it came in, once it is all there.
     """
+
+    header = b""
 
     def __init__(self, trace: bytes, settings: DeliverySettings, now: float) -> None:
         self._trace = trace
@@ -122,6 +125,7 @@ class HeaderFilter:
         if header and not _FIELD.match(header):
             # A text without a header: it gets one.
             return b"".join((self._trace, self._missing(b""), b"\r\n", header, rest))
+        self.header = header
         if not header.isascii():
             header = self._without_8bit(header)
         if b"return-path" in header.lower():

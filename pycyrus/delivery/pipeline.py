@@ -21,6 +21,7 @@ from pycyrus.delivery.headers import HeaderFilter, trace_fields
 from pycyrus.delivery.recipients import Target, catchall_target, nearest, poster, resolve
 from pycyrus.delivery.settings import DeliverySettings
 from pycyrus.delivery.staging import Stages
+from pycyrus.delivery.suppression import DuplicateSuppression, Fingerprint, fingerprint_of
 from pycyrus.errors import InvalidMailboxName, MailboxNotFound, MailStoreError, MessageRejected, PermissionDenied
 from pycyrus.interfaces import (
     Appended,
@@ -68,8 +69,18 @@ class Delivery:
 
     log = Logger()
 
-    def __init__(self, store: IMailStore, settings: DeliverySettings, envelope: Envelope, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        store: IMailStore,
+        settings: DeliverySettings,
+        envelope: Envelope,
+        clock: IReactorTime,
+        suppression: DuplicateSuppression | None = None,
+    ) -> None:
+        """@param suppression: None to deliver a message as often as it comes."""
         self.envelope = envelope
+        self._suppression = suppression
+        self._fingerprint = Fingerprint()
         self._store = store
         self._settings = settings
         self._clock = clock
@@ -220,6 +231,8 @@ class Delivery:
             )
             return [self._rejected for _ in self._recipients]
         self._stages.finish()
+        if self._suppression is not None and self._header is not None:
+            self._fingerprint = fingerprint_of(self._header.header)
         copies = list(self._copies.values())
         outcomes = await gather([self._deliver(copy) for copy in copies])
         if self._delivered:
@@ -268,12 +281,18 @@ class Delivery:
 
     # --- steps ---------------------------------------------------------------------
 
-    async def append(self, mailbox: IMailbox) -> Appended:
+    async def append(self, mailbox: IMailbox) -> Appended | None:
         """
         Put the message into a mailbox, durably.
 
+        @return: None if the mailbox had it before.
         @raise MailStoreError: What the mailbox says.
         """
+        if self._suppression is None:
+            return await self._append(mailbox)
+        return await self._suppression.deliver(mailbox, self._fingerprint, lambda: self._append(mailbox))
+
+    async def _append(self, mailbox: IMailbox) -> Appended:
         appended = await mailbox.append([NewMessage(self._stages.staged(mailbox))])
         self._delivered.append(f"{internal(mailbox.name)} {appended.uids[0]}")
         return appended
@@ -306,11 +325,18 @@ STEPS: tuple[Callable[[Delivery, Copy], Coroutine[Any, Any, bool]], ...] = (into
 class DeliveryAgent:
     """Delivers into the mailboxes of a store."""
 
-    def __init__(self, store: IMailStore, settings: DeliverySettings, reactor: IReactorTime) -> None:
+    def __init__(
+        self,
+        store: IMailStore,
+        settings: DeliverySettings,
+        reactor: IReactorTime,
+        suppression: DuplicateSuppression | None = None,
+    ) -> None:
         self._store = store
         self._settings = settings
         self._reactor = reactor
+        self._suppression = suppression
 
     def start(self, envelope: Envelope) -> Delivery:
         """Begin a transaction."""
-        return Delivery(self._store, self._settings, envelope, self._reactor)
+        return Delivery(self._store, self._settings, envelope, self._reactor, self._suppression)

@@ -127,7 +127,8 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(
             call("-E", "3", "-X", "0", "-D", "0", "-v"),
             "user.fred: expunged 1 messages, 0 user flags\n"
-            "Expired 0 and expunged 1 out of 2 messages from 1 mailboxes\nRemoved 0 deleted mailboxes\n",
+            "Expired 0 and expunged 1 out of 2 messages from 1 mailboxes\nRemoved 0 deleted mailboxes\n"
+            "duplicate_prune: purged 0 out of 0 entries\n",
         )
         self.assertEqual(world.files("user/fred"), ["2."])
         self.assertEqual(world.view("user.fred"), [2])

@@ -1,0 +1,130 @@
+"""Delivering a message to a mailbox at most once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from pycyrus.delivery.duplicates import Duplicates, Key, State
+from pycyrus.errors import StoreUnavailable
+from pycyrus.interfaces import Appended, IMailbox
+from pycyrus.model.names import internal
+from pycyrus.model.search import And, AnyHeaderContains, UidSet
+from pycyrus.model.uids import LARGEST, SequenceSet
+
+_MESSAGE_ID = re.compile(rb"^message-id[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
+_DATE = re.compile(rb"^date[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
+_BRACKETED = re.compile(rb"<[^<>]*>")
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """
+    What tells one message from another.
+
+    @ivar message_id: With its angle brackets; empty if the message has none.
+    @ivar date: The Date field.
+    """
+
+    message_id: bytes = b""
+    date: bytes = b""
+
+
+def fingerprint_of(header: bytes) -> Fingerprint:
+    """Read it from a header as it came in (RFC 5322 sections 3.6.1, 3.6.4)."""
+    found = _MESSAGE_ID.search(header)
+    if found is None:
+        return Fingerprint()
+    value = b" ".join(found[1].split())
+    bracketed = _BRACKETED.search(value)
+    date = _DATE.search(header)
+    return Fingerprint(bracketed[0] if bracketed else value, b" ".join(date[1].split()) if date else b"")
+
+
+class DuplicateSuppression:
+    """Delivers once by message and mailbox (C{duplicatesuppression})."""
+
+    log = Logger()
+
+    def __init__(self, record: Duplicates, reactor: Any) -> None:
+        self.record = record
+        self._reactor = reactor
+
+    async def deliver(
+        self, mailbox: IMailbox, fingerprint: Fingerprint, append: Callable[[], Coroutine[Any, Any, Appended]]
+    ) -> Appended | None:
+        """
+        Append a message, unless the mailbox had it before.
+
+        When the record of deliveries fails, the message is delivered: better
+        twice than never.
+
+        @return: None if it had it.
+        @raise MailStoreError: What the mailbox says.
+        """
+        if not fingerprint.message_id:
+            return await append()
+        key = Key(fingerprint.message_id, mailbox.unique_id.encode("ascii"), fingerprint.date)
+        try:
+            claim = await self.record.claim(key, mailbox.uidnext())
+        except StoreUnavailable as error:
+            self.log.error("not looked whether the message is a duplicate: {error}", error=str(error))
+            return await append()
+        if claim.state is State.DELIVERED:
+            self._tell(mailbox, fingerprint)
+            return None
+        try:
+            if claim.state is State.ABANDONED and await self._arrived(mailbox, fingerprint, claim.uid):
+                await self._settle(key, claim.uid)
+                self._tell(mailbox, fingerprint)
+                return None
+            appended = await append()
+        except BaseException:
+            await self._release(key)
+            raise
+        await self._settle(key, appended.uids[0])
+        return appended
+
+    async def _arrived(self, mailbox: IMailbox, fingerprint: Fingerprint, first_uid: int) -> bool:
+        """Whether the message that somebody died over is in the mailbox; then it is durable, too."""
+        mailbox.refresh()
+        found = await mailbox.search(
+            And(
+                (
+                    UidSet(SequenceSet(((max(first_uid, 1), LARGEST),))),
+                    AnyHeaderContains(b"message-id", fingerprint.message_id.decode("ascii", "replace")),
+                )
+            )
+        )
+        # n:* always has the last message.
+        if not any(int(uid) >= first_uid for uid in found):
+            return False
+        await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), os.sync)
+        return True
+
+    async def _settle(self, key: Key, uid: int) -> None:
+        try:
+            await self.record.settle(key, uid)
+        except StoreUnavailable as error:
+            # The message is there, and the claim is taken over by whoever brings it again.
+            self.log.error("a delivery is not recorded: {error}", error=str(error))
+
+    async def _release(self, key: Key) -> None:
+        try:
+            await self.record.release(key)
+        except StoreUnavailable as error:
+            self.log.error("a failed delivery stays recorded: {error}", error=str(error))
+
+    def _tell(self, mailbox: IMailbox, fingerprint: Fingerprint) -> None:
+        self.log.info(
+            "dupelim: eliminated duplicate message to {mailbox} id {message_id} date {date} (delivery)",
+            mailbox=internal(mailbox.name),
+            message_id=fingerprint.message_id.decode("ascii", "replace"),
+            date=fingerprint.date.decode("ascii", "replace"),
+        )
