@@ -38,7 +38,7 @@ MAX_RECENT_RANGES = 100
 NO_UIDS: UidArray = np.empty(0, dtype=np.uint32)
 _NO_POSITIONS: Positions = np.empty(0, dtype=np.intp)
 
-CONDSTORE, QRESYNC, IMAP4REV2 = b"CONDSTORE", b"QRESYNC", b"IMAP4REV2"
+CONDSTORE, QRESYNC, IMAP4REV2, UIDONLY = b"CONDSTORE", b"QRESYNC", b"IMAP4REV2", b"UIDONLY"
 
 _FLAG_RIGHTS = ((ANSWERED, WRITE), (FLAGGED, WRITE), (DRAFT, WRITE), (DELETED, DELETE_MESSAGES), (SEEN, KEEP_SEEN))
 NO_RIGHTS: frozenset[str] = frozenset()
@@ -184,6 +184,11 @@ class SelectedMailbox:
         return QRESYNC in self._enabled
 
     @property
+    def is_uid_only(self) -> bool:
+        """Whether message numbers are neither told nor taken (RFC 9586)."""
+        return UIDONLY in self._enabled
+
+    @property
     def has_recent(self) -> bool:
         r"""Whether the client knows C{\Recent}: not in IMAP4rev2 (RFC 9051 appendix E)."""
         return IMAP4REV2 not in self._enabled
@@ -220,6 +225,8 @@ class SelectedMailbox:
         return np.concatenate([np.arange(low - 1, high, dtype=np.intp) for low, high in ranges])
 
     def _number_ranges(self, numbers: SequenceSet) -> list[tuple[int, int]]:
+        if self.is_uid_only:
+            raise Bad(b"Message numbers are not allowed once UIDONLY is enabled", b"UIDREQUIRED")
         count = len(self.view)
         for first, last in numbers.ranges:
             # With "*" a range cannot miss: 7:* of five messages is the fifth.
@@ -305,7 +312,8 @@ class SelectedMailbox:
         flags, keywords, modseqs = self._live(index)
         uids = view.uids[index]
         return Rows(
-            numbers=positions + 1,
+            numbers=uids if self.is_uid_only else positions + 1,
+            is_uid_only=self.is_uid_only,
             uids=uids,
             flags=flags,
             keywords=keywords,
@@ -445,7 +453,7 @@ class SelectedMailbox:
         """
         assert self._places is not None
         gone = np.flatnonzero(self._places < 0)
-        if self.is_qresync:
+        if self.is_qresync or self.is_uid_only:
             if len(gone):
                 output.write(b"* VANISHED %b\r\n" % encode_numbers(self.view.uids[gone]))
         else:

@@ -230,8 +230,8 @@ class Session(Output):
 
     @property
     def is_utf8(self) -> bool:
-        """Whether names and quoted strings are UTF-8 (RFC 9051 section 5.1)."""
-        return b"IMAP4REV2" in self.enabled
+        """Whether names and quoted strings are UTF-8 (RFC 9051 section 5.1, RFC 9755 section 3)."""
+        return b"IMAP4REV2" in self.enabled or b"UTF8=ACCEPT" in self.enabled
 
     @property
     def is_secure(self) -> bool:
@@ -503,6 +503,8 @@ class Session(Output):
     async def _execute(self, row: Command, frame: Frame) -> None:
         tag = self.tag = frame.tag
         try:
+            if b"UIDONLY" in self.enabled and row.name in table.NUMBERED:
+                raise Bad(b"Message numbers are not allowed once UIDONLY is enabled", b"UIDREQUIRED")
             if row.parser is None and not frame.args:
                 text = await row.function(self, None)
             else:

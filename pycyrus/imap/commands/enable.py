@@ -14,6 +14,8 @@ EXTENSIONS: dict[bytes, tuple[bytes, ...]] = {
     b"CONDSTORE": (b"CONDSTORE",),
     b"QRESYNC": (b"QRESYNC", b"CONDSTORE"),
     b"IMAP4REV2": (b"IMAP4REV2",),
+    b"UTF8=ACCEPT": (b"UTF8=ACCEPT",),
+    b"UIDONLY": (b"UIDONLY",),
 }
 """What can be enabled, and what that switches on (RFC 7162 section 3.2.3)."""
 MAX_NAMES = 100

@@ -85,7 +85,7 @@ def _tell_state(session: Session, selected: SelectedMailbox) -> None:
     lines.append(selected.encode_permanent_flags())
     if selected.has_recent:
         first_unseen = mailbox.counts().first_unseen
-        if first_unseen:
+        if first_unseen and not selected.is_uid_only:
             lines.append(b"* OK [UNSEEN %d] Ok\r\n" % first_unseen)
     lines.append(
         _NUMBERS % (mailbox.uidvalidity, mailbox.uidnext(), mailbox.highest_modseq(), mailbox.unique_id.encode("ascii"))

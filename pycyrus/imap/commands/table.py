@@ -59,7 +59,9 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"AUTHENTICATE", State.NOT_AUTHENTICATED, parse_authenticate, authenticate, Seqs.NONE, "9051 6.2.2"),
     Command(b"LOGIN", State.NOT_AUTHENTICATED, parse_login, login, Seqs.NONE, "9051 6.2.3"),
     # authenticated
-    Command(b"ENABLE", LOGGED_IN, parse_enable, enable, rfc="9051 6.3.1", capability=(b"ENABLE",)),
+    Command(
+        b"ENABLE", LOGGED_IN, parse_enable, enable, rfc="9051 6.3.1", capability=(b"ENABLE", b"UTF8=ACCEPT", b"UIDONLY")
+    ),
     Command(b"COMPRESS", LOGGED_IN, parse_compress, compress, Seqs.NONE, "4978 3", (b"COMPRESS=DEFLATE",)),
     Command(b"UNAUTHENTICATE", LOGGED_IN, None, unauthenticate, Seqs.NONE, "8437 3", (b"UNAUTHENTICATE",)),
     Command(b"IDLE", LOGGED_IN, None, idle, rfc="9051 6.3.13", capability=(b"IDLE",)),
@@ -145,6 +147,8 @@ NOT_AUTHENTICATED_COMMANDS = _in_state(State.NOT_AUTHENTICATED)
 AUTHENTICATED_COMMANDS = _in_state(State.AUTHENTICATED)
 SELECTED_COMMANDS = _in_state(State.SELECTED)
 KNOWN_COMMANDS = {row.name: row for row in COMMANDS}
+NUMBERED = {name for name in KNOWN_COMMANDS if b"UID " + name in KNOWN_COMMANDS} - {b"EXPUNGE"}
+"""Commands that take or tell message numbers (RFC 9586 section 3.1)."""
 
 __all__ = [
     "ANY",
@@ -153,6 +157,7 @@ __all__ = [
     "KNOWN_COMMANDS",
     "LOGGED_IN",
     "NOT_AUTHENTICATED_COMMANDS",
+    "NUMBERED",
     "SELECTED_COMMANDS",
     "Command",
     "Seqs",

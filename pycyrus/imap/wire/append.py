@@ -109,9 +109,14 @@ def _parse_message(cursor: Cursor) -> AppendMessage:
         assert not isinstance(literal, bytes)
         behind = parts[texts[-1] + 1 :] if texts else parts
         return AppendMessage(literal, flags, internaldate, tuple(part for part in behind if isinstance(part, bytes)))
-    if cursor.peek() != LITERAL:
-        raise cursor.fail(b"Literal expected")
-    return AppendMessage(cursor.literal(), flags, internaldate)
+    if cursor.take(b"UTF8"):
+        # RFC 9755 section 4: headers in UTF-8, which every message here may have.
+        cursor.space()
+        cursor.expect(b"(")
+        literal = _literal(cursor)
+        cursor.expect(b")")
+        return AppendMessage(literal, flags, internaldate)
+    return AppendMessage(_literal(cursor), flags, internaldate)
 
 
 def _parse_part(cursor: Cursor) -> bytes | Literal:
@@ -121,6 +126,10 @@ def _parse_part(cursor: Cursor) -> bytes | Literal:
         return cursor.astring()
     cursor.expect(b"TEXT")
     cursor.space()
+    return _literal(cursor)
+
+
+def _literal(cursor: Cursor) -> Literal:
     if cursor.peek() != LITERAL:
         raise cursor.fail(b"Literal expected")
     return cursor.literal()

@@ -31,13 +31,14 @@ class Rows:
     """
     Messages to tell of: arrays that run in parallel.
 
-    @ivar numbers: Sequence numbers.
+    @ivar numbers: Sequence numbers; UIDs if there are only those.
+    @ivar is_uid_only: That is so (RFC 9586 section 3.3).
     @ivar recent: Which are recent in this session; None for none.
     @ivar cached: Wire bytes of cached items, as L{pycyrus.model.view.View.cached}
         gives them for these messages.
     """
 
-    numbers: NDArray[np.intp]
+    numbers: NDArray[np.intp] | UidArray
     uids: UidArray
     flags: NDArray[np.uint32]
     keywords: NDArray[np.uint64]
@@ -49,6 +50,7 @@ class Rows:
     guids: NDArray[np.void]
     cached: Callable[[Sequence[CachedItem]], list[list[bytes]]]
     flag_lists: FlagLists
+    is_uid_only: bool = False
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -140,11 +142,12 @@ class LineFormat:
         arguments: Arguments = [None] * (width * len(rows))
         for place, column in enumerate(columns):
             arguments[place::width] = column
-        return (self._line * len(rows)) % tuple(arguments)
+        return (_told(self._line, rows) * len(rows)) % tuple(arguments)
 
     def encode_open(self, rows: Rows) -> list[bytes]:
         """Write the responses up to and without the closing parenthesis, each by itself."""
-        return [self._open % arguments for arguments in zip(*self._columns(rows), strict=True)]
+        begin = _told(self._open, rows)
+        return [begin % arguments for arguments in zip(*self._columns(rows), strict=True)]
 
     def _columns(self, rows: Rows) -> list[Arguments]:
         texts = dict(zip(self.cached, rows.cached(self.cached), strict=True)) if self.cached else {}
@@ -152,6 +155,10 @@ class LineFormat:
         for item in self._items:
             columns += item.arguments(rows, texts[item.cached] if item.cached is not None else [])
         return columns
+
+
+def _told(line: bytes, rows: Rows) -> bytes:
+    return line.replace(b"FETCH", b"UIDFETCH", 1) if rows.is_uid_only else line
 
 
 @lru_cache(maxsize=256)
