@@ -50,7 +50,6 @@ LATER = frozenset(
         "pop3d",
         "quota",
         "reconstruct",
-        "smmapd",
         "sync_client",
         "sync_server",
         "timsieved",
@@ -59,7 +58,7 @@ LATER = frozenset(
 """Programs of Cyrus that are not part of pycyrus today."""
 
 
-VERBS = {"cyr_expire": "expire", "ctl_deliver": "deliveries"}
+VERBS = {"cyr_expire": "expire", "ctl_deliver": "deliveries", "deliver": "deliver"}
 """Programs of Cyrus that are verbs of C{pycyrus} here."""
 
 

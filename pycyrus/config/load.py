@@ -107,9 +107,12 @@ def load(source: Source) -> Configuration:
         raise ConfigError(problems)
     settings = checked.settings()
     if home is not None:
+        sockets = {
+            "lmtpunix": settings.text("lmtpsocket"),
+            "smmap": f"{settings.text('configdirectory')}/socket/smmap",
+        }
         cyrus.services = [
-            replace(entry, listen=settings.text("lmtpsocket")) if entry.name == "lmtpunix" else entry
-            for entry in cyrus.services
+            replace(entry, listen=sockets[entry.name]) if entry.name in sockets else entry for entry in cyrus.services
         ]
     return Configuration(source, settings, cyrus, home, checked.places, tuple(checked.notices))
 
@@ -178,6 +181,7 @@ def _embedded_services(base: int) -> CyrusConf:
             ServiceEntry("imaps", ("imapd", "-s"), _EMBEDDED, port(993)),
             ServiceEntry("lmtp", ("lmtpd", "-a"), _EMBEDDED, port(24)),
             ServiceEntry("lmtpunix", ("lmtpd",), _EMBEDDED, "/"),
+            ServiceEntry("smmap", ("smmapd",), _EMBEDDED, "/"),
         ],
         events=[EventEntry("expire", ("cyr_expire",), _EMBEDDED, period=24 * 60, delay=EXPIRE_DELAY)],
     )

@@ -10,7 +10,7 @@ The folder has a file for each subject; everything is imported from here.
 """
 
 from pycyrus.interfaces.authentication import Authenticated, Challenge, Channel, IAuthenticator, ISaslExchange
-from pycyrus.interfaces.delivery import Envelope, IDelivery, IDeliveryAgent, Recipient
+from pycyrus.interfaces.delivery import Envelope, IDelivery, IDeliveryAgent, IRecipientVerifier, Recipient
 from pycyrus.interfaces.mailboxes import IMailbox, IMailStore, IMessageFile
 from pycyrus.interfaces.messages import IStaged, NewMessage
 from pycyrus.interfaces.results import Appended, Copied, Counts, Expunged, MailboxListing, MailboxStatus, Stored
@@ -33,6 +33,7 @@ __all__ = [
     "IMailStore",
     "IMailbox",
     "IMessageFile",
+    "IRecipientVerifier",
     "ISaslExchange",
     "IStaged",
     "ListScope",

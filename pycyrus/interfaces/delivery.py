@@ -89,6 +89,20 @@ class IDelivery(Interface):
         """Forget it.  May be called in any state, more than once."""
 
 
+class IRecipientVerifier(Interface):
+    """Who tells whether mail for an address could be delivered."""
+
+    async def verify(recipient: Recipient) -> None:
+        """
+        Look for the mailbox of an address; with a detail, for that folder itself.
+
+        @raise MailboxNotFound: There is none.
+        @raise PermissionDenied: It is shared, and not everybody may post there.
+        @raise OverQuota: It is full.
+        @raise StoreUnavailable: Nobody can tell now.
+        """
+
+
 class IDeliveryAgent(Interface):
     """Where a mail-receiving protocol hands its messages."""
 

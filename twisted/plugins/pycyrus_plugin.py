@@ -8,3 +8,4 @@ pycyrus = ServiceMaker("pycyrus", "pycyrus.app.plugin", "A mail store: IMAP and 
 
 imapd = MailService("imapd", "pycyrus.app.services.imapd")
 lmtpd = MailService("lmtpd", "pycyrus.app.services.lmtpd")
+smmapd = MailService("smmapd", "pycyrus.app.services.smmapd")

@@ -126,7 +126,7 @@ class EmbeddedTests(LaunchCase):
         home = self.root / "home"
         with Launched.embedded(home) as server:
             ready = server.ready()
-            self.assertEqual(set(ready["services"]), {"imap", "imaps", "lmtp", "lmtpunix"})
+            self.assertEqual(set(ready["services"]), {"imap", "imaps", "lmtp", "lmtpunix", "smmap"})
             self.assertEqual((ready["pid"], ready["workers"]), (server.pid, []))
             self.assertEqual((home / "ready.json").stat().st_mode & 0o777, 0o600)
             client = self.logged_in(ready)

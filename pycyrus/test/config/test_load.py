@@ -66,7 +66,13 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual(configuration.settings.text("configdirectory"), str(home))
         self.assertEqual(
             {entry.name: entry.listen for entry in configuration.cyrus.services},
-            {"imap": "127.0.0.1:2143", "imaps": "127.0.0.1:2993", "lmtp": "127.0.0.1:2024", "lmtpunix": "/s/lmtp"},
+            {
+                "imap": "127.0.0.1:2143",
+                "imaps": "127.0.0.1:2993",
+                "lmtp": "127.0.0.1:2024",
+                "lmtpunix": "/s/lmtp",
+                "smmap": f"{home}/socket/smmap",
+            },
         )
         self.assertFalse(home.exists())
 

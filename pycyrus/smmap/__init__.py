@@ -1,0 +1,1 @@
+"""Socket maps: whether a mail transfer agent may accept a recipient."""
