@@ -18,6 +18,8 @@ PACKAGES = {
     "swaks": "swaks",
     "lmtptest": "cyrus-clients",
     "imtest": "cyrus-clients",
+    "getmail": "getmail6",
+    "offlineimap": "offlineimap3",
 }
 _DIRECTORIES = "/usr/sbin:/sbin:/usr/lib/cyrus/bin"
 
