@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import signal
 import socket
 import time
@@ -74,6 +75,8 @@ error unix - - n - - error
 retry unix - - n - - error
 discard unix - - n - - discard
 lmtp unix - - n - - lmtp
+local unix - n n - - local
+virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 tlsmgr unix - - n 1000? 1 tlsmgr
@@ -88,9 +91,13 @@ class Postfix:
         Postfix's user.
     @param transport: Where mail for L{DOMAIN} goes, such as
         C{lmtp:unix:/path}.
+    @param main: More of main.cf, which holds before what is there.
+    @param master: More of master.cf.
     """
 
-    def __init__(self, directory: Path, transport: str) -> None:
+    def __init__(self, directory: Path, transport: str, main: str = "", master: str = "") -> None:
+        self._main = main
+        self._master = master
         self.directory = directory
         self.transport = transport
         self.port = 0
@@ -113,8 +120,11 @@ class Postfix:
         postfix = pwd.getpwnam("postfix")
         os.chown(self.directory / "data", postfix.pw_uid, postfix.pw_gid)
         values = {"directory": self.directory, "domain": DOMAIN, "transport": self.transport, "port": self.port}
-        (self.directory / "etc" / "main.cf").write_text(_MAIN.format(**values))
-        (self.directory / "etc" / "master.cf").write_text(_MASTER.format(**values))
+        given = set(re.findall(r"(?m)^(\w+) *=", self._main))
+        lines = _MAIN.format(**values).splitlines(keepends=True)
+        kept = "".join(line for line in lines if line.partition(" =")[0] not in given)
+        (self.directory / "etc" / "main.cf").write_text(kept + self._main)
+        (self.directory / "etc" / "master.cf").write_text(_MASTER.format(**values) + self._master)
         self._command("postfix", "start")
         self._wait_for_greeting()
 
