@@ -95,6 +95,7 @@ def delivery_settings(settings: Settings, server_name: str) -> DeliverySettings:
         post_user=settings.text("postuser"),
         catchall=settings.text("lmtp_catchall_mailbox"),
         fuzzy_mailbox_match=settings.switch("lmtp_fuzzy_mailbox_match"),
+        excluded_special_uses=frozenset(settings.text("lmtp_exclude_specialuse").lower().split()),
         eight_bit_headers=eight_bit,
     )
 

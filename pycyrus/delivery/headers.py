@@ -23,6 +23,7 @@ MAX_HEADER = 1 << 20
 
 _FOLD = "\r\n\t "
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _FIELD = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:|>?From ")
 _RETURN_PATH = re.compile(rb"^return-path[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.IGNORECASE | re.MULTILINE)
 _MUNGED = bytes(range(128)) + b"X" * 128
@@ -46,7 +47,10 @@ def trace_fields(envelope: Envelope, settings: DeliverySettings, now: float) -> 
         f"X-Cyrus-Session-Id: {envelope.session_id}",
         "X-Sieve: CMU Sieve 3.0",
     )
-    return "".join(f"{_safe(line)}\r\n" for line in lines).encode("ascii")
+    if envelope.utf8:
+        # RFC 6531 section 3.7.3: addresses in trace fields are as they came.
+        return "".join(f"{_safe(line, _CONTROLS)}\r\n" for line in lines).encode("utf-8")
+    return "".join(f"{_safe(line, _UNPRINTABLE)}\r\n" for line in lines).encode("ascii")
 
 
 def _complete(sender: str, settings: DeliverySettings) -> str:
@@ -55,8 +59,8 @@ def _complete(sender: str, settings: DeliverySettings) -> str:
     return f"{sender}@{settings.server_name}" if sender and bare else sender
 
 
-def _safe(line: str) -> str:
-    return _FOLD.join(_UNPRINTABLE.sub("?", piece) for piece in line.split(_FOLD))
+def _safe(line: str, forbidden: re.Pattern[str]) -> str:
+    return _FOLD.join(forbidden.sub("?", piece) for piece in line.split(_FOLD))
 
 
 @lru_cache(maxsize=8)
@@ -72,13 +76,15 @@ class HeaderFilter:
     known; the body is not.
 
     @param trace: Fields to put before it, complete lines.
+    @param utf8: Its fields may be UTF-8 (RFC 6532), whatever becomes of others.
     @ivar header: As it came in, once it is all there.
     """
 
     header = b""
 
-    def __init__(self, trace: bytes, settings: DeliverySettings, now: float) -> None:
+    def __init__(self, trace: bytes, settings: DeliverySettings, now: float, *, utf8: bool = False) -> None:
         self._trace = trace
+        self._utf8 = utf8
         self._settings = settings
         self._now = now
         self._held = bytearray()
@@ -126,7 +132,7 @@ class HeaderFilter:
             # A text without a header: it gets one.
             return b"".join((self._trace, self._missing(b""), b"\r\n", header, rest))
         self.header = header
-        if not header.isascii():
+        if not header.isascii() and not (self._utf8 and _is_utf8(header)):
             header = self._without_8bit(header)
         if b"return-path" in header.lower():
             header = _RETURN_PATH.sub(b"", header)
@@ -150,6 +156,14 @@ class HeaderFilter:
         if not _has_field(fields, b"date"):
             missing += f"Date: {_date(int(self._now))}\r\n".encode("ascii")
         return missing
+
+
+def _is_utf8(octets: bytes) -> bool:
+    try:
+        octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _has_field(lowered: bytes, name: bytes) -> bool:

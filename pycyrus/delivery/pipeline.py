@@ -158,6 +158,14 @@ class Delivery:
         asked.close()
         return await self._store.open(POSTMAN, name, POST)
 
+    async def _is_excluded(self, name: MailboxName) -> bool:
+        excluded = self._settings.excluded_special_uses
+        if not excluded or name.owner is None:
+            return False
+        listings = await self._store.list(POSTMAN, [ListScope(Namespace.OTHER, name.domain, name.owner)])
+        uses = next((listing.special_use for listing in listings if listing.name == name), ())
+        return not excluded.isdisjoint(use.lower() for use in uses)
+
     async def _nearest(self, name: MailboxName) -> MailboxName | None:
         if not self._settings.fuzzy_mailbox_match:
             return None
@@ -179,7 +187,8 @@ class Delivery:
                 await self._stages.begin(mailbox)
         self._stages.check()
         now = self._clock.seconds()
-        self._header = HeaderFilter(trace_fields(self.envelope, self._settings, now), self._settings, now)
+        trace = trace_fields(self.envelope, self._settings, now)
+        self._header = HeaderFilter(trace, self._settings, now, utf8=self.envelope.utf8)
 
     async def _open_folder(self, copy: Copy) -> None:
         """Open what the detail names; without it, or the right to post there, the INBOX it is."""
@@ -187,6 +196,8 @@ class Delivery:
         if folder is None or copy.folder is not None:
             return
         try:
+            if await self._is_excluded(folder):
+                return
             copy.folder = await self._open_for_post(folder)
         except (MailboxNotFound, PermissionDenied, InvalidMailboxName):
             pass

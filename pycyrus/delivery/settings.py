@@ -30,6 +30,8 @@ class DeliverySettings:
     @ivar post_user: Local part that posts to shared mailboxes; empty: a local
         part that is only a detail does.
     @ivar catchall: User id that gets what nobody else gets; empty for none.
+    @ivar excluded_special_uses: In lower case; folders with one of these get
+        nothing by a detail.
     @ivar fuzzy_mailbox_match: A folder that is not there may be meant for one
         that is spelt alike, or for the nearest above it.
     """
@@ -41,4 +43,5 @@ class DeliverySettings:
     post_user: str = ""
     catchall: str = ""
     fuzzy_mailbox_match: bool = False
+    excluded_special_uses: frozenset[str] = frozenset()
     eight_bit_headers: EightBitHeaders = EightBitHeaders.MUNGE

@@ -23,10 +23,11 @@ from pycyrus.errors import (
 )
 from pycyrus.interfaces import Authenticated, Challenge, ISaslExchange, Recipient
 from pycyrus.lmtp import replies
-from pycyrus.lmtp.session import LmtpSession
+from pycyrus.lmtp.session import Chunk, LmtpSession
 from pycyrus.lmtp.wire import (
     Auth,
     BadArguments,
+    Bdat,
     Lhlo,
     MailFrom,
     RcptTo,
@@ -34,6 +35,7 @@ from pycyrus.lmtp.wire import (
     UnknownParameter,
     parse_anything,
     parse_auth,
+    parse_bdat,
     parse_lhlo,
     parse_mail,
     parse_nothing,
@@ -121,6 +123,8 @@ async def lhlo(session: LmtpSession, command: Lhlo) -> Reply:
         "8BITMIME",
         "ENHANCEDSTATUSCODES",
         "PIPELINING",
+        "CHUNKING",
+        "SMTPUTF8",
         f"SIZE {limit}" if limit else "SIZE",
     ]
     if _may_start_tls(session):
@@ -304,12 +308,17 @@ async def rcpt(session: LmtpSession, command: RcptTo) -> Reply:
     """RFC 5321 section 4.1.1.3."""
     transaction = session.transaction
     assert transaction is not None
-    if transaction.recipients >= session.settings.max_recipients:
+    if transaction.chunked:
+        session.count_error()
+        return replies.CHUNKED
+    # Those refused count as well, or anybody could ask for all the names there are.
+    if max(transaction.recipients, transaction.refused) >= session.settings.max_recipients:
         return replies.TOO_MANY_RECIPIENTS
     address = command.recipient
     try:
         await transaction.delivery.add_recipient(Recipient(address.local_part, address.domain, command.ignore_quota))
     except MailStoreError as error:
+        transaction.refused += 1
         return replies.reply_to_error(
             error, session_id=session.session_id, over_quota_permanent=session.settings.over_quota_permanent
         )
@@ -322,6 +331,9 @@ async def data(session: LmtpSession, arguments: None) -> Reply:
     transaction = session.transaction
     if transaction is None or not transaction.recipients:
         return replies.NO_RECIPIENTS
+    if transaction.chunked:
+        session.count_error()
+        return replies.CHUNKED
     try:
         await transaction.delivery.begin()
     except MailStoreError as error:
@@ -329,6 +341,31 @@ async def data(session: LmtpSession, arguments: None) -> Reply:
         return replies.reply_to_error(error, session_id=session.session_id)
     session.begin_body()
     return replies.GO_AHEAD
+
+
+async def bdat(session: LmtpSession, command: Bdat | None) -> None:
+    """RFC 3030 section 2: whatever comes of it, the octets that follow are no commands."""
+    if command is None:
+        session.end(replies.BAD_PARAMETERS)
+        return
+    session.chunk = Chunk(command.size, command.last, command.size, await _refusal_of_chunk(session))
+
+
+async def _refusal_of_chunk(session: LmtpSession) -> Reply | None:
+    if not session.trusted:
+        session.count_error()
+        return replies.LOGIN_FIRST_SOFT if session.settings.soft_noauth else replies.LOGIN_FIRST
+    transaction = session.transaction
+    if transaction is None or not transaction.recipients:
+        return replies.NO_RECIPIENTS
+    if not transaction.chunked:
+        try:
+            await transaction.delivery.begin()
+        except MailStoreError as error:
+            session.reset_transaction()
+            return replies.reply_to_error(error, session_id=session.session_id)
+        transaction.chunked = True
+    return None
 
 
 # --- the table --------------------------------------------------------------------
@@ -343,7 +380,8 @@ def _parse_mail(session: LmtpSession, arguments: bytes) -> MailFrom:
 
 
 def _parse_rcpt(session: LmtpSession, arguments: bytes) -> RcptTo:
-    return parse_rcpt(arguments, strict=session.settings.strict_rfc2821)
+    utf8 = session.transaction is not None and session.transaction.mail.utf8
+    return parse_rcpt(arguments, strict=session.settings.strict_rfc2821, utf8=utf8)
 
 
 _NOTHING = _plain(parse_nothing)
@@ -358,6 +396,7 @@ COMMANDS: dict[bytes, Command] = {
         Command(b"MAIL", _parse_mail, mail, login=True, in_transaction=False, rfc="5321 4.1.1.2"),
         Command(b"RCPT", _parse_rcpt, rcpt, in_transaction=True, rfc="5321 4.1.1.3"),
         Command(b"DATA", _NOTHING, data, rfc="2033 4.2"),
+        Command(b"BDAT", _plain(parse_bdat), bdat, rfc="3030 2"),
         Command(b"RSET", _NOTHING, rset, rfc="5321 4.1.1.5"),
         Command(b"NOOP", _ANYTHING, noop, rfc="5321 4.1.1.9"),
         Command(b"VRFY", _ANYTHING, vrfy, rfc="5321 4.1.1.6"),

@@ -35,6 +35,7 @@ NOT_SUPPORTED = _reply(502, "5.5.1", "Command not supported")
 NESTED_MAIL = _reply(503, "5.5.1", "Nested MAIL command")
 NEED_MAIL = _reply(503, "5.5.1", "Need MAIL command")
 NO_RECIPIENTS = _reply(503, "5.5.1", "No recipients")
+CHUNKED = _reply(503, "5.5.1", "Not permitted between BDAT commands")
 TOO_MANY_RECIPIENTS = _reply(452, "4.5.3", "Too many recipients")
 LOGIN_FIRST_SOFT = _reply(430, "", "Authentication required")
 LOGIN_FIRST = _reply(530, "", "Authentication required")
@@ -62,6 +63,11 @@ def too_big(size: int, limit: int) -> Reply:
 def announced_too_big(limit: int) -> Reply:
     """RFC 1870 section 6.1: the size announced in MAIL is over the limit."""
     return _reply(552, "5.2.3", f"Message SIZE exceeds fixed maximum message size ({limit})")
+
+
+def chunk_received(size: int) -> Reply:
+    """RFC 3030 section 2: a chunk that is not the last."""
+    return _reply(250, "2.0.0", f"{size} octets received")
 
 
 def reset(session_id: str) -> Reply:

@@ -96,6 +96,9 @@ class Transaction:
     @ivar reader: Present while the body is received.
     @ivar size: Octets of the body so far.
     @ivar too_big: The rest of the body is only read, not kept.
+    @ivar refused: How many recipients were not.
+    @ivar chunked: The body comes by BDAT (RFC 3030).
+    @ivar carriage_return: The last chunk ended with one, which is kept back.
     @ivar committing: The body is complete and on its way to the disk.
     """
 
@@ -106,7 +109,25 @@ class Transaction:
     reader: DotReader | None = None
     size: int = 0
     too_big: bool = False
+    refused: int = 0
+    chunked: bool = False
+    carriage_return: bool = False
     committing: bool = False
+
+
+@dataclass(slots=True)
+class Chunk:
+    """
+    Octets that follow a BDAT command.
+
+    @ivar remaining: How many have not arrived.
+    @ivar refusal: The answer when they have, if they are only read, not kept.
+    """
+
+    size: int
+    last: bool
+    remaining: int
+    refusal: Reply | None = None
 
 
 class LmtpSession:
@@ -145,6 +166,7 @@ class LmtpSession:
         self.identity: Identity | None = POSTMAN if settings.preauthenticated else None
         self.transaction: Transaction | None = None
         self.exchange: ISaslExchange | None = None
+        self.chunk: Chunk | None = None
         self.session_id = new_session_id()
         self._new_session_id = new_session_id
         self._clock = clock
@@ -267,7 +289,7 @@ class LmtpSession:
         """MAIL was accepted."""
         identity = self.identity
         assert identity is not None
-        protocol = "LMTP" + "S" * self.tls + "A"
+        protocol = "UTF8" * mail.utf8 + "LMTP" + "S" * self.tls + "A"
         envelope = Envelope(
             sender=mail.sender.encode(),
             size=mail.size,
@@ -276,6 +298,7 @@ class LmtpSession:
             client_host=self.peer.host,
             protocol=protocol,
             session_id=self.session_id,
+            utf8=mail.utf8,
             auth=mail.auth,
         )
         self.transaction = Transaction(mail, self.agent.start(envelope), self._clock())
@@ -341,7 +364,10 @@ class LmtpSession:
         lines = 0
         try:
             while not self._closed and self._last_word is None:
-                if self.transaction is not None and self.transaction.reader is not None:
+                if self.chunk is not None:
+                    if not await self._read_chunk(self.chunk):
+                        break
+                elif self.transaction is not None and self.transaction.reader is not None:
                     if not await self._read_body(self.transaction, self.transaction.reader):
                         break
                 elif lines >= LINES_AT_ONCE:
@@ -397,17 +423,50 @@ class LmtpSession:
         if not arrived:
             return False
         content, self._waiting = reader.feed(arrived)
-        transaction.size += len(content)
-        if not transaction.too_big:
-            if transaction.size > (self.settings.max_message_size or LARGEST_MESSAGE):
-                transaction.too_big = True
-                transaction.delivery.abort()
-            else:
-                transaction.delivery.write(content)
+        self._hand_on(transaction, content)
         if not reader.ended:
             return False
         await self._end_of_body(transaction)
         return True
+
+    async def _read_chunk(self, chunk: Chunk) -> bool:
+        """
+        Hand on what has arrived of a chunk (RFC 3030 section 2).
+
+        @return: Whether all of it has.
+        """
+        arrived = self._waiting[self._position : self._position + chunk.remaining]
+        self._position += len(arrived)
+        chunk.remaining -= len(arrived)
+        transaction = self.transaction
+        if transaction is not None and chunk.refusal is None and arrived:
+            # Line ends are looked at piece by piece, so none may be cut in two.
+            if transaction.carriage_return:
+                arrived = b"\r" + arrived
+            transaction.carriage_return = arrived.endswith(b"\r")
+            self._hand_on(transaction, arrived[:-1] if transaction.carriage_return else arrived)
+        if chunk.remaining:
+            return False
+        self.chunk = None
+        if chunk.refusal is not None or transaction is None:
+            self.send(chunk.refusal or replies.NO_RECIPIENTS)
+        elif not chunk.last:
+            self.send(replies.chunk_received(chunk.size))
+        else:
+            if transaction.carriage_return:
+                self._hand_on(transaction, b"\r")
+            await self._end_of_body(transaction)
+        return True
+
+    def _hand_on(self, transaction: Transaction, content: bytes) -> None:
+        transaction.size += len(content)
+        if transaction.too_big:
+            return
+        if transaction.size > (self.settings.max_message_size or LARGEST_MESSAGE):
+            transaction.too_big = True
+            transaction.delivery.abort()
+        else:
+            transaction.delivery.write(content)
 
     async def _end_of_body(self, transaction: Transaction) -> None:
         """One reply for each accepted recipient, in their order (RFC 2033 section 4.2)."""

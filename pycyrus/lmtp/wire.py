@@ -68,11 +68,13 @@ class MailFrom:
 
     @ivar size: RFC 1870; None if not announced.
     @ivar auth: RFC 4954 section 5, decoded; empty for C{<>}, None for none.
+    @ivar utf8: SMTPUTF8 was said (RFC 6531 section 3.4).
     """
 
     sender: Address
     size: int | None = None
     auth: str | None = None
+    utf8: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,19 @@ class RcptTo:
 
     recipient: Address
     ignore_quota: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bdat:
+    """
+    RFC 3030 section 2.
+
+    @ivar size: Octets that follow.
+    @ivar last: They are the last of the message.
+    """
+
+    size: int
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,22 +159,24 @@ def split_verb(line: bytes) -> tuple[bytes, bytes]:
 
 # --- addresses ----------------------------------------------------------------
 
-_DOT_STRING = re.compile(r"[^\x00-\x20\x7f()<>\[\]:;@\\,\"\x80-\U0010ffff]+")
+_DOT_STRING = re.compile(r"[^\x00-\x20\x7f()<>\[\]:;@\\,\"]+")
 _ATOMS = re.compile(rb"[^\x00-\x20\x7f()<>\[\]:;@\\,\"]+")
 _QUOTED = re.compile(rb'"((?:[^\x00-\x1f\x7f"\\]|\\[\x20-\x7e])*)"')
 _DOMAIN = re.compile(
     rb"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 )
+_UTF8_DOMAIN = re.compile(rb"[A-Za-z0-9\x80-\xff](?:[A-Za-z0-9_.\x80-\xff-]*[A-Za-z0-9_\x80-\xff])?\.?")
 _LITERAL = re.compile(rb"\[[\x21-\x5a\x5e-\x7e]{1,253}\]")
 _ROUTE = re.compile(rb"@[A-Za-z0-9._\-\[\]:]{1,255}(?:,@[A-Za-z0-9._\-\[\]:]{1,255}){0,31}:")
 _MUNGED = bytes(range(128)) + b"X" * 128
 
 
-def parse_path(text: bytes, *, strict: bool = True) -> tuple[Address, bytes]:
+def parse_path(text: bytes, *, strict: bool = True, utf8: bool = False) -> tuple[Address, bytes]:
     """
     Read a path, C{<@route:local@domain>}, whose source route is dropped.
 
     @param strict: Refuse octets above 127; otherwise each becomes an C{X}.
+    @param utf8: Read them as UTF-8 (RFC 6531 section 3.3).
 
     @return: The address, and what follows the path.
 
@@ -167,7 +184,7 @@ def parse_path(text: bytes, *, strict: bool = True) -> tuple[Address, bytes]:
     """
     if not text.startswith(b"<"):
         raise BadArguments("no path")
-    if not text.isascii():
+    if not text.isascii() and not utf8:
         if strict:
             raise BadArguments("not ASCII")
         text = text.translate(_MUNGED)
@@ -177,14 +194,17 @@ def parse_path(text: bytes, *, strict: bool = True) -> tuple[Address, bytes]:
     local_part, position = _local_part(text, position)
     domain = b""
     if text[position : position + 1] == b"@":
-        found = _DOMAIN.match(text, position + 1) or _LITERAL.match(text, position + 1)
+        found = (_UTF8_DOMAIN if utf8 else _DOMAIN).match(text, position + 1) or _LITERAL.match(text, position + 1)
         if found is None or len(found.group()) > MAX_DOMAIN or not local_part:
             raise BadArguments("no domain")
         domain = found.group()
         position = found.end()
     if text[position : position + 1] != b">":
         raise BadArguments("no end of the path")
-    return Address(local_part.decode("ascii"), domain.decode("ascii")), text[position + 1 :]
+    try:
+        return Address(local_part.decode("utf-8"), domain.decode("utf-8")), text[position + 1 :]
+    except UnicodeDecodeError as error:
+        raise BadArguments("not UTF-8") from error
 
 
 def _local_part(text: bytes, position: int) -> tuple[bytes, int]:
@@ -252,6 +272,8 @@ def decode_xtext(text: bytes) -> str:
 _CLIENT_NAME = re.compile(rb"[\x21-\x7e]{1,255}")
 _SIZE = re.compile(rb"[0-9]{1,20}")
 _BODIES = (b"7BIT", b"8BITMIME")
+_SMTPUTF8 = re.compile(rb"> (?:\S+ +)*SMTPUTF8(?: |\Z)", re.IGNORECASE)
+_CHUNK = re.compile(rb"([0-9]{1,20})( +LAST)?", re.IGNORECASE)
 _MECHANISM = re.compile(rb"[A-Za-z0-9_-]{1,20}")
 
 
@@ -273,9 +295,11 @@ def parse_mail(arguments: bytes, *, strict: bool = True) -> MailFrom:
     @raise BadArguments: It is not that.
     @raise UnknownParameter: Another parameter.
     """
-    sender, parameters = _path_and_parameters(b"FROM:", arguments, strict)
+    wants_utf8 = _SMTPUTF8.search(arguments) is not None
+    sender, parameters = _path_and_parameters(b"FROM:", arguments, strict, wants_utf8)
     size: int | None = None
     auth: str | None = None
+    utf8 = False
     for keyword, value in parameters.items():
         match keyword, value:
             case b"SIZE", bytes():
@@ -288,21 +312,25 @@ def parse_mail(arguments: bytes, *, strict: bool = True) -> MailFrom:
                     raise BadArguments("no body type")
             case b"AUTH", bytes():
                 auth = "" if value == b"<>" else decode_xtext(value)
+            case b"SMTPUTF8", None:
+                utf8 = True
             case ((b"SIZE" | b"BODY" | b"AUTH"), None):
                 raise BadArguments("a parameter without its value")
             case _:
                 raise UnknownParameter
-    return MailFrom(sender, size, auth)
+    if wants_utf8 and not utf8:
+        raise BadArguments("SMTPUTF8 within an address")
+    return MailFrom(sender, size, auth, utf8)
 
 
-def parse_rcpt(arguments: bytes, *, strict: bool = True) -> RcptTo:
+def parse_rcpt(arguments: bytes, *, strict: bool = True, utf8: bool = False) -> RcptTo:
     """
     Read C{TO:<path> [IGNOREQUOTA]}.
 
     @raise BadArguments: It is not that.
     @raise UnknownParameter: Another parameter.
     """
-    recipient, parameters = _path_and_parameters(b"TO:", arguments, strict)
+    recipient, parameters = _path_and_parameters(b"TO:", arguments, strict, utf8)
     if recipient == NULL_PATH:
         raise BadArguments("no recipient")
     ignore_quota = b"IGNOREQUOTA" in parameters
@@ -311,6 +339,12 @@ def parse_rcpt(arguments: bytes, *, strict: bool = True) -> RcptTo:
     if ignore_quota and parameters[b"IGNOREQUOTA"] is not None:
         raise BadArguments("IGNOREQUOTA has no value")
     return RcptTo(recipient, ignore_quota)
+
+
+def parse_bdat(arguments: bytes) -> Bdat | None:
+    """Read C{size [LAST]}; None if it is not that, and what follows is nobody knows what."""
+    found = _CHUNK.fullmatch(arguments)
+    return Bdat(int(found[1]), found[2] is not None) if found is not None else None
 
 
 def parse_auth(arguments: bytes) -> Auth:
@@ -341,10 +375,10 @@ def parse_anything(arguments: bytes) -> bytes:
 
 
 def _path_and_parameters(
-    keyword: bytes, arguments: bytes, strict: bool
+    keyword: bytes, arguments: bytes, strict: bool, utf8: bool
 ) -> tuple[Address, Mapping[bytes, bytes | None]]:
     if arguments[: len(keyword)].upper() != keyword:
         raise BadArguments("no keyword before the path")
     # A space after the colon is not in the grammar, but often sent.
-    address, rest = parse_path(arguments[len(keyword) :].lstrip(b" "), strict=strict)
+    address, rest = parse_path(arguments[len(keyword) :].lstrip(b" "), strict=strict, utf8=utf8)
     return address, parse_parameters(rest)

@@ -104,11 +104,16 @@ class SizeTests(AbuseCase):
             self.assertTrue(self.postman().say(b"MAIL FROM:<> SIZE=" + text).startswith(b"5"), text)
 
     def test_chunks(self) -> None:
-        """Abuse case 12: BDAT is not offered, so it is no command, and mixes with nothing."""
+        """Abuse case 12: BDAT mixes with nothing, and what it announces is not kept."""
         wire = self.postman()
         wire.say(b"MAIL FROM:<>")
         wire.say(b"RCPT TO:<user>")
-        self.assertTrue(wire.say(b"BDAT 5 LAST").startswith(b"500"))
+        wire.send(b"BDAT 5\r\nhello")
+        self.assertTrue(wire.reply().startswith(b"250"))
+        self.assertTrue(wire.say(b"DATA").startswith(b"503"))
+        wire.say(b"RSET")
+        wire.say(b"MAIL FROM:<>")
+        wire.say(b"RCPT TO:<user>")
         self.assertTrue(wire.say(b"DATA").startswith(b"354"))
         wire.send(b"BDAT 5\r\nhello\r\n.\r\n")
         self.assertTrue(wire.reply().startswith(b"250"))

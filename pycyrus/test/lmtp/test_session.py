@@ -41,9 +41,9 @@ TRANSACTION = (
 )
 MESSAGE = b"Message-ID: <1@x>\r\nDate: Thu, 20 Nov 2025 12:00:00 +0000\r\n\r\n.dot\r\nbare\r\nlf\r\n"
 ANSWERS = [
-    "250-mail.test", "250-8BITMIME", "250-ENHANCEDSTATUSCODES", "250-PIPELINING", "250-SIZE", "250-AUTH EXTERNAL",
-    "250-IGNOREQUOTA", "250 Ok SESSIONID=<ID>", "250 2.1.0 ok", "250 2.1.5 ok", *UNKNOWN, "250 2.1.5 ok",
-    "354 go ahead", SUCCESS, SUCCESS, "221 2.0.0 bye",
+    "250-mail.test", "250-8BITMIME", "250-ENHANCEDSTATUSCODES", "250-PIPELINING", "250-CHUNKING", "250-SMTPUTF8",
+    "250-SIZE", "250-AUTH EXTERNAL", "250-IGNOREQUOTA", "250 Ok SESSIONID=<ID>", "250 2.1.0 ok", "250 2.1.5 ok",
+    *UNKNOWN, "250 2.1.5 ok", "354 go ahead", SUCCESS, SUCCESS, "221 2.0.0 bye",
 ]  # fmt: skip
 
 
@@ -152,7 +152,7 @@ class DeliveryTests(SynchronousTestCase):
         store.open_errors[MailboxName("", "jane", ())] = StoreUnavailable()
         store.errors["stage"] = StoreFull()
         self.assertEqual(
-            connection.lines("LHLO x", "MAIL FROM:<>", "RCPT TO:<jane>", "RCPT TO:<fred>", "DATA", "NOOP")[9:],
+            connection.lines("LHLO x", "MAIL FROM:<>", "RCPT TO:<jane>", "RCPT TO:<fred>", "DATA", "NOOP")[11:],
             [
                 "250 2.1.0 ok",
                 "451 4.3.0 System I/O error SESSIONID=<ID>",
@@ -234,6 +234,84 @@ class DeliveryTests(SynchronousTestCase):
         self.assertNotEqual(connection.protocol.session.session_id, first)
 
 
+class ChunkTests(SynchronousTestCase):
+    """RFC 3030."""
+
+    def deliver(self, chunks: list[bytes], cut: int = 1 << 20) -> tuple[list[str], list[bytes]]:
+        connection = Connection(two_users())
+        stream = b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<fred>\r\n"
+        for number, chunk in enumerate(chunks, 1):
+            stream += b"BDAT %d%b\r\n%b" % (len(chunk), b" LAST" * (number == len(chunks)), chunk)
+        stream += b"NOOP\r\n"
+        answers = [answer for i in range(0, len(stream), cut) for answer in connection.send(stream[i : i + cut])]
+        return answers[-len(chunks) - 1 :], connection.store.mailboxes[MailboxName("", "fred", ())]
+
+    def test_any_cut_gives_the_same_message(self) -> None:
+        text = b"Message-ID: <1@x>\r\nDate: x\r\n\r\n.\r\n..\r\nQUIT\r\n.\r\nno end"
+        for at in range(0, len(text), 5):
+            for cut in (1, 7, 1 << 20):
+                answers, (message,) = self.deliver([text[:at], text[at:]], cut)
+                self.assertEqual(answers, [f"250 2.0.0 {at} octets received", SUCCESS, "250 2.0.0 ok"])
+                self.assertTrue(message.endswith(text))
+
+    def test_line_ends_are_mended_as_with_data(self) -> None:
+        _, (message,) = self.deliver([b"Subject: x\r", b"\n\r\nbare\nlf\r", b""])
+        self.assertTrue(message.endswith(b"bare\r\nlf"), message)
+
+    def test_not_with_data(self) -> None:
+        connection = Connection(two_users())
+        connection.lines("LHLO x", "MAIL FROM:<>", "RCPT TO:<fred>", "BDAT 3", "a")
+        self.assertEqual(connection.lines("DATA"), ["503 5.5.1 Not permitted between BDAT commands"])
+        self.assertEqual(connection.lines("RCPT TO:<jane>"), ["503 5.5.1 Not permitted between BDAT commands"])
+        self.assertEqual(connection.lines("BDAT 0 LAST"), [SUCCESS])
+
+    def test_octets_of_a_refused_chunk_are_no_commands(self) -> None:
+        for unix, refusal in ((True, "503 5.5.1 No recipients"), (False, "430 Authentication required")):
+            connection = Connection(two_users(), unix=unix)
+            connection.lines("LHLO x")
+            self.assertEqual(connection.send(b"BDAT 6 LAST\r\nQUIT\r\nNOOP\r\n"), [refusal, "250 2.0.0 ok"])
+
+    def test_a_size_that_is_none_ends_the_connection(self) -> None:
+        for size in (b"x", b"-1", b"1 FIRST", b"9" * 21, b""):
+            connection = Connection(two_users())
+            connection.read()
+            self.assertEqual(connection.send(b"BDAT %b\r\nNOOP\r\n" % size), ["501 5.5.4 Syntax error in parameters"])
+            self.assertTrue(connection.closed)
+
+    def test_too_big(self) -> None:
+        connection = Connection(two_users(), max_message_size=10)
+        connection.lines("LHLO x", "MAIL FROM:<>", "RCPT TO:<fred>")
+        self.assertEqual(
+            connection.send(b"BDAT 20 LAST\r\n" + b"x" * 20),
+            ["552 5.2.3 Message size (20) exceeds fixed maximum message size (10)"],
+        )
+
+
+class Utf8Tests(SynchronousTestCase):
+    """RFC 6531."""
+
+    def test_addresses_and_fields(self) -> None:
+        connection = Connection(two_users())
+        sent = "LHLO x\r\nMAIL FROM:<jos\u00e9@b\u00fccher.example> SMTPUTF8\r\n"
+        sent += "RCPT TO:<fred+Entw\u00fcrfe>\r\nDATA\r\n"
+        body = "Message-ID: <1@x>\r\nDate: x\r\nSubject: gr\u00fc\u00dfe\r\n\r\n.\r\n"
+        self.assertEqual(connection.send((sent + body).encode())[-1], SUCCESS)
+        (message,) = connection.store.mailboxes[MailboxName("", "fred", ())]
+        self.assertIn("Return-Path: <jos\u00e9@b\u00fccher.example>\r\n".encode(), message)
+        self.assertIn("Subject: gr\u00fc\u00dfe\r\n".encode(), message)
+        self.assertIn(b" with UTF8LMTPA;", message)
+
+    def test_only_where_it_was_said(self) -> None:
+        connection = Connection(two_users())
+        connection.lines("LHLO x")
+        bad = ["501 5.5.4 Syntax error in parameters"]
+        self.assertEqual(connection.send("MAIL FROM:<jos\u00e9@x>\r\n".encode()), bad)
+        self.assertEqual(connection.send(b"MAIL FROM:<\xff@x> SMTPUTF8\r\n"), bad)
+        self.assertEqual(connection.send(b'MAIL FROM:<"\xc3\xa9> SMTPUTF8 x"@x>\r\n'), bad)
+        connection.lines("MAIL FROM:<>")
+        self.assertEqual(connection.send("RCPT TO:<jos\u00e9>\r\n".encode()), bad)
+
+
 class DialogueTests(SynchronousTestCase):
     def test_order_of_commands(self) -> None:
         connection = Connection(two_users())
@@ -252,9 +330,9 @@ class DialogueTests(SynchronousTestCase):
             ("VRFY fred", "252 2.3.3 Cannot VRFY user, but will accept message and attempt delivery"),
             ("HELO x", "502 5.5.1 Command not supported"),
             ("EHLO x", "502 5.5.1 Command not supported"),
-            ("BDAT 3 LAST", "500 5.5.2 Syntax error"),
+            ("BDAT 3\r\na", "503 5.5.1 No recipients"),
             ("MAIL FROM:a@b", "501 5.5.4 Syntax error in parameters"),
-            ("MAIL FROM:<a@b> SMTPUTF8", "501 5.5.4 Unrecognized parameters"),
+            ("MAIL FROM:<a@b> FUTURE", "501 5.5.4 Unrecognized parameters"),
             ("DATA now", "501 5.5.4 Syntax error in parameters"),
             ("LHLO", "501 5.5.4 Syntax error in parameters"),
             ("", "500 5.5.2 Syntax error"),
@@ -287,6 +365,11 @@ class DialogueTests(SynchronousTestCase):
         connection.lines("LHLO x", "MAIL FROM:<>", "RCPT TO:<fred>", "RCPT TO:<nobody>", "RCPT TO:<jane>")
         self.assertEqual(connection.lines("RCPT TO:<jane>"), ["452 4.5.3 Too many recipients"])
         self.assertEqual(connection.lines("DATA", "", ".")[1:], [SUCCESS, SUCCESS])
+
+    def test_refused_recipients_are_limited(self) -> None:
+        connection = Connection(two_users(), max_recipients=2)
+        connection.lines("LHLO x", "MAIL FROM:<>", "RCPT TO:<nobody>", "RCPT TO:<nobody2>")
+        self.assertEqual(connection.lines("RCPT TO:<fred>"), ["452 4.5.3 Too many recipients"])
 
     def test_too_many_errors(self) -> None:
         connection = Connection(max_errors=3)

@@ -84,7 +84,7 @@ class CommandTests(SynchronousTestCase):
             with self.assertRaises(BadArguments, msg=wire):
                 parse_mail(wire)
         with self.assertRaises(UnknownParameter):
-            parse_mail(b"FROM:<a@b> SMTPUTF8")
+            parse_mail(b"FROM:<a@b> FUTURE")
 
     def test_rcpt(self) -> None:
         self.assertEqual(parse_rcpt(b"TO:<a@b>"), RcptTo(Address("a", "b")))
