@@ -14,7 +14,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from pycyrus import __version__
-from pycyrus.app.delivery_parts import duplicate_suppression
+from pycyrus.app.delivery_parts import delivery_observer, duplicate_suppression
 from pycyrus.auth.assemble import Authentication
 from pycyrus.auth.authenticator import AuthSettings
 from pycyrus.auth.checkers.chain import factories, make_checkers
@@ -242,9 +242,10 @@ class Context:
         self.server_name = settings.text("servername") or gethostname()
         self.store: IMailStore = store
         self.tls = TLSContexts()
+        self._observer = delivery_observer(settings, self.server_name)
         self._suppression = duplicate_suppression(settings, reactor)
         self.delivery: IDeliveryAgent = DeliveryAgent(
-            store, delivery_settings(settings, self.server_name), reactor, self._suppression
+            store, delivery_settings(settings, self.server_name), reactor, self._suppression, self._observer
         )
         self._workers = workers
         self._open_store = store
@@ -295,6 +296,8 @@ class Context:
     async def close(self) -> None:
         """Close what must be closed; what was acknowledged is durable then."""
         await self._open_store.close()
+        if self._observer is not None:
+            self._observer.close()
         if self._suppression is not None:
             await self._suppression.record.close()
 

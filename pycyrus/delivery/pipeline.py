@@ -25,9 +25,11 @@ from pycyrus.delivery.suppression import DuplicateSuppression, Fingerprint, fing
 from pycyrus.errors import InvalidMailboxName, MailboxNotFound, MailStoreError, MessageRejected, PermissionDenied
 from pycyrus.interfaces import (
     Appended,
+    Arrival,
     Envelope,
     IDelivery,
     IDeliveryAgent,
+    IDeliveryObserver,
     IMailbox,
     IMailStore,
     NewMessage,
@@ -76,9 +78,11 @@ class Delivery:
         envelope: Envelope,
         clock: IReactorTime,
         suppression: DuplicateSuppression | None = None,
+        observer: IDeliveryObserver | None = None,
     ) -> None:
         """@param suppression: None to deliver a message as often as it comes."""
         self.envelope = envelope
+        self._observer = observer
         self._suppression = suppression
         self._fingerprint = Fingerprint()
         self._store = store
@@ -304,8 +308,21 @@ class Delivery:
         return await self._suppression.deliver(mailbox, self._fingerprint, lambda: self._append(mailbox))
 
     async def _append(self, mailbox: IMailbox) -> Appended:
-        appended = await mailbox.append([NewMessage(self._stages.staged(mailbox))])
+        staged = self._stages.staged(mailbox)
+        appended = await mailbox.append([NewMessage(staged)])
         self._delivered.append(f"{internal(mailbox.name)} {appended.uids[0]}")
+        if self._observer is not None:
+            envelope = self.envelope
+            self._observer.delivered(
+                Arrival(
+                    mailbox.name,
+                    appended.uids[0],
+                    appended.uidvalidity,
+                    staged.size,
+                    envelope.sender,
+                    envelope.session_id,
+                )
+            )
         return appended
 
 
@@ -342,7 +359,9 @@ class DeliveryAgent:
         settings: DeliverySettings,
         reactor: IReactorTime,
         suppression: DuplicateSuppression | None = None,
+        observer: IDeliveryObserver | None = None,
     ) -> None:
+        self._observer = observer
         self._store = store
         self._settings = settings
         self._reactor = reactor
@@ -350,4 +369,4 @@ class DeliveryAgent:
 
     def start(self, envelope: Envelope) -> Delivery:
         """Begin a transaction."""
-        return Delivery(self._store, self._settings, envelope, self._reactor, self._suppression)
+        return Delivery(self._store, self._settings, envelope, self._reactor, self._suppression, self._observer)

@@ -10,8 +10,17 @@ The folder has a file for each subject; everything is imported from here.
 """
 
 from pycyrus.interfaces.authentication import Authenticated, Challenge, Channel, IAuthenticator, ISaslExchange
-from pycyrus.interfaces.delivery import Envelope, IDelivery, IDeliveryAgent, IRecipientVerifier, Recipient
+from pycyrus.interfaces.delivery import (
+    Arrival,
+    Envelope,
+    IDelivery,
+    IDeliveryAgent,
+    IDeliveryObserver,
+    IRecipientVerifier,
+    Recipient,
+)
 from pycyrus.interfaces.mailboxes import IMailbox, IMailStore, IMessageFile
+from pycyrus.interfaces.maildrops import IMaildropClaims, LoginTooSoon
 from pycyrus.interfaces.messages import IStaged, NewMessage
 from pycyrus.interfaces.results import Appended, Copied, Counts, Expunged, MailboxListing, MailboxStatus, Stored
 from pycyrus.interfaces.services import IMailService
@@ -19,6 +28,7 @@ from pycyrus.model.scopes import ListScope, Namespace
 
 __all__ = [
     "Appended",
+    "Arrival",
     "Authenticated",
     "Challenge",
     "Channel",
@@ -29,14 +39,17 @@ __all__ = [
     "IAuthenticator",
     "IDelivery",
     "IDeliveryAgent",
+    "IDeliveryObserver",
     "IMailService",
     "IMailStore",
     "IMailbox",
+    "IMaildropClaims",
     "IMessageFile",
     "IRecipientVerifier",
     "ISaslExchange",
     "IStaged",
     "ListScope",
+    "LoginTooSoon",
     "MailboxListing",
     "MailboxStatus",
     "Namespace",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from zope.interface import Interface
 
 from pycyrus.model.identity import Identity
+from pycyrus.model.names import MailboxName
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,37 @@ class IDelivery(Interface):
 
     def abort() -> None:
         """Forget it.  May be called in any state, more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """
+    A message that was delivered.
+
+    @ivar size: Octets as they were received.
+    @ivar sender: Reverse path; empty for the null sender.
+    """
+
+    mailbox: MailboxName
+    uid: int
+    uidvalidity: int
+    size: int
+    sender: str
+    session_id: str
+
+
+class IDeliveryObserver(Interface):
+    """Who is told of deliveries."""
+
+    def delivered(arrival: Arrival) -> None:
+        """
+        A message is in a mailbox, durably.
+
+        It neither waits nor raises: the sender has no answer yet.
+        """
+
+    def close() -> None:
+        """Nothing more is delivered."""
 
 
 class IRecipientVerifier(Interface):
