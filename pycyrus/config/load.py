@@ -153,8 +153,8 @@ def _embedded(source: Source, problems: list[Problem]) -> tuple[Path, list[Assig
         problems.append(Problem(None, "no home directory is known for this user", "name a directory with --home"))
         home = Path("/nonexistent")
     base = DEFAULT_PORT_BASE if source.port_base is None else source.port_base
-    if base != 0 and not 0 < base <= 65535 - 993:
-        problems.append(Problem(None, f"--port-base {base} cannot be", "choose a number from 1 to 64542, or 0 for any"))
+    if base != 0 and not 0 < base <= 65535 - 995:
+        problems.append(Problem(None, f"--port-base {base} cannot be", "choose a number from 1 to 64540, or 0 for any"))
         base = DEFAULT_PORT_BASE
     values = {
         "configdirectory": str(home),
@@ -179,6 +179,8 @@ def _embedded_services(base: int) -> CyrusConf:
         services=[
             ServiceEntry("imap", ("imapd",), _EMBEDDED, port(143)),
             ServiceEntry("imaps", ("imapd", "-s"), _EMBEDDED, port(993)),
+            ServiceEntry("pop3", ("pop3d",), _EMBEDDED, port(110)),
+            ServiceEntry("pop3s", ("pop3d", "-s"), _EMBEDDED, port(995)),
             ServiceEntry("lmtp", ("lmtpd", "-a"), _EMBEDDED, port(24)),
             ServiceEntry("lmtpunix", ("lmtpd",), _EMBEDDED, "/"),
             ServiceEntry("smmap", ("smmapd",), _EMBEDDED, "/"),

@@ -18,6 +18,7 @@ PACKAGES = {
     "swaks": "swaks",
     "lmtptest": "cyrus-clients",
     "imtest": "cyrus-clients",
+    "pop3test": "cyrus-clients",
     "getmail": "getmail6",
     "offlineimap": "offlineimap3",
 }

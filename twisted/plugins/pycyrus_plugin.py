@@ -4,8 +4,9 @@ from twisted.application.service import ServiceMaker
 
 from pycyrus.app.mail_service import MailService
 
-pycyrus = ServiceMaker("pycyrus", "pycyrus.app.plugin", "A mail store: IMAP and LMTP, as Cyrus IMAP.", "pycyrus")
+pycyrus = ServiceMaker("pycyrus", "pycyrus.app.plugin", "A mail store: IMAP, POP3 and LMTP, as Cyrus IMAP.", "pycyrus")
 
 imapd = MailService("imapd", "pycyrus.app.services.imapd")
 lmtpd = MailService("lmtpd", "pycyrus.app.services.lmtpd")
+pop3d = MailService("pop3d", "pycyrus.app.services.pop3d")
 smmapd = MailService("smmapd", "pycyrus.app.services.smmapd")

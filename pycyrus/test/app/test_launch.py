@@ -5,6 +5,7 @@ from __future__ import annotations
 import imaplib
 import json
 import os
+import re
 import shutil
 import signal
 import smtplib
@@ -61,7 +62,7 @@ START {{
 }}
 SERVICES {{
 \timap\t\tcmd="imapd -U 30" listen="{imap}" prefork=0 maxchild=100
-\tpop3\t\tcmd="pop3d -U 30" listen="pop3" prefork=0 maxchild=50
+\tpop3\t\tcmd="pop3d -U 30" listen="{imap}" prefork=0 maxchild=50
 \tnntp\t\tcmd="nntpd -U 30" listen="nntp" prefork=0 maxchild=100
 \thttp\t\tcmd="httpd -U 30" listen="8008" prefork=0 maxchild=100
 \tlmtpunix\tcmd="lmtpd" listen="{root}/run/cyrus/socket/lmtp" prefork=0 maxchild=20
@@ -126,7 +127,7 @@ class EmbeddedTests(LaunchCase):
         home = self.root / "home"
         with Launched.embedded(home) as server:
             ready = server.ready()
-            self.assertEqual(set(ready["services"]), {"imap", "imaps", "lmtp", "lmtpunix", "smmap"})
+            self.assertEqual(set(ready["services"]), {"imap", "imaps", "lmtp", "lmtpunix", "pop3", "pop3s", "smmap"})
             self.assertEqual((ready["pid"], ready["workers"]), (server.pid, []))
             self.assertEqual((home / "ready.json").stat().st_mode & 0o777, 0o600)
             client = self.logged_in(ready)
@@ -277,7 +278,7 @@ class ConfigurationTests(LaunchCase):
         )
         with Launched(self.root / "var/lib/cyrus", [*options, "--workers", "1"]) as server:
             ready = server.ready()
-            self.assertEqual(set(ready["services"]), {"imap", "lmtpunix"})
+            self.assertEqual(set(ready["services"]), {"imap", "lmtpunix", "pop3"})
             self.assertNotIn("accounts", ready)
             self.assertEqual(len(ready["workers"]), 1)
             client = imap(ready)
@@ -290,7 +291,7 @@ class ConfigurationTests(LaunchCase):
                 self.assertEqual(refused.recipients["nobody"][0], 550)
             self.assertEqual(server.stop(), -signal.SIGTERM)
         for expected in (
-            "service pop3 is left out: pop3d is not part of pycyrus",
+            "service http is left out: httpd is not part of pycyrus",
             "START recover: ctl_cyrusdb is not run: databases recover when they are opened",
             "imapd.conf:10: altnamespace",
         )[:2]:
@@ -304,9 +305,9 @@ class ConfigurationTests(LaunchCase):
         texts = [(conf / name).read_text() for name in ("imapd.conf", "cyrus.conf")]
         for old, new in (("/var/lib/cyrus", f"{self.root}/lib"), ("/var/spool/cyrus", f"{self.root}/spool")):
             texts = [text.replace(old, new) for text in texts]
-        options = self.write(texts[0], texts[1].replace('listen="imap"', 'listen="127.0.0.1:0"'))
+        options = self.write(texts[0], re.sub('listen="(imap|pop3)"', 'listen="127.0.0.1:0"', texts[1]))
         with Launched(self.root / "lib", [*options, "--workers", "0"]) as server:
-            self.assertEqual(set(server.ready()["services"]), {"imap", "lmtpunix"})
+            self.assertEqual(set(server.ready()["services"]), {"imap", "lmtpunix", "pop3"})
 
     def test_everything_that_is_wrong_is_told_at_once(self) -> None:
         options = self.write(

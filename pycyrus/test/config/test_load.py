@@ -71,6 +71,8 @@ class LoadTests(SynchronousTestCase):
                 "imaps": "127.0.0.1:2993",
                 "lmtp": "127.0.0.1:2024",
                 "lmtpunix": "/s/lmtp",
+                "pop3": "127.0.0.1:2110",
+                "pop3s": "127.0.0.1:2995",
                 "smmap": f"{home}/socket/smmap",
             },
         )

@@ -106,8 +106,10 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(len(error.problems), 4)
 
     def test_later_options_are_noticed_when_they_ask_for_something(self) -> None:
-        self.assertEqual(checked("popuseacl: no").notices, [])
-        self.assertEqual(str(checked("popuseacl: yes").notices[0]), "f:1: popuseacl has no effect yet")
+        self.assertEqual(checked("sieve_utf8fileinto: no").notices, [])
+        self.assertEqual(
+            str(checked("sieve_utf8fileinto: yes").notices[0]), "f:1: sieve_utf8fileinto has no effect yet"
+        )
 
     @hypothesis_settings(max_examples=200, deadline=None, database=None)
     @given(

@@ -1,0 +1,1 @@
+"""The POP3 server (RFC 1939)."""

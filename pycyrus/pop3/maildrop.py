@@ -1,0 +1,149 @@
+"""
+What one session sees: the messages as they were when it began (RFC 1939 section 4).
+
+Messages are rows of columns here too, so a maildrop of a hundred thousand costs
+a few arrays.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycyrus.interfaces import IMailbox, IMessageFile
+from pycyrus.model.flags import DELETED, SEEN, FlagAction, FlagChange, Flags
+from pycyrus.model.uids import UidArray
+from pycyrus.pop3.replies import NO_SUCH_MESSAGE, Err
+from pycyrus.pop3.settings import UidlFormat
+
+_SET_DELETED = FlagChange(FlagAction.ADD, Flags(DELETED))
+_SET_SEEN = FlagChange(FlagAction.ADD, Flags(SEEN))
+
+
+class Maildrop:
+    """
+    The messages of a session, and which of them are to go.
+
+    Numbers of messages begin with 1.
+    """
+
+    def __init__(self, mailbox: IMailbox, *, uses_imap_flags: bool = False, shown_after: int | None = None) -> None:
+        r"""
+        @param mailbox: Opened for this session; closed by L{close}.
+        @param uses_imap_flags: Hide what has C{\Deleted}; note what was read.
+        @param shown_after: Hide what came before that, in seconds since the epoch.
+        """
+        mailbox.refresh()
+        view = mailbox.view()
+        shown = np.ones(len(view), dtype=np.bool_)
+        if uses_imap_flags:
+            shown &= view.flags & np.uint32(DELETED) == 0
+        if shown_after is not None:
+            shown &= view.internaldates > shown_after
+        self._mailbox = mailbox
+        self._uses_imap_flags = uses_imap_flags
+        self._uids: UidArray = view.uids[shown].copy()
+        self._sizes: NDArray[np.uint32] = view.sizes[shown].copy()
+        self._deleted = np.zeros(len(self._uids), dtype=np.bool_)
+        self._retrieved = np.zeros(len(self._uids), dtype=np.bool_)
+        self.last = 0
+
+    # --- what is there --------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """Messages that are not to go."""
+        return len(self._uids) - int(np.count_nonzero(self._deleted))
+
+    @property
+    def octets(self) -> int:
+        """Their size."""
+        return int(self._sizes[~self._deleted].sum(dtype=np.int64))
+
+    def size(self, number: int) -> int:
+        """
+        Octets of a message.
+
+        @raise Err: There is none of that number.
+        """
+        return int(self._sizes[self._index(number)])
+
+    def uidl(self, number: int, form: UidlFormat) -> bytes:
+        """
+        The unique id of a message (RFC 1939 section 7).
+
+        @raise Err: There is none of that number.
+        """
+        return form.of_mailbox(self._mailbox.uidvalidity) % int(self._uids[self._index(number)])
+
+    def listing(self) -> bytes:
+        """All scan lines."""
+        return self._lines(b"%d %d\r\n", self._sizes)
+
+    def uidls(self, form: UidlFormat) -> bytes:
+        """All lines of UIDL."""
+        return self._lines(b"%d " + form.of_mailbox(self._mailbox.uidvalidity) + b"\r\n", self._uids)
+
+    def _lines(self, form: bytes, column: NDArray[Any]) -> bytes:
+        shown = np.flatnonzero(~self._deleted)
+        arguments: list[int] = [0] * (2 * len(shown))
+        arguments[::2] = (shown + 1).tolist()
+        arguments[1::2] = column[shown].tolist()
+        return (form * len(shown)) % tuple(arguments)
+
+    def _index(self, number: int) -> int:
+        if not 1 <= number <= len(self._uids) or self._deleted[number - 1]:
+            raise Err(NO_SUCH_MESSAGE)
+        return number - 1
+
+    # --- what is done ---------------------------------------------------
+
+    def open(self, number: int) -> IMessageFile:
+        """
+        Open a message; C{retrieved} is told separately.
+
+        @raise Err: There is none of that number.
+        @raise MessageGone: Another session removed it.
+        @raise StoreUnavailable: It cannot be read.
+        """
+        return self._mailbox.message(int(self._uids[self._index(number)]))
+
+    def retrieved(self, number: int) -> None:
+        """The client has it."""
+        self._retrieved[number - 1] = True
+        self.last = max(self.last, number)
+
+    def delete(self, number: int) -> None:
+        """
+        Have a message go when the session ends well.
+
+        @raise Err: There is none of that number.
+        """
+        self._deleted[self._index(number)] = True
+        self.last = max(self.last, number)
+
+    def reset(self) -> None:
+        """Have all stay."""
+        self._deleted[:] = False
+        self.last = 0
+
+    async def update(self) -> None:
+        """
+        Remove what is to go (RFC 1939 section 6).
+
+        @raise PermissionDenied: Not with this user's rights.
+        @raise StoreUnavailable: It could not be written.
+        """
+        seen = self._uids[self._retrieved & ~self._deleted]
+        if self._uses_imap_flags and len(seen):
+            await self._mailbox.store(seen, _SET_SEEN)
+        gone = self._uids[self._deleted]
+        if len(gone):
+            await self._mailbox.store(gone, _SET_DELETED)
+            await self._mailbox.expunge(gone)
+
+    def close(self) -> None:
+        """Let go of the mailbox."""
+        self._mailbox.close()

@@ -1,0 +1,57 @@
+"""What a session stands on: its connection, and what all sessions of a service share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pycyrus.interfaces import IAuthenticator, IMaildropClaims, IMailStore
+from pycyrus.pop3.settings import Pop3Settings
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+
+class Link(Protocol):
+    """What a session asks of its connection."""
+
+    def write(self, data: bytes) -> None:
+        """Send octets; when the client reads slowly, C{Pop3Session.hold_back} is called."""
+
+    def pause(self) -> None:
+        """Read nothing until C{resume}."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+    def start_tls(self) -> None:
+        """Begin the server's side of a TLS handshake, after what was written."""
+
+    def tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
+        """Keying material of the TLS connection; None without TLS."""
+
+    def logged_in(self, user_id: str) -> None:
+        """
+        Count the connection for a user.
+
+        @raise LimitExceeded: The user has too many.
+        """
+
+    def close(self) -> None:
+        """Close the connection once all was sent."""
+
+    def abort(self) -> None:
+        """Close it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all sessions of a service share."""
+
+    store: IMailStore
+    authenticator: IAuthenticator
+    settings: Pop3Settings
+    claims: IMaildropClaims
+    clock: IReactorTime
+    has_tls: bool

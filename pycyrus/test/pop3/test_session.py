@@ -1,0 +1,160 @@
+"""What conversations do not show: time, limits, slow readers, rubbish."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from pycyrus.errors import MailStoreError
+from pycyrus.interfaces import NewMessage
+from pycyrus.model.identity import Identity
+from pycyrus.model.names import inbox_of
+from pycyrus.pop3 import replies
+from pycyrus.pop3.commands import ROWS
+from pycyrus.test.pop3.driver import MESSAGES, Line, Server
+
+
+def subclasses(kind: type[MailStoreError]) -> list[type[MailStoreError]]:
+    return [kind, *(each for below in kind.__subclasses__() for each in subclasses(below))]
+
+
+class SessionCase(SynchronousTestCase):
+    def server(self, **settings: object) -> Server:
+        server = Server(**settings)  # type: ignore[arg-type] # by name
+        self.successResultOf(Deferred.fromCoroutine(server.fill()))
+        return server
+
+    def logged_in(self, server: Server) -> Line:
+        line = server.connect()
+        line.send(b"USER alice\r\nPASS secret\r\n")
+        self.assertIn(b"locked and ready", line.read())
+        return line
+
+
+class TimeTests(SessionCase):
+    def test_silence(self) -> None:
+        """After ten minutes the session ends, and what was marked stays."""
+        server = self.server(timeout=1.0)
+        line = self.logged_in(server)
+        line.send(b"DELE 1\r\n")
+        server.clock.advance(599)
+        self.assertFalse(line.is_closed)
+        server.clock.advance(2)
+        self.assertTrue(line.is_closed)
+        self.assertTrue(line.read().endswith(b"-ERR [SYS/TEMP] idle for too long\r\n"))
+        again = self.logged_in(server)
+        again.send(b"STAT\r\n")
+        self.assertEqual(again.read(), b"+OK 3 99\r\n")
+
+    def test_login(self) -> None:
+        """Whoever does not log in must go, however much is said."""
+        line = self.server().connect()
+        server = line._server
+        for _ in range(6):
+            server.clock.advance(9)
+            line.send(b"USER a\r\n")
+        server.clock.advance(9)
+        self.assertTrue(line.is_closed)
+
+
+class LimitTests(SessionCase):
+    def test_long_line(self) -> None:
+        """A line without an end is not kept."""
+        line = self.server().connect()
+        line.read()
+        line.send(b"USER " + b"x" * 600)
+        self.assertEqual(line.read(), replies.LINE_TOO_LONG + b"\r\n")
+        self.assertTrue(line.is_closed)
+
+    def test_guessing(self) -> None:
+        """Passwords cannot be tried for ever on one connection."""
+        line = self.server(max_errors=3).connect()
+        for _ in range(10):
+            if not line.is_closed:
+                line.send(b"USER alice\r\nPASS guess\r\n")
+        self.assertEqual(line.read().count(b"Invalid login"), 4)
+        self.assertTrue(line.is_closed)
+
+    def test_pipelining(self) -> None:
+        """Many commands in a packet are answered in their order (RFC 2449 section 6.6)."""
+        line = self.logged_in(self.server())
+        line.send(b"NOOP\r\nSTAT\r\n" * 500)
+        line._server.clock.pump([0.0] * 20)
+        self.assertEqual(line.read(), b"+OK\r\n+OK 3 99\r\n" * 500)
+
+    def test_slow_reader(self) -> None:
+        """A large message is sent as the client reads it."""
+        server = self.server()
+        identity = Identity("bob")
+
+        async def fill() -> None:
+            mailbox = await server.store.open(identity, inbox_of(identity), "i")
+            staged = await server.store.stage(identity, inbox_of(identity))
+            staged.write(b"Subject: large\r\n\r\n" + b".line\r\n" * 200_000)
+            staged.finish()
+            await mailbox.append([NewMessage(staged)])
+
+        self.successResultOf(Deferred.fromCoroutine(fill()))
+        line = server.connect()
+        line.send(b"USER bob\r\nPASS secret\r\n")
+        line.read()
+        line.protocol.pauseProducing()
+        line.send(b"RETR 1\r\n")
+        self.assertLess(len(line.transport.value()), 200_000)
+        heard = b""
+        while not heard.endswith(b"\r\n.\r\n"):
+            line.protocol.resumeProducing()
+            heard += line.transport.value()
+            line.transport.clear()
+        self.assertEqual(heard.count(b"\r\n..line"), 200_000)
+
+
+class MailboxTests(SessionCase):
+    def test_what_others_do(self) -> None:
+        """New messages are not seen, and numbers stay as they were."""
+        server = self.server()
+        line = self.logged_in(server)
+        self.successResultOf(Deferred.fromCoroutine(server.fill()))
+        line.send(b"STAT\r\nLIST 4\r\n")
+        self.assertEqual(line.read(), b"+OK 3 99\r\n-ERR no such message\r\n")
+
+    def test_imap_flags(self) -> None:
+        r"""Messages with C{\Deleted} are hidden, and those retrieved become C{\Seen}."""
+        server = self.server(uses_imap_flags=True)
+        line = self.logged_in(server)
+        line.send(b"RETR 2\r\nQUIT\r\n")
+        identity = Identity("alice")
+        mailbox = self.successResultOf(Deferred.fromCoroutine(server.store.open(identity, inbox_of(identity), "r")))
+        self.assertEqual([bool(flags & 16) or bool(flags) for flags in mailbox.view().flags], [False, True, False])
+
+
+class ReplyTests(SynchronousTestCase):
+    def test_every_error_has_a_row(self) -> None:
+        known = [each for each in subclasses(MailStoreError) if each.__module__ == MailStoreError.__module__]
+        self.assertEqual([each for each in known if each not in replies.REPLIES], [])
+
+
+WORDS = st.sampled_from(
+    [*ROWS, b"1", b"2", b"99999999999", b"-1", b"alice", b"secret", b"\xff\x00", b"PLAIN", b"*", b""]
+)
+
+
+class FuzzTests(SessionCase):
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(st.lists(st.lists(WORDS, max_size=4).map(b" ".join) | st.binary(max_size=40), max_size=12), st.booleans())
+    def test_every_line_is_answered(self, lines: list[bytes], is_logged_in: bool) -> None:
+        """Whatever is said, each line has an answer that begins as it must, and nothing breaks."""
+        server = self.server(max_errors=1000)
+        line = self.logged_in(server) if is_logged_in else server.connect()
+        line.read()
+        for each in lines:
+            line.send(each.replace(b"\n", b"") + b"\r\n")
+            heard = line.read()
+            if line.is_closed:
+                break
+            self.assertRegex(heard, rb"\A(\+OK|-ERR|\+ )")
+            self.assertTrue(heard.endswith(b"\r\n"))
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(len(MESSAGES), 3)
