@@ -250,10 +250,11 @@ class Pop3Session:
             return
         if line is not None:
             self.write(line + b"\r\n")
+        # Before the client knows, since it may come back at once, to another process.
+        self._let_go()
         self.flush()
         self._is_closing = True
         self._waiting = b""
-        self._let_go()
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self.clock.callLater(self.settings.close_timeout, self._link.abort)
