@@ -13,7 +13,7 @@ from pycyrus.imap.selected import IMAP4REV2
 from pycyrus.imap.wire.esearch import Result, encode_esearch, encode_search
 from pycyrus.imap.wire.search import Return
 from pycyrus.model.acl import READ
-from pycyrus.model.search import And, MessageNumbers, Not, Or, Recent, SavedResult, SearchKey, UidSet
+from pycyrus.model.search import All, And, MessageNumbers, Not, Or, Recent, SavedResult, SearchKey, UidSet
 from pycyrus.model.uids import Positions, SequenceSet, number_ranges
 
 if TYPE_CHECKING:
@@ -33,40 +33,73 @@ async def search(session: Session, command: Search) -> None:
     """
     assert session.selected is not None
     selected = session.selected
-    returns = command.returns
-    saves = returns is not None and Return.SAVE in returns
+    found = await find(session, command)
+    uids = selected.view.uids[found]
+    numbers: NDArray[np.integer] = uids if command.by_uid else found + 1
+    if command.returns is None and IMAP4REV2 not in session.enabled:
+        for piece in encode_search(Result(numbers, _modseq(selected, command, found))):
+            session.write(piece)
+            await session.drain()
+    else:
+        await answer_esearch(session, command, found, numbers)
+
+
+async def find(session: Session, command: Search) -> Positions:
+    """
+    Find the messages of a SEARCH, SORT or THREAD.
+
+    @return: Ascending positions in the told view.
+    @raise No: The charset is unknown.
+    @raise LimitExceeded: It would cost too much.
+    """
+    assert session.selected is not None
+    selected = session.selected
     try:
         selected.demand(READ)
         if command.key is None:
             raise No(b"Unrecognized character set", BAD_CHARSET)
         if command.uses_modseq:
             use_condstore(session)
+        if isinstance(command.key, All):
+            selected.mailbox.refresh()
+            if selected.mailbox.view() is selected.view:
+                return np.arange(len(selected.view))
         key = with_uids(command.key, selected)
-        found = selected.positions_of_uids(await selected.mailbox.search(key))
+        return selected.positions_of_uids(await selected.mailbox.search(key))
     except Exception:
-        if saves:
+        if command.returns is not None and Return.SAVE in command.returns:
             # RFC 5182 section 2.1: a search that fails leaves nothing saved.
             selected.save()
         raise
-    if returns is None and IMAP4REV2 in session.enabled:
-        returns = frozenset((Return.ALL,))
-    told = found if returns is None or returns & {Return.ALL, Return.COUNT} else _ends(found, returns)
-    modseq = None
-    if command.uses_modseq and len(told):
-        modseq = int(selected.live_flags(told).modseqs.max())
-    uids = selected.view.uids[found]
-    numbers: NDArray[np.integer] = uids if command.by_uid else found + 1
-    if returns is None:
-        for piece in encode_search(Result(numbers, modseq)):
-            session.write(piece)
-            await session.drain()
-        return
-    if saves:
-        selected.save(uids if told is found else selected.view.uids[told])
+
+
+async def answer_esearch(
+    session: Session, command: Search, found: Positions, numbers: NDArray[np.integer], *, is_sorted: bool = False
+) -> None:
+    """
+    Answer by an ESEARCH response (RFC 4731 section 3.1), and save what is to be saved.
+
+    @param found: Positions in the told view.
+    @param numbers: What the client calls them.
+    @param is_sorted: They are in an order of their own (RFC 5267 section 3).
+    """
+    assert session.selected is not None
+    selected = session.selected
+    returns = command.returns or frozenset((Return.ALL,))
+    told = found if returns & {Return.ALL, Return.COUNT} else _ends(found, returns)
+    if Return.SAVE in returns:
+        selected.save(np.sort(selected.view.uids[told]))
     if returns != {Return.SAVE}:
         # RFC 5182 section 2: SAVE alone is answered by the tagged OK only.
-        session.write(encode_esearch(session.tag, Result(numbers, modseq), returns, by_uid=command.by_uid))
+        result = Result(numbers, _modseq(selected, command, told), is_sorted)
+        session.write(encode_esearch(session.tag, result, returns, by_uid=command.by_uid))
         await session.drain()
+
+
+def _modseq(selected: SelectedMailbox, command: Search, told: Positions) -> int | None:
+    if not command.uses_modseq or not len(told):
+        return None
+    return int(selected.live_flags(told).modseqs.max())
 
 
 def _ends(found: Positions, returns: frozenset[Return]) -> Positions:

@@ -31,6 +31,7 @@ from pycyrus.imap.commands.rename import rename
 from pycyrus.imap.commands.replace import replace
 from pycyrus.imap.commands.search import search
 from pycyrus.imap.commands.select import examine, select
+from pycyrus.imap.commands.sort import sort, thread
 from pycyrus.imap.commands.starttls import starttls
 from pycyrus.imap.commands.status import status
 from pycyrus.imap.commands.store import store
@@ -46,6 +47,7 @@ from pycyrus.imap.wire.login import parse_authenticate, parse_login
 from pycyrus.imap.wire.mailboxes import parse_create, parse_named, parse_rename, parse_status
 from pycyrus.imap.wire.search import parse_search, parse_uid_search
 from pycyrus.imap.wire.select import parse_select
+from pycyrus.imap.wire.sort import parse_sort, parse_thread, parse_uid_sort, parse_uid_thread
 from pycyrus.imap.wire.store import parse_store, parse_uid_store
 
 COMMANDS: tuple[Command, ...] = (
@@ -115,6 +117,26 @@ COMMANDS: tuple[Command, ...] = (
         (b"ESEARCH", b"SEARCHRES", b"SEARCH=FUZZY", b"WITHIN"),
     ),
     Command(b"UID SEARCH", State.SELECTED, parse_uid_search, search, rfc="9051 6.4.9"),
+    Command(
+        b"SORT",
+        State.SELECTED,
+        parse_sort,
+        sort,
+        Seqs.NO_EXPUNGE,
+        "5256 3",
+        (b"SORT", b"SORT=DISPLAY", b"SORT=MODSEQ", b"SORT=UID", b"ESORT"),
+    ),
+    Command(b"UID SORT", State.SELECTED, parse_uid_sort, sort, rfc="5256 3"),
+    Command(
+        b"THREAD",
+        State.SELECTED,
+        parse_thread,
+        thread,
+        Seqs.NO_EXPUNGE,
+        "5256 3",
+        (b"THREAD=ORDEREDSUBJECT", b"THREAD=REFERENCES", b"THREAD=REFS", b"I18NLEVEL=1"),
+    ),
+    Command(b"UID THREAD", State.SELECTED, parse_uid_thread, thread, rfc="5256 3"),
     Command(
         b"FETCH",
         State.SELECTED,

@@ -23,10 +23,12 @@ class Result:
 
     @ivar numbers: Ascending: UIDs, or message numbers.
     @ivar modseq: What to tell of mod-sequences; None if nothing.
+    @ivar is_sorted: The numbers are in an order of their own.
     """
 
     numbers: NDArray[np.integer]
     modseq: int | None = None
+    is_sorted: bool = False
 
 
 def encode_search(result: Result) -> Iterator[bytes]:
@@ -57,7 +59,8 @@ def encode_esearch(tag: bytes, result: Result, returns: frozenset[Return], *, by
         if Return.MAX in returns:
             parts.append(b"MAX %d" % numbers[-1])
         if Return.ALL in returns:
-            parts.append(b"ALL " + encode_numbers(numbers))
+            in_order = str(numbers.tolist())[1:-1].replace(" ", "").encode() if result.is_sorted else b""
+            parts.append(b"ALL " + (in_order or encode_numbers(numbers)))
     if Return.COUNT in returns:
         parts.append(b"COUNT %d" % len(numbers))
     if result.modseq is not None and len(numbers):

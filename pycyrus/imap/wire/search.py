@@ -101,18 +101,33 @@ def parse_uid_search(cursor: Cursor) -> Search:
 
 def _parse(cursor: Cursor, *, by_uid: bool) -> Search:
     cursor.space()
-    returns: frozenset[Return] | None = None
-    if cursor.take(b"RETURN"):
-        cursor.space()
-        returns = frozenset(cursor.paren_list(_parse_return, most=10)) or frozenset((Return.ALL,))
-        cursor.space()
+    returns = parse_returns(cursor)
     charset = None
     if cursor.take(b"CHARSET"):
         cursor.space()
         charset = cursor.astring().upper()
         cursor.space()
-        if charset not in CHARSETS:
-            return Search(by_uid, None, returns)
+    return parse_criteria(cursor, charset, returns, by_uid=by_uid)
+
+
+def parse_returns(cursor: Cursor) -> frozenset[Return] | None:
+    """C{search-return-opts} with the space behind them; None where there are none."""
+    if not cursor.take(b"RETURN"):
+        return None
+    cursor.space()
+    returns = frozenset(cursor.paren_list(_parse_return, most=10)) or frozenset((Return.ALL,))
+    cursor.space()
+    return returns
+
+
+def parse_criteria(cursor: Cursor, charset: bytes | None, returns: frozenset[Return] | None, *, by_uid: bool) -> Search:
+    """
+    The search keys to the end of a command.
+
+    @param charset: In upper case; None if the client announced none.
+    """
+    if charset is not None and charset not in CHARSETS:
+        return Search(by_uid, None, returns)
     parser = SearchKeyParser(cursor, charset)
     try:
         keys = parser.keys()

@@ -1,0 +1,73 @@
+"""SORT, THREAD and their UID forms (RFC 5256)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pycyrus.imap.commands.search import answer_esearch, find
+from pycyrus.imap.ordering import Orders, encode_threads
+from pycyrus.imap.wire.esearch import BLOCK
+
+if TYPE_CHECKING:
+    from pycyrus.imap.session import Session
+    from pycyrus.imap.wire.sort import Sort, Thread
+
+_orders = Orders()
+"""Of all sessions of this process: they have the same mailboxes."""
+
+
+async def sort(session: Session, command: Sort) -> None:
+    """
+    Find messages, and tell them in order (RFC 5256 section 3, RFC 5267 section 3).
+
+    @raise No: The charset is unknown.
+    @raise LimitExceeded: It would cost too much.
+    """
+    assert session.selected is not None
+    selected = session.selected
+    found = await find(session, command.search)
+    view = selected.view
+    order = await _orders.sort(selected.mailbox, view, found, command.criteria, session.pause)
+    numbers = view.uids[order] if command.search.by_uid else order + 1
+    if command.search.returns is not None:
+        await answer_esearch(session, command.search, order, numbers, is_sorted=True)
+        return
+    key = (command.criteria, command.search.by_uid)
+    is_all = len(order) == len(view)
+    line = _orders.remembered(selected.mailbox, view, key) if is_all else None
+    if line is None:
+        line = b"* SORT%b\r\n" % b"".join(
+            b" " + str(numbers[start : start + BLOCK].tolist())[1:-1].replace(",", "").encode()
+            for start in range(0, len(numbers), BLOCK)
+        )
+        if is_all:
+            _orders.remember(selected.mailbox, view, key, line)
+    session.write(line)
+    await session.drain()
+
+
+async def thread(session: Session, command: Thread) -> None:
+    """
+    Find messages, and tell them in threads (RFC 5256 section 3).
+
+    @raise No: The charset is unknown.
+    @raise LimitExceeded: It would cost too much.
+    """
+    assert session.selected is not None
+    selected = session.selected
+    found = await find(session, command.search)
+    view = selected.view
+    key = (command.algorithm, command.search.by_uid)
+    is_all = len(found) == len(view)
+    line = _orders.remembered(selected.mailbox, view, key) if is_all else None
+    if line is None:
+        roots = await _orders.thread(selected.mailbox, view, found, command.algorithm, session.pause)
+        numbers = (view.uids if command.search.by_uid else np.arange(1, len(view) + 1)).tolist()
+        pieces = b"".join(encode_threads(roots, numbers))
+        line = b"* THREAD %b\r\n" % pieces if pieces else b"* THREAD\r\n"
+        if is_all:
+            _orders.remember(selected.mailbox, view, key, line)
+    session.write(line)
+    await session.drain()
