@@ -129,6 +129,17 @@ def searchable(data: Octets, sections_item: bytes, needle: str) -> Iterator[str]
                 yield clean(_fold_case(html.unescape(_TAG.sub("", piece))))
 
 
+def whole_text(data: Octets, sections_item: bytes, longest_needle: int) -> tuple[str, list[str]]:
+    """
+    All that a search for a text looks through: the header, and what L{searchable} gives of the body.
+
+    White space is merged, so it must be in what is looked for, as L{fold} does.
+
+    @param longest_needle: Characters of what will be looked for at most.
+    """
+    return searchable_header(header_octets(data)), list(searchable(data, sections_item, " " * longest_needle))
+
+
 def _as_is(text: str) -> str:
     return text
 

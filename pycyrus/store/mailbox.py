@@ -33,6 +33,7 @@ from pycyrus.store.layout import (
 from pycyrus.store.listeners import Listeners
 from pycyrus.store.loading import Loaded, load
 from pycyrus.store.locks import spin_lock, try_lock, unlock, wait_lock
+from pycyrus.store.searchtexts import SearchTexts
 from pycyrus.store.threads import StoreReactor, sleep
 from pycyrus.store.upkeep import Upkeep
 from pycyrus.store.watch import JournalWatcher
@@ -86,6 +87,7 @@ class MailboxState:
         self._upkeep = Upkeep(self, loaded.snapshot_offset)
         self._view: View | None = None
         self.items = CachedItems(paths, loaded.header.cache_generation, self._upkeep.repair_soon)
+        self.texts = SearchTexts(paths, services.reactor)
         self._listeners = Listeners(services.reactor, self._watch, self._stop_watching)
         self._unwatch: Callable[[], None] | None = None
         self._generations = 0
@@ -244,6 +246,7 @@ class MailboxState:
         self._name_files(paths)
         self._commit_to = []
         self.items.relocate(paths, self._header.cache_generation)
+        self.texts.relocate(paths)
 
     def _name_files(self, paths: MailboxPaths) -> None:
         self.paths = paths

@@ -295,7 +295,9 @@ class OpenedMailbox:
         self._need(READ)
         view = self.view()
         names = self.keyword_names()
-        mask = await evaluate(key, view, names, time.time(), self._octets, self._pause, progress=progress)
+        mask = await evaluate(
+            key, view, names, time.time(), self._octets, self._pause, progress=progress, texts=self.state.texts
+        )
         return view.uids[mask]
 
     def _octets(self, uid: int) -> bytes:

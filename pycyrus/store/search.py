@@ -44,6 +44,8 @@ from pycyrus.model.search import (
 )
 from pycyrus.model.uids import Positions
 from pycyrus.model.view import CachedItem, View
+from pycyrus.store.searchtexts import SearchTexts
+from pycyrus.store.textlog import MAX_NEEDLE
 
 Mask = NDArray[np.bool_]
 
@@ -98,6 +100,7 @@ async def evaluate(
     pause: Callable[[], Awaitable[None]],
     limits: SearchLimits = DEFAULT_SEARCH_LIMITS,
     progress: Callable[[int, int], None] | None = None,
+    texts: SearchTexts | None = None,
 ) -> Mask:
     """
     Find the messages that match.
@@ -110,11 +113,12 @@ async def evaluate(
         L{MessageGone}, the message matches no string.
     @param pause: Awaited every few milliseconds of work.
     @param progress: Told (looked at, total) at such times.
+    @param texts: What was made ready of the mailbox's texts.
     @return: True at the positions that match.
     @raise LimitExceeded: The search costs more than the limits allow.
     @raise StoreUnavailable: From C{read} or the view.
     """
-    return await _Search(view, keyword_names, now, read, pause, limits, progress).matching(
+    return await _Search(view, keyword_names, now, read, pause, limits, progress, texts).matching(
         key, np.ones(len(view), dtype=np.bool_)
     )
 
@@ -171,6 +175,7 @@ class _Search:
         pause: Callable[[], Awaitable[None]],
         limits: SearchLimits,
         progress: Callable[[int, int], None] | None,
+        texts: SearchTexts | None,
     ) -> None:
         self.view = view
         self.keyword_names = keyword_names
@@ -179,6 +184,7 @@ class _Search:
         self.pause = pause
         self.limits = limits
         self.progress = progress
+        self.texts = texts
         self.octets = 0
         self.worked = 0.0
         self.turn_began = time.perf_counter()
@@ -274,6 +280,10 @@ class _Search:
     async def _form_contains(self, key: HeaderContains, possible: Mask) -> Mask:
         item = _SEARCH_FORMS[key.field]
         needle = fold(key.text).encode("utf-8", "replace")
+        if needle and self.texts is not None:
+            joined = await self.texts.forms(self.view, item, self._step)
+            if joined is not None:
+                return possible & await joined.containing(needle, self._step)
         found = np.zeros(len(possible), dtype=np.bool_)
         positions = np.flatnonzero(possible)
         for block in _blocks(positions, _BLOCK):
@@ -320,7 +330,11 @@ class _Search:
             return possible
         found = np.zeros(len(possible), dtype=np.bool_)
         with_header = isinstance(key, TextContains)
-        for block in _blocks(np.flatnonzero(self._text_candidates(needle, possible)), _TEXT_BLOCK):
+        if self.texts is not None and len(needle) <= MAX_NEEDLE and possible.any():
+            matches = await self.texts.matches(needle, self.view, possible, self._step, in_body=not with_header)
+            found = possible & matches.certain
+            possible = possible & matches.undecided
+        for block in _blocks(np.flatnonzero(possible), _TEXT_BLOCK):
             (items,) = self.view.cached(block, (CachedItem.SECTIONS,))
             for position, item in zip(block.tolist(), items, strict=True):
                 octets = self._octets(position)
@@ -332,14 +346,8 @@ class _Search:
                 await self._breathe(position + 1, len(possible))
         return found
 
-    def _text_candidates(self, needle: str, possible: Mask) -> Mask:
-        """
-        Those of the possible messages whose text may contain a string.
-
-        This is where a full-text index narrows; what it leaves is still read,
-        so that a match is always a true one.
-        """
-        return possible
+    async def _step(self) -> None:
+        await self._breathe(0, 0)
 
     async def _body_contains(self, position: int, octets: bytes, sections_item: bytes, needle: str) -> bool:
         for piece in searchable(octets, sections_item, needle):

@@ -1,0 +1,99 @@
+"""
+Many texts in one run of octets, searched at C's speed.
+
+A search for a string costs one pass over all texts, and nothing for each text
+that does not have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from mmap import mmap
+
+import numpy as np
+from numpy.typing import NDArray
+
+WINDOW = 1 << 20
+"""Octets looked at between two turns of other sessions."""
+
+Breathe = Callable[[], Awaitable[None]]
+
+
+async def scan(
+    octets: bytes | bytearray | mmap, ends: NDArray[np.int64], needle: bytes, breathe: Breathe, begin: int = 0
+) -> NDArray[np.int64]:
+    """
+    Find the texts that contain a string.
+
+    @param octets: All texts, one behind the other.
+    @param ends: Where each text ends, ascending.
+    @param needle: Not empty.
+    @param begin: Where to begin.
+    @return: Where in C{octets} it first stands in each text; -1 where it does not.
+    """
+    found = np.full(len(ends), -1, dtype=np.int64)
+    size = int(ends[-1]) if len(ends) else 0
+    at = begin
+    window = begin + WINDOW
+    while at < size:
+        stop = min(window + len(needle) - 1, size)
+        hit = octets.find(needle, at, stop)
+        if hit < 0:
+            at = max(at, stop - len(needle) + 1)
+            if stop == size:
+                break
+            window = at + WINDOW
+            await breathe()
+            continue
+        text = int(np.searchsorted(ends, hit, side="right"))
+        end = int(ends[text])
+        if hit + len(needle) <= end:
+            found[text] = hit
+            # One hit in a text is enough.
+            at = end
+        else:
+            at = hit + 1
+        if at >= window:
+            window = at + WINDOW
+            await breathe()
+    return found
+
+
+class JoinedForms:
+    """Short texts of the messages of a view, one behind the other; grows with its mailbox."""
+
+    __slots__ = ("_ends", "_octets", "_uids")
+
+    LARGEST = 1 << 26
+    """Octets that are kept for one field of one mailbox."""
+
+    def __init__(self) -> None:
+        self._uids: NDArray[np.uint32] = np.zeros(0, dtype=np.uint32)
+        self._octets = bytearray()
+        self._ends: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+    def missing_from(self, uids: NDArray[np.uint32]) -> int | None:
+        """
+        From which position on the texts of these messages are still to be added.
+
+        Forgets everything where other messages went before; None if there is no room.
+        """
+        known = len(self._uids)
+        if known > len(uids) or (uids is not self._uids and not np.array_equal(self._uids, uids[:known])):
+            self._octets = bytearray()
+            self._ends = np.zeros(0, dtype=np.int64)
+            self._uids = uids[:0]
+            known = 0
+        return known if len(self._octets) < self.LARGEST else None
+
+    def add(self, uids: NDArray[np.uint32], texts: Sequence[bytes]) -> None:
+        """Add the texts of the next messages."""
+        lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)) + 1
+        self._ends = np.concatenate((self._ends, len(self._octets) + np.cumsum(lengths)))
+        # No text has a line end in it.
+        self._octets += b"\n".join(texts) + b"\n" if texts else b""
+        self._uids = uids[: len(self._ends)]
+
+    async def containing(self, needle: bytes, breathe: Breathe) -> NDArray[np.bool_]:
+        """Which texts contain a string."""
+        return await scan(self._octets, self._ends, needle, breathe) >= 0

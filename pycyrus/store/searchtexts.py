@@ -1,0 +1,107 @@
+"""What a mailbox has ready for searches of texts: joined header forms, and its text log."""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from twisted.logger import Logger
+
+from pycyrus.mime.text import whole_text
+from pycyrus.model.view import CachedItem, View
+from pycyrus.store.layout import MailboxPaths
+from pycyrus.store.scanning import Breathe, JoinedForms
+from pycyrus.store.textlog import MAX_NEEDLE, NAME, Matches, Text, TextLog, joined
+from pycyrus.store.threads import StoreReactor, in_thread
+
+_BLOCK = 1000
+_TEXTS_AT_ONCE = 64
+"""Messages read by a thread before it adds their texts to the log."""
+_LONGEST_MESSAGE = 1 << 24
+"""Octets; longer ones are left to the search itself, which reads them in pieces."""
+
+
+class SearchTexts:
+    """Belongs to the state of one mailbox."""
+
+    log = Logger()
+
+    def __init__(self, paths: MailboxPaths, reactor: StoreReactor) -> None:
+        self._paths = paths
+        self._reactor = reactor
+        self._forms: dict[CachedItem, JoinedForms] = {}
+        self._texts: TextLog | None = None
+
+    def relocate(self, paths: MailboxPaths) -> None:
+        """The mailbox's files are elsewhere from now on."""
+        self._paths = paths
+        self._texts = None
+
+    async def forms(self, view: View, item: CachedItem, breathe: Breathe) -> JoinedForms | None:
+        """
+        All texts of a header field, of all messages of a view.
+
+        @return: None if they are too long to be kept.
+        @raise StoreUnavailable: The cache cannot be read.
+        """
+        joined_forms = self._forms.setdefault(item, JoinedForms())
+        while True:
+            # Another search may add to it between two turns.
+            start = joined_forms.missing_from(view.uids)
+            if start is None:
+                del self._forms[item]
+                return None
+            if start == len(view.uids):
+                return joined_forms
+            stop = min(start + _BLOCK, len(view.uids))
+            (texts,) = view.cached(np.arange(start, stop), (item,))
+            joined_forms.add(view.uids, texts)
+            await breathe()
+
+    async def matches(
+        self, needle: str, view: View, possible: NDArray[np.bool_], breathe: Breathe, *, in_body: bool
+    ) -> Matches:
+        """
+        Messages of a view that contain a string.
+
+        Texts that are not in the log yet are added first.
+
+        @param needle: Folded; of L{MAX_NEEDLE} characters at most.
+        @param in_body: The header does not count.
+        @raise StoreUnavailable: The cache cannot be read.
+        """
+        path = str(self._paths.meta / NAME)
+        texts = self._texts
+        if texts is None or texts.path != path:
+            texts = self._texts = TextLog(path)
+        await in_thread(self._reactor, texts.load)
+        missing = np.flatnonzero(possible & texts.unknown(view))
+        for start in range(0, len(missing), _TEXTS_AT_ONCE):
+            block = missing[start : start + _TEXTS_AT_ONCE]
+            (items,) = view.cached(block, (CachedItem.SECTIONS,))
+            guids = [guid.tobytes() for guid in view.guids[block]]
+            await in_thread(self._reactor, self._add, texts, view.uids[block].tolist(), guids, items)
+        if len(missing):
+            await in_thread(self._reactor, texts.shrink, view.uids)
+        return await texts.matches(needle.encode("utf-8", "replace"), view, breathe, in_body=in_body)
+
+    def _add(self, texts: TextLog, uids: list[int], guids: list[bytes], items: list[bytes]) -> None:
+        """Read messages, and add what they say to the log; for a thread."""
+        found = []
+        for uid, guid, item in zip(uids, guids, items, strict=True):
+            try:
+                path = Path(self._paths.message(uid))
+                if path.stat().st_size > _LONGEST_MESSAGE:
+                    continue
+                octets = path.read_bytes()
+            except OSError:
+                # The search finds out why.
+                continue
+            if sha1(octets, usedforsecurity=False).digest() != guid:
+                # Damaged: what it says now is not to be kept.
+                continue
+            header, body = whole_text(octets, item, MAX_NEEDLE)
+            found.append(Text(uid, guid, header.encode("utf-8", "replace"), joined(body)))
+        texts.add(found)

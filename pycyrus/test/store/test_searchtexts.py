@@ -1,0 +1,171 @@
+"""Texts made ready for searches: they find what is there, and whatever happens to their file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from pycyrus.imap.selected import empty_view
+from pycyrus.model.search import AddressField, BodyContains, HeaderContains, SearchKey, TextContains
+from pycyrus.store.scanning import JoinedForms, scan
+from pycyrus.store.textlog import MAX_NEEDLE, MAX_TEXT, Text, TextLog
+from pycyrus.test.store.test_mailbox import MailboxCase as _MailboxCase
+
+
+async def nothing() -> None:
+    """Take no turn."""
+
+
+class ScanTests(SynchronousTestCase):
+    @settings(max_examples=300, deadline=None, database=None)
+    @given(
+        st.lists(st.binary(max_size=12).map(lambda text: text.replace(b"\n", b"")), max_size=12),
+        st.binary(min_size=1, max_size=3),
+    )
+    def test_as_in(self, texts: list[bytes], needle: bytes) -> None:
+        """It finds what C{in} finds, and nothing across two texts."""
+        octets = b"".join(texts)
+        ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+        found = self.successResultOf(Deferred.fromCoroutine(scan(octets, ends, needle, nothing)))
+        self.assertEqual((found >= 0).tolist(), [needle in text for text in texts])
+
+    def test_windows(self) -> None:
+        """A match across the bounds of what is looked at in a turn is found."""
+        self.patch(__import__("pycyrus.store.scanning", fromlist=["WINDOW"]), "WINDOW", 8)
+        octets = b"x" * 6 + b"needle" + b"y" * 30
+        for cut in range(1, len(octets)):
+            ends = np.array([cut, len(octets)])
+            found = self.successResultOf(Deferred.fromCoroutine(scan(octets, ends, b"needle", nothing)))
+            self.assertEqual((found >= 0).tolist(), [b"needle" in octets[:cut], b"needle" in octets[cut:]])
+
+    def test_growing(self) -> None:
+        """Texts of new messages are added; those of another view replace all."""
+        forms = JoinedForms()
+        uids = np.array([1, 2, 5], dtype=np.uint32)
+        self.assertEqual(forms.missing_from(uids[:2]), 0)
+        forms.add(uids[:2], [b"one", b"two"])
+        self.assertEqual(forms.missing_from(uids), 2)
+        forms.add(uids, [b"five"])
+        self.assertEqual(forms.missing_from(uids), 3)
+        found = self.successResultOf(Deferred.fromCoroutine(forms.containing(b"e", nothing)))
+        self.assertEqual(found.tolist(), [True, False, True])
+        self.assertEqual(forms.missing_from(uids[1:]), 0)
+
+
+class TextLogTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.texts = TextLog(str(self.path))
+        self.view = replace(empty_view(), uids=np.array([1, 2, 3], dtype=np.uint32), guids=guids(1, 2, 3))
+
+    def text(self, uid: int, body: bytes, header: bytes = b"subject: x") -> Text:
+        return Text(uid, bytes((uid,)) * 20, header, body)
+
+    def found(
+        self, needle: bytes, texts: TextLog | None = None, *, in_body: bool = False
+    ) -> tuple[list[int], list[int]]:
+        """Which messages certainly have it, and which may."""
+        texts = texts or self.texts
+        texts.load()
+        matches = self.successResultOf(
+            Deferred.fromCoroutine(texts.matches(needle, self.view, nothing, in_body=in_body))
+        )
+        uids = self.view.uids
+        return uids[matches.certain].tolist(), uids[matches.undecided].tolist()
+
+    def test_two_writers(self) -> None:
+        """What another process added is read, and not written over."""
+        other = TextLog(str(self.path))
+        self.texts.add([self.text(1, b"apple")])
+        self.assertEqual(self.found(b"apple"), ([1], [2, 3]))
+        other.add([self.text(2, b"pear")])
+        self.texts.add([self.text(3, b"apple pie")])
+        for texts in (self.texts, other):
+            self.assertEqual(self.found(b"apple", texts), ([1, 3], []))
+            self.assertEqual(self.found(b"pear", texts), ([2], []))
+            self.assertEqual(self.found(b"nothing", texts), ([], []))
+
+    def test_body(self) -> None:
+        """What is in the header only is not in the body."""
+        self.texts.add([self.text(1, b"apple", b"subject: pear"), self.text(2, b"pear", b"subject: pear")])
+        self.assertEqual(self.found(b"pear", in_body=True), ([2], [3]))
+        self.assertEqual(self.found(b"pear"), ([1, 2], [3]))
+        self.assertEqual(self.found(b"apple", in_body=True), ([1], [3]))
+
+    def test_unknown(self) -> None:
+        """What is not in it, is too long for it, or is of another message, may contain anything."""
+        self.texts.add([self.text(1, b"apple"), self.text(2, b"x" * (MAX_TEXT + 1))])
+        self.texts.add([Text(3, b"?" * 20, b"", b"zebra")])
+        self.assertEqual(self.found(b"zebra"), ([], [2, 3]))
+        self.assertEqual(self.texts.unknown(self.view).tolist(), [False, False, True])
+
+    def test_damage(self) -> None:
+        """Wherever it is flipped or cut, no message is taken for what it is not; the next writer mends it."""
+        every = {1: self.text(1, b"apple"), 2: self.text(2, b"pear"), 3: self.text(3, b"apple")}
+        self.texts.add(every.values())
+        whole = self.path.read_bytes()
+        for at in range(len(whole)):
+            for damaged in (whole[:at], whole[:at] + bytes((whole[at] ^ 4,)) + whole[at + 1 :]):
+                self.path.write_bytes(damaged)
+                fresh = TextLog(str(self.path))
+                certain, undecided = self.found(b"apple", fresh)
+                self.assertLessEqual(set(certain), {1, 3})
+                self.assertLessEqual({1, 3}, {*certain, *undecided})
+                fresh.add([every[uid] for uid in self.view.uids[fresh.unknown(self.view)].tolist()])
+                self.assertEqual(self.found(b"apple", TextLog(str(self.path))), ([1, 3], []))
+                self.path.unlink()
+
+    def test_no_file(self) -> None:
+        """Where it cannot be written, nothing is known."""
+        texts = TextLog(str(self.path / "absent" / "file"))
+        texts.add([self.text(1, b"apple")])
+        self.assertEqual(self.found(b"apple", texts), ([], [1, 2, 3]))
+
+
+def guids(*numbers: int) -> np.ndarray[Any, Any]:
+    return np.frombuffer(b"".join(bytes((number,)) * 20 for number in numbers), dtype="V20")
+
+
+class MailboxSearchTests(_MailboxCase):
+    def found(self, key: SearchKey) -> list[int]:
+        return [int(uid) for uid in self.place.run(self.box.search(key))]
+
+    def test_texts(self) -> None:
+        """Bodies and headers, decoded; again, after more came, after the log went, and with a fresh log."""
+        self.place.append(
+            self.box,
+            b"Subject: first\r\n\r\nHello   World\r\n",
+            b"Subject: =?utf-8?q?Caf=C3=A9?=\r\nContent-Type: text/html\r\n\r\n<b>Hel</b>lo\r\n",
+            b"Subject: third\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8gYmFzZTY0\r\n",
+        )
+        (log,) = [self.box.state.texts]
+        for _ in range(2):
+            self.assertEqual(self.found(BodyContains("hello world")), [1])
+            self.assertEqual(self.found(TextContains("hello")), [1, 2, 3])
+            self.assertEqual(self.found(TextContains("CAFÉ")), [2])
+            self.assertEqual(self.found(BodyContains("café")), [])
+            self.assertEqual(self.found(BodyContains("base64")), [3])
+            self.assertEqual(self.found(TextContains("x" * (MAX_NEEDLE + 10))), [])
+        self.place.append(self.box, b"Subject: fourth\r\n\r\nhello again\r\n")
+        self.assertEqual(self.found(BodyContains("hello")), [1, 2, 3, 4])
+        path = Path(log._texts.path) if log._texts is not None else Path()
+        self.assertTrue(path.exists())
+        path.write_bytes(path.read_bytes()[:-3])
+        self.assertEqual(self.found(BodyContains("again")), [4])
+        path.unlink()
+        self.assertEqual(self.found(BodyContains("hello")), [1, 2, 3, 4])
+
+    def test_forms(self) -> None:
+        """Header fields of a mailbox that grows."""
+        self.place.append(self.box, b"Subject: apple\r\n\r\n", b"Subject: pear\r\n\r\n")
+        self.assertEqual(self.found(HeaderContains(AddressField.SUBJECT, "APPLE")), [1])
+        self.place.append(self.box, b"Subject: apple pie\r\n\r\n")
+        self.assertEqual(self.found(HeaderContains(AddressField.SUBJECT, "apple")), [1, 3])
+        self.assertEqual(self.found(HeaderContains(AddressField.SUBJECT, "le pe")), [])
