@@ -57,6 +57,12 @@ def register(verbs: Any) -> None:
         # -M and -P FILE are Cyrus's here; which server it is can be said by --cyrus-conf.
         parser.add_argument(f"-{letter}", dest=f"not_{letter}", action="store_true", help=f"does nothing: {text}")
     parser.add_argument("-p", metavar="PARTITION", dest="partition", help="only mailboxes of this partition")
+    parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="expunge messages whose files are missing even if these are most of a mailbox (else it is left alone,"
+        " for its file system may not be mounted)",
+    )
     parser.add_argument("-V", metavar="VERSION", dest="version", help="does nothing: there is one version of the files")
     add_source_options(parser, cyrus_conf_letter=False)
     parser.set_defaults(run=reported(run))
@@ -148,6 +154,7 @@ async def _reconstruct(
         arguments.remove,
         arguments.ignore_odd,
         arguments.delete_odd,
+        arguments.accept_loss,
     )
     try:
         state = await store.hold(entry)

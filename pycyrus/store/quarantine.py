@@ -10,18 +10,45 @@ from twisted.logger import Logger
 
 from pycyrus.store import files
 from pycyrus.store.layout import MailboxPaths
+from pycyrus.store.spool import place_copy
 
 _log = Logger()
 
 
 def quarantine(paths: MailboxPaths, uid: int) -> None:
     """Move a message file out of the way, loudly."""
+    target = _place(paths, uid)
+    files.rename(paths.message(uid), target)
+    _log.error("Message file {path} has no record and was moved to {target}", path=paths.message(uid), target=target)
+
+
+def link_to_quarantine(paths: MailboxPaths, uid: int) -> None:
+    """
+    Give a message file a second name in quarantine, unless it has one there.
+
+    The caller makes that durable, and then takes the first one away.
+    """
+    if is_in_quarantine(paths, uid):
+        return
+    target = _place(paths, uid)
+    path = paths.message(uid)
+    place_copy(path, target)
+    _log.error("Message file {path} is damaged and is moved to {target}", path=path, target=target)
+
+
+def is_in_quarantine(paths: MailboxPaths, uid: int) -> bool:
+    """Whether a message file has a second name there."""
+    path = Path(paths.message(uid))
+    return any(path.samefile(each) for each in paths.quarantine.glob(f"{uid}.*"))
+
+
+def _place(paths: MailboxPaths, uid: int) -> str:
+    """A name in quarantine that is free."""
     files.makedirs(paths.quarantine, files.PRIVATE_DIRECTORY, exist_ok=True)
     number = 0
     while Path(target := f"{paths.quarantine}/{uid}.{number}").exists():
         number += 1
-    files.rename(paths.message(uid), target)
-    _log.error("Message file {path} has no record and was moved to {target}", path=paths.message(uid), target=target)
+    return target
 
 
 def file_guid(path: str) -> bytes | None:

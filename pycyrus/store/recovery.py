@@ -21,6 +21,7 @@ What is found, and what is done, under the mailbox's lock:
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -175,7 +176,9 @@ def _quarantine_next(paths: MailboxPaths, contents: Contents) -> None:
 def _after_restart(paths: MailboxPaths, loaded: Loaded) -> None:
     contents = loaded.contents
     known = set(contents.columns.uids[: contents.columns.count].tolist()) | set(contents.retained["uid"].tolist())
-    for uid in message_uids(paths.data):
+    there = message_uids(paths.data)
+    _check_mounted(paths, contents, there)
+    for uid in there:
         if uid not in known:
             if uid < contents.uidnext:
                 # Expunged, and not yet removed when the machine stopped.
@@ -190,7 +193,9 @@ def _after_restart(paths: MailboxPaths, loaded: Loaded) -> None:
         ranges = number_ranges(np.array(lost, dtype=np.uint32))
         modseq += 1
         records.append(journal.ranges_record(journal.EXPUNGE, ranges, modseq, now))
-        records.append(journal.ranges_record(journal.PURGE, ranges, 0, now))
+        if there or paths.data == paths.meta:
+            records.append(journal.ranges_record(journal.PURGE, ranges, 0, now))
+        # Else the file system of the messages may not be mounted: they can be unexpunged when it is.
     uidnext = max(contents.uidnext, contents.reserved[0])
     records.append(journal.numbers_record(uidnext, modseq, 0, 0, now))
     limits = (uidnext + FIRST_RESERVATION, modseq + FIRST_RESERVATION * MODSEQS_PER_UID)
@@ -199,6 +204,18 @@ def _after_restart(paths: MailboxPaths, loaded: Loaded) -> None:
     files.fdatasync(loaded.fd)
     # Only what is known to be on the disk may be confirmed.
     _write(loaded, journal.reserve_record(*limits, files.boot_id(), now, confirmed=True))
+
+
+def _check_mounted(paths: MailboxPaths, contents: Contents, there: list[int]) -> None:
+    """
+    Make sure that messages are where they should be before any is said to have been lost.
+
+    @raise OSError: None of those is there that were synced: the file system is not mounted.
+    """
+    uids = contents.columns.uids[: contents.columns.count]
+    synced = uids[uids < contents.durable_uid].tolist()
+    if synced and not set(synced).intersection(there):
+        raise OSError(errno.EIO, "no message file is there: is its file system mounted?", str(paths.data))
 
 
 def _write(loaded: Loaded, records: bytes) -> None:

@@ -43,6 +43,7 @@ OPEN_IT = "nothing: it is mended when the mailbox is next opened"
 RECONSTRUCT = "pycyrus reconstruct {mailbox}"
 RESTART = "restart the server: it is set aside then, and made again"
 BACKUP = "put the file back from a backup, or pycyrus reconstruct -G -U {mailbox} to be without it"
+EXPIRE = "put the file back from a backup to be able to unexpunge it; else nothing: pycyrus expire ends it in its time"
 RELIST = "pycyrus reconstruct -f"
 
 
@@ -275,8 +276,13 @@ class _Check:
         lost = held - there
         if lost:
             lost &= _uids(_now(self._paths))
+        kept = set(contents.retained["uid"].tolist())
         for uid in sorted(lost):
-            yield self._finding(self._paths.message(uid), "the message file is missing", BACKUP)
+            path = self._paths.message(uid)
+            if uid in kept:
+                yield self._finding(path, "the file of an expunged message is missing", EXPIRE)
+            else:
+                yield self._finding(path, "the message file is missing", BACKUP)
 
     def _messages(self, contents: Contents, there: set[int], told: Callable[[int], None]) -> Iterator[Finding]:
         """The octets of each message, those that are expunged and kept as well."""

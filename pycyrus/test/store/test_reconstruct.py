@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from pycyrus.errors import StoreUnavailable
 from pycyrus.model.acl import READ
-from pycyrus.store.reconstruct import Order, reconstruct
+from pycyrus.model.flags import DELETED, FLAGGED, FlagAction, FlagChange, Flags
+from pycyrus.store import checkpoint, files
+from pycyrus.store import reconstruct as reconstructing
+from pycyrus.store.opened import OpenedMailbox
+from pycyrus.store.reconstruct import Order, TooMuchMissing, reconstruct
+from pycyrus.store.restoring import restore
 from pycyrus.store.verify import Finding
-from pycyrus.test.store.mailboxes import digests, octets, text
+from pycyrus.test.store.mailboxes import digests, octets, text, uids
 from pycyrus.test.store.test_databases import FRED
 from pycyrus.test.store.test_verify import SENT, VerifyCase
 
@@ -26,6 +33,38 @@ class ReconstructTests(VerifyCase):
         store.release(state)
         self.close()
         return remarks
+
+    def work(self, what: Callable[[OpenedMailbox], Coroutine[Any, Any, Any]]) -> Any:
+        """Do something with the mailbox."""
+        store = self.open()
+        box = self.run_(store.open(FRED, SENT, READ))
+        try:
+            return self.run_(what(box))
+        finally:
+            box.close()
+            self.close()
+
+    def change(self, uid: int, flags: Flags) -> None:
+        self.work(lambda box: box.store(uids(uid), FlagChange(FlagAction.ADD, flags)))
+
+    def expunge(self, *which: int) -> None:
+        async def work(box: OpenedMailbox) -> None:
+            await box.store(uids(*which), FlagChange(FlagAction.ADD, Flags(DELETED)))
+            await box.expunge(uids(*which))
+
+        self.work(work)
+
+    def unexpunge(self) -> None:
+        self.work(lambda box: restore(box.state, lambda rows, keywords: rows))
+
+    def row(self, uid: int) -> tuple[Any, ...]:
+        async def work(box: OpenedMailbox) -> tuple[Any, ...]:
+            view = box.view()
+            at = view.uids.tolist().index(uid)
+            return view.internaldates[at], view.flags[at], view.keywords[at].tolist()
+
+        found: tuple[Any, ...] = self.work(work)
+        return found
 
     def held(self) -> dict[int, str]:
         store = self.open()
@@ -50,13 +89,118 @@ class ReconstructTests(VerifyCase):
         self.assertEqual(self.findings(), [])
 
     def test_missing_file(self) -> None:
-        """It is expunged; with C{-n} it is only told."""
+        """It is expunged; with C{-n} it is only told.  It comes back if its file does."""
+        whole = Path(self.paths.message(3)).read_bytes()
         os.unlink(self.paths.message(3))
         self.assertEqual(self.reconstruct(dry_run=True), ["3: its file is missing: expunged"])
         self.assertEqual(len(self.messages()), 1)
         self.reconstruct()
         self.assertEqual(list(self.held()), [1, 2, 4, 5, 6])
+        self.assert_found("3.", "the file of an expunged message is missing")
+        Path(self.paths.message(3)).write_bytes(whole)
         self.assertEqual(self.messages(), [])
+        self.unexpunge()
+        self.assertEqual(list(self.held()), [1, 2, 4, 5, 6, 7])
+        self.assertEqual(self.last[7], whole)
+
+    def test_nothing_is_mounted(self) -> None:
+        """A mailbox most of whose files are missing is left alone, unless that is accepted."""
+        away = self.root / "away"
+        away.mkdir()
+        for left in (0, 2):
+            for uid in range(left + 1, 7):
+                os.rename(self.paths.message(uid), away / f"{uid}.")
+            for order in ({}, {"dry_run": True}, {"renumber": True}, {"remove": True, "reparse": True}):
+                with self.assertRaisesRegex(TooMuchMissing, f"{6 - left} of 6 message files are missing.*accept-loss"):
+                    self.reconstruct(**order)
+            for uid in range(left + 1, 7):
+                os.rename(away / f"{uid}.", self.paths.message(uid))
+            self.assertEqual(list(self.held()), [1, 2, 3, 4, 5, 6])
+        for uid in range(1, 7):
+            os.rename(self.paths.message(uid), away / f"{uid}.")
+        self.assertEqual(len(self.reconstruct(accept_loss=True)), 6)
+        self.assertEqual(self.held(), {})
+        for uid in range(1, 7):
+            os.rename(away / f"{uid}.", self.paths.message(uid))
+        self.unexpunge()
+        self.assertEqual(list(self.held()), [7, 8, 9, 10, 11, 12])
+
+    def test_nothing_is_mounted_at_start(self) -> None:
+        """After another start of the machine messages are not taken for lost because none is there."""
+        self.patch(files, "boot_id", lambda: b"second boot id !")
+        self.assertEqual(len(self.held()), 6)
+        os.rename(self.paths.data, self.root / "away")
+        self.paths.data.mkdir()
+        for path in (self.root / "away").glob("pycyrus.*"):
+            shutil.copy(path, self.paths.data)
+        self.patch(files, "boot_id", lambda: b"another boot id!")
+        self.assertRaises(StoreUnavailable, self.held)
+        self.close()
+        shutil.rmtree(self.paths.data)
+        os.rename(self.root / "away", self.paths.data)
+        self.assertEqual(len(self.held()), 6)
+
+    def test_expunged_messages(self) -> None:
+        """What is kept is compared as well, also after it was brought back; with C{-U} it goes to quarantine."""
+        self.expunge(2, 3, 4)
+        for order in ({}, {"reparse": True}):
+            self.assertEqual(self.reconstruct(**order), [])
+        Path(self.paths.message(3)).write_bytes(b"other")
+        path = Path(self.paths.message(4))
+        path.write_bytes(path.read_bytes().replace(b"x", b"y"))
+        self.assertEqual(len(self.reconstruct()), 1)
+        self.assertEqual(len(self.reconstruct(reparse=True, renumber=True)), 2)
+        self.assertEqual(len(self.messages()), 2)
+        self.reconstruct(reparse=True, remove=True)
+        self.assertEqual(self.messages(), [])
+        self.unexpunge()
+        self.assertEqual(list(self.held()), [1, 5, 6, 7])
+        self.assertEqual((self.paths.quarantine / "3.0").read_bytes(), b"other")
+
+    def test_messages_that_came_back(self) -> None:
+        """Rows of C{unexpunge} and C{undo} are as good as others for C{verify} and C{reconstruct}."""
+        self.expunge(2, 5)
+        self.unexpunge()
+        for snapshot in (False, True):
+            if snapshot:
+                checkpoint.take_snapshot(self.paths)
+            self.assertEqual(self.messages(), [])
+            self.assertEqual(self.reconstruct(reparse=True), [])
+            self.assertEqual(list(self.held()), [1, 3, 4, 6, 7, 8])
+        Path(self.paths.message(7)).write_bytes(b"other")
+        self.assertEqual([Path(finding.file).name for finding in self.messages()], ["7."])
+        self.reconstruct(renumber=True)
+        self.assertEqual(list(self.held()), [1, 3, 4, 6, 8, 9])
+        self.assertEqual(self.last[9], b"other")
+        self.assertEqual(self.messages(), [])
+
+    def test_flags_stay(self) -> None:
+        """A message that gets another UID keeps flags and date."""
+        self.change(2, Flags(FLAGGED, (b"Word",)))
+        Path(self.paths.message(2)).write_bytes(b"other")
+        before = self.row(2)
+        self.reconstruct(renumber=True)
+        self.assertEqual(self.row(7), before)
+
+    def test_purged_meanwhile(self) -> None:
+        """A file that goes, or comes back, while it is looked at is nobody's damage."""
+        os.unlink(self.paths.message(4))
+        original = reconstructing._look
+
+        def look(*args: Any) -> Any:
+            found = original(*args)
+            Path(self.paths.message(4)).write_bytes(text(2))
+            return found
+
+        self.patch(reconstructing, "_look", look)
+        self.reconstruct()
+        self.assertEqual(list(self.held()), [1, 2, 3, 4, 5, 6])
+        self.patch(reconstructing, "_look", original)
+        self.patch(reconstructing, "message_uids", lambda data: [1, 2, 3, 4, 5, 6, 77])
+        os.rename(self.paths.message(5), self.root / "5.")
+        self.assertEqual(self.reconstruct(reparse=True), ["77.: a file without a record"])
+        os.rename(self.root / "5.", self.paths.message(5))
+        self.assertEqual(list(self.held()), [1, 2, 3, 4, 5, 6])
 
     def test_unknown_files(self) -> None:
         """Files without records become messages under new UIDs, whatever their names."""
