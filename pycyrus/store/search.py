@@ -331,7 +331,9 @@ class _Search:
         found = np.zeros(len(possible), dtype=np.bool_)
         with_header = isinstance(key, TextContains)
         if self.texts is not None and len(needle) <= MAX_NEEDLE and possible.any():
-            matches = await self.texts.matches(needle, self.view, possible, self._step, in_body=not with_header)
+            matches = await self.texts.matches(
+                needle, self.view, possible, self._step, in_body=not with_header, progress=self.progress
+            )
             found = possible & matches.certain
             possible = possible & matches.undecided
         for block in _blocks(np.flatnonzero(possible), _TEXT_BLOCK):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha1
 from pathlib import Path
 
@@ -61,7 +62,14 @@ class SearchTexts:
             await breathe()
 
     async def matches(
-        self, needle: str, view: View, possible: NDArray[np.bool_], breathe: Breathe, *, in_body: bool
+        self,
+        needle: str,
+        view: View,
+        possible: NDArray[np.bool_],
+        breathe: Breathe,
+        *,
+        in_body: bool,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Matches:
         """
         Messages of a view that contain a string.
@@ -70,6 +78,7 @@ class SearchTexts:
 
         @param needle: Folded; of L{MAX_NEEDLE} characters at most.
         @param in_body: The header does not count.
+        @param progress: Told (added, to be added) now and then.
         @raise StoreUnavailable: The cache cannot be read.
         """
         path = str(self._paths.meta / NAME)
@@ -83,6 +92,8 @@ class SearchTexts:
             (items,) = view.cached(block, (CachedItem.SECTIONS,))
             guids = [guid.tobytes() for guid in view.guids[block]]
             await in_thread(self._reactor, self._add, texts, view.uids[block].tolist(), guids, items)
+            if progress is not None:
+                progress(start + len(block), len(missing))
         if len(missing):
             await in_thread(self._reactor, texts.shrink, view.uids)
         return await texts.matches(needle.encode("utf-8", "replace"), view, breathe, in_body=in_body)

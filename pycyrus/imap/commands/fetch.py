@@ -118,6 +118,8 @@ async def fetch(session: Session, command: Fetch) -> None:
     positions = selected.positions(command.sequence, by_uid=command.by_uid)
     if command.changed_since is not None:
         positions = _changed_since(session, selected, command, positions)
+    if command.partial is not None:
+        positions = positions[command.partial.slice_of(len(positions))]
     troubles = Troubles()
     if len(positions):
         if Column.FLAGS in command.items:

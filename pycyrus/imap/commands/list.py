@@ -37,8 +37,13 @@ async def lsub(session: Session, command: List) -> bytes:
     return await _Answer(session, command, b"LSUB").give()
 
 
+async def xlist(session: Session, command: List) -> bytes:
+    """Answer XLIST, the LIST of clients older than RFC 6154."""
+    return await _Answer(session, command, b"XLIST").give()
+
+
 class _Answer:
-    """One LIST or LSUB at work."""
+    """One LIST, LSUB or XLIST at work."""
 
     def __init__(self, session: Session, command: List, response: bytes) -> None:
         self._session = session
@@ -105,6 +110,8 @@ class _Answer:
 
     def _write(self, attributes: Sequence[bytes], wire: bytes, *, with_child_info: bool = False) -> None:
         session = self._session
+        if self._response == b"XLIST" and wire == b"INBOX":
+            attributes = (*attributes, rb"\Inbox")
         session.write(
             encode_list(
                 self._response,

@@ -11,6 +11,7 @@ from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.replies import No
 from pycyrus.imap.selected import IMAP4REV2
 from pycyrus.imap.wire.esearch import Result, encode_esearch, encode_search
+from pycyrus.imap.wire.grammar import quoted
 from pycyrus.imap.wire.search import Return
 from pycyrus.model.acl import READ
 from pycyrus.model.search import All, And, MessageNumbers, Not, Or, Recent, SavedResult, SearchKey, UidSet
@@ -65,12 +66,33 @@ async def find(session: Session, command: Search) -> Positions:
             if selected.mailbox.view() is selected.view:
                 return np.arange(len(selected.view))
         key = with_uids(command.key, selected)
-        return selected.positions_of_uids(await selected.mailbox.search(key))
+        return selected.positions_of_uids(await selected.mailbox.search(key, progress=_Progress(session)))
     except Exception:
         if command.returns is not None and Return.SAVE in command.returns:
             # RFC 5182 section 2.1: a search that fails leaves nothing saved.
             selected.save()
         raise
+
+
+class _Progress:
+    """Tells a client that waits long how far its search is (RFC 9585 section 3)."""
+
+    INTERVAL = 5.0
+    """Seconds."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._told = session.clock.seconds()
+
+    def __call__(self, done: int, total: int) -> None:
+        """So much is done of so much."""
+        now = self._session.clock.seconds()
+        if now - self._told < self.INTERVAL:
+            return
+        self._told = now
+        tag = quoted(self._session.tag)
+        self._session.write(b"* OK [INPROGRESS (%b %d %d)] Searching\r\n" % (tag, min(done, total), total))
+        self._session.flush()
 
 
 async def answer_esearch(
@@ -86,12 +108,20 @@ async def answer_esearch(
     assert session.selected is not None
     selected = session.selected
     returns = command.returns or frozenset((Return.ALL,))
-    told = found if returns & {Return.ALL, Return.COUNT} else _ends(found, returns)
+    part = None if command.partial is None else command.partial.slice_of(len(found))
+    if returns & {Return.ALL, Return.COUNT}:
+        told = found
+    elif part is not None:
+        ends = returns & {Return.MIN, Return.MAX}
+        told = np.union1d(found[part], _ends(found, ends)) if ends else found[part]
+    else:
+        told = _ends(found, returns)
     if Return.SAVE in returns:
         selected.save(np.sort(selected.view.uids[told]))
     if returns != {Return.SAVE}:
         # RFC 5182 section 2: SAVE alone is answered by the tagged OK only.
-        result = Result(numbers, _modseq(selected, command, told), is_sorted)
+        partial = None if part is None or command.partial is None else (command.partial.encode(), numbers[part])
+        result = Result(numbers, _modseq(selected, command, told), is_sorted, partial)
         session.write(encode_esearch(session.tag, result, returns, by_uid=command.by_uid))
         await session.drain()
 

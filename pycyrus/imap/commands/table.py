@@ -22,7 +22,7 @@ from pycyrus.imap.commands.expunge import expunge, uid_expunge
 from pycyrus.imap.commands.fetch import fetch
 from pycyrus.imap.commands.id import identify
 from pycyrus.imap.commands.idle import idle
-from pycyrus.imap.commands.list import list_mailboxes, lsub
+from pycyrus.imap.commands.list import list_mailboxes, lsub, xlist
 from pycyrus.imap.commands.login import login
 from pycyrus.imap.commands.logout import logout
 from pycyrus.imap.commands.namespace import namespace
@@ -42,7 +42,7 @@ from pycyrus.imap.wire.append import parse_append, parse_replace, parse_uid_repl
 from pycyrus.imap.wire.copy import parse_copy, parse_uid_copy, parse_uid_expunge
 from pycyrus.imap.wire.fetch import parse_fetch, parse_uid_fetch
 from pycyrus.imap.wire.identification import parse_id
-from pycyrus.imap.wire.listing import parse_list, parse_lsub
+from pycyrus.imap.wire.listing import parse_list, parse_lsub, parse_plain_list
 from pycyrus.imap.wire.login import parse_authenticate, parse_login
 from pycyrus.imap.wire.mailboxes import parse_create, parse_named, parse_rename, parse_status
 from pycyrus.imap.wire.search import parse_search, parse_uid_search
@@ -84,6 +84,10 @@ COMMANDS: tuple[Command, ...] = (
         rfc="9051 6.3.9",
         capability=(b"CHILDREN", b"LIST-EXTENDED", b"LIST-MYRIGHTS", b"LIST-STATUS", b"SPECIAL-USE"),
     ),
+    # All mailboxes are here, so a client that would follow referrals is told of none (RFC 2193 section 5).
+    Command(b"RLIST", LOGGED_IN, parse_plain_list, list_mailboxes, rfc="2193 5.1", capability=(b"MAILBOX-REFERRALS",)),
+    Command(b"RLSUB", LOGGED_IN, parse_lsub, lsub, rfc="2193 5.2"),
+    Command(b"XLIST", LOGGED_IN, parse_plain_list, xlist, rfc="6154 2", capability=(b"XLIST",)),
     Command(b"LSUB", LOGGED_IN, parse_lsub, lsub, rfc="3501 6.3.9"),
     Command(b"SETACL", LOGGED_IN, parse_setacl, setacl, rfc="4314 3.1", capability=(b"ACL", b"RIGHTS=kxten")),
     Command(b"DELETEACL", LOGGED_IN, parse_mailbox_identifier, deleteacl, rfc="4314 3.2"),
@@ -114,7 +118,7 @@ COMMANDS: tuple[Command, ...] = (
         search,
         Seqs.NO_EXPUNGE,
         "9051 6.4.4",
-        (b"ESEARCH", b"SEARCHRES", b"SEARCH=FUZZY", b"WITHIN"),
+        (b"ESEARCH", b"SEARCHRES", b"SEARCH=FUZZY", b"WITHIN", b"PARTIAL", b"INPROGRESS"),
     ),
     Command(b"UID SEARCH", State.SELECTED, parse_uid_search, search, rfc="9051 6.4.9"),
     Command(
@@ -144,7 +148,7 @@ COMMANDS: tuple[Command, ...] = (
         fetch,
         Seqs.NO_EXPUNGE,
         "9051 6.4.5",
-        (b"CONDSTORE", b"PREVIEW", b"SAVEDATE"),
+        (b"BINARY", b"CONDSTORE", b"PREVIEW", b"SAVEDATE"),
     ),
     Command(b"UID FETCH", State.SELECTED, parse_uid_fetch, fetch, rfc="9051 6.4.9"),
     Command(b"STORE", State.SELECTED, parse_store, store, Seqs.NO_EXPUNGE, "9051 6.4.6"),

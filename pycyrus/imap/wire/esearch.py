@@ -24,11 +24,13 @@ class Result:
     @ivar numbers: Ascending: UIDs, or message numbers.
     @ivar modseq: What to tell of mod-sequences; None if nothing.
     @ivar is_sorted: The numbers are in an order of their own.
+    @ivar partial: A range as it is told, and the numbers in it (RFC 9394 section 3.1).
     """
 
     numbers: NDArray[np.integer]
     modseq: int | None = None
     is_sorted: bool = False
+    partial: tuple[bytes, NDArray[np.integer]] | None = None
 
 
 def encode_search(result: Result) -> Iterator[bytes]:
@@ -59,10 +61,16 @@ def encode_esearch(tag: bytes, result: Result, returns: frozenset[Return], *, by
         if Return.MAX in returns:
             parts.append(b"MAX %d" % numbers[-1])
         if Return.ALL in returns:
-            in_order = str(numbers.tolist())[1:-1].replace(" ", "").encode() if result.is_sorted else b""
-            parts.append(b"ALL " + (in_order or encode_numbers(numbers)))
+            parts.append(b"ALL " + _encode_set(numbers, result))
+    if result.partial is not None:
+        told, some = result.partial
+        parts.append(b"PARTIAL (%b %b)" % (told, _encode_set(some, result) if len(some) else b"NIL"))
     if Return.COUNT in returns:
         parts.append(b"COUNT %d" % len(numbers))
     if result.modseq is not None and len(numbers):
         parts.append(b"MODSEQ %d" % result.modseq)
     return b" ".join(parts) + b"\r\n"
+
+
+def _encode_set(numbers: NDArray[np.integer], result: Result) -> bytes:
+    return str(numbers.tolist())[1:-1].replace(" ", "").encode() if result.is_sorted else encode_numbers(numbers)

@@ -15,6 +15,7 @@ from typing import Union
 from pycyrus.imap.wire import grammar
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.imap.wire.remembered import read_rest
+from pycyrus.imap.wire.search import Partial, parse_partial
 from pycyrus.mime.sections import SectionText
 from pycyrus.model.uids import SequenceSet
 
@@ -98,6 +99,7 @@ class Fetch:
     @ivar items: In the order asked for, each once.
     @ivar changed_since: Only messages with a higher modseq.
     @ivar vanished: Tell also what was expunged since (RFC 7162 section 3.2.6).
+    @ivar partial: Only some of the messages (RFC 9394 section 3.3).
     """
 
     sequence: SequenceSet | None
@@ -105,6 +107,7 @@ class Fetch:
     items: tuple[FetchItem, ...]
     changed_since: int | None = None
     vanished: bool = False
+    partial: Partial | None = None
 
     @property
     def sets_seen(self) -> bool:
@@ -149,28 +152,31 @@ def parse_uid_fetch(cursor: Cursor) -> Fetch:
 def _parse(cursor: Cursor, *, by_uid: bool) -> Fetch:
     cursor.space()
     sequence = cursor.sequence_set_or_saved()
-    items, changed_since, vanished = read_rest(cursor, _parse_uid_wanted if by_uid else _parse_wanted)
-    return Fetch(sequence, by_uid, items, changed_since, vanished)
+    items, modifiers = read_rest(cursor, _parse_uid_wanted if by_uid else _parse_wanted)
+    return Fetch(sequence, by_uid, items, *modifiers)
 
 
-def _parse_wanted(cursor: Cursor, *, by_uid: bool = False) -> tuple[tuple[FetchItem, ...], int | None, bool]:
+def _parse_wanted(cursor: Cursor, *, by_uid: bool = False) -> tuple[tuple[FetchItem, ...], Modifiers]:
     """Items and modifiers."""
     cursor.space()
     wanted = _parse_items(cursor)
-    changed_since, vanished = None, False
+    modifiers: Modifiers = (None, False, None)
     if not cursor.at_end():
         cursor.space()
-        changed_since, vanished = _parse_modifiers(cursor)
+        modifiers = _parse_modifiers(cursor)
+    changed_since, vanished, partial = modifiers
     cursor.end()
     if vanished and (changed_since is None or not by_uid):
         raise BadSyntax(b"VANISHED needs UID FETCH and CHANGEDSINCE")
+    if partial is not None and not by_uid:
+        raise BadSyntax(b"PARTIAL needs UID FETCH")
     # The same item twice is answered once, in its first place.
     items = list(dict.fromkeys(wanted))
     if by_uid and Column.UID not in items:
         items.insert(0, Column.UID)
     if changed_since is not None and Column.MODSEQ not in items:
         items.append(Column.MODSEQ)
-    return tuple(items), changed_since, vanished
+    return tuple(items), modifiers
 
 
 _parse_uid_wanted = partial(_parse_wanted, by_uid=True)
@@ -276,25 +282,27 @@ def _labelled(label: bytes, origin: int | None) -> bytes:
     return label if origin is None else b"%b<%d>" % (label, origin)
 
 
-def _parse_modifiers(cursor: Cursor) -> tuple[int | None, bool]:
-    changed_since: int | None = None
-    vanished = False
-    for modifier in cursor.paren_list(_parse_modifier, least=1, most=10):
-        if modifier is None:
-            vanished = True
-        elif changed_since is None:
-            changed_since = modifier
-        else:
+Modifiers = tuple[int | None, bool, Partial | None]
+"""Of CHANGEDSINCE, VANISHED and PARTIAL."""
+
+
+def _parse_modifiers(cursor: Cursor) -> Modifiers:
+    found: dict[bytes, int | Partial | None] = {}
+    for name, value in cursor.paren_list(_parse_modifier, least=1, most=10):
+        if name in found and name != b"VANISHED":
             raise BadSyntax(b"Duplicate Fetch modifier")
-    return changed_since, vanished
+        found[name] = value
+    changed_since, partial = found.get(b"CHANGEDSINCE"), found.get(b"PARTIAL")
+    assert not isinstance(changed_since, Partial)
+    assert not isinstance(partial, int)
+    return changed_since, b"VANISHED" in found, partial
 
 
-def _parse_modifier(cursor: Cursor) -> int | None:
-    """The number of CHANGEDSINCE, or None for VANISHED."""
+def _parse_modifier(cursor: Cursor) -> tuple[bytes, int | Partial | None]:
     name = cursor.name()
     if name == b"VANISHED":
-        return None
-    if name != b"CHANGEDSINCE":
+        return name, None
+    if name not in (b"CHANGEDSINCE", b"PARTIAL"):
         raise BadSyntax(b"Unrecognized Fetch modifier")
     cursor.space()
-    return cursor.number64()
+    return name, cursor.number64() if name == b"CHANGEDSINCE" else parse_partial(cursor)

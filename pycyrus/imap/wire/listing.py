@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor, astring
 from pycyrus.imap.wire.mailboxes import StatusItem, parse_status_items
@@ -108,13 +108,18 @@ def _parse_list(cursor: Cursor) -> List:
 
 def parse_lsub(cursor: Cursor) -> List:
     """C{lsub}, behind its name (RFC 3501 section 6.3.9)."""
+    return replace(parse_plain_list(cursor), selection=Selection.SUBSCRIBED)
+
+
+def parse_plain_list(cursor: Cursor) -> List:
+    """C{list} of RFC 3501, behind its name; RLIST and XLIST have no options."""
     cursor.space()
     reference = cursor.astring()
     cursor.space()
     patterns = (cursor.list_mailbox(),)
     cursor.end()
     _check_lengths(reference, patterns)
-    return List(reference, patterns, Selection.SUBSCRIBED)
+    return List(reference, patterns)
 
 
 def _check_lengths(reference: bytes, patterns: Sequence[bytes]) -> None:

@@ -41,6 +41,7 @@ MAX_KEYS = 10_000
 MAX_FIELD_NAME = 998
 _EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
 _OBJECT_ID = re.compile(rb"[A-Za-z0-9_-]{1,255}")
+_PARTIAL = re.compile(rb"-?[0-9]{1,10}+:-?[0-9]{1,10}+")
 _EMAILID = re.compile(r"M[0-9a-f]{24}")
 
 CHARSETS: dict[bytes, str] = {
@@ -70,6 +71,42 @@ class Return(enum.Enum):
     ALL = b"ALL"
     COUNT = b"COUNT"
     SAVE = b"SAVE"
+    PARTIAL = b"PARTIAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """
+    Some of a result, counted from its beginning, or from its end (RFC 9394 section 3.1).
+
+    @ivar first: The lower bound, from 1.
+    @ivar last: The upper bound, included.
+    """
+
+    first: int
+    last: int
+    is_from_end: bool = False
+
+    def slice_of(self, count: int) -> slice:
+        """Where these are in a result of so many."""
+        if self.is_from_end:
+            return slice(max(count - self.last, 0), max(count - self.first + 1, 0))
+        return slice(self.first - 1, self.last)
+
+    def encode(self) -> bytes:
+        """As it is told."""
+        sign = b"-" if self.is_from_end else b""
+        return b"%b%d:%b%d" % (sign, self.first, sign, self.last)
+
+
+def parse_partial(cursor: Cursor) -> Partial:
+    """C{partial-range}"""
+    match = cursor.match(_PARTIAL, b"Invalid partial range")
+    ends = [int(part) for part in match.split(b":")]
+    first, last = sorted(abs(end) for end in ends)
+    if not first or (ends[0] < 0) != (ends[1] < 0):
+        raise BadSyntax(b"Invalid partial range")
+    return Partial(first, last, ends[0] < 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +118,14 @@ class Search:
         not of the charset: answered with BADCHARSET.
     @ivar returns: What to return; None for a SEARCH without RETURN.
     @ivar uses_modseq: MODSEQ is among the keys, so it is returned, too.
+    @ivar partial: What C{PARTIAL} among the returns is about.
     """
 
     by_uid: bool
     key: SearchKey | None
     returns: frozenset[Return] | None = None
     uses_modseq: bool = False
+    partial: Partial | None = None
 
 
 def parse_search(cursor: Cursor) -> Search:
@@ -110,42 +149,55 @@ def _parse(cursor: Cursor, *, by_uid: bool) -> Search:
     return parse_criteria(cursor, charset, returns, by_uid=by_uid)
 
 
-def parse_returns(cursor: Cursor) -> frozenset[Return] | None:
+Returns = tuple[frozenset[Return] | None, Partial | None]
+"""What is to be returned, None where there is no RETURN; and what PARTIAL is about."""
+
+
+def parse_returns(cursor: Cursor) -> Returns:
     """C{search-return-opts} with the space behind them; None where there are none."""
     if not cursor.take(b"RETURN"):
-        return None
+        return None, None
     cursor.space()
-    returns = frozenset(cursor.paren_list(_parse_return, most=10)) or frozenset((Return.ALL,))
+    given = cursor.paren_list(_parse_return, most=10)
     cursor.space()
-    return returns
+    partials = [partial for _, partial in given if partial is not None]
+    returns = frozenset(item for item, _ in given) or frozenset((Return.ALL,))
+    # RFC 9394 section 3.1
+    if len(partials) > 1 or (partials and Return.ALL in returns):
+        raise BadSyntax(b"Invalid Search return options")
+    return returns, partials[0] if partials else None
 
 
-def parse_criteria(cursor: Cursor, charset: bytes | None, returns: frozenset[Return] | None, *, by_uid: bool) -> Search:
+def parse_criteria(cursor: Cursor, charset: bytes | None, returns: Returns, *, by_uid: bool) -> Search:
     """
     The search keys to the end of a command.
 
     @param charset: In upper case; None if the client announced none.
     """
     if charset is not None and charset not in CHARSETS:
-        return Search(by_uid, None, returns)
+        return Search(by_uid, None, returns[0], partial=returns[1])
     parser = SearchKeyParser(cursor, charset)
     try:
         keys = parser.keys()
     except _NotOfCharset:
-        return Search(by_uid, None, returns)
+        return Search(by_uid, None, returns[0], partial=returns[1])
     cursor.end()
-    return Search(by_uid, keys, returns, parser.uses_modseq)
+    return Search(by_uid, keys, returns[0], parser.uses_modseq, returns[1])
 
 
 _parse_by_number = partial(_parse, by_uid=False)
 _parse_by_uid = partial(_parse, by_uid=True)
 
 
-def _parse_return(cursor: Cursor) -> Return:
+def _parse_return(cursor: Cursor) -> tuple[Return, Partial | None]:
     try:
-        return Return(cursor.name())
+        item = Return(cursor.name())
     except ValueError:
         raise BadSyntax(b"Invalid Search return option") from None
+    if item is not Return.PARTIAL:
+        return item, None
+    cursor.space()
+    return item, parse_partial(cursor)
 
 
 class _NotOfCharset(Exception):

@@ -65,7 +65,7 @@ def _parse_thread(cursor: Cursor, *, by_uid: bool) -> Thread:
     cursor.space()
     charset = cursor.astring().upper()
     cursor.space()
-    return Thread(algorithm, parse_criteria(cursor, charset, None, by_uid=by_uid))
+    return Thread(algorithm, parse_criteria(cursor, charset, (None, None), by_uid=by_uid))
 
 
 _sort_by_number, _sort_by_uid = partial(_parse_sort, by_uid=False), partial(_parse_sort, by_uid=True)
