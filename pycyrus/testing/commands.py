@@ -7,6 +7,8 @@ forks for each call.  C{python -m pycyrus.testing.commands} is that process.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import subprocess
@@ -43,6 +45,14 @@ class Commands:
     def close(self) -> None:
         """End it."""
         self._process.communicate()
+
+
+@functools.cache
+def commands() -> Commands:
+    """One for all tests of this process, which ends with it."""
+    started = Commands()
+    atexit.register(started.close)
+    return started
 
 
 def serve(orders: IO[str]) -> None:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -15,7 +14,7 @@ from pycyrus.model.acl import Acl
 from pycyrus.model.names import parse_internal
 from pycyrus.test.store.mailboxes import text
 from pycyrus.test.store.test_expiry import ADMIN, World
-from pycyrus.testing.commands import Commands
+from pycyrus.testing.commands import commands
 
 BIN = Path(__file__).parents[3] / "bin"
 WITH_ANYONE = Acl((("fred", frozenset("lrswipkxtean")), ("anyone", frozenset("lr"))))
@@ -23,13 +22,6 @@ WITH_ANYONE = Acl((("fred", frozenset("lrswipkxtean")), ("anyone", frozenset("lr
 
 class ReconstructTests(SynchronousTestCase):
     """There are two partitions; messages 1 to 3 are in C{user.fred}, 1 in C{user.fred.Sent}."""
-
-    commands: ClassVar[Commands]
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.commands = Commands()
-        cls.addClassCleanup(cls.commands.close)
 
     def setUp(self) -> None:
         self.home = Path(self.mktemp()).absolute()
@@ -54,7 +46,7 @@ class ReconstructTests(SynchronousTestCase):
 
         @return: What it printed, and lines of its complaints.
         """
-        status, output, errors = self.commands.call("reconstruct", "-C", str(self.home / "imapd.conf"), *words)
+        status, output, errors = commands().call("reconstruct", "-C", str(self.home / "imapd.conf"), *words)
         self.assertEqual(status, code, errors)
         return output, errors.splitlines()
 
