@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from zope.interface import Attribute, Interface
 
@@ -236,6 +236,31 @@ class IMailStore(Interface):
 
         @raise MailboxNotFound: Absent or hidden.
         @raise PermissionDenied: Seen, but without the right.
+        """
+
+    async def annotations(identity: Identity, name: MailboxName | None) -> dict[str, bytes]:
+        """
+        Values of a mailbox, or of the server, by whole entry name (RFC 5464 section 4.2); right l.
+
+        @param name: None for the server.
+        @raise MailboxNotFound: Absent or hidden.
+        """
+
+    async def annotate(
+        identity: Identity, name: MailboxName | None, values: Mapping[str, bytes | None]
+    ) -> str | None:
+        """
+        Set values, all or none (RFC 5464 section 4.3).
+
+        Rights: r and w for shared ones, r for private ones; the server's are an
+        administrator's.
+
+        @param values: By whole entry name; None removes one.
+        @return: An entry that does not exist, or does not take its value; then
+            nothing was changed.
+        @raise MailboxNotFound: Absent or hidden.
+        @raise PermissionDenied: Without the rights for one of them.
+        @raise LimitExceeded: Too much.
         """
 
     async def list(identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:

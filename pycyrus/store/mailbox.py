@@ -130,6 +130,17 @@ class MailboxState:
             raise store_error(error, "journal cannot be read") from error
         return self._generations + self.contents.version
 
+    def last_update(self) -> float:
+        """
+        When something was last written, in seconds since the epoch.
+
+        @raise StoreUnavailable: The journal cannot be looked at.
+        """
+        try:
+            return files.fstat(self._fd).st_mtime
+        except OSError as error:
+            raise store_error(error, "journal cannot be read") from error
+
     def view(self) -> View:
         """The messages; the same object until membership changes."""
         columns = self.contents.columns

@@ -95,6 +95,10 @@ class Partitions:
         data = self._root(partition)
         return [data] if meta is None or meta == data else [meta, data]
 
+    def data_root(self, partition: str) -> Path:
+        """Where the messages of a partition are."""
+        return self._root(partition)
+
     def stage(self, partition: str) -> Path:
         """Directory of messages on their way in."""
         return self._root(partition) / paths.STAGE_DIRECTORY

@@ -19,7 +19,7 @@ from typing import Literal
 from twisted.logger import Logger
 
 from pycyrus.errors import StoreUnavailable
-from pycyrus.store import directory, files, rows, userstate
+from pycyrus.store import directory, files, notes, rows, userstate
 from pycyrus.store.database import make
 from pycyrus.store.layout import microseconds
 from pycyrus.store.partitions import Partitions
@@ -68,11 +68,18 @@ def _mend(settings: StoreSettings, partitions: Partitions) -> None:
         _list_again(path, settings, partitions)
     elif lost:
         _compare_list(path, settings, partitions)
-    state = settings.configdirectory / userstate.FILE_NAME
-    problem = problem_of(state, userstate.SCHEMA, userstate.SCHEMA_VERSION)
-    if problem:
-        _set_aside(state, problem)
+    if _replace(settings.configdirectory / userstate.FILE_NAME, userstate.SCHEMA, userstate.SCHEMA_VERSION):
         _log.error("All subscriptions, and who has seen what in others' mailboxes, are lost")
+    if _replace(settings.configdirectory / notes.FILE_NAME, notes.SCHEMA, notes.SCHEMA_VERSION):
+        _log.error("All annotations are lost")
+
+
+def _replace(path: Path, schema: str, version: int) -> bool:
+    """Set a database aside if it is damaged; an empty one is made when it is opened."""
+    problem = problem_of(path, schema, version)
+    if problem:
+        _set_aside(path, problem)
+    return problem is not None
 
 
 def _is_new(path: Path) -> bool:

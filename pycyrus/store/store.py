@@ -9,7 +9,7 @@ share.  Changes of the tree are made by L{MailboxTree} on a thread.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 
 import numpy as np
@@ -32,10 +32,11 @@ from pycyrus.model.acl_changes import AclChange
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.naming_policy import check_policy
-from pycyrus.store import access, files, moves, userstate
+from pycyrus.store import access, files, metadata, moves, userstate
 from pycyrus.store.commit import Committers
 from pycyrus.store.directory import Directory, in_order
 from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
+from pycyrus.store.notes import SERVER, Annotations
 from pycyrus.store.opened import MailboxPolicy, OpenedMailbox
 from pycyrus.store.partitions import Partitions
 from pycyrus.store.relist import Relisted, relist
@@ -154,6 +155,7 @@ class MailStore:
         self._userstate = userstate.open_userstate(settings.configdirectory, reactor)
         self._userstate_signal = Signal(settings.configdirectory / userstate.SIGNAL_NAME)
         self._subscriptions = Subscriptions(self._userstate)
+        self._annotations = Annotations(settings.configdirectory, reactor)
         interval = settings.journal_sync_interval
         self._seen = SeenStates(self._userstate, self._userstate_signal, reactor, interval)
         services = StateServices(
@@ -191,6 +193,7 @@ class MailStore:
         await self._states.close()
         self._directory.close()
         self._userstate.close()
+        self._annotations.close()
         self._userstate_signal.close()
         files.close(self._held)
 
@@ -339,6 +342,7 @@ class MailStore:
             await self._userstate.write(lambda connection: forget_user(connection, str(name.owner_id)))
         if self._settings.delete_mode is DeleteMode.IMMEDIATE or name.deleted is not None:
             await self._userstate.write(lambda connection: _forget_seen(connection, victims))
+            await self._annotations.forget_mailboxes(entry.unique_id for entry in victims)
 
     async def rename(
         self, identity: Identity, old: MailboxName, new: MailboxName, *, partition: str | None = None
@@ -358,6 +362,7 @@ class MailStore:
             await self._userstate.write(
                 lambda connection: rename_user(connection, old, new), self._userstate_signal.change
             )
+            await self._annotations.rename_user(str(old.owner_id), str(new.owner_id))
         return renamed
 
     async def _empty_inbox(self, identity: Identity, inbox: MailboxName, new: MailboxName) -> Renamed:
@@ -397,6 +402,30 @@ class MailStore:
                 lambda connection: self._tree.change_acl(connection, identity, name, change), self._tree.finish
             )
         )
+
+    async def annotations(self, identity: Identity, name: MailboxName | None) -> dict[str, bytes]:
+        """See L{IMailStore.annotations}."""
+        if name is None:
+            facts = await in_thread(self._reactor, metadata.facts_of_server, self._partitions)
+            return metadata.stored(self._annotations, identity, None) | facts
+        entry = access.check(identity, self._directory.lookup(name), LOOKUP)
+        state = await self.hold(entry)
+        try:
+            facts = metadata.facts_of_mailbox(entry, state, state.last_update())
+        finally:
+            self.release(state)
+        return metadata.stored(self._annotations, identity, entry) | facts
+
+    async def annotate(
+        self, identity: Identity, name: MailboxName | None, values: Mapping[str, bytes | None]
+    ) -> str | None:
+        """See L{IMailStore.annotate}."""
+        entry = None if name is None else access.check(identity, self._directory.lookup(name), LOOKUP)
+        changes = metadata.changes_of(identity, entry, values)
+        if isinstance(changes, str):
+            return changes
+        await self._shield.run(self._annotations.change(SERVER if entry is None else entry.unique_id, changes))
+        return None
 
     async def set_acl(self, identity: Identity, name: MailboxName, acl: Acl) -> None:
         """
@@ -448,6 +477,7 @@ class MailStore:
         purged = await self._directory.change(lambda connection: self._tree.purge(connection, entry), self._tree.finish)
         if purged:
             await self._userstate.write(lambda connection: _forget_seen(connection, [entry]))
+            await self._annotations.forget_mailboxes([entry.unique_id])
         return purged
 
     async def undelete(self, deleted: MailboxName) -> Renamed:

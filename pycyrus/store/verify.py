@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pycyrus.errors import InvalidMailboxName, MailboxCorrupted, MailboxNotFound, StoreUnavailable
 from pycyrus.model.acl_text import BadAcl, acl_pairs
 from pycyrus.model.internal_names import internal
-from pycyrus.store import cache, directory, files, header, journal, rows, snapshot, userstate
+from pycyrus.store import cache, directory, files, header, journal, notes, rows, snapshot, userstate
 from pycyrus.store.contents import Contents
 from pycyrus.store.header import read_header
 from pycyrus.store.layout import MailboxPaths, message_uids
@@ -90,6 +90,7 @@ def verify_databases(settings: StoreSettings) -> Iterator[Finding]:
     problems: tuple[tuple[str, Callable[[Path], str | None]], ...] = (
         (directory.FILE_NAME, problem_of_list),
         (userstate.FILE_NAME, lambda path: problem_of(path, userstate.SCHEMA, userstate.SCHEMA_VERSION)),
+        (notes.FILE_NAME, lambda path: problem_of(path, notes.SCHEMA, notes.SCHEMA_VERSION)),
     )
     for name, problem_in in problems:
         path = settings.configdirectory / name

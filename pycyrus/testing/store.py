@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -454,6 +454,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.states: dict[MailboxName, MemoryState] = {}
         self.subscribed: dict[str, set[MailboxName]] = {}
+        self.annotated: dict[MailboxName | None, dict[str, bytes]] = {}
         self._ids = itertools.count(1)
 
     def add(self, name: MailboxName, acl: Acl | None = None) -> MemoryState:
@@ -541,6 +542,25 @@ class MemoryStore:
         state = self._state(identity, name)
         state.acl = change.apply(await self.acl(identity, name))
         state.changed()
+
+    async def annotations(self, identity: Identity, name: MailboxName | None) -> dict[str, bytes]:
+        """Values of a mailbox or the server; all are shared."""
+        if name is not None:
+            self._state(identity, name)
+        return dict(self.annotated.get(name, {}))
+
+    async def annotate(
+        self, identity: Identity, name: MailboxName | None, values: Mapping[str, bytes | None]
+    ) -> str | None:
+        """Set values, whatever they are."""
+        if name is not None:
+            self._state(identity, name)
+        held = self.annotated.setdefault(name, {})
+        for entry, value in values.items():
+            held.pop(entry, None)
+            if value is not None:
+                held[entry] = value
+        return None
 
     async def list(self, identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:
         """What may be seen; scopes need not narrow."""

@@ -25,6 +25,7 @@ from pycyrus.imap.commands.idle import idle
 from pycyrus.imap.commands.list import list_mailboxes, lsub, xlist
 from pycyrus.imap.commands.login import login
 from pycyrus.imap.commands.logout import logout
+from pycyrus.imap.commands.metadata import getmetadata, setmetadata
 from pycyrus.imap.commands.namespace import namespace
 from pycyrus.imap.commands.noop import noop
 from pycyrus.imap.commands.rename import rename
@@ -45,6 +46,7 @@ from pycyrus.imap.wire.identification import parse_id
 from pycyrus.imap.wire.listing import parse_list, parse_lsub, parse_plain_list
 from pycyrus.imap.wire.login import parse_authenticate, parse_login
 from pycyrus.imap.wire.mailboxes import parse_create, parse_named, parse_rename, parse_status
+from pycyrus.imap.wire.metadata import parse_getmetadata, parse_setmetadata
 from pycyrus.imap.wire.search import parse_search, parse_uid_search
 from pycyrus.imap.wire.select import parse_select
 from pycyrus.imap.wire.sort import parse_sort, parse_thread, parse_uid_sort, parse_uid_thread
@@ -94,6 +96,8 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"GETACL", LOGGED_IN, parse_named, getacl, rfc="4314 3.3"),
     Command(b"LISTRIGHTS", LOGGED_IN, parse_mailbox_identifier, listrights, rfc="4314 3.4"),
     Command(b"MYRIGHTS", LOGGED_IN, parse_named, myrights, rfc="4314 3.5"),
+    Command(b"GETMETADATA", LOGGED_IN, parse_getmetadata, getmetadata, rfc="5464 4.2", capability=(b"METADATA",)),
+    Command(b"SETMETADATA", LOGGED_IN, parse_setmetadata, setmetadata, rfc="5464 4.3"),
     Command(b"NAMESPACE", LOGGED_IN, None, namespace, rfc="9051 6.3.10", capability=(b"NAMESPACE",)),
     Command(b"STATUS", LOGGED_IN, parse_status, status, rfc="9051 6.3.11", capability=(b"STATUS=SIZE",)),
     Command(
