@@ -256,7 +256,8 @@ class EmbeddedTests(LaunchCase):
             )
             self.assertEqual(server.wait(), 1)
         self.assertIn(f"imap: cannot listen at 127.0.0.1:{base + 143}: it is in use; stop the program", server.output)
-        self.assertEqual(len(server.output.splitlines()), 1)
+        # Another program may have one of the other ports just now.
+        self.assertEqual([line for line in server.output.splitlines() if "cannot listen at" not in line], [])
         self.assertFalse(pid_file.exists())
         self.assertEqual(list((self.root / "home").rglob("*.json")), [])
         self.assertFalse((self.root / "home" / "socket" / "lmtp").exists())
