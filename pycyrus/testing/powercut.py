@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import os
 import random
 import shutil
@@ -28,30 +27,17 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 from twisted.internet.defer import Deferred
 
-from pycyrus.errors import MailStoreError
-from pycyrus.interfaces import IMailbox, NewMessage
-from pycyrus.model.acl import DELETE_MESSAGES, INSERT, POST, READ
-from pycyrus.model.flags import DELETED, FLAGGED, SEEN, FlagAction, FlagChange, Flags
-from pycyrus.model.identity import POSTMAN, AdminScope, Identity
-from pycyrus.model.names import MailboxName
-from pycyrus.store import checkpoint, files, layout, mailbox, rebuild, recovery, upkeep, writing
+from pycyrus.store import checkpoint, files, layout, mailbox, rebuild, recovery, upkeep
 from pycyrus.store.database import Database
-from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.settings import DeleteMode, ExpungeMode, StoreSettings
-from pycyrus.store.store import MailStore, open_store
+from pycyrus.store.store import open_store
 from pycyrus.tasks import gather
 from pycyrus.testing.blocking import BlockingReactor
+from pycyrus.testing.clients import INBOX, OTHER, Work
 from pycyrus.testing.disk import Keep, Loss, Recorder
-from pycyrus.testing.promises import Ended, Mark, Marks, Promises, Started
-
-ADMIN = Identity("cyrus", admin=AdminScope.GLOBAL)
-FRED = Identity("fred")
-INBOX = MailboxName("", "fred", ())
-OTHER = MailboxName("", "bob", ())
-LARGE = 70_000
+from pycyrus.testing.promises import Ended, Mark, Marks, Promises
 
 LOSSES = (
     Loss(Keep.NOTHING, Keep.NOTHING),
@@ -145,233 +131,8 @@ class Databases:
                 (target / name).write_bytes(held[-1])
 
 
-class Work:
-    """
-    Clients at work on a store.
-
-    @param stores: The same, as one process or several have it open.
-    @param marks: Is told what was begun and what was acknowledged.
-    """
-
-    def __init__(self, stores: Sequence[MailStore], marks: Marks, draw: random.Random) -> None:
-        self._stores = stores
-        self._marks = marks
-        self._draw = draw
-        self._names = [INBOX, OTHER]
-        self._numbers = iter(range(1, 1 << 30))
-
-    async def client(self, steps: int) -> None:
-        """Do some things, each when the one before is done."""
-        verbs = [verb for verb, weight in VERBS.items() for _ in range(weight)]
-        for _ in range(steps):
-            verb = self._draw.choice(verbs)
-            with contextlib.suppress(MailStoreError):
-                await verb(self)
-
-    @property
-    def _store(self) -> MailStore:
-        return self._draw.choice(self._stores)
-
-    # --- what a client does -------------------------------------------------
-
-    async def deliver(self) -> None:
-        """One message to all INBOXes."""
-        data = self._text()
-        store = self._store
-        staged = await store.stage(POSTMAN, INBOX)
-        try:
-            staged.write(data)
-            staged.finish()
-
-            async def one(name: MailboxName) -> None:
-                await self._append_to(store, POSTMAN, POST, name, [NewMessage(staged)], [data])
-
-            await gather([one(INBOX), one(OTHER)])
-        finally:
-            staged.discard()
-
-    async def append(self) -> None:
-        """One message or a few."""
-        name = self._name()
-        owner = _owner(name)
-        store = self._store
-        texts = [self._text() for _ in range(self._draw.choice((1, 1, 1, 2, 12)))]
-        staged = []
-        try:
-            for data in texts:
-                one = await store.stage(owner, name)
-                staged.append(one)
-                one.write(data)
-                one.finish()
-            flags = Flags(self._draw.choice((0, SEEN)), self._draw.choice(((), (b"Word",))))
-            await self._append_to(store, owner, INSERT, name, [NewMessage(one, flags) for one in staged], texts)
-        finally:
-            for one in staged:
-                one.discard()
-
-    async def _append_to(
-        self,
-        store: MailStore,
-        identity: Identity,
-        right: str,
-        name: MailboxName,
-        messages: Sequence[NewMessage],
-        texts: Sequence[bytes],
-    ) -> None:
-        box = await store.open(identity, name, right)
-        try:
-            step = self._marks.start(Started(sent=tuple(map(digest, texts))))
-            appended = await box.append(messages)
-            added = dict(zip(appended.uids, map(digest, texts), strict=True))
-            self._marks.end(step, Ended(added={box.unique_id: added}))
-        finally:
-            box.close()
-
-    async def store(self) -> None:
-        """Change flags."""
-        async with self._some_messages(self._store) as (box, uids, _):
-            flags = Flags(self._draw.choice((SEEN, FLAGGED, DELETED)), self._draw.choice(((), (b"Word", b"Other"))))
-            await box.store(uids, FlagChange(self._draw.choice(list(FlagAction)), flags))
-
-    async def expunge(self) -> None:
-        """Delete messages."""
-        async with self._some_messages(self._store) as (box, uids, _):
-            step = self._marks.start(Started(removing={box.unique_id: tuple(uids.tolist())}))
-            await box.store(uids, FlagChange(FlagAction.ADD, Flags(DELETED)))
-            gone = await box.expunge(uids)
-            self._marks.end(step, Ended(removed={box.unique_id: tuple(gone.uids.tolist())}))
-
-    async def copy(self) -> None:
-        """Copy messages to another mailbox."""
-        await self._to_another(move=False)
-
-    async def move(self) -> None:
-        """Move messages to another mailbox."""
-        await self._to_another(move=True)
-
-    async def _to_another(self, *, move: bool) -> None:
-        store = self._store
-        async with self._some_messages(store) as (box, uids, held):
-            target = await store.open(_owner(box.name), self._name(box.name.owner), INSERT)
-            try:
-                if target.unique_id == box.unique_id:
-                    return
-                going = {box.unique_id: tuple(uids.tolist())} if move else {}
-                step = self._marks.start(Started(removing=going, moving_to=target.unique_id if move else ""))
-                if move:
-                    copied, expunged = await box.move(uids, target)
-                    removed = {box.unique_id: tuple(expunged.uids.tolist())}
-                else:
-                    copied, removed = await box.copy(uids, target), {}
-                pairs = zip(copied.source_uids.tolist(), copied.target_uids.tolist(), strict=True)
-                added = {uid: held[source] for source, uid in pairs}
-                self._marks.end(step, Ended(added={target.unique_id: added}, removed=removed))
-            finally:
-                target.close()
-
-    async def purge(self) -> None:
-        """Remove files of expunged messages, as the expiry does."""
-        name = self._name()
-        box = await self._store.open(_owner(name), name, READ)
-        try:
-            assert isinstance(box, OpenedMailbox)
-            await writing.purge(box.state, 1 << 40)
-        finally:
-            box.close()
-
-    async def create(self) -> None:
-        """Create a mailbox."""
-        name = self._draw.choice(self._names).child(f"box{next(self._numbers)}")
-        step = self._marks.start(Started(names=(name,)))
-        unique_id = await self._store.create(_owner(name), name)
-        self._names.append(name)
-        self._marks.end(step, Ended(created={name: unique_id}))
-
-    async def rename(self) -> None:
-        """Rename a mailbox with its inferiors."""
-        old = self._draw.choice(self._names)
-        if old.is_inbox:
-            return
-        new = MailboxName("", old.owner, (f"box{next(self._numbers)}",))
-        step = self._marks.start(Started(names=(old, new, *self._below(old))))
-        renamed = await self._store.rename(_owner(old), old, new)
-        for before, after in renamed:
-            if before in self._names:
-                self._names.remove(before)
-            self._names.append(after)
-        self._marks.end(step, Ended(renamed=tuple(renamed)))
-
-    async def delete(self) -> None:
-        """Delete a mailbox."""
-        name = self._draw.choice(self._names)
-        if name.is_inbox:
-            return
-        step = self._marks.start(Started(names=(name,), deleting=name))
-        await self._store.delete(_owner(name), name)
-        if name in self._names:
-            self._names.remove(name)
-        self._marks.end(step, Ended(deleted=(name,)))
-
-    # --- what they choose ---------------------------------------------------
-
-    def _below(self, name: MailboxName) -> list[MailboxName]:
-        return [each for each in self._names if each.is_below(name)]
-
-    def _name(self, owner: str | None = None) -> MailboxName:
-        """An INBOX as often as all others together."""
-        names = [name for name in self._names if owner in (None, name.owner)]
-        inboxes = [name for name in names if name.is_inbox]
-        return self._draw.choice(inboxes if self._draw.random() < 0.5 else names)
-
-    def _text(self) -> bytes:
-        number = next(self._numbers)
-        size = self._draw.choice((10, 40, 3000, 9000, LARGE if self._draw.random() < 0.2 else 100))
-        head = b"Subject: number %d\r\nDate: Mon, 1 Jan 2024 10:00:00 +0000\r\n\r\n" % number
-        return head + bytes(self._draw.choices(b"abcdefgh", k=64)) * (size // 64 + 1) + b"\r\n"
-
-    @contextlib.asynccontextmanager
-    async def _some_messages(self, store: MailStore) -> Any:
-        """Some of a mailbox's messages, with the digests of all of them."""
-        name = self._name()
-        box: IMailbox = await store.open(_owner(name), name, DELETE_MESSAGES)
-        try:
-            box.refresh()
-            view = box.view()
-            held = {int(uid): guid.tobytes().hex() for uid, guid in zip(view.uids, view.guids, strict=True)}
-            uids = sorted(self._draw.sample(sorted(held), min(len(held), self._draw.choice((1, 1, 2, 4)))))
-            if uids:
-                yield box, np.array(uids, dtype=np.uint32), held
-            else:
-                raise MailStoreError("no messages")
-        finally:
-            box.close()
-
-
-VERBS: dict[Callable[[Work], Coroutine[Deferred[Any], Any, None]], int] = {
-    Work.deliver: 4,
-    Work.append: 4,
-    Work.store: 4,
-    Work.expunge: 3,
-    Work.copy: 2,
-    Work.move: 3,
-    Work.purge: 1,
-    Work.create: 1,
-    Work.rename: 1,
-    Work.delete: 1,
-}
-
-
 Clients = Callable[[Work], Sequence[Coroutine[Deferred[Any], Any, None]]]
 """What some clients do, side by side."""
-
-
-def _owner(name: MailboxName) -> Identity:
-    return Identity(str(name.owner))
-
-
-def digest(data: bytes) -> str:
-    """SHA-1, in hexadecimal."""
-    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
 @dataclass(slots=True)
@@ -459,12 +220,11 @@ def check_cut(
     shutil.rmtree(root)
 
 
-def every_moment(
-    scratch: Path, seed: int, work: Callable[[Work], Sequence[Coroutine[Deferred[Any], Any, None]]]
-) -> int:
+def every_moment(scratch: Path, seed: int, work: Clients, *, each: int = 2) -> int:
     """
     Record once, and cut the power at every moment, losing this or that.
 
+    @param each: How often at each.
     @return: How often.
     @raise AssertionError: With the moment.
     """
@@ -473,7 +233,7 @@ def every_moment(
     promises = Promises(recording.recorder, recording.marks)
     number = 0
     for cut in range(recording.recorder.now + 1):
-        for loss in (LOSSES[cut % 3], LOSSES[3 + cut % 4]):
+        for loss in (LOSSES[3 + cut % 4], LOSSES[cut % 3])[:each]:
             number += 1
             try:
                 check_cut(recording, promises, cut, loss, draw, scratch / f"cut{number}")
@@ -482,10 +242,11 @@ def every_moment(
     return number
 
 
-def random_round(scratch: Path, seed: int, cuts: int) -> None:
+def random_round(scratch: Path, seed: int, cuts: int, *, stop: Callable[[str], bool] = lambda broken: True) -> None:
     """
     Record once, and cut the power at some moments.
 
+    @param stop: Whether to stop at a broken promise.
     @raise AssertionError: With the seed.
     """
     draw = random.Random(seed)
@@ -502,6 +263,9 @@ def random_round(scratch: Path, seed: int, cuts: int) -> None:
         try:
             check_cut(recording, promises, cut, loss, draw, scratch / f"cut{number}", twice=number % 4 == 3)
         except Exception as error:
+            if not stop(str(error)):
+                shutil.rmtree(scratch / f"cut{number}")
+                continue
             raise AssertionError(f"seed {seed}, cut {number} at {cut}, {loss}: {error!r}") from error
 
 

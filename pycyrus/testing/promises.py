@@ -49,6 +49,7 @@ class Started:
     @ivar moving_to: Unique id of where what is removed goes.
     @ivar names: Of mailboxes that may get another, or come to be.
     @ivar deleting: The mailbox.
+    @ivar expiring: Deleted mailboxes go for good.
     """
 
     sent: tuple[str, ...] = ()
@@ -56,6 +57,7 @@ class Started:
     moving_to: str = ""
     names: tuple[MailboxName, ...] = ()
     deleting: MailboxName | None = None
+    expiring: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Expected:
     unsure: set[MailboxName] = field(default_factory=set)
     dropped: set[str] = field(default_factory=set)
     dropping: set[str] = field(default_factory=set)
+    expiring: bool = False
 
     @classmethod
     def at(cls, cut: int, marks: list[tuple[int, Mark]]) -> Expected:
@@ -136,6 +139,7 @@ class Expected:
 
     def _start(self, what: Started, has_ended: bool) -> None:
         self.sent.update(what.sent)
+        self.expiring |= what.expiring
         if has_ended:
             return
         for unique_id, uids in what.removing.items():
@@ -337,7 +341,7 @@ class Promises:
         immediate = settings.delete_mode is DeleteMode.IMMEDIATE
         if immediate:
             _demand(not ids & expected.dropped, "a deleted mailbox is there")
-        maybe_gone = (expected.dropped | expected.dropping) if immediate else set()
+        maybe_gone = (expected.dropped | expected.dropping) if immediate or expected.expiring else set()
         for unique_id in (*expected.names.values(), *expected.dropped):
             _demand(unique_id in ids or unique_id in maybe_gone, f"mailbox {unique_id} is lost")
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from unittest.mock import patch
 
@@ -19,8 +21,8 @@ from pycyrus.errors import MailStoreError
 from pycyrus.store import files, mailbox
 from pycyrus.store.commit import Committer
 from pycyrus.testing import powercut
+from pycyrus.testing.clients import INBOX, OTHER, VERBS, Work
 from pycyrus.testing.disk import Keep, Loss, Recorder
-from pycyrus.testing.powercut import VERBS, Work
 
 RECORDINGS = 21
 CUTS = 10
@@ -34,15 +36,35 @@ class PowerCutCase(SynchronousTestCase):
 
 
 async def everything(work: Work) -> None:
-    """Each thing that clients do, some of them twice."""
+    """Each thing that clients do, some of them twice; but for what L{there_and_back} does."""
     for verb in (Work.append, Work.deliver, Work.create, *VERBS):
+        if verb in (Work.unexpunge, Work.undo, Work.expire):
+            continue
         try:
             await verb(work)
         except MailStoreError:
             continue
 
 
+async def there_and_back(work: Work) -> None:
+    """What goes comes back: messages by unexpunge and undo, a mailbox by undo; then it goes for good."""
+    for name in (INBOX, OTHER, INBOX):
+        await work.append_to(name, 3)
+    before = time.time()
+    await work.expunge_in(INBOX, 2)
+    assert await work.unexpunge_in(INBOX, 1.0) == 2
+    await work.expunge_in(INBOX, 2)
+    await work.append_to(INBOX, 1)
+    assert await work.undo_in(INBOX, before, exact=True) == 1
+    await work.expunge_in(OTHER, 2)
+    await work.expire()
+
+
 class EveryMomentTests(PowerCutCase):
+    def test_there_and_back(self) -> None:
+        """As L{test_every_moment}, of what brings back, and of what ends it."""
+        self.assertGreater(powercut.every_moment(self.scratch, 0, lambda work: [there_and_back(work)], each=1), 100)
+
     def test_every_moment(self) -> None:
         """Whenever the power goes, all promises are kept."""
         self.assertGreater(powercut.every_moment(self.scratch, 2, lambda work: [everything(work)]), 200)
@@ -61,15 +83,18 @@ class RandomTests(PowerCutCase):
 class SensitivityTests(PowerCutCase):
     """These tests see what they are for."""
 
-    def broken(self) -> str:
-        for seed in range(6):
+    def assert_seen(self, pattern: str) -> None:
+        """A promise is broken in this way, whatever others are broken before."""
+        for seed in range(12):
             scratch = self.scratch / str(seed)
             scratch.mkdir()
             try:
-                powercut.random_round(scratch, seed, 20)
+                powercut.random_round(scratch, seed, 20, stop=lambda broken: bool(re.search(pattern, broken)))
             except AssertionError as error:
-                return str(error)
-        return ""
+                self.assertRegex(str(error), pattern)
+                return
+            shutil.rmtree(scratch)
+        self.fail(f"nothing of {pattern} was seen")
 
     def test_acknowledged_too_early(self) -> None:
         """A store that does not wait for the disk loses messages."""
@@ -79,12 +104,12 @@ class SensitivityTests(PowerCutCase):
             original(committer, ())
 
         with patch.object(Committer, "commit", commit), patch.object(Committer, "close", commit):
-            self.assertRegex(self.broken(), "is lost|is back|not on the list|has other octets")
+            self.assert_seen("is lost|is back|not on the list|has other octets")
 
     def test_numbers_used_again(self) -> None:
         """One that does not reserve numbers uses them again."""
         with patch.object(mailbox.MailboxState, "_has_room", lambda state, uids: True):
-            self.assertIn("used again", self.broken())
+            self.assert_seen("used again")
 
 
 class RecorderTests(PowerCutCase):
