@@ -43,13 +43,13 @@ class CheckTests(SynchronousTestCase):
     def test_problems(self) -> None:
         arguments = self.files(
             "configdirectory: ROOT/lib\npartition-default: ROOT/spool\nsieve_utf8fileinto: yes\nsyslog_facility: post\n",
-            'SERVICES {\n imap cmd="imapd" listen="203.0.113.7:1"\n pop3 cmd="pop3d" listen="pop3"\n}\n',
+            'SERVICES {\n imap cmd="imapd" listen="203.0.113.7:1"\n news cmd="nntpd" listen="nntp"\n}\n',
         )
         code, output = self.run_verb(*arguments)
         self.assertEqual(code, 1)
         for expected in (
             "imapd.conf:3: sieve_utf8fileinto has no effect yet",
-            "cyrus.conf:3: service pop3 is left out: pop3d is not part of pycyrus",
+            "cyrus.conf:3: service news is left out: nntpd is not part of pycyrus",
             "imapd.conf:4: syslog_facility: 'post' is none",
             "cyrus.conf:2: imap: cannot listen at 203.0.113.7:1",
             "2 problems\n",
