@@ -25,6 +25,8 @@ ORDER: tuple[bytes, ...] = tuple(
 """In which order Cyrus tells what needs a login; other tokens follow in the order of the table."""
 ALWAYS = (b"ID", b"ENABLE")
 """Extensions that are told before login as well."""
+ASKED_EARLY = (b"METADATA",)
+"""What cyradm looks for before it logs in, and never again."""
 COMPRESS = b"COMPRESS=DEFLATE"
 _BASE = (b"IMAP4rev1", b"IMAP4rev2")
 _PLACED = frozenset((*ALWAYS, b"IDLE"))
@@ -60,8 +62,10 @@ def capabilities(
     tokens += [token for token in ALWAYS if token in known]
     if is_logged_in:
         tokens += _extensions()
-    elif can_start_tls:
-        tokens.append(b"STARTTLS")
+    else:
+        tokens += [token for token in ASKED_EARLY if token in known]
+        if can_start_tls:
+            tokens.append(b"STARTTLS")
     if is_login_disabled:
         tokens.append(b"LOGINDISABLED")
     if not is_logged_in and mechanisms:

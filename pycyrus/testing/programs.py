@@ -19,6 +19,7 @@ PACKAGES = {
     "lmtptest": "cyrus-clients",
     "imtest": "cyrus-clients",
     "pop3test": "cyrus-clients",
+    "cyradm": "cyrus-admin",
     "getmail": "getmail6",
     "offlineimap": "offlineimap3",
 }

@@ -25,21 +25,30 @@ async def getmetadata(session: Session, command: GetMetadata) -> bytes | None:
     told: list[tuple[str, bytes | None]] = []
     longest = 0
     for asked in command.entries:
-        wanted = asked.lower().rstrip("/")
+        wanted, depth = _depth_of(asked.lower().rstrip("/"), command.depth)
         for entry, value in sorted(values.items()):
-            if not _is_within(entry, wanted, command.depth) or any(entry == known for known, _ in told):
+            if not _is_within(entry, wanted, depth) or any(entry == known for known, _ in told):
                 continue
             if command.max_size is not None and len(value) > command.max_size:
                 longest = max(longest, len(value))
             else:
                 told.append((entry, value))
-        if wanted not in values and command.depth == 0:
+        if wanted not in values and depth == 0:
             # RFC 5464 section 4.2.1: what is not there is NIL.
             told.append((wanted, None))
     if told:
         wire = session.names.encode(name, utf8=session.is_utf8) if name is not None else b""
         session.write(encode_metadata(wire, told, utf8=session.is_utf8))
     return b"[METADATA LONGENTRIES %d] Completed" % longest if longest else None
+
+
+def _depth_of(wanted: str, depth: int | None) -> tuple[str, int | None]:
+    """Cyrus takes wildcards as well, and cyradm sends them."""
+    if wanted.endswith("/*"):
+        return wanted[:-2], None
+    if wanted.endswith("/%"):
+        return wanted[:-2], 1
+    return wanted, depth
 
 
 def _is_within(entry: str, wanted: str, depth: int | None) -> bool:

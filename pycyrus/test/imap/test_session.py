@@ -19,7 +19,7 @@ from pycyrus.interfaces import Authenticated, Channel, IStaged
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.testing.imap import Client, EmptyStore, FixedAuthenticator, ImapServer
 
-CAPABILITY = b"[CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE "
+CAPABILITY = b"[CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE METADATA "
 
 
 class SlowAuthenticator(FixedAuthenticator):
