@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,15 +146,23 @@ async def sweep(state: MailboxState) -> int:
     """
     # Listed before the lock is taken, so nothing that comes meanwhile is in it.
     try:
-        listed = await in_thread(state.services.reactor, _listed, state.paths)
+        try:
+            listed = await in_thread(state.services.reactor, _listed, state.paths)
+        except FileNotFoundError:
+            # Removed or renamed meanwhile; the journal knows.
+            state.refresh()
+            listed = await in_thread(state.services.reactor, _listed, state.paths)
         state.refresh()
         if not len(_left_over(state, listed)):
             return 0
         await state.enter()
         try:
+            state.check_place()
             left = _left_over(state, listed)
             for uid in left.tolist():
-                files.unlink(state.paths.message(uid))
+                # Whoever purges does this without the lock.
+                with suppress(FileNotFoundError):
+                    files.unlink(state.paths.message(uid))
         finally:
             state.leave()
     except OSError as error:

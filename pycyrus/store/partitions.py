@@ -6,10 +6,13 @@ import os
 import re
 from pathlib import Path
 
+from twisted.logger import Logger
+
 from pycyrus.errors import StoreUnavailable, UnknownPartition
 from pycyrus.store import files, paths
 from pycyrus.store.settings import StoreSettings
 
+_log = Logger()
 _NAME = re.compile(r"[a-z0-9]+\Z")
 
 
@@ -37,12 +40,20 @@ class Partitions:
         """
         Make the directories that are missing.
 
-        @raise OSError: They cannot be made.
+        A partition that fails harms only its own mailboxes, which can be used when it is there again.
+
+        @raise OSError: None can be used.
         """
-        for root in (*self._data.values(), *self._meta.values()):
-            files.makedirs(root, mode=files.PRIVATE_DIRECTORY, exist_ok=True)
-        for root in self._data.values():
-            files.makedirs(root / paths.STAGE_DIRECTORY, mode=files.PRIVATE_DIRECTORY, exist_ok=True)
+        failed: list[OSError] = []
+        for name, root in self._data.items():
+            try:
+                for directory in (root, root / paths.STAGE_DIRECTORY, *filter(None, [self._meta.get(name)])):
+                    files.makedirs(directory, mode=files.PRIVATE_DIRECTORY, exist_ok=True)
+            except OSError as error:
+                _log.error("Partition {partition} cannot be used: {error}", partition=name, error=error)
+                failed.append(error)
+        if failed and len(failed) == len(self._data):
+            raise failed[0]
 
     def names(self) -> list[str]:
         """All names, in order."""

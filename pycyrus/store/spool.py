@@ -317,6 +317,9 @@ def clean_stage(directory: Path) -> int:
         names = files.listdir(directory)
     except FileNotFoundError:
         return 0
+    except OSError as error:
+        _log.error("Unfinished messages in {directory} are left: {error}", directory=str(directory), error=error)
+        return 0
     for name in names:
         owner = name.partition("-")[0]
         path = f"{directory}/{name}"

@@ -12,6 +12,7 @@ import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.errors import MailboxCorrupted
+from pycyrus.interfaces import NewMessage
 from pycyrus.model.flags import DELETED, SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.view import CachedItem
 from pycyrus.store import checkpoint, journal, loading, upkeep
@@ -258,6 +259,47 @@ class StageTests(SynchronousTestCase):
         )
         living.discard()
         self.assertEqual(clean_stage(root / "none"), 0)
+
+    def test_another_worker_starts(self) -> None:
+        """However often others clean up meanwhile, no file goes that somebody still writes."""
+        root = Path(self.mktemp())
+        root.mkdir()
+        place = Place(root)
+        self.addCleanup(place.close)
+        box = place.create("a")
+        kept = place.stage.begin()
+        kept.write(b"x" * 100_000)
+        os.utime(kept.path, (time.time() - 1000,) * 2)
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                os.close(writing)
+                os.set_blocking(reading, False)
+                while True:
+                    removed = clean_stage(root / "stage.")
+                    try:
+                        ended = not os.read(reading, 1)
+                    except BlockingIOError:
+                        ended = False
+                    if removed or ended:
+                        os._exit(int(bool(removed)))
+            finally:
+                os._exit(2)
+        os.close(reading)
+        for number in range(100):
+            staged = place.staged(text(number, 70_000))
+            self.assertTrue(Path(staged.path).exists())
+            place.run(box.append([NewMessage(staged)]))
+            staged.discard()
+        kept.finish()
+        place.run(box.append([NewMessage(kept)]))
+        self.assertTrue(Path(kept.path).exists())
+        kept.discard()
+        os.close(writing)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
+        self.assertEqual(len(digests(box)), 101)
+        self.assertEqual(list((root / "stage.").iterdir()), [])
 
 
 class RemovalTests(DamageCase):
