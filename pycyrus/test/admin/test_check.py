@@ -42,7 +42,8 @@ class CheckTests(SynchronousTestCase):
 
     def test_problems(self) -> None:
         arguments = self.files(
-            "configdirectory: ROOT/lib\npartition-default: ROOT/spool\nsieve_utf8fileinto: yes\nsyslog_facility: post\n",
+            "configdirectory: ROOT/lib\npartition-default: ROOT/spool\n"
+            "sieve_utf8fileinto: yes\nsyslog_facility: post\n",
             'SERVICES {\n imap cmd="imapd" listen="203.0.113.7:1"\n news cmd="nntpd" listen="nntp"\n}\n',
         )
         code, output = self.run_verb(*arguments)
