@@ -7,6 +7,7 @@ a few arrays.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,22 @@ from pycyrus.model.uids import UidArray
 from pycyrus.pop3.replies import NO_SUCH_MESSAGE, Err
 from pycyrus.pop3.settings import UidlFormat
 
+SHOW_AFTER = "/shared/vendor/cmu/cyrus-imapd/pop3showafter"
+_DATE_TIME = "%d-%b-%Y %H:%M:%S %z"
 _SET_DELETED = FlagChange(FlagAction.ADD, Flags(DELETED))
 _SET_SEEN = FlagChange(FlagAction.ADD, Flags(SEEN))
+
+
+def shown_after(value: bytes | None) -> int | None:
+    """
+    Read the annotation C{pop3showafter}: a date and time as INTERNALDATE has them.
+
+    @return: Seconds since the epoch; None where nothing is hidden.
+    """
+    try:
+        return None if value is None else int(datetime.strptime(value.decode().strip(), _DATE_TIME).timestamp())
+    except ValueError:
+        return None
 
 
 class Maildrop:

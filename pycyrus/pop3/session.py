@@ -20,7 +20,7 @@ from pycyrus.model.acl import LOOKUP, READ
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import inbox_of
 from pycyrus.pop3 import replies
-from pycyrus.pop3.maildrop import Maildrop
+from pycyrus.pop3.maildrop import SHOW_AFTER, Maildrop, shown_after
 from pycyrus.pop3.parts import Link, Parts
 from pycyrus.pop3.replies import Err, Goodbye
 from pycyrus.tasks import Tasks
@@ -172,7 +172,10 @@ class Pop3Session:
         mailbox = await self.store.open(identity, name, READ if settings.uses_acl else LOOKUP)
         try:
             self._release = self._claim(mailbox.unique_id)
-            self.maildrop = Maildrop(mailbox, uses_imap_flags=settings.uses_imap_flags)
+            values = await self.store.annotations(identity, name)
+            self.maildrop = Maildrop(
+                mailbox, uses_imap_flags=settings.uses_imap_flags, shown_after=shown_after(values.get(SHOW_AFTER))
+            )
         except BaseException:
             mailbox.close()
             raise

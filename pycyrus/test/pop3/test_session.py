@@ -129,6 +129,16 @@ class MailboxTests(SessionCase):
         mailbox = self.successResultOf(Deferred.fromCoroutine(server.store.open(identity, inbox_of(identity), "r")))
         self.assertEqual([bool(flags & 16) or bool(flags) for flags in mailbox.view().flags], [False, True, False])
 
+    def test_show_after(self) -> None:
+        """Messages that came before a date are not there; what is no date hides nothing."""
+        server = self.server()
+        inbox = inbox_of(Identity("alice"))
+        for value, count in ((b" 1-Jan-2100 00:00:00 +0000", 0), (b"1-Jan-2000 00:00:00 +0100", 3), (b"whenever", 3)):
+            server.store.annotated[inbox] = {"/shared/vendor/cmu/cyrus-imapd/pop3showafter": value}
+            line = self.logged_in(server)
+            line.send(b"STAT\r\nQUIT\r\n")
+            self.assertTrue(line.read().startswith(b"+OK %d " % count), value)
+
 
 class ReplyTests(SynchronousTestCase):
     def test_every_error_has_a_row(self) -> None:
