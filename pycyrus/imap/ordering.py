@@ -30,8 +30,6 @@ MAILBOXES = 32
 """Of which headers are remembered."""
 BLOCK = 500
 """Messages whose headers are read between two turns of other sessions."""
-MAX_DEPTH = 100
-"""Replies to replies that are told one below the other; deeper ones stand beside each other."""
 
 Pause = Callable[[], Awaitable[None]]
 
@@ -241,24 +239,24 @@ def _encode_thread(root: Node, numbers: Sequence[int]) -> bytes:
     if root.message is not None and not root.children:
         return b"(%d)" % numbers[root.message]
     pieces: list[bytes] = []
-    # What is still to be written: nodes with their depth, and closing parentheses.
-    stack: list[tuple[Node, int] | bytes] = [b")", (root, 0)]
+    # What is still to be written: nodes, and closing parentheses.
+    stack: list[Node | bytes] = [b")", root]
     pieces.append(b"(")
     while stack:
         step = stack.pop()
         if isinstance(step, bytes):
             pieces.append(step)
             continue
-        node, depth = step
+        node = step
         if node.message is not None:
             if not pieces[-1].endswith(b"("):
                 pieces.append(b" ")
             pieces.append(b"%d" % numbers[node.message])
         if len(node.children) == 1 and node.message is not None:
-            stack.append((node.children[0], depth))
+            stack.append(node.children[0])
             continue
         if node.children and node.message is not None:
             pieces.append(b" ")
         for child in reversed(node.children):
-            stack += [b")", (child, depth + 1), b"("]
+            stack += [b")", child, b"("]
     return b"".join(pieces)

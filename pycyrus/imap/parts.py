@@ -58,6 +58,9 @@ class Wire(Protocol):
     def tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
         """RFC 9266's keying material; None without TLS."""
 
+    def client_certificate(self) -> bytes | None:
+        """The client's verified certificate as DER; None if it showed none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:

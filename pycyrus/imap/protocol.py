@@ -182,6 +182,11 @@ class ImapProtocol(Protocol):
             return None
         return lambda label, length: bytes(export(label, length))
 
+    def client_certificate(self) -> bytes | None:
+        """The client's verified certificate as DER, for EXTERNAL."""
+        show = getattr(self.transport, "client_certificate", None) if self.is_secure else None
+        return None if show is None else show()
+
 
 class ImapFactory(Factory):
     """

@@ -257,6 +257,7 @@ class Session(Output):
             self.local_address,
             self.session_id,
             self._wire.tls_exporter(),
+            self._wire.client_certificate,
         )
 
     def capabilities(self) -> bytes:

@@ -246,9 +246,7 @@ class IMailStore(Interface):
         @raise MailboxNotFound: Absent or hidden.
         """
 
-    async def annotate(
-        identity: Identity, name: MailboxName | None, values: Mapping[str, bytes | None]
-    ) -> str | None:
+    async def annotate(identity: Identity, name: MailboxName | None, values: Mapping[str, bytes | None]) -> str | None:
         """
         Set values, all or none (RFC 5464 section 4.3).
 

@@ -7,7 +7,9 @@ from functools import lru_cache
 
 _SPACE = re.compile(r"[ \t]+")
 _BLOB = r"\[[^\[\]]*\][ \t]*"
-_TRAILER = re.compile(r"(?:[ \t]+|\(fwd\))\Z", re.IGNORECASE)
+_TRAILER = "(fwd)"
+_LONGEST = 1000
+"""Characters of a subject that are looked at: what others wrote must not cost time without bounds."""
 _LEADER = re.compile(rf"(?:{_BLOB})*+(?:re|fwd?)[ \t]*(?:{_BLOB})?:", re.IGNORECASE)
 _PREFIX_BLOB = re.compile(_BLOB)
 _MOST_TURNS = 100
@@ -22,7 +24,7 @@ def base_subject(subject: str) -> tuple[str, bool]:
     @param subject: Decoded and unfolded.
     @return: The base subject, and whether there was a mark.
     """
-    text = _SPACE.sub(" ", subject)
+    text = _SPACE.sub(" ", subject[:_LONGEST])
     is_marked = False
     for _ in range(_MOST_TURNS):
         text, was_trailed = _without_trailers(text)
@@ -37,10 +39,12 @@ def base_subject(subject: str) -> tuple[str, bool]:
 
 def _without_trailers(text: str) -> tuple[str, bool]:
     is_marked = False
-    while match := _TRAILER.search(text):
-        is_marked = is_marked or match.group().startswith("(")
-        text = text[: match.start()]
-    return text, is_marked
+    while True:
+        text = text.rstrip(" ")
+        if text[-len(_TRAILER) :].lower() != _TRAILER:
+            return text, is_marked
+        text = text[: -len(_TRAILER)]
+        is_marked = True
 
 
 def _without_leaders(text: str) -> tuple[str, bool]:

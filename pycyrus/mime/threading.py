@@ -130,6 +130,8 @@ def _linked(messages: Sequence[Threaded], chosen: list[int]) -> list[Node]:
 
 
 def _is_above(node: Node, other: Node) -> bool:
+    if not node.children:
+        return node is other
     current: Node | None = other
     while current is not None:
         if current is node:

@@ -20,7 +20,11 @@ Breathe = Callable[[], Awaitable[None]]
 
 
 async def scan(
-    octets: bytes | bytearray | mmap, ends: NDArray[np.int64], needle: bytes, breathe: Breathe, begin: int = 0
+    octets: bytes | bytearray | mmap,
+    ends: NDArray[np.int64],
+    needle: bytes,
+    breathe: Breathe,
+    begins: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """
     Find the texts that contain a string.
@@ -28,13 +32,13 @@ async def scan(
     @param octets: All texts, one behind the other.
     @param ends: Where each text ends, ascending.
     @param needle: Not empty.
-    @param begin: Where to begin.
+    @param begins: Where each text begins, if other octets stand before it.
     @return: Where in C{octets} it first stands in each text; -1 where it does not.
     """
     found = np.full(len(ends), -1, dtype=np.int64)
     size = int(ends[-1]) if len(ends) else 0
-    at = begin
-    window = begin + WINDOW
+    at = int(begins[0]) if begins is not None and len(begins) else 0
+    window = at + WINDOW
     while at < size:
         stop = min(window + len(needle) - 1, size)
         hit = octets.find(needle, at, stop)
@@ -47,7 +51,9 @@ async def scan(
             continue
         text = int(np.searchsorted(ends, hit, side="right"))
         end = int(ends[text])
-        if hit + len(needle) <= end:
+        if begins is not None and hit < begins[text]:
+            at = hit + 1
+        elif hit + len(needle) <= end:
             found[text] = hit
             # One hit in a text is enough.
             at = end

@@ -92,14 +92,14 @@ class TextLog:
             mapped.close()
             return
         at = max(self._size, len(MAGIC))
-        rows: list[tuple[int, int, int, bytes]] = []
+        rows: list[tuple[int, int, int, int, bytes]] = []
         while at + _HEAD.size <= len(mapped):
             uid, length, body, guid, checksum = _HEAD.unpack_from(mapped, at)
             begin = at + _HEAD.size
             end = begin + (0 if length == _TOO_LONG else length)
             if end > len(mapped) or _checksum(uid, length, body, guid, mapped[begin:end]) != checksum:
                 break
-            rows.append((uid, end, -1 if length == _TOO_LONG else begin + body, guid))
+            rows.append((uid, begin, end, -1 if length == _TOO_LONG else begin + body, guid))
             at = end
         self._map, self._size = mapped, at
         self._records = np.concatenate((self._records, np.array(rows, dtype=_ROW)))
@@ -115,15 +115,15 @@ class TextLog:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             self.load()
-            if os.fstat(fd).st_ino != self._inode:
-                # Somebody removed it meanwhile.
+            if os.fstat(fd).st_ino != self._inode and os.fstat(fd).st_size:
+                # Somebody put another one in its place meanwhile.
                 return
-            if not self._size:
-                os.ftruncate(fd, 0)
-                os.pwrite(fd, MAGIC, 0)
-                self._size = len(MAGIC)
-            os.ftruncate(fd, self._size)
-            files.write_all(fd, b"".join(records), self._size)
+            if self._size and os.fstat(fd).st_size == self._size:
+                files.write_all(fd, b"".join(records), self._size)
+            else:
+                # Never made shorter where it is: others may look into it just now.
+                whole = os.pread(fd, self._size, 0) if self._size else MAGIC
+                files.replace_file(self.path, whole + b"".join(records), sync=False)
         except OSError as error:
             self.log.warn("{path} cannot be written: {error}", path=self.path, error=error)
         finally:
@@ -180,8 +180,8 @@ class TextLog:
             return Matches(np.zeros(len(view), dtype=np.bool_), np.ones(len(view), dtype=np.bool_))
         known = self._hits.get(needle, _NOWHERE)
         if len(known) < len(records):
-            begin = int(records["end"][len(known) - 1]) if len(known) else 0
-            new = await scan(mapped, records["end"][len(known) :], needle, breathe, begin)
+            rest = records[len(known) :]
+            new = await scan(mapped, rest["end"], needle, breathe, rest["begin"])
             known = np.concatenate((known, new))
             if records is self._records:
                 self._hits[needle] = known
@@ -220,7 +220,7 @@ class Text:
     body: bytes
 
 
-_ROW = np.dtype([("uid", "<u4"), ("end", "<i8"), ("body_end", "<i8"), ("guid", f"V{GUID}")])
+_ROW = np.dtype([("uid", "<u4"), ("begin", "<i8"), ("end", "<i8"), ("body_end", "<i8"), ("guid", f"V{GUID}")])
 _NO_RECORDS = np.zeros(0, dtype=_ROW)
 _NOWHERE = np.zeros(0, dtype=np.int64)
 

@@ -38,7 +38,7 @@ async def search(session: Session, command: Search) -> None:
     uids = selected.view.uids[found]
     numbers: NDArray[np.integer] = uids if command.by_uid else found + 1
     if command.returns is None and IMAP4REV2 not in session.enabled:
-        for piece in encode_search(Result(numbers, _modseq(selected, command, found))):
+        for piece in encode_search(Result(numbers, highest_modseq(selected, command, found))):
             session.write(piece)
             await session.drain()
     else:
@@ -121,12 +121,13 @@ async def answer_esearch(
     if returns != {Return.SAVE}:
         # RFC 5182 section 2: SAVE alone is answered by the tagged OK only.
         partial = None if part is None or command.partial is None else (command.partial.encode(), numbers[part])
-        result = Result(numbers, _modseq(selected, command, told), is_sorted, partial)
+        result = Result(numbers, highest_modseq(selected, command, told), is_sorted, partial)
         session.write(encode_esearch(session.tag, result, returns, by_uid=command.by_uid))
         await session.drain()
 
 
-def _modseq(selected: SelectedMailbox, command: Search, told: Positions) -> int | None:
+def highest_modseq(selected: SelectedMailbox, command: Search, told: Positions) -> int | None:
+    """What to tell of mod-sequences (RFC 7162 section 3.1.5); None if nothing."""
     if not command.uses_modseq or not len(told):
         return None
     return int(selected.live_flags(told).modseqs.max())

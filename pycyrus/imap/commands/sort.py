@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pycyrus.imap.commands.search import answer_esearch, find
+from pycyrus.imap.commands.search import answer_esearch, find, highest_modseq
 from pycyrus.imap.ordering import Orders, encode_threads
 from pycyrus.imap.wire.esearch import BLOCK
+from pycyrus.model.sorting import SortKey
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
@@ -35,17 +36,25 @@ async def sort(session: Session, command: Sort) -> None:
         await answer_esearch(session, command.search, order, numbers, is_sorted=True)
         return
     key = (command.criteria, command.search.by_uid)
-    is_all = len(order) == len(view)
-    line = _orders.remembered(selected.mailbox, view, key) if is_all else None
+    # Mod-sequences change while messages stay.
+    is_lasting = len(order) == len(view) and not _uses_modseq(command)
+    line = _orders.remembered(selected.mailbox, view, key) if is_lasting else None
     if line is None:
-        line = b"* SORT%b\r\n" % b"".join(
+        line = b"* SORT%b" % b"".join(
             b" " + str(numbers[start : start + BLOCK].tolist())[1:-1].replace(",", "").encode()
             for start in range(0, len(numbers), BLOCK)
         )
-        if is_all:
+        modseq = highest_modseq(selected, command.search, order)
+        # RFC 7162 section 3.1.6
+        line += b"\r\n" if modseq is None else b" (MODSEQ %d)\r\n" % modseq
+        if is_lasting:
             _orders.remember(selected.mailbox, view, key, line)
     session.write(line)
     await session.drain()
+
+
+def _uses_modseq(command: Sort) -> bool:
+    return command.search.uses_modseq or any(criterion.key is SortKey.MODSEQ for criterion in command.criteria)
 
 
 async def thread(session: Session, command: Thread) -> None:

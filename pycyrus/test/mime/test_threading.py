@@ -44,6 +44,7 @@ class BaseSubjectTests(SynchronousTestCase):
         base_subject("[" * 100_000)
         base_subject("[a]" * 30_000)
         base_subject(" " * 100_000 + "x")
+        base_subject("x" + "(fwd)" * 100_000)
 
 
 def shape(node: Node) -> object:
@@ -87,6 +88,17 @@ class ThreadTests(SynchronousTestCase):
     def test_same_id_twice(self) -> None:
         found = self.threads(message("a", subject="1"), message("a", subject="2"))
         self.assertEqual(sorted(_flat(found)), [0, 1])
+
+    def test_a_long_chain(self) -> None:
+        """Each answers the one before."""
+        count = 20_000
+        messages = [message(str(number), str(number - 1)) for number in range(count)]
+        (root,) = by_references(messages, range(count))
+        depth = 0
+        while root.children:
+            (root,) = root.children
+            depth += 1
+        self.assertEqual(depth, count - 1)
 
     def test_by_subject(self) -> None:
         messages = [

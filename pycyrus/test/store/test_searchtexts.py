@@ -122,6 +122,28 @@ class TextLogTests(SynchronousTestCase):
                 self.assertEqual(self.found(b"apple", TextLog(str(self.path))), ([1, 3], []))
                 self.path.unlink()
 
+    def test_heads(self) -> None:
+        """What stands between the texts is no text."""
+        uids = np.arange(1, 201, dtype=np.uint32)
+        self.view = replace(empty_view(), uids=uids, guids=guids(*uids.tolist()))
+        self.texts.add(self.text(uid, b"hello", b"") for uid in uids.tolist())
+        for octet in range(1, 256):
+            if octet not in b"hello\n":
+                self.assertEqual(self.found(bytes((octet,))), ([], []), octet)
+
+    def test_never_shorter(self) -> None:
+        """A file that others look into is not cut where it is: they would be killed."""
+        self.texts.add([self.text(1, b"apple")])
+        self.assertEqual(self.found(b"apple"), ([1], [2, 3]))
+        for damage in (b"?", self.path.read_bytes()[:-2]):
+            with self.path.open("r+b") as file:
+                file.write(damage)
+            inode = self.path.stat().st_ino
+            TextLog(str(self.path)).add([self.text(2, b"pear")])
+            self.assertTrue(damage != b"?" or self.path.stat().st_ino != inode)
+            matches = self.texts.matches(b"apple", self.view, nothing, in_body=False)
+            self.successResultOf(Deferred.fromCoroutine(matches))
+
     def test_no_file(self) -> None:
         """Where it cannot be written, nothing is known."""
         texts = TextLog(str(self.path / "absent" / "file"))
