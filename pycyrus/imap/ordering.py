@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ BLOCK = 500
 """Messages whose headers are read between two turns of other sessions."""
 
 Pause = Callable[[], Awaitable[None]]
+InThread = Callable[[Callable[[], list[Node]]], Awaitable[list[Node]]]
 
 _ADDRESSES = {
     SortKey.FROM: b"FROM",
@@ -133,7 +135,13 @@ class Orders:
         return [texts[uid] for uid in view.uids.tolist()]
 
     async def thread(
-        self, mailbox: IMailbox, view: View, found: Positions, algorithm: ThreadAlgorithm, pause: Pause
+        self,
+        mailbox: IMailbox,
+        view: View,
+        found: Positions,
+        algorithm: ThreadAlgorithm,
+        pause: Pause,
+        in_thread: InThread,
     ) -> list[Node]:
         """Gather messages in threads (RFC 5256 section 3); nodes have positions in the view."""
         known = self._of(mailbox, view)
@@ -142,12 +150,7 @@ class Orders:
             roots: list[Node] = known.orders[algorithm]
             return roots
         messages = await self._threaded(known, view, pause)
-        await pause()
-        if algorithm is ThreadAlgorithm.ORDEREDSUBJECT:
-            roots = by_subject(messages, found.tolist())
-        else:
-            refs = algorithm is ThreadAlgorithm.REFS
-            roots = by_references(messages, found.tolist(), merges_subjects=not refs, newest_last=refs)
+        roots = await in_thread(partial(_gathered, messages, found.tolist(), algorithm))
         if is_all and known.uids is view.uids:
             known.orders[algorithm] = roots
         return roots
@@ -171,6 +174,13 @@ class Orders:
     def remember(self, mailbox: IMailbox, view: View, key: object, value: object) -> None:
         """Keep something made of all messages of a view."""
         self._of(mailbox, view).orders[key] = value
+
+
+def _gathered(messages: Sequence[Threaded], which: list[int], algorithm: ThreadAlgorithm) -> list[Node]:
+    if algorithm is ThreadAlgorithm.ORDEREDSUBJECT:
+        return by_subject(messages, which)
+    refs = algorithm is ThreadAlgorithm.REFS
+    return by_references(messages, which, merges_subjects=not refs, newest_last=refs)
 
 
 async def _unknown(

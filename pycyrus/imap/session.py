@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from pycyrus.errors import LimitExceeded, MailStoreError, StoreUnavailable
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from pycyrus.imap.incoming import IncomingMessage
     from pycyrus.imap.selected import SelectedMailbox
     from pycyrus.model.names import MailboxName
+
+T = TypeVar("T")
 
 TURN = 128
 """Events handled until other connections get their turn."""
@@ -141,6 +144,14 @@ class Session(Output):
         paused: Deferred[None] = Deferred(cancelled)
         call = self.clock.callLater(0, paused.callback, None)
         return paused
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Have something computed that takes long, where other sessions go on meanwhile."""
+        clock: Any = self.clock
+        if not hasattr(clock, "getThreadPool"):
+            # Time alone, as tests have it.
+            return work()
+        return await deferToThreadPool(clock, clock.getThreadPool(), work)
 
     def tell_updates(self, may_expunge: bool) -> bool:
         """

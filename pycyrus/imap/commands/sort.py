@@ -72,9 +72,9 @@ async def thread(session: Session, command: Thread) -> None:
     is_all = len(found) == len(view)
     line = _orders.remembered(selected.mailbox, view, key) if is_all else None
     if line is None:
-        roots = await _orders.thread(selected.mailbox, view, found, command.algorithm, session.pause)
+        roots = await _orders.thread(selected.mailbox, view, found, command.algorithm, session.pause, session.in_thread)
         numbers = (view.uids if command.search.by_uid else np.arange(1, len(view) + 1)).tolist()
-        pieces = b"".join(encode_threads(roots, numbers))
+        pieces = await session.in_thread(lambda: b"".join(encode_threads(roots, numbers)))
         line = b"* THREAD %b\r\n" % pieces if pieces else b"* THREAD\r\n"
         if is_all:
             _orders.remember(selected.mailbox, view, key, line)
