@@ -77,6 +77,7 @@ class LmtpProtocol(Protocol):
             clock=factory.reactor.seconds,
             tls_available=factory.tls is not None,
             tls_exporter=self._export_keying_material,
+            client_certificate=self._client_certificate,
         )
         self.session.tls = ISSLTransport.providedBy(transport)
         factory.sessions.add(self.session)
@@ -198,6 +199,10 @@ class LmtpProtocol(Protocol):
 
     def _export_keying_material(self, label: bytes, length: int) -> bytes:
         return cast(bytes, self._transport().getHandle().export_keying_material(label, length))
+
+    def _client_certificate(self) -> bytes | None:
+        show = getattr(self._transport(), "client_certificate", None)
+        return None if show is None else cast("bytes | None", show())
 
 
 def _host(address: IAddress) -> str:

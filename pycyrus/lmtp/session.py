@@ -155,6 +155,7 @@ class LmtpSession:
         clock: Callable[[], float],
         tls_available: bool = False,
         tls_exporter: Callable[[bytes, int], bytes] | None = None,
+        client_certificate: Callable[[], bytes | None] | None = None,
     ) -> None:
         self.agent = agent
         self.authenticator = authenticator
@@ -173,6 +174,7 @@ class LmtpSession:
         self._link = link
         self._run = run
         self._tls_exporter = tls_exporter
+        self._client_certificate = client_certificate
         self._tasks = Tasks(self._flush)
         self._waiting = b""
         self._position = 0
@@ -271,6 +273,7 @@ class LmtpSession:
             local_address=self.peer.local_address,
             session_id=self.session_id,
             tls_exporter=self._tls_exporter if self.tls else None,
+            client_certificate=self._client_certificate if self.tls else None,
         )
 
     def send(self, reply: Reply) -> None:

@@ -31,6 +31,9 @@ class Link(Protocol):
     def tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
         """Keying material of the TLS connection; None without TLS."""
 
+    def client_certificate(self) -> bytes | None:
+        """The client's verified certificate as DER; None if it showed none."""
+
     def logged_in(self, user_id: str) -> None:
         """
         Count the connection for a user.

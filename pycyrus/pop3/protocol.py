@@ -119,6 +119,11 @@ class Pop3Protocol(Protocol):
         export = getattr(handle(), "export_keying_material", None) if handle is not None else None
         return None if export is None else lambda label, length: bytes(export(label, length))
 
+    def client_certificate(self) -> bytes | None:
+        """The client's verified certificate as DER, for EXTERNAL."""
+        show = getattr(self.transport, "client_certificate", None) if self.session.is_secure else None
+        return None if show is None else show()
+
     def logged_in(self, user_id: str) -> None:
         """
         Count the connection for a user.

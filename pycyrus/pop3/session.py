@@ -127,6 +127,7 @@ class Pop3Session:
             self.local_address,
             self.session_id,
             self._link.tls_exporter(),
+            self._link.client_certificate,
         )
 
     async def read_line(self) -> bytes:

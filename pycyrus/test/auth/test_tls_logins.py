@@ -1,0 +1,186 @@
+"""Logins that lean on TLS, over real connections: client certificates."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+import ssl
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from pycyrus.auth.assemble import Authentication
+from pycyrus.auth.authenticator import AuthSettings
+from pycyrus.auth.checkers.chain import CheckerChain
+from pycyrus.auth.delays import DelaySettings
+from pycyrus.imap.protocol import ImapFactory
+from pycyrus.imap.settings import ImapSettings
+from pycyrus.model.names import ExternalNames, NamespaceSettings
+from pycyrus.net.selfsigned import generate
+from pycyrus.net.tls import ServerContext, TLSSettings
+from pycyrus.net.transport import listen_tcp
+from pycyrus.pop3.protocol import Pop3Factory
+from pycyrus.pop3.settings import Pop3Settings
+from pycyrus.test.auth.parts import CACHE, IDENTITIES, KeyedChecker, at_once
+from pycyrus.test.auth.test_mechanisms import keys_of
+from pycyrus.test.pop3.driver import Server
+
+T = TypeVar("T")
+
+
+def client_certificate(directory: Path, user: str) -> tuple[Path, Path]:
+    """A certificate that names a user and is its own authority, and its key."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, user)])
+    now = datetime.datetime.now(datetime.UTC)
+    day = datetime.timedelta(days=1)
+    built = x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
+    built = built.not_valid_before(now - day).not_valid_after(now + day)
+    certificate, key = directory / "client.pem", directory / "client.key"
+    certificate.write_bytes(built.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return certificate, key
+
+
+class TlsLoginCase(TestCase):
+    """IMAP and POP3 on ports of the loopback; clients are blocking, and live in threads."""
+
+    timeout = 30
+
+    def setUp(self) -> None:
+        from twisted.internet import reactor
+
+        self.reactor: Any = reactor
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.certificate = directory / "cert.pem"
+        generate(self.certificate, directory / "key.pem")
+        self.client_files = client_certificate(directory, "alice")
+        self.tls = ServerContext(
+            TLSSettings(self.certificate, directory / "key.pem", client_ca_file=self.client_files[0])
+        )
+        keys = {("alice", name): keys_of(name, "secret") for name in ("SCRAM-SHA-1", "SCRAM-SHA-256")}
+        checker = KeyedChecker({"alice": b"secret"}, keys)
+        parts = Authentication(Clock(), CheckerChain([checker]), at_once, CACHE, DelaySettings(pause=0))
+        self.authenticator = parts.authenticator(IDENTITIES, AuthSettings())
+        self.backend = Server()
+
+    def imap(self, *, implicit: bool = False) -> int:
+        factory = ImapFactory(
+            self.backend.store,
+            self.authenticator,
+            ImapSettings(),
+            lambda identity: ExternalNames(NamespaceSettings(), identity),
+            None,
+            self.tls,
+            self.reactor,
+        )
+        return self.listen(factory, implicit)
+
+    def pop3(self, *, implicit: bool = False) -> int:
+        parts = self.backend.factory.parts
+        factory = Pop3Factory(
+            parts.store, self.authenticator, parts.settings, parts.claims, None, self.tls, self.reactor
+        )
+        assert isinstance(parts.settings, Pop3Settings)
+        return self.listen(factory, implicit)
+
+    def listen(self, factory: Any, implicit: bool) -> int:
+        port = listen_tcp(self.reactor, "127.0.0.1", 0, factory, tls=self.tls if implicit else None)
+
+        async def close() -> None:
+            await port.stopListening()
+            while factory.sessions:
+                turn: Deferred[None] = Deferred()
+                self.reactor.callLater(0.01, turn.callback, None)
+                await turn
+
+        self.addCleanup(lambda: Deferred.fromCoroutine(close()))
+        number: int = port.getHost().port
+        return number
+
+    def secured(self, sock: socket.socket, *, certified: bool) -> ssl.SSLSocket:
+        context = ssl.create_default_context(cafile=str(self.certificate))
+        if certified:
+            context.load_cert_chain(*self.client_files)
+        return context.wrap_socket(sock, server_hostname="localhost")
+
+    async def talk(self, port: int, work: Callable[[socket.socket], T]) -> T:
+        def client() -> T:
+            with socket.create_connection(("127.0.0.1", port), 10) as sock:
+                return work(sock)
+
+        return await deferToThread(client)
+
+
+def ask(sock: socket.socket, command: bytes, end: bytes) -> bytes:
+    """Send a command, and read until a line begins like the end of its answer."""
+    sock.sendall(command)
+    got = b""
+    while not (got.endswith(b"\r\n") and any(line.startswith(end) for line in got.split(b"\r\n"))):
+        data = sock.recv(4096)
+        if not data:
+            raise EOFError(got)
+        got += data
+    return got
+
+
+class ExternalTests(TlsLoginCase):
+    """EXTERNAL with a client certificate (RFC 4422 appendix A)."""
+
+    async def test_imap(self) -> None:
+        def work(sock: socket.socket) -> list[bytes]:
+            ask(sock, b"", b"* OK")
+            before = ask(sock, b"a CAPABILITY\r\n", b"a ")
+            ask(sock, b"b STARTTLS\r\n", b"b OK")
+            with self.secured(sock, certified=True) as secured:
+                after = ask(secured, b"c CAPABILITY\r\n", b"c ")
+                return [before, after, ask(secured, b"d AUTHENTICATE EXTERNAL =\r\n", b"d ")]
+
+        before, after, result = await self.talk(self.imap(), work)
+        self.assertNotIn(b"AUTH=EXTERNAL", before)
+        self.assertIn(b"AUTH=EXTERNAL", after)
+        self.assertIn(b"d OK", result)
+
+    async def test_another_user(self) -> None:
+        """A certificate opens only its own user's mailboxes."""
+
+        def work(sock: socket.socket) -> bytes:
+            with self.secured(sock, certified=True) as secured:
+                ask(secured, b"", b"* OK")
+                return ask(secured, b"a AUTHENTICATE EXTERNAL %b\r\n" % b64encode(b"bob"), b"a ")
+
+        self.assertIn(b"a NO", await self.talk(self.imap(implicit=True), work))
+
+    async def test_pop3(self) -> None:
+        def work(sock: socket.socket) -> bytes:
+            with self.secured(sock, certified=True) as secured:
+                ask(secured, b"", b"+OK")
+                self.assertIn(b"EXTERNAL", ask(secured, b"CAPA\r\n", b"."))
+                return ask(secured, b"AUTH EXTERNAL =\r\n", b"")
+
+        self.assertTrue((await self.talk(self.pop3(implicit=True), work)).startswith(b"+OK"))
+
+    async def test_without_certificate(self) -> None:
+        def work(sock: socket.socket) -> list[bytes]:
+            with self.secured(sock, certified=False) as secured:
+                greeting = ask(secured, b"", b"* OK")
+                return [greeting, ask(secured, b"a AUTHENTICATE EXTERNAL =\r\n", b"a ")]
+
+        greeting, result = await self.talk(self.imap(implicit=True), work)
+        self.assertNotIn(b"AUTH=EXTERNAL", greeting)
+        self.assertIn(b"a NO", result)
