@@ -252,7 +252,8 @@ class CompactionTests(UndoCase):
     def compact(self, since: float) -> None:
         now = round(time.time() * 1_000_000)
         self.patch(checkpoint, "microseconds", lambda: now)
-        checkpoint.compact(self.paths, retention=now / 1_000_000 - since)
+        # Seconds since the epoch are exact to a quarter of a microsecond only.
+        checkpoint.compact(self.paths, retention=(now - round(since * 1_000_000) + 1) / 1_000_000)
 
     def test_history_is_kept(self) -> None:
         """A journal written anew says the same of any time that it keeps, and of now."""
