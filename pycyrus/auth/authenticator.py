@@ -103,7 +103,7 @@ class Authenticator:
         return [
             name
             for name, mechanism in self._mechanisms.items()
-            if (plaintext or not mechanism.plaintext) and (not mechanism.certificate or _certified(channel))
+            if (plaintext or not mechanism.plaintext) and _has_what_it_needs(mechanism, channel)
         ]
 
     def allows_plaintext(self, channel: Channel) -> bool:
@@ -117,7 +117,7 @@ class Authenticator:
             raise MechanismUnavailable(mechanism)
         if row.plaintext and not self.allows_plaintext(channel):
             raise PlaintextRefused(mechanism)
-        if (self.settings.tls_required and not channel.tls) or (row.certificate and not _certified(channel)):
+        if (self.settings.tls_required and not channel.tls) or not _has_what_it_needs(row, channel):
             raise MechanismUnavailable(mechanism)
         return _GuardedExchange(_Attempt(self, channel), row)
 
@@ -163,6 +163,14 @@ class _Attempt(Verifier):
         if self._owner.keys is None:
             raise AuthenticationUnavailable("no SCRAM keys here")
         return await self._owner.keys.scram_keys(user_id, mechanism)
+
+    @override
+    def channel_binding(self) -> bytes:
+        return _binding(self._channel)
+
+    @override
+    def offers_binding(self) -> bool:
+        return any(name.endswith("-PLUS") for name in self._owner.mechanisms(self._channel))
 
     @override
     async def certificate(self, acting_as: bytes) -> Authenticated:
@@ -266,6 +274,24 @@ class _GuardedExchange:
         except MailStoreError as error:
             await self._attempt.failed(self._mechanism, error)
             raise
+
+
+def _has_what_it_needs(mechanism: Mechanism, channel: Channel) -> bool:
+    """Whether the connection has what a mechanism stands on."""
+    if mechanism.certificate and not _certified(channel):
+        return False
+    return not mechanism.binds or _can_bind(channel)
+
+
+def _can_bind(channel: Channel) -> bool:
+    return channel.tls and channel.tls_exporter is not None
+
+
+def _binding(channel: Channel) -> bytes:
+    """RFC 9266 section 2: 32 octets of keying material, without a context."""
+    if not channel.tls or channel.tls_exporter is None:
+        return b""
+    return channel.tls_exporter(b"EXPORTER-Channel-Binding", 32)
 
 
 def _certified(channel: Channel) -> bytes:

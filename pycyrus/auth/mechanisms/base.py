@@ -45,6 +45,12 @@ class Verifier(Protocol):
         @raise AuthenticationUnavailable: Cannot be told now.
         """
 
+    def channel_binding(self) -> bytes:
+        """The binding to the TLS channel by C{tls-exporter} (RFC 9266 section 2); empty without one."""
+
+    def offers_binding(self) -> bool:
+        """Whether the client was offered a mechanism that binds to the channel."""
+
     async def certificate(self, acting_as: bytes) -> Authenticated:
         """
         Take the name in the client's certificate for who it is.

@@ -1,5 +1,5 @@
 """
-SCRAM (RFC 5802, RFC 7677): the server's side, without channel binding.
+SCRAM (RFC 5802, RFC 7677): the server's side, with channel binding to TLS by RFC 9266.
 
 The client proves that it knows the password, and the server that it knows the keys
 made of it; neither shows them.  An unknown user gets the same exchange with keys
@@ -21,6 +21,9 @@ from pycyrus.auth.interfaces import ScramKeys
 from pycyrus.auth.mechanisms.base import Exchange, Verifier
 from pycyrus.errors import AuthenticationFailed, MalformedExchange
 from pycyrus.interfaces import Authenticated, Challenge
+
+TLS_EXPORTER = b"tls-exporter"
+"""The one type of channel binding (RFC 9266 section 2): safe with TLS 1.3."""
 
 # RFC 5802 section 7.  The bare part is: name, nonce, extensions to ignore.
 _FIRST = re.compile(
@@ -74,11 +77,14 @@ class _Started:
 class Scram(Exchange):
     """Two messages of the client, each answered."""
 
-    __slots__ = ("_ended", "_hash", "_started")
+    __slots__ = ("_binding", "_ended", "_hash", "_is_bound", "_started")
 
-    def __init__(self, verifier: Verifier, function: Hash) -> None:
+    def __init__(self, verifier: Verifier, function: Hash, *, is_bound: bool = False) -> None:
+        """@param is_bound: The variant with -PLUS, which must bind to the TLS channel."""
         super().__init__(verifier)
         self._hash = function
+        self._is_bound = is_bound
+        self._binding = b""
         self._started: _Started | None = None
         self._ended = False
 
@@ -99,16 +105,37 @@ class Scram(Exchange):
         if message is None:
             self._ended = True
             raise MalformedExchange("not a client-first-message")
-        if message["binding"].startswith(b"p"):
-            # Section 6: it must fail, as no mechanism with -PLUS was offered.
-            self._ended = True
-            raise AuthenticationFailed("channel binding asked for")
+        self._bind(message["binding"])
         user, acting_as = _unescape(message["user"]), _unescape(message["acting"] or b"")
         keys = await self.verifier.keys(user, self._hash.mechanism)
         nonce = message["nonce"] + b2a_base64(secrets.token_bytes(24), newline=False)
         answer = b"r=%b,s=%b,i=%d" % (nonce, b2a_base64(keys.salt, newline=False), keys.iterations)
         self._started = _Started(user, acting_as, message["header"], message["bare"], nonce, answer, keys)
         return Challenge(answer)
+
+    def _bind(self, wanted: bytes) -> None:
+        """
+        Agree on the channel binding (RFC 5802 section 6).
+
+        @param wanted: The client's flag, and the type of binding with C{p}.
+        @raise AuthenticationFailed: The mechanism and the flag do not fit, or
+            somebody hid from the client what was offered.
+        """
+        self._ended = True
+        if wanted.startswith(b"p") != self._is_bound:
+            raise AuthenticationFailed("channel binding and mechanism do not fit")
+        if self._is_bound:
+            if wanted != b"p=" + TLS_EXPORTER:
+                raise AuthenticationFailed("a channel binding other than tls-exporter")
+            binding = self.verifier.channel_binding()
+            if not binding:
+                raise AuthenticationFailed("nothing to bind to")
+            self._binding = binding
+        elif wanted == b"y" and self.verifier.offers_binding():
+            # The client could bind and saw no mechanism that does, though one was
+            # offered: the list was changed on the way.
+            raise AuthenticationFailed("channel binding was offered, and not seen by the client")
+        self._ended = False
 
     async def _final(self, response: bytes, started: _Started) -> Authenticated:
         """RFC 5802 section 5: client-final-message to server-final-message."""
@@ -125,7 +152,7 @@ class Scram(Exchange):
         client_key = bytes(a ^ b for a, b in zip(proof, signature, strict=True))
         is_right = (
             hmac.compare_digest(self._hash.digest(client_key), started.keys.stored_key)
-            & hmac.compare_digest(_decode(message["binding"]), started.header)
+            & hmac.compare_digest(_decode(message["binding"]), started.header + self._binding)
             & hmac.compare_digest(message["nonce"], started.nonce)
             & started.keys.usable
         )

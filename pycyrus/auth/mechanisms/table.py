@@ -23,6 +23,7 @@ class Mechanism:
         C{allowplaintext} says otherwise.
     @ivar keys: It needs stored SCRAM keys.
     @ivar certificate: It needs a client certificate that names a user.
+    @ivar binds: It binds to the TLS channel; needs one that can be bound to.
     @ivar rfc: Where it is defined.
     """
 
@@ -31,11 +32,22 @@ class Mechanism:
     plaintext: bool = False
     keys: bool = False
     certificate: bool = False
+    binds: bool = False
     rfc: str = ""
 
 
 MECHANISMS = (
     Mechanism("EXTERNAL", External, certificate=True, rfc="4422 A"),
+    Mechanism(
+        "SCRAM-SHA-256-PLUS",
+        lambda verifier: Scram(verifier, SHA256, is_bound=True),
+        keys=True,
+        binds=True,
+        rfc="7677",
+    ),
+    Mechanism(
+        "SCRAM-SHA-1-PLUS", lambda verifier: Scram(verifier, SHA1, is_bound=True), keys=True, binds=True, rfc="5802"
+    ),
     Mechanism("SCRAM-SHA-256", lambda verifier: Scram(verifier, SHA256), keys=True, rfc="7677"),
     Mechanism("SCRAM-SHA-1", lambda verifier: Scram(verifier, SHA1), keys=True, rfc="5802"),
     Mechanism("PLAIN", Plain, plaintext=True, rfc="4616"),

@@ -189,6 +189,12 @@ class ScramTests(MechanismTestCase):
             async def keys(self, user: bytes, mechanism: str) -> ScramKeys:
                 return ScramKeys(salt, 4096, stored, server)
 
+            def channel_binding(self) -> bytes:
+                raise AssertionError
+
+            def offers_binding(self) -> bool:
+                return False
+
             async def proved(self, user: bytes, acting_as: bytes) -> Authenticated:
                 return Authenticated(Identity(user.decode()), user.decode())
 

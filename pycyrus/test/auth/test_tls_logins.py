@@ -1,12 +1,13 @@
-"""Logins that lean on TLS, over real connections: client certificates."""
+"""Logins that lean on TLS, over real connections: client certificates and channel binding."""
 
 from __future__ import annotations
 
 import datetime
 import socket
 import ssl
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
+from hashlib import pbkdf2_hmac
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
@@ -23,6 +25,7 @@ from pycyrus.auth.assemble import Authentication
 from pycyrus.auth.authenticator import AuthSettings
 from pycyrus.auth.checkers.chain import CheckerChain
 from pycyrus.auth.delays import DelaySettings
+from pycyrus.auth.mechanisms.scram import SHA1, SHA256
 from pycyrus.imap.protocol import ImapFactory
 from pycyrus.imap.settings import ImapSettings
 from pycyrus.model.names import ExternalNames, NamespaceSettings
@@ -127,7 +130,7 @@ class TlsLoginCase(TestCase):
         return await deferToThread(client)
 
 
-def ask(sock: socket.socket, command: bytes, end: bytes) -> bytes:
+def ask(sock: Any, command: bytes, end: bytes) -> bytes:
     """Send a command, and read until a line begins like the end of its answer."""
     sock.sendall(command)
     got = b""
@@ -184,3 +187,79 @@ class ExternalTests(TlsLoginCase):
         greeting, result = await self.talk(self.imap(implicit=True), work)
         self.assertNotIn(b"AUTH=EXTERNAL", greeting)
         self.assertIn(b"a NO", result)
+
+
+class BindingTests(TlsLoginCase):
+    """SCRAM bound to the TLS channel (RFC 5802 section 6, RFC 9266) over TLS 1.3."""
+
+    def client(self, sock: socket.socket) -> SSL.Connection:
+        """TLS with a library that exports keying material."""
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.load_verify_locations(str(self.certificate))
+        context.set_verify(SSL.VERIFY_PEER)
+        sock.setblocking(True)
+        connection = SSL.Connection(context, sock)
+        connection.set_connect_state()
+        connection.do_handshake()
+        return connection
+
+    def log_in(self, connection: Any, mechanism: str, password: str, binding: bytes) -> bytes:
+        """What a client does, by the letter of RFC 5802 section 3."""
+        function = SHA256 if "256" in mechanism else SHA1
+        header, bare = b"p=tls-exporter,,", b"n=alice,r=abc"
+        ask(connection, b"a AUTHENTICATE %b\r\n" % mechanism.encode(), b"+")
+        answer = b64decode(ask(connection, b64encode(header + bare) + b"\r\n", b"+")[2:])
+        fields = dict(part.split(b"=", 1) for part in answer.split(b","))
+        salted = pbkdf2_hmac(function.name, password.encode(), b64decode(fields[b"s"]), int(fields[b"i"]))
+        client_key = function.sign(salted, b"Client Key")
+        unproved = b"c=%b,r=%b" % (b64encode(header + binding), fields[b"r"])
+        said = b",".join((bare, answer, unproved))
+        signature = function.sign(function.digest(client_key), said)
+        proof = bytes(left ^ right for left, right in zip(client_key, signature, strict=True))
+        got = ask(connection, b64encode(unproved + b",p=" + b64encode(proof)) + b"\r\n", b"")
+        if not got.startswith(b"+ "):
+            return got
+        server = b"v=" + b64encode(function.sign(function.sign(salted, b"Server Key"), said))
+        self.assertEqual(b64decode(got[2:]), server)
+        return ask(connection, b"\r\n", b"a ")
+
+    async def bound(self, mechanism: str, password: str = "secret", *, spoil: bool = False) -> bytes:
+        def work(sock: socket.socket) -> bytes:
+            connection = self.client(sock)
+            greeting = ask(connection, b"", b"* OK")
+            self.assertIn(b"AUTH=%b" % mechanism.encode(), greeting)
+            binding = connection.export_keying_material(b"EXPORTER-Channel-Binding", 32)
+            return self.log_in(connection, mechanism, password, bytes(32) if spoil else binding)
+
+        return await self.talk(self.imap(implicit=True), work)
+
+    async def test_bound(self) -> None:
+        for mechanism in ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS"):
+            self.assertIn(b"a OK", await self.bound(mechanism))
+
+    async def test_in_the_middle(self) -> None:
+        """The right password over another TLS connection than the client's own is no login."""
+        self.assertIn(b"a NO", await self.bound("SCRAM-SHA-256-PLUS", spoil=True))
+
+    async def test_wrong_password(self) -> None:
+        self.assertIn(b"a NO", await self.bound("SCRAM-SHA-256-PLUS", "wrong"))
+
+    async def test_flags(self) -> None:
+        """A flag that does not fit the mechanism, or tells that the list was changed, is refused at once."""
+        cases = (
+            (b"SCRAM-SHA-256", b"y,,", b"a NO"),
+            (b"SCRAM-SHA-256", b"p=tls-exporter,,", b"a NO"),
+            (b"SCRAM-SHA-256-PLUS", b"n,,", b"a NO"),
+            (b"SCRAM-SHA-256-PLUS", b"p=tls-unique,,", b"a NO"),
+            (b"SCRAM-SHA-256", b"n,,", b"+ "),
+        )
+        port = self.imap(implicit=True)
+        for mechanism, header, answer in cases:
+
+            def work(sock: socket.socket, mechanism: bytes = mechanism, header: bytes = header) -> bytes:
+                connection = self.client(sock)
+                ask(connection, b"", b"* OK")
+                ask(connection, b"a AUTHENTICATE %b\r\n" % mechanism, b"+")
+                return ask(connection, b64encode(header + b"n=alice,r=abc") + b"\r\n", b"")
+
+            self.assertTrue((await self.talk(port, work)).startswith(answer), (mechanism, header))
