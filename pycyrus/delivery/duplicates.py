@@ -6,9 +6,11 @@ durable.  A claim whose process has died is taken over by the next delivery of
 that key, which looks whether the message had arrived.  So a key is delivered
 at most once, and a message that was acknowledged is there.
 
-All that comes in one turn of the reactor is one transaction, in the page
-cache: the write-ahead log reaches the disk with the spool's next sync, where
-they share a file system, and with a checkpoint after some seconds anyway.
+All claims of one turn of the reactor are one transaction, in the page cache:
+the write-ahead log reaches the disk with the spool's next sync, where they
+share a file system, and with a checkpoint after some seconds anyway.  Settling
+has time: it goes with the next claims, or soon after.  Until then the claim
+stands for it.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ _RELEASE = "DELETE FROM deliveries WHERE id=? AND target=? AND date=? AND owner=
 _LONGEST_WAIT = 30.0
 """Seconds for writers of other processes, and for a delivery of the same key in one."""
 _LOOK_AGAIN = 0.05
+_SETTLE_WITHIN = 0.02
 _CHECKPOINT_AFTER = 5.0
 _PRUNE_AT_ONCE = 1000
 _MAX_PART = 512
@@ -134,6 +137,7 @@ class Duplicates:
         self._held: dict[Key, list[Deferred[None]]] = {}
         self._queue: list[_Request] = []
         self._soon: IDelayedCall | None = None
+        self._later: IDelayedCall | None = None
         self._working: Deferred[None] | None = None
         self._checkpoint: IDelayedCall | None = None
         try:
@@ -192,23 +196,27 @@ class Duplicates:
         connection.execute(_TAKE_OVER, (*parts, self._owners.number, now))
         return Claim(State.ABANDONED, uid)
 
-    async def settle(self, key: Key, uid: int = 0) -> None:
+    def settle(self, key: Key, uid: int = 0) -> None:
         """
         Say that what was claimed is delivered.
 
-        @raise StoreUnavailable: It cannot be written; the claim counts as abandoned.
+        It is written within C{_SETTLE_WITHIN}; if that fails, the claim counts as
+        abandoned, and whoever brings the same again looks whether it had arrived.
         """
         row = (*key.parts(), int(time.time()), uid)
-        try:
-            await self._ask(lambda connection: connection.execute(_SETTLE, row))
-        finally:
-            self._let_go(key)
+        done: Deferred[sqlite3.Cursor] = Deferred()
+        # That it failed is logged where it is found.
+        done.addErrback(lambda failure: failure.trap(StoreUnavailable))  # type: ignore[unused-awaitable]
+        self._queue.append(_Request(lambda connection: connection.execute(_SETTLE, row), done))
+        if self._soon is None and self._later is None and self._working is None:
+            self._later = self._reactor.callLater(_SETTLE_WITHIN, self._turn_is_over)
+        self._let_go(key)
 
     async def release(self, key: Key) -> None:
         """
         Say that what was claimed could not be delivered.
 
-        @raise StoreUnavailable: As L{settle}.
+        @raise StoreUnavailable: It cannot be written; the claim counts as abandoned.
         """
         row = (*key.parts(), self._owners.number)
         try:
@@ -223,7 +231,12 @@ class Duplicates:
     async def close(self) -> None:
         """Write everything, and close the files."""
         while self._queue or self._working is not None:
-            await self._idle()
+            if self._working is None:
+                self._turn_is_over()
+            else:
+                written: Deferred[None] = Deferred()
+                self._working.chainDeferred(written)  # type: ignore[unused-awaitable] # the other is awaited
+                await written
         if self._checkpoint is not None:
             self._checkpoint.cancel()
             self._checkpoint = None
@@ -241,7 +254,10 @@ class Duplicates:
         return await done
 
     def _turn_is_over(self) -> None:
-        self._soon = None
+        for call in (self._soon, self._later):
+            if call is not None and call.active():
+                call.cancel()
+        self._soon = self._later = None
         requests, self._queue = self._queue, []
         try:
             results = _transaction(self._connection, requests)
@@ -286,16 +302,6 @@ class Duplicates:
             self._soon = self._reactor.callLater(0, self._turn_is_over)
         if working is not None:
             working.callback(None)
-
-    async def _idle(self) -> None:
-        if self._working is not None:
-            done: Deferred[None] = Deferred()
-            self._working.chainDeferred(done)  # type: ignore[unused-awaitable] # done is what is awaited
-            await done
-        else:
-            pause: Deferred[None] = Deferred()
-            self._reactor.callLater(0, pause.callback, None)
-            await pause
 
     def _begin_checkpoint(self) -> None:
         self._checkpoint = None

@@ -81,14 +81,14 @@ class DuplicateSuppression:
             return None
         try:
             if claim.state is State.ABANDONED and await self._arrived(mailbox, fingerprint, claim.uid):
-                await self._settle(key, claim.uid)
+                self.record.settle(key, claim.uid)
                 self._tell(mailbox, fingerprint)
                 return None
             appended = await append()
         except BaseException:
             await self._release(key)
             raise
-        await self._settle(key, appended.uids[0])
+        self.record.settle(key, appended.uids[0])
         return appended
 
     async def _arrived(self, mailbox: IMailbox, fingerprint: Fingerprint, first_uid: int) -> bool:
@@ -107,13 +107,6 @@ class DuplicateSuppression:
             return False
         await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), os.sync)
         return True
-
-    async def _settle(self, key: Key, uid: int) -> None:
-        try:
-            await self.record.settle(key, uid)
-        except StoreUnavailable as error:
-            # The message is there, and the claim is taken over by whoever brings it again.
-            self.log.error("a delivery is not recorded: {error}", error=str(error))
 
     async def _release(self, key: Key) -> None:
         try:

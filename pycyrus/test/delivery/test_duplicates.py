@@ -50,7 +50,7 @@ class DuplicatesTests(TestCase):
     async def test_a_key_is_delivered_once(self) -> None:
         record = self.open()
         self.assertIs((await record.claim(KEY)).state, State.OURS)
-        await record.settle(KEY, 5)
+        record.settle(KEY, 5)
         again = await record.claim(KEY)
         self.assertEqual((again.state, again.uid), (State.DELIVERED, 5))
         for other in (
@@ -74,7 +74,7 @@ class DuplicatesTests(TestCase):
                 await record.release(KEY)
                 return
             delivered.append(number)
-            await record.settle(KEY, number)
+            record.settle(KEY, number)
 
         self.assertEqual(await gather([deliver(number) for number in range(10)]), [None] * 10)
         self.assertEqual(len(delivered), 1)
@@ -85,13 +85,20 @@ class DuplicatesTests(TestCase):
         record = self.open()
         claim = await record.claim(KEY)
         self.assertEqual((claim.state, claim.uid), (State.ABANDONED, 7))
-        await record.settle(KEY, 7)
+        record.settle(KEY, 7)
         self.assertIs((await record.claim(KEY)).state, State.DELIVERED)
+
+    async def test_what_is_delivered_is_soon_written(self) -> None:
+        """Another process is let go on without a further delivery in this one."""
+        first, second = self.open(), self.open()
+        await first.claim(KEY)
+        first.settle(KEY, 3)
+        self.assertIs((await second.claim(KEY)).state, State.DELIVERED)
 
     async def test_what_was_written_is_there_after_a_restart(self) -> None:
         first = Duplicates(self.directory, reactor)
         await first.claim(KEY)
-        await first.settle(KEY, 3)
+        first.settle(KEY, 3)
         await first.close()
         self.assertIs((await self.open().claim(KEY)).state, State.DELIVERED)
 
@@ -102,11 +109,13 @@ class DuplicatesTests(TestCase):
         # It was said in the log, which is how it comes to somebody's eyes.
 
     async def test_pruning_and_dumping(self) -> None:
-        record = self.open()
+        record = Duplicates(self.directory, reactor)
         for number in range(3):
             key = Key(b"<%d@x>" % number, b"mailbox")
             await record.claim(key)
-            await record.settle(key, number + 1)
+            record.settle(key, number + 1)
+        await record.close()
+        record = self.open()
         path = self.directory / FILE_NAME
         found = list(entries(path))
         self.assertEqual(
