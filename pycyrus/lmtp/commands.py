@@ -6,8 +6,6 @@ RFC 2033 section 4, RFC 5321 section 4.1.
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +13,8 @@ from typing import Any
 from zope.interface import implementer
 
 from pycyrus.errors import (
-    AuthenticationCancelled,
     AuthorizationDenied,
     MailStoreError,
-    MalformedExchange,
     MechanismUnavailable,
 )
 from pycyrus.interfaces import Authenticated, Challenge, ISaslExchange, Recipient
@@ -44,6 +40,7 @@ from pycyrus.lmtp.wire import (
 )
 from pycyrus.model.identity import POSTMAN, AdminScope
 from pycyrus.model.view import LARGEST_MESSAGE
+from pycyrus.sasl import SaslDialogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +210,11 @@ async def auth(session: LmtpSession, command: Auth) -> Reply | None:
         if session.settings.preauthenticated:
             if command.mechanism != "EXTERNAL":
                 raise MechanismUnavailable
-            session.exchange = Preauthenticated()
+            exchange: ISaslExchange = Preauthenticated()
         else:
-            session.exchange = session.authenticator.start(command.mechanism, session.channel())
-        initial = command.initial
-        response = None if initial is None else b"" if initial == b"=" else _decoded(initial)
-        return await _step(session, session.exchange, response)
+            exchange = session.authenticator.start(command.mechanism, session.channel())
+        session.exchange = SaslDialogue(exchange)
+        return _next(session, session.exchange, await session.exchange.begin(command.initial))
     except MailStoreError as error:
         return _refused(session, error)
 
@@ -228,44 +224,15 @@ async def respond(session: LmtpSession, line: bytes) -> Reply | None:
     exchange = session.exchange
     assert exchange is not None
     try:
-        if line == b"*":
-            raise AuthenticationCancelled
-        if isinstance(exchange, Finished):
-            return _succeed(session, exchange.result)
-        return await _step(session, exchange, _decoded(line))
+        return _next(session, exchange, await exchange.answer(line))
     except MailStoreError as error:
         return _refused(session, error)
 
 
-@implementer(ISaslExchange)
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """
-    An exchange that waits for the empty answer to its last data.
-
-    RFC 4954 section 4: the data that comes with success goes out as a challenge.
-    """
-
-    result: Authenticated
-
-    async def step(self, response: bytes | None) -> Challenge | Authenticated:
-        """Stay at the result."""
-        return self.result
-
-
-async def _step(session: LmtpSession, exchange: ISaslExchange, response: bytes | None) -> Reply | None:
-    match await exchange.step(response):
-        case Challenge(data):
-            return _challenge(data)
-        case Authenticated(data=bytes() as data) as result:
-            session.exchange = Finished(result)
-            return _challenge(data)
-        case Authenticated() as result:
-            return _succeed(session, result)
-
-
-def _challenge(data: bytes) -> Reply:
-    return Reply(334, "", (b64encode(data).decode("ascii"),))
+def _next(session: LmtpSession, exchange: SaslDialogue, challenge: bytes | None) -> Reply:
+    if challenge is not None:
+        return Reply(334, "", (challenge.decode("ascii"),))
+    return _succeed(session, exchange.result)
 
 
 def _succeed(session: LmtpSession, result: Authenticated) -> Reply:
@@ -283,13 +250,6 @@ def _refused(session: LmtpSession, error: MailStoreError) -> Reply:
     session.exchange = None
     session.count_error()
     return replies.reply_to_error(error)
-
-
-def _decoded(text: bytes) -> bytes:
-    try:
-        return b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise MalformedExchange from error
 
 
 # --- transactions -----------------------------------------------------------------

@@ -23,13 +23,13 @@ from pycyrus.interfaces import (
     IAuthenticator,
     IDelivery,
     IDeliveryAgent,
-    ISaslExchange,
 )
 from pycyrus.lmtp import replies
 from pycyrus.lmtp.settings import LmtpSettings
 from pycyrus.lmtp.wire import MAX_LINE, MAX_SASL_LINE, MailFrom, Reply
 from pycyrus.model.identity import POSTMAN, Identity
 from pycyrus.model.view import LARGEST_MESSAGE
+from pycyrus.sasl import SaslDialogue
 from pycyrus.tasks import Tasks
 from pycyrus.wire.dots import DotReader
 
@@ -166,7 +166,7 @@ class LmtpSession:
         self.client_name = ""
         self.identity: Identity | None = POSTMAN if settings.preauthenticated else None
         self.transaction: Transaction | None = None
-        self.exchange: ISaslExchange | None = None
+        self.exchange: SaslDialogue | None = None
         self.chunk: Chunk | None = None
         self.session_id = new_session_id()
         self._new_session_id = new_session_id

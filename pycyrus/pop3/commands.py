@@ -7,14 +7,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pycyrus.errors import MailStoreError, MalformedExchange, PlaintextRefused
+from pycyrus.errors import MailStoreError, PlaintextRefused
 from pycyrus.interfaces import Authenticated, IMessageFile
 from pycyrus.pop3 import replies
 from pycyrus.pop3.maildrop import Maildrop
 from pycyrus.pop3.replies import Err, Goodbye
 from pycyrus.pop3.session import Pop3Session
+from pycyrus.sasl import converse
 from pycyrus.wire.dots import DotWriter, stuff
-from pycyrus.wire.sasl import decode_response, encode_challenge
 
 PIECE = 65_536
 """Octets of a message read at a time; a message no longer than that is sent in one piece."""
@@ -199,23 +199,12 @@ async def auth(session: Pop3Session, arguments: list[bytes]) -> bytes:
 
 
 async def _exchange(session: Pop3Session, mechanism: str, initial: list[bytes]) -> Authenticated:
+    async def ask(challenge: bytes) -> bytes:
+        session.write(b"+ %b\r\n" % challenge)
+        return await session.read_line()
+
     exchange = session.authenticator.start(mechanism, session.channel())
-    response = decode_response(initial[0]) if initial else None
-    while True:
-        result = await exchange.step(response)
-        if isinstance(result, Authenticated):
-            break
-        response = await _challenge(session, result.data)
-    if result.data is not None and await _challenge(session, result.data):
-        # The reply carries no data: they go as a challenge, which the client
-        # answers with nothing (RFC 4422 section 3.6).
-        raise MalformedExchange("response to the final data")
-    return result
-
-
-async def _challenge(session: Pop3Session, data: bytes) -> bytes:
-    session.write(b"+ %b\r\n" % encode_challenge(data))
-    return decode_response(await session.read_line())
+    return await converse(exchange, initial[0] if initial else None, ask)
 
 
 async def apop(session: Pop3Session, arguments: list[bytes]) -> bytes:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pycyrus.errors import MalformedExchange
 from pycyrus.imap.commands.login import greet
-from pycyrus.interfaces import Authenticated
-from pycyrus.wire.sasl import decode_response, encode_challenge
+from pycyrus.sasl import converse
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
@@ -22,27 +20,13 @@ async def authenticate(session: Session, arguments: Authenticate) -> bytes:
     @raise MalformedExchange: No base64, or not what the mechanism defines.
     @raise AuthenticationCancelled: By the client.
     """
-    authenticated = await _exchange(session, arguments)
+
+    async def ask(challenge: bytes) -> bytes:
+        session.write(b"+ %b\r\n" % challenge)
+        return await session.read_line()
+
+    exchange = session.authenticator.start(arguments.mechanism, session.channel())
+    authenticated = await converse(exchange, arguments.initial, ask)
     session.log_in(authenticated)
     protection = b"tls protection" if session.is_secure else b"no protection"
     return greet(session, authenticated, arguments.mechanism, b"Success (%b)" % protection)
-
-
-async def _exchange(session: Session, arguments: Authenticate) -> Authenticated:
-    exchange = session.authenticator.start(arguments.mechanism, session.channel())
-    response = None if arguments.initial is None else decode_response(arguments.initial)
-    while True:
-        result = await exchange.step(response)
-        if isinstance(result, Authenticated):
-            break
-        response = await _challenge(session, result.data)
-    if result.data is not None and await _challenge(session, result.data):
-        # IMAP's OK carries no data: they go as a challenge, which the client
-        # answers with nothing (RFC 4422 section 3.6).
-        raise MalformedExchange("response to the final data")
-    return result
-
-
-async def _challenge(session: Session, data: bytes) -> bytes:
-    session.write(b"+ %b\r\n" % encode_challenge(data))
-    return decode_response(await session.read_line())
