@@ -64,6 +64,10 @@ class OverQuota(MailStoreError):
     """The quota would be exceeded; nothing was changed."""
 
 
+class QuotaRootNotFound(MailStoreError):
+    """No quota was set for this name."""
+
+
 class MessageTooLarge(MailStoreError):
     """The message exceeds the configured maximum size."""
 

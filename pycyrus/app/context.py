@@ -97,6 +97,7 @@ def delivery_settings(settings: Settings, server_name: str) -> DeliverySettings:
         fuzzy_mailbox_match=settings.switch("lmtp_fuzzy_mailbox_match"),
         excluded_special_uses=frozenset(settings.text("lmtp_exclude_specialuse").lower().split()),
         eight_bit_headers=eight_bit,
+        strict_quota=settings.switch("lmtp_strict_quota"),
     )
 
 

@@ -93,6 +93,18 @@ class IScramKeyStore(Interface):
         """
 
 
+class ISharedSecrets(Interface):
+    """Where CRAM-MD5, DIGEST-MD5 and APOP find passwords: they need them as they are, which no hash gives back."""
+
+    async def shared_secret(user_id: str) -> bytes | None:
+        """
+        The password of a user, in UTF-8; None where there is none to be had.
+
+        @param user_id: Canonical.
+        @raise AuthenticationUnavailable: It cannot be read now.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class CheckerContext:
     """
@@ -127,7 +139,8 @@ class ICheckerFactory(Interface):
         with C{UnauthorizedLogin}, one answer for every reason, or with
         L{pycyrus.errors.AuthenticationUnavailable}.
 
-        A checker that also provides L{IScramKeyStore} makes SCRAM available; one
+        A checker that also provides L{IScramKeyStore} makes SCRAM available, one that
+        provides L{ISharedSecrets} makes CRAM-MD5, DIGEST-MD5 and APOP available; one
         that provides L{IAccounts} has its cached answers forgotten when accounts
         change, and a say in logins without a password.
         """

@@ -38,6 +38,7 @@ from pycyrus.interfaces import (
 from pycyrus.model.acl import POST
 from pycyrus.model.identity import POSTMAN
 from pycyrus.model.names import MailboxName, internal
+from pycyrus.model.quota import Enforcement
 from pycyrus.model.scopes import ListScope, Namespace
 from pycyrus.tasks import gather
 from pycyrus.wire.dots import crlf_ended
@@ -59,6 +60,12 @@ class Copy:
     inbox: IMailbox | None
     folder: IMailbox | None = None
     failure: MailStoreError | None = None
+
+    def main(self) -> IMailbox:
+        """The one that must be there, and have room, before the body comes."""
+        mailbox = self.inbox or self.folder
+        assert mailbox is not None
+        return mailbox
 
     def mailboxes(self) -> list[IMailbox]:
         """Those that the copy may go to."""
@@ -136,6 +143,11 @@ class Delivery:
             assert target.folder is not None
             folder = await self._open_for_post(target.folder)
             copy = Copy(target, recipient.ignore_quota, None, folder)
+        try:
+            await self._check_room(copy)
+        except BaseException:
+            copy.main().close()
+            raise
         if target in self._copies:
             # Named again while the first was being opened.
             for mailbox in copy.mailboxes():
@@ -143,6 +155,19 @@ class Delivery:
             return self._copies[target]
         self._copies[target] = copy
         return copy
+
+    async def _check_room(self, copy: Copy) -> None:
+        """
+        See whether what is known of the message has room.
+
+        @raise OverQuota: It has not.
+        """
+        if copy.ignore_quota:
+            return
+        if self._settings.strict_quota:
+            await copy.main().check_quota(self.envelope.size or 0, 1)
+        else:
+            await copy.main().check_quota()
 
     async def _open_for_post(self, name: MailboxName) -> IMailbox:
         """
@@ -296,20 +321,24 @@ class Delivery:
 
     # --- steps ---------------------------------------------------------------------
 
-    async def append(self, mailbox: IMailbox) -> Appended | None:
+    async def append(self, mailbox: IMailbox, *, ignore_quota: bool = False) -> Appended | None:
         """
         Put the message into a mailbox, durably.
 
+        @param ignore_quota: As RCPT said.
         @return: None if the mailbox had it before.
         @raise MailStoreError: What the mailbox says.
         """
+        enforcement = Enforcement.FULL if self._settings.strict_quota else Enforcement.LENIENT
+        if ignore_quota:
+            enforcement = Enforcement.NONE
         if self._suppression is None:
-            return await self._append(mailbox)
-        return await self._suppression.deliver(mailbox, self._fingerprint, lambda: self._append(mailbox))
+            return await self._append(mailbox, enforcement)
+        return await self._suppression.deliver(mailbox, self._fingerprint, lambda: self._append(mailbox, enforcement))
 
-    async def _append(self, mailbox: IMailbox) -> Appended:
+    async def _append(self, mailbox: IMailbox, enforcement: Enforcement) -> Appended:
         staged = self._stages.staged(mailbox)
-        appended = await mailbox.append([NewMessage(staged)])
+        appended = await mailbox.append([NewMessage(staged)], enforcement=enforcement)
         self._delivered.append(f"{internal(mailbox.name)} {appended.uids[0]}")
         if self._observer is not None:
             envelope = self.envelope
@@ -331,7 +360,7 @@ async def into_folder(delivery: Delivery, copy: Copy) -> bool:
     if copy.folder is None:
         return False
     try:
-        await delivery.append(copy.folder)
+        await delivery.append(copy.folder, ignore_quota=copy.ignore_quota)
     except MailboxNotFound:
         return False
     return True
@@ -341,7 +370,7 @@ async def into_inbox(delivery: Delivery, copy: Copy) -> bool:
     """Deliver into the INBOX, whatever its ACL says."""
     if copy.inbox is None:
         return False
-    await delivery.append(copy.inbox)
+    await delivery.append(copy.inbox, ignore_quota=copy.ignore_quota)
     return True
 
 

@@ -32,6 +32,8 @@ class DeliverySettings:
     @ivar catchall: User id that gets what nobody else gets; empty for none.
     @ivar excluded_special_uses: In lower case; folders with one of these get
         nothing by a detail.
+    @ivar strict_quota: A message must fit; otherwise what is not yet over its
+        quota takes one more, of any size.
     @ivar fuzzy_mailbox_match: A folder that is not there may be meant for one
         that is spelt alike, or for the nearest above it.
     """
@@ -45,3 +47,4 @@ class DeliverySettings:
     fuzzy_mailbox_match: bool = False
     excluded_special_uses: frozenset[str] = frozenset()
     eight_bit_headers: EightBitHeaders = EightBitHeaders.MUNGE
+    strict_quota: bool = False

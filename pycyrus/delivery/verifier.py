@@ -26,6 +26,7 @@ class RecipientVerifier:
 
         @raise MailboxNotFound: It is not there.
         @raise PermissionDenied: It is shared, and not everybody may post there.
+        @raise OverQuota: It is full.
         """
         try:
             target = resolve(recipient, self._settings)
@@ -36,4 +37,8 @@ class RecipientVerifier:
         if name is None:
             raise MailboxNotFound
         identity = POSTMAN if target.inbox is not None else Identity(ANONYMOUS, name.domain)
-        (await self._store.open(identity, name, POST)).close()
+        mailbox = await self._store.open(identity, name, POST)
+        try:
+            await mailbox.check_quota(0, 1)
+        finally:
+            mailbox.close()

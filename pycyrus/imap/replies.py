@@ -80,6 +80,7 @@ REPLIES: dict[type[errors.MailStoreError], Reply] = {
     errors.UnknownPartition: Reply(b"Unknown/invalid partition", b"CANNOT"),
     errors.SpecialUseConflict: Reply(b"SPECIAL-USE flag conflict", b"USEATTR"),
     errors.OverQuota: Reply(b"Over quota", b"OVERQUOTA"),
+    errors.QuotaRootNotFound: Reply(b"Quota root does not exist", b"NONEXISTENT"),
     errors.MessageTooLarge: Reply(b"Message size exceeds fixed limit", b"TOOBIG"),
     errors.MessageRejected: Reply(b"Message is not acceptable", b"CANNOT"),
     errors.TooManyKeywords: Reply(b"Too many user flags in mailbox", b"LIMIT"),

@@ -60,6 +60,7 @@ class Session(Output):
     @ivar enabled: What was switched on: C{CONDSTORE}, C{QRESYNC}, C{IMAP4REV2}.
     @ivar tag: Of the command that runs; empty if none does.
     @ivar client_id: What the client said of itself by ID; None before.
+    @ivar warned_of: Quota roots, and when the client was warned of them.
     """
 
     __slots__ = (
@@ -95,6 +96,7 @@ class Session(Output):
         "settings",
         "store",
         "tag",
+        "warned_of",
     )
 
     def __init__(self, parts: Parts, wire: Wire, peer: str, local_address: str, session_id: str) -> None:
@@ -114,6 +116,7 @@ class Session(Output):
         self.identity: Identity | None = None
         self.selected: SelectedMailbox | None = None
         self.enabled: set[bytes] = set()
+        self.warned_of: dict[MailboxName, float] = {}
         self.tag = b""
         self.client_id: tuple[tuple[bytes, bytes | None], ...] | None = None
         self.is_idling = False

@@ -21,6 +21,21 @@ class ServerInfo(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class QuotaWarnings:
+    """
+    When SELECT warns that little room is left.
+
+    @ivar percent: Of use (C{quotawarn}).
+    @ivar kibibytes: Left (C{quotawarnkb}).
+    @ivar messages: Left (C{quotawarnmsg}).
+    """
+
+    percent: int = 90
+    kibibytes: int = 0
+    messages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ImapSettings:
     """
     Options of an IMAP service; times in seconds, sizes in octets.
@@ -51,6 +66,7 @@ class ImapSettings:
     @ivar suppressed_capabilities: C{suppress_capabilities}.
     @ivar is_setacl_allowed: C{allowsetacl}.
     @ivar is_read_only: C{readonly}: nothing may be changed.
+    @ivar quota_warnings: When to warn of the quota.
     """
 
     server_name: str = "localhost"
@@ -73,6 +89,7 @@ class ImapSettings:
     suppressed_capabilities: frozenset[str] = frozenset()
     is_read_only: bool = False
     is_setacl_allowed: bool = True
+    quota_warnings: QuotaWarnings = QuotaWarnings()
 
     @property
     def silence(self) -> float:

@@ -13,6 +13,7 @@ from pycyrus.model.acl_changes import AclChange
 from pycyrus.model.flags import FlagChange
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
+from pycyrus.model.quota import Enforcement, Limit, Quota
 from pycyrus.model.scopes import ListScope, Namespace
 from pycyrus.model.search import SearchKey
 from pycyrus.model.uids import UidArray
@@ -96,12 +97,13 @@ class IMailbox(Interface):
         @raise StoreUnavailable: It cannot be read.
         """
 
-    async def append(messages: Sequence[NewMessage]) -> Appended:
+    async def append(messages: Sequence[NewMessage], *, enforcement: Enforcement = Enforcement.FULL) -> Appended:
         """
         Add messages, all or none, and make them durable (RFC 9051 section 6.3.12).
 
         Right: i, or p for the postman; flags without their right are left out.
 
+        @param enforcement: Of the quota.
         @raise OverQuota: Nothing was changed.
         @raise TooManyKeywords: Likewise.
         @raise StoreUnavailable: None of them was acknowledged.
@@ -139,6 +141,16 @@ class IMailbox(Interface):
         Move messages (RFC 6851); a crash leaves each in one place or both, never in neither.
 
         Rights: r, t, e here, i there.
+        """
+
+    async def check_quota(octets: int = 0, messages: int = 0) -> None:
+        """
+        See whether there is room.
+
+        @param octets: Of what is to be added; with nothing to be added it is
+            about what is there.
+        @raise OverQuota: There is none.
+        @raise StoreUnavailable: It cannot be told.
         """
 
     async def search(key: SearchKey, *, progress: Callable[[int, int], None] | None = None) -> UidArray:
@@ -259,6 +271,37 @@ class IMailStore(Interface):
         @raise MailboxNotFound: Absent or hidden.
         @raise PermissionDenied: Without the rights for one of them.
         @raise LimitExceeded: Too much.
+        @raise OverQuota: Of annotations.
+        """
+
+    async def quota(identity: Identity, root: MailboxName) -> Quota:
+        """
+        Limits and use of a quota root (RFC 9208 section 4.1.2).
+
+        @param root: Without owner and path it is a domain's.
+        @raise PermissionDenied: The identity neither administers nor owns it.
+        @raise QuotaRootNotFound: No quota was set for it.
+        """
+
+    async def quota_of(identity: Identity, name: MailboxName) -> Quota | None:
+        """
+        The quota that holds for a mailbox (RFC 9208 section 4.1.3); right r, or an administrator's.
+
+        @return: None if there is none.
+        @raise MailboxNotFound: Absent or hidden.
+        @raise PermissionDenied: Seen, but without the right.
+        """
+
+    async def set_quota(
+        identity: Identity, root: MailboxName, limits: Sequence[Limit], *, anywhere: bool = False
+    ) -> None:
+        """
+        Set all limits of a quota root, which becomes one (RFC 9208 section 4.1.1).
+
+        @param limits: None of them makes a root whose use is counted only.
+        @param anywhere: Also where there is no mailbox of that name or below.
+        @raise MailboxNotFound: There is none.
+        @raise PermissionDenied: Not an administrator of the domain.
         """
 
     async def list(identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:

@@ -70,13 +70,19 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class MailboxStatus:
-    """RFC 9051 section 6.3.11, RFC 8438, RFC 7162 section 3.1.7, RFC 8474 section 4.3."""
+    """
+    RFC 9051 section 6.3.11, RFC 8438, RFC 7162 section 3.1.7, RFC 8474 section 4.3.
+
+    @ivar deleted_size: Octets of messages that have the deleted flag (RFC 9208
+        section 4.1.4).
+    """
 
     counts: Counts
     uidnext: int
     uidvalidity: int
     highest_modseq: int
     unique_id: str
+    deleted_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

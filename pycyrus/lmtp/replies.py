@@ -99,6 +99,7 @@ ERROR_REPLIES: dict[type[errors.MailStoreError], Reply] = {
     errors.UnknownPartition: _SYSTEM_ERROR,
     errors.SpecialUseConflict: _MAILBOX_ERROR,
     errors.OverQuota: _reply(452, "4.2.2", "Over quota"),
+    errors.QuotaRootNotFound: _MAILBOX_ERROR,
     errors.MessageTooLarge: _reply(552, "5.2.3", "Message size exceeds fixed maximum message size"),
     errors.MessageRejected: _reply(554, "5.6.0", "Message contents not acceptable"),
     errors.TooManyKeywords: _MAILBOX_ERROR,

@@ -55,6 +55,7 @@ REPLIES: dict[type[errors.MailStoreError], bytes] = {
     errors.UnknownPartition: b"[SYS/PERM] Unknown/invalid partition",
     errors.SpecialUseConflict: b"[SYS/PERM] SPECIAL-USE flag conflict",
     errors.OverQuota: b"[SYS/TEMP] Over quota",
+    errors.QuotaRootNotFound: b"[SYS/TEMP] Internal error",
     errors.MessageTooLarge: b"[SYS/PERM] Message size exceeds fixed limit",
     errors.MessageRejected: b"[SYS/PERM] Message is not acceptable",
     errors.TooManyKeywords: b"[SYS/PERM] Too many user flags in mailbox",

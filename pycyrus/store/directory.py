@@ -108,6 +108,10 @@ class Directory:
         """Whether a mailbox exists below a name."""
         return rows.has_inferiors(self._database.read, name)
 
+    def numbers_between(self, low: str, high: str) -> list[tuple[int, str, str]]:
+        """Row number, key and unique id of each mailbox in a range of keys, in order."""
+        return rows.numbers_between(self._database.read, low, high)
+
     def entries(self, domain: str | None = None, *, deleted: bool | None = None) -> Iterator[Entry]:
         """
         All mailboxes, whoever they are for, in order; the database is not held between two pages.

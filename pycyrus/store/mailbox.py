@@ -36,6 +36,7 @@ from pycyrus.store.locks import spin_lock, try_lock, unlock, wait_lock
 from pycyrus.store.searchtexts import SearchTexts
 from pycyrus.store.threads import StoreReactor, sleep
 from pycyrus.store.upkeep import Upkeep
+from pycyrus.store.usage import UsageMap, mark_of
 from pycyrus.store.watch import JournalWatcher
 
 __all__ = [
@@ -55,6 +56,7 @@ class StateServices:
     @ivar locate: Where the mailbox of a unique id is now; raises
         L{MailboxNotFound}.
     @ivar undo_retention: Seconds for which journals keep what happened.
+    @ivar usage: Where to tell what each mailbox uses.
     """
 
     reactor: StoreReactor
@@ -62,6 +64,7 @@ class StateServices:
     watcher: JournalWatcher | None = None
     locate: Callable[[str], MailboxPaths] | None = None
     undo_retention: float = 0.0
+    usage: UsageMap | None = None
 
 
 class MailboxState:
@@ -70,6 +73,7 @@ class MailboxState:
 
     @param loaded: As L{recovery.open_mailbox} read it.
     @ivar written: Files and directories that an append writes to, but for messages.
+    @ivar number: Of its row in the mailbox list; 0 if it is on none.
     """
 
     log = Logger()
@@ -80,7 +84,9 @@ class MailboxState:
         self.uidvalidity = loaded.header.uidvalidity
         self.contents: Contents = loaded.contents
         self.gone = False
+        self.number = 0
         self.services = services
+        self._mark = mark_of(self.unique_id)
         self._fd = loaded.fd
         self._header = loaded.header
         self._offset = loaded.offset
@@ -447,13 +453,17 @@ class MailboxState:
         """
         if self._confirm is not None:
             records = self._confirmation() + records
+        self._begin_usage()
         try:
             files.write_all(self._fd, records, self._offset)
         except OSError as error:
             self._cut_after(records[: getattr(error, "written", 0)])
             raise
-        parsed, used = journal.scan(records)
-        self._apply(parsed, used, tell=tell)
+        else:
+            parsed, used = journal.scan(records)
+            self._apply(parsed, used, tell=tell)
+        finally:
+            self.tell_usage()
 
     def _cut_after(self, written: bytes) -> None:
         """A write stopped half-way: keep its whole records, for others may have read them."""
@@ -465,6 +475,45 @@ class MailboxState:
         except OSError as error:
             # The next one who has the lock cuts it.
             self.log.warn("Journal of {mailbox} has a torn tail: {error}", mailbox=self.unique_id, error=error.strerror)
+
+    # --- usage ------------------------------------------------------------
+
+    def _begin_usage(self) -> None:
+        usage = self.services.usage
+        if usage is not None and self.number:
+            try:
+                usage.begin(self.number)
+            except OSError as error:
+                self._usage_failed(error)
+
+    def tell_usage(self) -> None:
+        """Say, under the lock, what the mailbox uses."""
+        usage = self.services.usage
+        if usage is not None and self.number:
+            contents = self.contents
+            try:
+                usage.put(self.number, self._mark, contents.size, contents.columns.count, self._offset, self._inode[0])
+            except OSError as error:
+                self._usage_failed(error)
+
+    def check_usage(self, number: int) -> None:
+        """
+        It was just found on the list, or read anew; what was told of it may not be so any more.
+
+        @param number: Of its row.
+        """
+        self.number = number
+        usage = self.services.usage
+        if usage is not None:
+            try:
+                if not usage.confirm(number, self._mark, self._offset, self._inode[0]):
+                    usage.begin(number)
+            except OSError as error:
+                self._usage_failed(error)
+
+    def _usage_failed(self, error: OSError) -> None:
+        # It is counted again before anybody believes it.
+        self.log.warn("Usage of {mailbox} not noted: {error}", mailbox=self.unique_id, error=error.strerror)
 
     def next_modseq(self) -> int:
         """The modseq for a change that is about to be written."""

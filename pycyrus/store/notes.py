@@ -7,7 +7,7 @@ A mailbox is known by its unique id, so notes follow it when it is renamed.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pycyrus.errors import LimitExceeded
@@ -32,6 +32,7 @@ SERVER = ""
 EVERYBODY = ""
 """The user id that stands for all: shared values."""
 MAX_VALUE = 65_536
+_AT_ONCE = 500
 MAX_ENTRIES = 1000
 """Entries of one mailbox and user."""
 
@@ -49,6 +50,19 @@ class Annotations:
             "SELECT entry, value FROM annotations WHERE unique_id = ? AND user_id = ?", (unique_id, user_id)
         )
         return {entry: bytes(value) for entry, value in found}
+
+    def octets(self, unique_ids: Sequence[str]) -> int:
+        """How long all values of some mailboxes are together."""
+        total = 0
+        for start in range(0, len(unique_ids), _AT_ONCE):
+            some = unique_ids[start : start + _AT_ONCE]
+            (octets,) = self._database.read.execute(
+                "SELECT coalesce(sum(length(value)), 0) FROM annotations"
+                f" WHERE unique_id IN ({','.join('?' * len(some))})",
+                some,
+            ).fetchone()
+            total += octets
+        return total
 
     async def change(self, unique_id: str, changes: Mapping[tuple[str, str], bytes | None]) -> None:
         """

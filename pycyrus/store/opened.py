@@ -17,12 +17,14 @@ from pycyrus.model.acl import DELETE_MESSAGES, EXPUNGE, INSERT, KEEP_SEEN, POST,
 from pycyrus.model.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, FlagAction, FlagChange
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
+from pycyrus.model.quota import Enforcement, Usage
 from pycyrus.model.search import SearchKey
 from pycyrus.model.uids import UidArray
 from pycyrus.model.view import View
 from pycyrus.store import writing
 from pycyrus.store.files import store_error
 from pycyrus.store.mailbox import MailboxState
+from pycyrus.store.quotas import Quotas
 from pycyrus.store.shield import shielded
 from pycyrus.store.spool import MessageFile, StagedMessage
 from pycyrus.store.threads import sleep
@@ -83,6 +85,7 @@ class OpenedMailbox:
     @param partition: The name of its partition.
     @param access: The identity's rights now; raises L{MailboxNotFound} when
         the mailbox is gone or hidden.
+    @param quotas: None where there are none.
     @param seen: None where the seen bit of the flags column is this user's.
     @param closed: Told once, at the end.
     """
@@ -97,6 +100,7 @@ class OpenedMailbox:
         name: Callable[[], MailboxName],
         partition: str = "default",
         policy: MailboxPolicy = DEFAULT_POLICY,
+        quotas: Quotas | None = None,
         closed: Callable[[], None] | None = None,
     ) -> None:
         self.state = state
@@ -108,6 +112,7 @@ class OpenedMailbox:
         self._seen = seen
         self._name = name
         self._policy = policy
+        self._quotas = quotas
         self._when_closed = closed
         self._stops: list[Callable[[], None]] = []
         self._overlay: _SeenOverlay | None = None if seen is None else _SeenOverlay(seen)
@@ -196,7 +201,7 @@ class OpenedMailbox:
 
     # --- changing ---------------------------------------------------------
 
-    async def append(self, messages: Sequence[NewMessage]) -> Appended:
+    async def append(self, messages: Sequence[NewMessage], *, enforcement: Enforcement = Enforcement.FULL) -> Appended:
         """Add messages; see L{IMailbox}."""
         rights = self._access()
         if INSERT not in rights and not (self._identity.postman and POST in rights):
@@ -214,7 +219,8 @@ class OpenedMailbox:
                 flags &= ~SEEN
             keywords = message.flags.keywords if keywords_allowed else ()
             incoming.append(Incoming(staged, flags, keywords, message.internaldate))
-        uids = await writing.append(self.state, incoming)
+        await self._ready(enforcement)
+        uids = await writing.append(self.state, incoming, self._admission(enforcement))
         if self._seen is not None and any(seen):
             self._seen.set(np.array(uids, dtype=np.uint32)[seen], True)
         self.state.announce()
@@ -255,9 +261,12 @@ class OpenedMailbox:
         # Shielded, for it is made in a thread when there are many.
         return await shielded(target.take_copies(self, uids))
 
-    async def take_copies(self, source: OpenedMailbox, uids: UidArray) -> Copied:
+    async def take_copies(
+        self, source: OpenedMailbox, uids: UidArray, enforcement: Enforcement = Enforcement.FULL
+    ) -> Copied:
         """Copy messages from another mailbox into this one."""
         self._need(INSERT)
+        await self._ready(enforcement)
         allowed, keywords_allowed = _allowed(self._access())
         source.state.refresh()
         view = source.view()
@@ -267,7 +276,9 @@ class OpenedMailbox:
         originals = uids[known].astype(np.uint32)
         flags = view.flags[positions[known]] & np.uint32(allowed)
         kept = flags if self._seen is None else flags & np.uint32(~SEEN & 0xFFFFFFFF)
-        copies = await writing.copy(source.state, self.state, Copying(originals, kept, keywords_allowed))
+        copies = await writing.copy(
+            source.state, self.state, Copying(originals, kept, keywords_allowed), self._admission(enforcement)
+        )
         if self._seen is not None and np.any(flags & SEEN):
             self._seen.set(copies[flags & SEEN != 0], True)
         self.state.announce()
@@ -281,8 +292,12 @@ class OpenedMailbox:
         return await shielded(self._move(uids, target))
 
     async def _move(self, uids: UidArray, target: IMailbox) -> tuple[Copied, Expunged]:
+        if not isinstance(target, OpenedMailbox):
+            raise OperationNotSupported("messages are not moved to another server here")
+        # What stays below the same quota root needs no further room.
+        stays = self._quotas is not None and self._quotas.same_root(self.name, target.name)
         # The copies are durable before the originals go.
-        copied = await self.copy(uids, target)
+        copied = await target.take_copies(self, uids, Enforcement.NONE if stays else Enforcement.FULL)
         expunged = await writing.expunge(
             self.state, copied.source_uids, only_deleted=False, keep_files=self._policy.keep_expunged
         )
@@ -309,6 +324,25 @@ class OpenedMailbox:
 
     def _pause(self) -> Awaitable[None]:
         return sleep(self.state.services.reactor, 0)
+
+    # --- quota ------------------------------------------------------------
+
+    async def check_quota(self, octets: int = 0, messages: int = 0) -> None:
+        """Whether there is room; see L{IMailbox}."""
+        if self._quotas is not None:
+            await self._quotas.ready(self.name)
+            self._quotas.admit(self.name, Usage(octets, messages))
+
+    async def _ready(self, enforcement: Enforcement) -> None:
+        if self._quotas is not None and enforcement is not Enforcement.NONE:
+            await self._quotas.ready(self.name)
+
+    def _admission(self, enforcement: Enforcement) -> Callable[[int, int], None]:
+        def admit(octets: int, messages: int) -> None:
+            if self._quotas is not None:
+                self._quotas.admit(self.name, Usage(octets, messages), enforcement)
+
+        return admit
 
     # --- the rest ---------------------------------------------------------
 

@@ -12,7 +12,7 @@ import enum
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pycyrus.model.acl import LOOKUP, Acl
 from pycyrus.model.acl_text import parse_acl, write_acl
@@ -97,6 +97,7 @@ class Entry:
     @ivar special_use: Attributes of RFC 6154.
     @ivar created: Seconds since the epoch.
     @ivar changed: Of this entry, likewise.
+    @ivar number: Of its row; 0 while it has none.
     """
 
     name: MailboxName
@@ -109,6 +110,7 @@ class Entry:
     special_use: tuple[str, ...] = ()
     created: int = 0
     changed: int = 0
+    number: int = field(default=0, compare=False)
 
 
 class Work(enum.Enum):
@@ -177,13 +179,20 @@ def domain_range(domain: str) -> tuple[str, str]:
     return f"{domain}{_END}", f"{domain}{_AFTER}"
 
 
+def live_range(root: MailboxName) -> tuple[str, str]:
+    """Keys of a quota root and all live mailboxes below it; without owner and path it is a whole domain's."""
+    if root.owner is None and not root.path:
+        return f"{root.domain}{_END}{_END}", f"{root.domain}{_END}{_AFTER}"
+    return tree_range(key_of(root))
+
+
 def entry_of(row: Row) -> Entry:
     """
     The entry in a row.
 
     @raise pycyrus.model.acl_text.BadAcl: The row is damaged.
     """
-    key, unique_id, partition, location, uidvalidity, mailbox_type, acl, special_use, created, changed, _ = row
+    key, unique_id, partition, location, uidvalidity, mailbox_type, acl, special_use, created, changed, number = row
     return Entry(
         name_of(key),
         unique_id,
@@ -195,6 +204,7 @@ def entry_of(row: Row) -> Entry:
         tuple(special_use.split()),
         created,
         changed,
+        number,
     )
 
 
@@ -234,6 +244,13 @@ def tree(connection: sqlite3.Connection, name: MailboxName) -> list[Entry]:
         f"SELECT {_COLUMNS} FROM mailboxes WHERE key >= ? AND key < ? ORDER BY key", tree_range(key_of(name))
     )
     return [entry_of(row) for row in rows]
+
+
+def numbers_between(connection: sqlite3.Connection, low: str, high: str) -> list[tuple[int, str, str]]:
+    """Row number, key and unique id of each mailbox in a range of keys, in order."""
+    return connection.execute(
+        "SELECT id, key, unique_id FROM mailboxes WHERE key >= ? AND key < ? ORDER BY key", (low, high)
+    ).fetchall()
 
 
 def has_inferiors(connection: sqlite3.Connection, name: MailboxName) -> bool:

@@ -19,7 +19,7 @@ from typing import Literal
 from twisted.logger import Logger
 
 from pycyrus.errors import StoreUnavailable
-from pycyrus.store import directory, files, notes, rows, userstate
+from pycyrus.store import directory, files, notes, quota_roots, rows, userstate
 from pycyrus.store.database import make
 from pycyrus.store.layout import microseconds
 from pycyrus.store.partitions import Partitions
@@ -72,6 +72,8 @@ def _mend(settings: StoreSettings, partitions: Partitions) -> None:
         _log.error("All subscriptions, and who has seen what in others' mailboxes, are lost")
     if _replace(settings.configdirectory / notes.FILE_NAME, notes.SCHEMA, notes.SCHEMA_VERSION):
         _log.error("All annotations are lost")
+    if _replace(settings.configdirectory / quota_roots.FILE_NAME, quota_roots.SCHEMA, quota_roots.SCHEMA_VERSION):
+        _log.error("All quotas are lost: set them again")
 
 
 def _replace(path: Path, schema: str, version: int) -> bool:

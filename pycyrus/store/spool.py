@@ -34,6 +34,7 @@ IN_MEMORY = 64 * 1024
 
 _NO_LINK = frozenset({errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP})
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_TRIES = 1000
 _CERTAINLY_LOCKED = 60.0
 """Seconds after which a stage file's living owner has long locked it."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -213,8 +214,17 @@ class StagedMessage:
             files.makedirs(self._directory, files.PRIVATE_DIRECTORY, exist_ok=True)
             self._fd = files.open_file(path, _CREATE, files.PRIVATE)
         self._path = path
-        # Tells the cleaner that somebody lives who will finish this.
-        files.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        self._lock()
+
+    def _lock(self) -> None:
+        """Tell the cleaner that somebody lives who will finish this."""
+        for _ in range(_TRIES):
+            try:
+                files.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                # The cleaner looks at it just now, and finds our process id in the name.
+                continue
+            return
 
     def _put(self, data: bytes) -> None:
         try:

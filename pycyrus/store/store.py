@@ -17,7 +17,14 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from pycyrus.errors import InvalidMailboxName, MailboxNotFound, OperationNotSupported, StoreUnavailable
+from pycyrus.errors import (
+    InvalidMailboxName,
+    MailboxNotFound,
+    OperationNotSupported,
+    PermissionDenied,
+    QuotaRootNotFound,
+    StoreUnavailable,
+)
 from pycyrus.interfaces import (
     IMailbox,
     IMailStore,
@@ -29,9 +36,11 @@ from pycyrus.interfaces import (
 )
 from pycyrus.model.acl import ADMINISTER, DELETE_MESSAGES, EXPUNGE, INSERT, LOOKUP, POST, READ, Acl
 from pycyrus.model.acl_changes import AclChange
+from pycyrus.model.flags import DELETED
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.naming_policy import check_policy
+from pycyrus.model.quota import Limit, Quota, Usage
 from pycyrus.store import access, files, metadata, moves, userstate
 from pycyrus.store.commit import Committers
 from pycyrus.store.directory import Directory, in_order
@@ -39,8 +48,10 @@ from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
 from pycyrus.store.notes import SERVER, Annotations
 from pycyrus.store.opened import MailboxPolicy, OpenedMailbox
 from pycyrus.store.partitions import Partitions
+from pycyrus.store.quota_roots import QuotaRoots
+from pycyrus.store.quotas import Quotas
 from pycyrus.store.relist import Relisted, relist
-from pycyrus.store.rows import Entry
+from pycyrus.store.rows import Entry, live_range
 from pycyrus.store.seen import SeenStates
 from pycyrus.store.settings import DeleteMode, ExpungeMode, StoreSettings
 from pycyrus.store.shield import Shield
@@ -52,6 +63,7 @@ from pycyrus.store.subscriptions import Subscriptions, forget_user, rename_user
 from pycyrus.store.survey import Found, survey
 from pycyrus.store.threads import in_thread, sleep
 from pycyrus.store.tree import MailboxTree, Renamed, Wanted
+from pycyrus.store.usage import UsageMap
 from pycyrus.store.watch import JournalWatcher, WatchReactor
 
 _LOOK_INTERVAL = 1.0
@@ -156,6 +168,15 @@ class MailStore:
         self._userstate_signal = Signal(settings.configdirectory / userstate.SIGNAL_NAME)
         self._subscriptions = Subscriptions(self._userstate)
         self._annotations = Annotations(settings.configdirectory, reactor)
+        usage = UsageMap(settings.configdirectory)
+        self.quotas = Quotas(
+            QuotaRoots(settings.configdirectory, reactor),
+            usage,
+            self._directory,
+            self._annotations,
+            self._state,
+            self.release,
+        )
         interval = settings.journal_sync_interval
         self._seen = SeenStates(self._userstate, self._userstate_signal, reactor, interval)
         services = StateServices(
@@ -164,6 +185,7 @@ class MailStore:
             JournalWatcher(reactor),
             self._locate,
             settings.undo_retention,
+            usage,
         )
         self._states = MailboxStates(services, kept=settings.open_mailboxes)
         self._policy = MailboxPolicy(keep_expunged=settings.expunge_mode is ExpungeMode.DELAYED)
@@ -190,10 +212,12 @@ class MailStore:
             self._looking = None
         await self._shield.settle()
         await self._seen.close()
+        self.quotas.stop()
         await self._states.close()
         self._directory.close()
         self._userstate.close()
         self._annotations.close()
+        self.quotas.close()
         self._userstate_signal.close()
         files.close(self._held)
 
@@ -225,10 +249,17 @@ class MailStore:
             name=held.name,
             partition=entry.partition,
             policy=self._policy,
+            quotas=self.quotas,
             closed=partial(self._states.release, state),
         )
 
     async def _state(self, entry: Entry) -> MailboxState:
+        state = await self._find_state(entry)
+        if state.number != entry.number:
+            state.check_usage(entry.number)
+        return state
+
+    async def _find_state(self, entry: Entry) -> MailboxState:
         try:
             return await self._states.open(entry.unique_id, self._paths(entry))
         except MailboxNotFound:
@@ -257,8 +288,15 @@ class MailStore:
         mailbox = await self._open(identity, self._access(identity, name, READ))
         try:
             mailbox.refresh()
+            counts = mailbox.counts()
+            view = mailbox.state.view()
             return MailboxStatus(
-                mailbox.counts(), mailbox.uidnext(), mailbox.uidvalidity, mailbox.highest_modseq(), mailbox.unique_id
+                counts,
+                mailbox.uidnext(),
+                mailbox.uidvalidity,
+                mailbox.highest_modseq(),
+                mailbox.unique_id,
+                int(view.sizes[view.flags & DELETED != 0].sum()) if counts.deleted else 0,
             )
         finally:
             mailbox.close()
@@ -327,6 +365,7 @@ class MailStore:
         return await self._create(Wanted(None, name, partition))
 
     async def _create(self, wanted: Wanted) -> str:
+        self.quotas.admit(wanted.name, Usage(mailboxes=1))
         entry = await self._shield.run(self._directory.change(lambda connection: self._tree.create(connection, wanted)))
         return entry.unique_id
 
@@ -340,6 +379,7 @@ class MailStore:
         )
         if name.is_inbox and name.deleted is None:
             await self._userstate.write(lambda connection: forget_user(connection, str(name.owner_id)))
+            await self.quotas.roots.forget_user(name)
         if self._settings.delete_mode is DeleteMode.IMMEDIATE or name.deleted is not None:
             await self._userstate.write(lambda connection: _forget_seen(connection, victims))
             await self._annotations.forget_mailboxes(entry.unique_id for entry in victims)
@@ -363,6 +403,7 @@ class MailStore:
                 lambda connection: rename_user(connection, old, new), self._userstate_signal.change
             )
             await self._annotations.rename_user(str(old.owner_id), str(new.owner_id))
+            await self.quotas.roots.rename_user(old, new)
         return renamed
 
     async def _empty_inbox(self, identity: Identity, inbox: MailboxName, new: MailboxName) -> Renamed:
@@ -424,6 +465,9 @@ class MailStore:
         changes = metadata.changes_of(identity, entry, values)
         if isinstance(changes, str):
             return changes
+        if entry is not None:
+            added = sum(len(value) for value in changes.values() if value is not None)
+            self.quotas.admit(entry.name, Usage(annotation_octets=added))
         await self._shield.run(self._annotations.change(SERVER if entry is None else entry.unique_id, changes))
         return None
 
@@ -439,6 +483,34 @@ class MailStore:
                 lambda connection: self._tree.set_acl(connection, identity, name, acl), self._tree.finish
             )
         )
+
+    # --- quotas ---------------------------------------------------------
+
+    async def quota(self, identity: Identity, root: MailboxName) -> Quota:
+        """See L{IMailStore.quota}."""
+        if not (identity.administers(root.domain) or root.owned_by(identity)):
+            raise PermissionDenied("quotas are an administrator's")
+        found = await self.quotas.quota(root)
+        if found is None:
+            raise QuotaRootNotFound(str(root))
+        return found
+
+    async def quota_of(self, identity: Identity, name: MailboxName) -> Quota | None:
+        """See L{IMailStore.quota_of}."""
+        entry = self._directory.lookup(name)
+        if entry is None or not identity.administers(name.domain):
+            entry = access.check(identity, entry, READ)
+        return await self.quotas.quota_of(entry.name)
+
+    async def set_quota(
+        self, identity: Identity, root: MailboxName, limits: Sequence[Limit], *, anywhere: bool = False
+    ) -> None:
+        """See L{IMailStore.set_quota}."""
+        if not identity.administers(root.domain):
+            raise PermissionDenied("quotas are an administrator's")
+        if not anywhere and not self._directory.numbers_between(*live_range(root)):
+            raise MailboxNotFound(str(root))
+        await self._shield.run(self.quotas.roots.set(root, limits))
 
     # --- for those who look after the store -----------------------------
 

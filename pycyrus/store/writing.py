@@ -8,7 +8,7 @@ after it.  Permission is none of this module's business.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,10 +88,18 @@ class Keywords:
 # --- append -----------------------------------------------------------------
 
 
-async def append(state: MailboxState, messages: Sequence[Incoming]) -> tuple[int, ...]:
+def _let_in(octets: int, messages: int) -> None:
+    """There is always room."""
+
+
+async def append(
+    state: MailboxState, messages: Sequence[Incoming], admit: Callable[[int, int], None] = _let_in
+) -> tuple[int, ...]:
     """
     Add messages, all or none, durably.
 
+    @param admit: Told how many octets and messages there will be; raises
+        L{OverQuota} where there is no room.
     @return: Their UIDs.
     @raise TooManyKeywords: Nothing was changed.
     @raise StoreUnavailable: None was acknowledged; what was written is taken
@@ -102,6 +110,7 @@ async def append(state: MailboxState, messages: Sequence[Incoming]) -> tuple[int
     await state.enter(len(messages))
     placed: list[str] = []
     try:
+        admit(sum(message.staged.size for message in messages), len(messages))
         state.check_place()
         paths = state.paths
         first = state.contents.uidnext
@@ -404,10 +413,13 @@ class Copying:
     with_keywords: bool
 
 
-async def copy(source: MailboxState, target: MailboxState, what: Copying) -> UidArray:
+async def copy(
+    source: MailboxState, target: MailboxState, what: Copying, admit: Callable[[int, int], None] = _let_in
+) -> UidArray:
     """
     Copy messages, all or none, durably.
 
+    @param admit: As for L{append}.
     @return: UIDs of the copies, in the order of the originals.
     @raise MessageGone: One of them went meanwhile; none was copied.
     @raise TooManyKeywords: Nothing was changed.
@@ -431,6 +443,7 @@ async def copy(source: MailboxState, target: MailboxState, what: Copying) -> Uid
     if lock is None:
         await target.enter(count)
     try:
+        admit(int(rows["size"].sum()), count)
         target.check_place()
         first = target.contents.uidnext
         keywords = Keywords(target)

@@ -23,6 +23,7 @@ from pycyrus.errors import (
     OperationNotSupported,
     OverQuota,
     PermissionDenied,
+    QuotaRootNotFound,
     TooManyKeywords,
 )
 from pycyrus.interfaces import (
@@ -47,6 +48,7 @@ from pycyrus.model.acl_changes import AclChange
 from pycyrus.model.flags import DELETED, MAX_KEYWORDS, SEEN, FlagAction, FlagChange
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName, inbox_of
+from pycyrus.model.quota import Enforcement, Limit, Quota, Usage
 from pycyrus.model.search import SearchKey
 from pycyrus.model.uids import Positions, UidArray
 from pycyrus.model.view import CachedItem, View
@@ -304,12 +306,17 @@ class MemoryMailbox:
                 return file
         raise MessageGone(str(uid))
 
-    async def append(self, messages: Sequence[NewMessage]) -> Appended:
+    async def check_quota(self, octets: int = 0, messages: int = 0) -> None:
+        """By the number that the test set."""
+        if self._state.quota is not None and octets > self._state.quota:
+            raise OverQuota
+
+    async def append(self, messages: Sequence[NewMessage], *, enforcement: Enforcement = Enforcement.FULL) -> Appended:
         """Add messages."""
         self._demand("i")
         state = self._state
-        if state.quota is not None and sum(new.staged.size for new in messages) > state.quota:
-            raise OverQuota
+        if enforcement is Enforcement.FULL:
+            await self.check_quota(sum(new.staged.size for new in messages))
         new_messages = [self._message_of(new) for new in messages]
         state.begin()
         uids = tuple(state.add(message) for message in new_messages)
@@ -455,6 +462,7 @@ class MemoryStore:
         self.states: dict[MailboxName, MemoryState] = {}
         self.subscribed: dict[str, set[MailboxName]] = {}
         self.annotated: dict[MailboxName | None, dict[str, bytes]] = {}
+        self.quotas: dict[MailboxName, tuple[Limit, ...]] = {}
         self._ids = itertools.count(1)
 
     def add(self, name: MailboxName, acl: Acl | None = None) -> MemoryState:
@@ -542,6 +550,29 @@ class MemoryStore:
         state = self._state(identity, name)
         state.acl = change.apply(await self.acl(identity, name))
         state.changed()
+
+    async def quota(self, identity: Identity, root: MailboxName) -> Quota:
+        """What was set; nothing is counted."""
+        if root not in self.quotas:
+            raise QuotaRootNotFound(str(root))
+        return Quota(root, Usage(), self.quotas[root])
+
+    async def quota_of(self, identity: Identity, name: MailboxName) -> Quota | None:
+        """Of the nearest root."""
+        above: MailboxName | None = name
+        while above is not None:
+            if above in self.quotas:
+                return await self.quota(identity, above)
+            above = above.parent
+        return None
+
+    async def set_quota(
+        self, identity: Identity, root: MailboxName, limits: Sequence[Limit], *, anywhere: bool = False
+    ) -> None:
+        """Keep it."""
+        if not identity.administers(root.domain):
+            raise PermissionDenied
+        self.quotas[root] = tuple(limits)
 
     async def annotations(self, identity: Identity, name: MailboxName | None) -> dict[str, bytes]:
         """Values of a mailbox or the server; all are shared."""

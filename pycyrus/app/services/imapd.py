@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from pycyrus.app.context import Context
 from pycyrus.config.settings import Settings
 from pycyrus.imap.protocol import ImapFactory
-from pycyrus.imap.settings import ImapSettings, ServerInfo
+from pycyrus.imap.settings import ImapSettings, QuotaWarnings, ServerInfo
 from pycyrus.imap.wire.frames import FrameLimits
 
 
@@ -63,4 +63,7 @@ def imap_settings(settings: Settings, name: str, server_name: str) -> ImapSettin
         suppressed_capabilities=frozenset(word.upper() for word in settings.words("suppress_capabilities")),
         is_setacl_allowed=settings.switch("allowsetacl"),
         is_read_only=settings.switch("readonly"),
+        quota_warnings=QuotaWarnings(
+            settings.integer("quotawarn"), settings.integer("quotawarnkb"), settings.integer("quotawarnmsg")
+        ),
     )

@@ -12,7 +12,15 @@ from twisted.plugin import getPlugins
 from zope.interface import implementer
 
 from pycyrus.auth.checkers.passwd import PasswdCheckerFactory
-from pycyrus.auth.interfaces import CheckerContext, IAccounts, ICheckerFactory, IMailPassword, IScramKeyStore, ScramKeys
+from pycyrus.auth.interfaces import (
+    CheckerContext,
+    IAccounts,
+    ICheckerFactory,
+    IMailPassword,
+    IScramKeyStore,
+    ISharedSecrets,
+    ScramKeys,
+)
 from pycyrus.errors import AuthenticationUnavailable
 
 
@@ -45,7 +53,7 @@ def make_checkers(names: Iterable[str], context: CheckerContext) -> CheckerChain
     return CheckerChain(made)
 
 
-@implementer(ICredentialsChecker, IScramKeyStore, IAccounts)
+@implementer(ICredentialsChecker, IScramKeyStore, ISharedSecrets, IAccounts)
 class CheckerChain:
     """
     Asks checkers in turn until one says yes.
@@ -59,12 +67,18 @@ class CheckerChain:
     def __init__(self, checkers: Sequence[object]) -> None:
         self._checkers = [ICredentialsChecker(checker) for checker in checkers]
         self._keys = [IScramKeyStore(checker) for checker in self._checkers if IScramKeyStore.providedBy(checker)]
+        self._secrets = [ISharedSecrets(checker) for checker in self._checkers if ISharedSecrets.providedBy(checker)]
         self._accounts = [IAccounts(checker) for checker in self._checkers if IAccounts.providedBy(checker)]
 
     @property
     def has_scram_keys(self) -> bool:
         """Whether SCRAM can be offered."""
         return bool(self._keys)
+
+    @property
+    def has_shared_secrets(self) -> bool:
+        """Whether CRAM-MD5 and its like can be offered."""
+        return bool(self._secrets)
 
     def requestAvatarId(self, credentials: IMailPassword) -> Deferred[bytes | tuple[()]]:
         """Ask; see ICredentialsChecker."""
@@ -96,6 +110,14 @@ class CheckerChain:
         if found is None:
             raise AuthenticationUnavailable("no checker has SCRAM keys")
         return found
+
+    async def shared_secret(self, user_id: str) -> bytes | None:
+        """The first that any checker has."""
+        for store in self._secrets:
+            secret = await store.shared_secret(user_id)
+            if secret is not None:
+                return secret
+        return None
 
     def version(self) -> object:
         """Changes when the accounts of any checker do."""

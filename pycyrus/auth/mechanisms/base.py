@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,15 +19,25 @@ LONGEST = 4096
 LONGEST_PASSWORD = 1024
 
 
+def timestamp(server_name: str) -> bytes:
+    """What was never said before, in the form of a message id (RFC 2195 section 2, RFC 1939 section 7)."""
+    name = server_name.encode("ascii", "replace")
+    return b"<%d.%d@%b>" % (secrets.randbits(96), int(time.time()), name)
+
+
 class Verifier(Protocol):
     """
     Decides for an exchange; the mechanisms only take messages apart.
 
     @ivar tried: The user id as the client sent it, for logs and delays; empty as
         long as it sent none.
+    @ivar server_name: How this server calls itself.
+    @ivar services: The service's names in GSSAPI and the like (C{imap}), lower case.
     """
 
     tried: bytes
+    server_name: str
+    services: frozenset[bytes]
 
     async def password(self, user: bytes, password: bytes, acting_as: bytes) -> Authenticated:
         """
@@ -43,6 +55,22 @@ class Verifier(Protocol):
         Keys of a user, or keys that nothing matches.
 
         @raise AuthenticationUnavailable: Cannot be told now.
+        """
+
+    async def secret(self, user: bytes) -> bytes | None:
+        """
+        The password of a user, for mechanisms that compute with it.
+
+        @return: None if there is none; the exchange goes on to its end all the same.
+        @raise AuthenticationFailed: Nobody can have that name.
+        @raise AuthenticationUnavailable: Cannot be told now.
+        """
+
+    async def anonymous(self, trace: bytes) -> Authenticated:
+        """
+        Let in somebody who does not say who they are.
+
+        @param trace: What they left for the log.
         """
 
     def channel_binding(self) -> bytes:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pycyrus.imap.commands.quota import warn_of_quota
 from pycyrus.imap.replies import Bad
 from pycyrus.imap.selected import BLOCK, CONDSTORE, QRESYNC, WRITING_RIGHTS, SelectedMailbox
 from pycyrus.imap.wire import grammar
@@ -57,6 +58,7 @@ async def _select(session: Session, command: Select, *, read_only: bool) -> byte
     try:
         read_only = read_only or not mailbox.rights() & WRITING_RIGHTS
         selected = SelectedMailbox(mailbox, read_only=read_only, enabled=session.enabled)
+        await warn_of_quota(session, mailbox)
         _tell_state(session, selected)
         if command.resync is not None and command.resync.uidvalidity == mailbox.uidvalidity:
             await _resync(session, selected, command.resync)

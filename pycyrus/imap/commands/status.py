@@ -21,6 +21,7 @@ _VALUES: dict[StatusItem, Callable[[MailboxStatus], int]] = {
     StatusItem.UIDVALIDITY: lambda status: status.uidvalidity,
     StatusItem.UNSEEN: lambda status: status.counts.unseen,
     StatusItem.DELETED: lambda status: status.counts.deleted,
+    StatusItem.DELETED_STORAGE: lambda status: status.deleted_size,
     StatusItem.SIZE: lambda status: status.counts.size,
     StatusItem.HIGHESTMODSEQ: lambda status: status.highest_modseq,
 }

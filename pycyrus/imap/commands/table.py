@@ -28,6 +28,7 @@ from pycyrus.imap.commands.logout import logout
 from pycyrus.imap.commands.metadata import getmetadata, setmetadata
 from pycyrus.imap.commands.namespace import namespace
 from pycyrus.imap.commands.noop import noop
+from pycyrus.imap.commands.quota import getquota, getquotaroot, setquota
 from pycyrus.imap.commands.rename import rename
 from pycyrus.imap.commands.replace import replace
 from pycyrus.imap.commands.search import search
@@ -47,10 +48,12 @@ from pycyrus.imap.wire.listing import parse_list, parse_lsub, parse_plain_list
 from pycyrus.imap.wire.login import parse_authenticate, parse_login
 from pycyrus.imap.wire.mailboxes import parse_create, parse_named, parse_rename, parse_status
 from pycyrus.imap.wire.metadata import parse_getmetadata, parse_setmetadata
+from pycyrus.imap.wire.quota import parse_setquota
 from pycyrus.imap.wire.search import parse_search, parse_uid_search
 from pycyrus.imap.wire.select import parse_select
 from pycyrus.imap.wire.sort import parse_sort, parse_thread, parse_uid_sort, parse_uid_thread
 from pycyrus.imap.wire.store import parse_store, parse_uid_store
+from pycyrus.model.quota import Resource
 
 COMMANDS: tuple[Command, ...] = (
     # any state
@@ -96,6 +99,21 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"GETACL", LOGGED_IN, parse_named, getacl, rfc="4314 3.3"),
     Command(b"LISTRIGHTS", LOGGED_IN, parse_mailbox_identifier, listrights, rfc="4314 3.4"),
     Command(b"MYRIGHTS", LOGGED_IN, parse_named, myrights, rfc="4314 3.5"),
+    Command(
+        b"GETQUOTA",
+        LOGGED_IN,
+        parse_named,
+        getquota,
+        rfc="9208 4.1.1",
+        # Cyrus's names of before RFC 9208 as well.
+        capability=(
+            b"QUOTA",
+            *(b"QUOTA=RES-" + resource.value.encode("ascii") for resource in Resource),
+            *(b"X-QUOTA=" + name for name in (b"STORAGE", b"MESSAGE", b"X-ANNOTATION-STORAGE", b"X-NUM-FOLDERS")),
+        ),
+    ),
+    Command(b"GETQUOTAROOT", LOGGED_IN, parse_named, getquotaroot, rfc="9208 4.1.2"),
+    Command(b"SETQUOTA", LOGGED_IN, parse_setquota, setquota, rfc="9208 4.1.3", capability=(b"QUOTASET",)),
     Command(b"GETMETADATA", LOGGED_IN, parse_getmetadata, getmetadata, rfc="5464 4.2", capability=(b"METADATA",)),
     Command(b"SETMETADATA", LOGGED_IN, parse_setmetadata, setmetadata, rfc="5464 4.3"),
     Command(b"NAMESPACE", LOGGED_IN, None, namespace, rfc="9051 6.3.10", capability=(b"NAMESPACE",)),

@@ -7,11 +7,12 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 
-from pycyrus.errors import MailboxNotFound, PermissionDenied
+from pycyrus.errors import MailboxNotFound, OverQuota, PermissionDenied
 from pycyrus.interfaces import Appended, IMailbox, IMailStore, IStaged, ListScope, MailboxListing, NewMessage
 from pycyrus.model.acl import Acl, rights_of
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
+from pycyrus.model.quota import Enforcement
 
 
 class MemoryStaged:
@@ -54,8 +55,14 @@ class MemoryMailbox:
         self.partition = store.partitions.get(name, "default")
         store.openings += 1
 
-    async def append(self, messages: Sequence[NewMessage]) -> Appended:
+    async def check_quota(self, octets: int = 0, messages: int = 0) -> None:
+        self.store.checks.append((octets, messages))
+        if self.name in self.store.full:
+            raise OverQuota
+
+    async def append(self, messages: Sequence[NewMessage], *, enforcement: Enforcement = Enforcement.FULL) -> Appended:
         await self.store.wait()
+        self.store.enforcements.append(enforcement)
         if self.name in self.store.append_errors:
             raise self.store.append_errors[self.name]
         kept = self.store.mailboxes[self.name]
@@ -76,6 +83,9 @@ class MemoryStore:
 
     @ivar held: If a list, appends wait until its Deferreds are fired.
     @ivar openings: Mailboxes open now.
+    @ivar checks: Octets and messages for which room was looked for.
+    @ivar enforcements: Of the appends.
+    @ivar full: Mailboxes that are over their quota.
     """
 
     def __init__(self) -> None:
@@ -88,6 +98,9 @@ class MemoryStore:
         self.write_errors: dict[str, Exception] = {}
         self.staged: list[MemoryStaged] = []
         self.openings = 0
+        self.checks: list[tuple[int, int]] = []
+        self.enforcements: list[Enforcement] = []
+        self.full: set[MailboxName] = set()
         self.held: list[Deferred[None]] | None = None
 
     def add(self, name: MailboxName, *entries: tuple[str, str]) -> MailboxName:

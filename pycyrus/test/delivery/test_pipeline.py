@@ -9,10 +9,11 @@ from zope.interface.verify import verifyObject
 
 from pycyrus.delivery.pipeline import Delivery, DeliveryAgent
 from pycyrus.delivery.settings import DeliverySettings
-from pycyrus.errors import MailboxNotFound, PermissionDenied, StoreFull, StoreUnavailable
+from pycyrus.errors import MailboxNotFound, OverQuota, PermissionDenied, StoreFull, StoreUnavailable
 from pycyrus.interfaces import Envelope, IDelivery, IDeliveryAgent, Recipient
 from pycyrus.model.identity import POSTMAN
 from pycyrus.model.names import MailboxName
+from pycyrus.model.quota import Enforcement
 from pycyrus.test.delivery.doubles import MemoryStore
 
 FRED = MailboxName("", "fred", ())
@@ -75,6 +76,26 @@ class PipelineTests(SynchronousTestCase):
         self.add(delivery, "fred", "FRED", "jane", "fred")
         self.assertEqual(self.deliver(delivery), [None] * 4)
         self.assertEqual(self.count(FRED, JANE), [1, 1])
+
+    def test_room_is_looked_for_when_a_recipient_is_named(self) -> None:
+        self.store.full.add(FRED)
+        delivery = self.start()
+        refused = delivery.add_recipient(Recipient("fred", ""))
+        self.failureResultOf(Deferred.fromCoroutine(refused), OverQuota)
+        self.assertEqual(self.store.openings, 0)
+        accepted = delivery.add_recipient(Recipient("fred", "", ignore_quota=True))
+        self.successResultOf(Deferred.fromCoroutine(accepted))
+        self.add(delivery, "jane")
+        self.assertEqual(self.deliver(delivery), [None, None])
+        self.assertEqual(self.store.checks, [(0, 0), (0, 0)])
+        self.assertEqual(self.store.enforcements, [Enforcement.NONE, Enforcement.LENIENT])
+
+    def test_strict_quota_counts_the_message(self) -> None:
+        envelope = Envelope("a@b", 4711, POSTMAN, "x", "y", "LMTPA", "id")
+        delivery = self.agent(strict_quota=True).start(envelope)
+        self.add(delivery, "fred")
+        self.deliver(delivery)
+        self.assertEqual((self.store.checks, self.store.enforcements), ([(4711, 1)], [Enforcement.FULL]))
 
     def test_unknown_recipients(self) -> None:
         delivery = self.start()
