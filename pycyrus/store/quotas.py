@@ -164,8 +164,7 @@ class Quotas:
             try:
                 await self._count_mailbox(entry)
             except (MailboxNotFound, StoreUnavailable) as error:
-                # What cannot be read takes nobody's room.
-                self.log.error("Usage of {mailbox} is not known: {error}", mailbox=entry.unique_id, error=repr(error))
+                self._unreadable(entry, error)
 
     async def _count_mailbox(self, entry: Entry) -> None:
         state = await self._hold(entry)
@@ -177,6 +176,29 @@ class Quotas:
                 state.leave()
         finally:
             self._release(state)
+
+    async def counted(self, root: MailboxName) -> Usage:
+        """What is used, counted from the mailboxes themselves, whatever was noted of them."""
+        members = self._members_of(root)
+        octets = messages = 0
+        for unique_id in members.unique_ids:
+            entry = self._directory.by_id(unique_id)
+            if entry is None:
+                continue
+            try:
+                state = await self._hold(entry)
+            except (MailboxNotFound, StoreUnavailable) as error:
+                self._unreadable(entry, error)
+                continue
+            state.refresh()
+            octets += state.contents.size
+            messages += state.contents.columns.count
+            self._release(state)
+        return Usage(octets, messages, self._annotations.octets(members.unique_ids), len(members.unique_ids))
+
+    def _unreadable(self, entry: Entry, error: Exception) -> None:
+        # What cannot be read takes nobody's room.
+        self.log.error("Usage of {mailbox} is not known: {error}", mailbox=entry.unique_id, error=repr(error))
 
     async def recount(self, root: MailboxName) -> None:
         """Count all mailboxes of a root again, whatever was noted of them."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pycyrus.errors import InvalidMailboxName, MailboxCorrupted, MailboxNotFound, StoreUnavailable
 from pycyrus.model.acl_text import BadAcl, acl_pairs
 from pycyrus.model.internal_names import internal
-from pycyrus.store import cache, directory, files, header, journal, notes, rows, snapshot, userstate
+from pycyrus.store import cache, directory, files, header, journal, notes, quota_roots, rows, snapshot, userstate
 from pycyrus.store.contents import Contents
 from pycyrus.store.header import read_header
 from pycyrus.store.layout import MailboxPaths, message_uids
@@ -91,6 +91,7 @@ def verify_databases(settings: StoreSettings) -> Iterator[Finding]:
         (directory.FILE_NAME, problem_of_list),
         (userstate.FILE_NAME, lambda path: problem_of(path, userstate.SCHEMA, userstate.SCHEMA_VERSION)),
         (notes.FILE_NAME, lambda path: problem_of(path, notes.SCHEMA, notes.SCHEMA_VERSION)),
+        (quota_roots.FILE_NAME, lambda path: problem_of(path, quota_roots.SCHEMA, quota_roots.SCHEMA_VERSION)),
     )
     for name, problem_in in problems:
         path = settings.configdirectory / name
