@@ -19,6 +19,13 @@ from pycyrus.interfaces.delivery import (
     IRecipientVerifier,
     Recipient,
 )
+from pycyrus.interfaces.directory import (
+    ILocations,
+    IMailboxDirectory,
+    Location,
+    LocationChange,
+    LocationState,
+)
 from pycyrus.interfaces.mailboxes import IMailbox, IMailStore, IMessageFile
 from pycyrus.interfaces.maildrops import IMaildropClaims, LoginTooSoon
 from pycyrus.interfaces.messages import IStaged, NewMessage
@@ -40,15 +47,20 @@ __all__ = [
     "IDelivery",
     "IDeliveryAgent",
     "IDeliveryObserver",
+    "ILocations",
     "IMailService",
     "IMailStore",
     "IMailbox",
+    "IMailboxDirectory",
     "IMaildropClaims",
     "IMessageFile",
     "IRecipientVerifier",
     "ISaslExchange",
     "IStaged",
     "ListScope",
+    "Location",
+    "LocationChange",
+    "LocationState",
     "LoginTooSoon",
     "MailboxListing",
     "MailboxStatus",

@@ -1,0 +1,142 @@
+"""Where the mailboxes of several servers are: the Murder's directory (RFC 3656)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from zope.interface import Interface
+
+from pycyrus.model.mailbox_name import MailboxName
+
+
+class LocationState(enum.Enum):
+    """What the directory knows of a mailbox."""
+
+    ACTIVE = "active"
+    RESERVED = "reserved"
+    """Somebody is about to create it there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """
+    Where a mailbox is.
+
+    @ivar mailbox: Its internal name, as servers tell it one another; the
+        directory itself takes any.
+    @ivar server: Name of the server, perhaps with C{:port}, to be dialled as it
+        stands; empty where the directory's servers share one spool.
+    @ivar partition: There; empty where it was not told.
+    @ivar acl: Identifiers and rights, each followed by a tab; empty for a
+        reserved one.
+    """
+
+    mailbox: str
+    server: str
+    partition: str
+    acl: str = ""
+    state: LocationState = LocationState.ACTIVE
+
+    @property
+    def where(self) -> str:
+        """Server and partition as MUPDATE writes them."""
+        return f"{self.server}!{self.partition}" if self.server else self.partition
+
+
+@dataclass(frozen=True, slots=True)
+class LocationChange:
+    """
+    That something changed.
+
+    @ivar number: Ascending; not without gaps.
+    @ivar location: As it is now; None if it is gone.
+    @ivar was_at: The server where it was before, if another or gone.
+    """
+
+    number: int
+    mailbox: str
+    location: Location | None
+    was_at: str = ""
+
+
+class ILocations(Interface):
+    """
+    All that is known of where mailboxes are; changes are those of all processes of this server.
+
+    Reading touches memory and the page cache only.
+    """
+
+    def find(mailbox: str) -> Location | None:
+        """
+        Look a mailbox up.
+
+        @param mailbox: Its internal name.
+        @raise StoreUnavailable: The directory cannot be read.
+        """
+
+    def page(prefix: str, after: str, limit: int) -> Sequence[Location]:
+        """
+        Some of the mailboxes whose names begin so, in the order of their octets.
+
+        @param after: The last name of the page before; empty for the first page.
+        @raise StoreUnavailable: The directory cannot be read.
+        """
+
+    def last_change() -> int:
+        """The number of the last change."""
+
+    def changes(after: int, limit: int) -> Sequence[LocationChange]:
+        """
+        What changed since, in order of number; of each mailbox the last change only.
+
+        @raise StoreUnavailable: The directory cannot be read.
+        """
+
+    def listen(listener: Callable[[], None]) -> Callable[[], None]:
+        """
+        Call a function on the reactor thread soon after a change.
+
+        @return: Call it to stop.
+        """
+
+    async def reserve(location: Location) -> None:
+        """
+        Say that a mailbox is about to be created there (RFC 3656 section 4.9).
+
+        @raise MailboxExists: It is somewhere else.
+        @raise StoreUnavailable: Nothing was changed.
+        """
+
+    async def activate(location: Location) -> None:
+        """Say that a mailbox is there, with these rights (RFC 3656 section 4.1)."""
+
+    async def deactivate(location: Location) -> None:
+        """
+        Say that a mailbox can not be used for now (RFC 3656 section 4.3).
+
+        @raise MailboxNotFound: It is not active.
+        """
+
+    async def delete(mailbox: str) -> None:
+        """
+        Say that a mailbox is gone (RFC 3656 section 4.4).
+
+        @raise MailboxNotFound: It is not in the directory.
+        """
+
+
+class IMailboxDirectory(Interface):
+    """Where a mailbox is, for those who have commands to pass on."""
+
+    async def locate(name: MailboxName) -> Location | None:
+        """
+        Look a mailbox up; what is not known here yet is asked of the master.
+
+        @return: None if there is none; one with an empty server is here.
+        @raise StoreUnavailable: Nobody can tell now.
+        """
+
+    def known(prefix: str, after: str, limit: int) -> Sequence[Location]:
+        """As L{ILocations.page}, of what is known here."""
