@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from twisted.cred.portal import Portal
 
+from pycyrus.auth.acting import IsDenied, IsInboxAdministrator
 from pycyrus.auth.authenticator import Authenticator, AuthSettings
 from pycyrus.auth.cache import CachedChecker, CacheSettings
 from pycyrus.auth.checkers.chain import CheckerChain
@@ -13,6 +14,7 @@ from pycyrus.auth.delays import DelaySettings, FailureDelays
 from pycyrus.auth.identity import Identities, IdentitySettings
 from pycyrus.auth.interfaces import Run
 from pycyrus.auth.local_domains import LocalDomains
+from pycyrus.auth.mechanisms.table import Sources
 from pycyrus.auth.realm import MailRealm, ProvedChecker
 from pycyrus.auth.shared_answers import SharedMemory
 
@@ -46,10 +48,19 @@ class Authentication:
         self.delays = FailureDelays(clock, delays)
         self._local_domains = LocalDomains(clock, run)
 
-    def authenticator(self, identities: IdentitySettings, settings: AuthSettings) -> Authenticator:
+    def authenticator(
+        self,
+        identities: IdentitySettings,
+        settings: AuthSettings,
+        *,
+        is_inbox_administrator: IsInboxAdministrator | None = None,
+        is_denied: IsDenied | None = None,
+    ) -> Authenticator:
         """
         Make the authenticator of one service.
 
+        @param is_inbox_administrator: As L{pycyrus.auth.acting.ActingRules}.
+        @param is_denied: As L{pycyrus.auth.acting.ActingRules}.
         @raise pycyrus.auth.identity.InvalidUserId: In C{admins} or C{proxyservers}.
         """
         made = Identities(identities)
@@ -58,6 +69,14 @@ class Authentication:
             made,
             settings,
             self.delays,
-            keys=self._checkers if self._checkers.has_scram_keys else None,
+            sources=Sources(
+                keys=self._checkers if self._checkers.has_scram_keys else None,
+                secrets=self._checkers if self._checkers.has_shared_secrets else None,
+                anonymous=settings.anonymous,
+                server_name=settings.server_name,
+                services=settings.services,
+            ),
             local_domain=self._local_domains.domain if identities.virtdomains == "on" else None,
+            is_inbox_administrator=is_inbox_administrator,
+            is_denied=is_denied,
         )

@@ -7,36 +7,22 @@ portal.  Whoever fails waits for the answer, and is logged for tools that watch.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import hashlib
+import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twisted.cred.credentials import ICredentials
-from twisted.cred.error import LoginFailed
 from twisted.cred.portal import Portal
-from twisted.logger import Logger
-from typing_extensions import override
 from zope.interface import implementer
 
-from pycyrus.auth.certificates import user_of
-from pycyrus.auth.credentials import MailPassword, Proved
+from pycyrus.auth.acting import ActingRules, IsDenied, IsInboxAdministrator
+from pycyrus.auth.attempts import Attempt, LocalDomain, Rules, can_bind, certified
 from pycyrus.auth.delays import FailureDelays
-from pycyrus.auth.identity import Identities, InvalidUserId
-from pycyrus.auth.interfaces import IMailUser, IScramKeyStore, ScramKeys
-from pycyrus.auth.mechanisms.base import LONGEST_PASSWORD, Exchange, Verifier
-from pycyrus.auth.mechanisms.table import MECHANISMS, Mechanism
-from pycyrus.errors import (
-    AuthenticationFailed,
-    AuthenticationUnavailable,
-    AuthorizationDenied,
-    MailStoreError,
-    MechanismUnavailable,
-    PlaintextRefused,
-)
+from pycyrus.auth.identity import Identities
+from pycyrus.auth.mechanisms.base import Exchange, timestamp
+from pycyrus.auth.mechanisms.table import MECHANISMS, Mechanism, Sources
+from pycyrus.errors import AuthenticationFailed, MailStoreError, MechanismUnavailable, PlaintextRefused
 from pycyrus.interfaces import Authenticated, Challenge, Channel, IAuthenticator, ISaslExchange
-from pycyrus.model.identity import AdminScope, Identity
-
-LocalDomain = Callable[[str], Awaitable[str]]
-"""Gives the domain of a local address, for C{virtdomains: on}; empty if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +36,11 @@ class AuthSettings:
     @ivar proxy_servers: User ids that may act as anybody (C{proxyservers}).
     @ivar admins_only: Only administrators may log in, as themselves whatever they
         ask for: services between servers, such as LMTP and MUPDATE.
+    @ivar anonymous: Whether somebody may come in without saying who they are
+        (C{allowanonymouslogin}).
+    @ivar apop: Whether POP3 offers APOP where it can (C{allowapop}).
+    @ivar server_name: How this server calls itself.
+    @ivar services: The service's names in Kerberos and the like, lower case.
     """
 
     mechanisms: tuple[str, ...] = ()
@@ -57,13 +48,15 @@ class AuthSettings:
     tls_required: bool = False
     proxy_servers: tuple[str, ...] = ()
     admins_only: bool = False
+    anonymous: bool = False
+    apop: bool = True
+    server_name: str = "localhost"
+    services: frozenset[bytes] = frozenset({b"imap"})
 
 
 @implementer(IAuthenticator)
 class Authenticator:
     """Authenticates the clients of one service."""
-
-    log = Logger()
 
     def __init__(
         self,
@@ -72,27 +65,34 @@ class Authenticator:
         settings: AuthSettings,
         delays: FailureDelays,
         *,
-        keys: IScramKeyStore | None = None,
+        sources: Sources | None = None,
         local_domain: LocalDomain | None = None,
+        is_inbox_administrator: IsInboxAdministrator | None = None,
+        is_denied: IsDenied | None = None,
     ) -> None:
         """
-        @param portal: Has checkers for L{pycyrus.auth.interfaces.IMailPassword} and
-            L{pycyrus.auth.interfaces.IProved}, and a realm of L{IMailUser}.
-        @param identities: As the portal's realm.
-        @param keys: Where SCRAM finds its keys; None where there are none.
+        @param portal: As L{Rules.portal}.
+        @param sources: What mechanisms stand on; None for passwords alone.
+        @param is_inbox_administrator: As L{ActingRules}.
+        @param is_denied: As L{ActingRules}.
         """
-        self.portal = portal
-        self.identities = identities
         self.settings = settings
         self.delays = delays
-        self.keys = keys
-        self.local_domain = local_domain
-        self.proxy_servers = frozenset(identities.canonical(name.encode("utf-8")) for name in settings.proxy_servers)
+        self.sources = sources or Sources()
+        acting = ActingRules(
+            identities,
+            settings.proxy_servers,
+            admins_only=settings.admins_only,
+            is_inbox_administrator=is_inbox_administrator,
+            is_denied=is_denied,
+        )
+        self._rules = Rules(portal, identities, acting, self.sources, delays, self._offers_binding, local_domain)
         allowed = {name.upper() for name in settings.mechanisms}
         self._mechanisms = {
             mechanism.name: mechanism
             for mechanism in MECHANISMS
-            if (not allowed or mechanism.name in allowed) and (not mechanism.keys or keys is not None)
+            if (mechanism.name in allowed if allowed or mechanism.by_name else True)
+            and mechanism.is_possible(self.sources)
         }
 
     def mechanisms(self, channel: Channel) -> Sequence[str]:
@@ -119,7 +119,7 @@ class Authenticator:
             raise PlaintextRefused(mechanism)
         if (self.settings.tls_required and not channel.tls) or not _has_what_it_needs(row, channel):
             raise MechanismUnavailable(mechanism)
-        return _GuardedExchange(_Attempt(self, channel), row)
+        return _GuardedExchange(Attempt(self._rules, channel), row)
 
     async def login(self, user: bytes, password: bytes, channel: Channel) -> Authenticated:
         """
@@ -129,131 +129,40 @@ class Authenticator:
         """
         if not self.allows_plaintext(channel):
             raise PlaintextRefused
-        attempt = _Attempt(self, channel)
+        attempt = Attempt(self._rules, channel)
         try:
+            if self.sources.anonymous and user.lower() == b"anonymous":
+                return await attempt.anonymous(password)
             return await attempt.password(user, password, b"")
         except MailStoreError as error:
             await attempt.failed("plaintext", error)
             raise
 
+    def apop_timestamp(self, channel: Channel) -> bytes:
+        """See L{IAuthenticator.apop_timestamp}."""
+        settings = self.settings
+        if not settings.apop or self.sources.secrets is None or (settings.tls_required and not channel.tls):
+            return b""
+        return timestamp(settings.server_name)
 
-class _Attempt(Verifier):
-    """
-    One attempt to log in.
-
-    @ivar account: The canonical user id that was tried; empty before.
-    """
-
-    def __init__(self, authenticator: Authenticator, channel: Channel) -> None:
-        self._owner = authenticator
-        self._channel = channel
-        self.tried = b""
-        self.account = ""
-
-    @override
-    async def password(self, user: bytes, password: bytes, acting_as: bytes) -> Authenticated:
-        user_id = await self._begin(user)
-        if not password or len(password) > LONGEST_PASSWORD:
-            raise AuthenticationFailed("empty password, or too long")
-        return await self._enter(MailPassword(user_id, password, self._channel.service), acting_as)
-
-    @override
-    async def keys(self, user: bytes, mechanism: str) -> ScramKeys:
-        user_id = await self._begin(user)
-        if self._owner.keys is None:
-            raise AuthenticationUnavailable("no SCRAM keys here")
-        return await self._owner.keys.scram_keys(user_id, mechanism)
-
-    @override
-    def channel_binding(self) -> bytes:
-        return _binding(self._channel)
-
-    @override
-    def offers_binding(self) -> bool:
-        return any(name.endswith("-PLUS") for name in self._owner.mechanisms(self._channel))
-
-    @override
-    async def certificate(self, acting_as: bytes) -> Authenticated:
-        user = _certified(self._channel)
-        if not user:
-            raise AuthenticationFailed("no certificate that names a user")
-        return await self.proved(user, acting_as)
-
-    @override
-    async def proved(self, user: bytes, acting_as: bytes) -> Authenticated:
-        return await self._enter(Proved(await self._begin(user)), acting_as)
-
-    async def failed(self, mechanism: str, error: MailStoreError) -> None:
-        """Log a failure, and wait where it is one that could have been a guess."""
-        owner, channel = self._owner, self._channel
-        owner.log.warn(
-            "badlogin: {peer} {mechanism} ({user}) [{reason}] {service} SESSIONID=<{session}>",
-            peer=channel.peer,
-            mechanism=mechanism,
-            user=shown(self.tried),
-            reason=str(error) or type(error).__name__,
-            service=channel.service,
-            session=channel.session_id,
-        )
-        if isinstance(error, AuthenticationFailed | AuthorizationDenied):
-            await owner.delays.failed(channel.peer, self.account)
-
-    async def _begin(self, user: bytes) -> str:
-        """Note who is tried, and give the canonical user id."""
-        self.tried = user
+    async def apop(self, user: bytes, digest: bytes, said: bytes, channel: Channel) -> Authenticated:
+        """See L{IAuthenticator.apop}."""
+        attempt = Attempt(self._rules, channel)
         try:
-            user_id = await self._canonical(user)
-        except InvalidUserId as error:
-            raise AuthenticationFailed(str(error)) from error
-        self.account = user_id
-        if not self._owner.identities.may_log_in(user_id):
-            raise AuthenticationFailed("realm not in loginrealms")
-        self._owner.delays.admit(self._channel.peer, user_id)
-        return user_id
+            if not said or (self.settings.tls_required and not channel.tls):
+                raise MechanismUnavailable("APOP")
+            secret = await attempt.secret(user)
+            # RFC 1939 section 7: the timestamp, and the shared secret behind it.
+            right = hashlib.md5(said + (secret or b"")).hexdigest().encode("ascii")
+            if not hmac.compare_digest(right, digest) or secret is None:
+                raise AuthenticationFailed("wrong digest")
+            return await attempt.proved(user, b"")
+        except MailStoreError as error:
+            await attempt.failed("APOP", error)
+            raise
 
-    async def _canonical(self, user: bytes) -> str:
-        owner = self._owner
-        domain = ""
-        if owner.local_domain is not None and b"@" not in user and b"%" not in user:
-            domain = await owner.local_domain(self._channel.local_address)
-        return owner.identities.canonical(user, domain)
-
-    async def _enter(self, credentials: ICredentials, acting_as: bytes) -> Authenticated:
-        """Go through the portal, and on as whoever it is to be."""
-        try:
-            _, avatar, _ = await self._owner.portal.login(credentials, None, IMailUser)
-        except LoginFailed as error:
-            raise AuthenticationFailed(str(error)) from error
-        assert isinstance(avatar, Identity)
-        authenticated = await self._act(avatar, acting_as)
-        self._owner.delays.succeeded(self.account)
-        return authenticated
-
-    async def _act(self, identity: Identity, acting_as: bytes) -> Authenticated:
-        """
-        Decide on the authorisation identity (RFC 4422 section 3.4.1).
-
-        @raise AuthorizationDenied: Neither its own, nor one that it may act for.
-        """
-        owner, user_id = self._owner, identity.user_id
-        if owner.settings.admins_only:
-            if identity.admin is AdminScope.NONE:
-                raise AuthorizationDenied("only administrators may log in here")
-            return Authenticated(identity, user_id)
-        if not acting_as:
-            return Authenticated(identity, user_id)
-        try:
-            wanted = owner.identities.identity(await self._canonical(acting_as))
-        except InvalidUserId as error:
-            raise AuthorizationDenied(f"cannot act as that: {error}") from error
-        if (
-            wanted.user_id == user_id
-            or user_id in owner.proxy_servers
-            or identity.admin is AdminScope.GLOBAL
-            or identity.administers(wanted.domain)
-        ):
-            return Authenticated(wanted, user_id)
-        raise AuthorizationDenied(f"may not act as {shown(acting_as)}")
+    def _offers_binding(self, channel: Channel) -> bool:
+        return any(name.endswith("-PLUS") for name in self.mechanisms(channel))
 
 
 @implementer(ISaslExchange)
@@ -262,7 +171,7 @@ class _GuardedExchange:
 
     __slots__ = ("_attempt", "_exchange", "_mechanism")
 
-    def __init__(self, attempt: _Attempt, mechanism: Mechanism) -> None:
+    def __init__(self, attempt: Attempt, mechanism: Mechanism) -> None:
         self._attempt = attempt
         self._mechanism = mechanism.name
         self._exchange: Exchange = mechanism.make(attempt)
@@ -278,29 +187,6 @@ class _GuardedExchange:
 
 def _has_what_it_needs(mechanism: Mechanism, channel: Channel) -> bool:
     """Whether the connection has what a mechanism stands on."""
-    if mechanism.certificate and not _certified(channel):
+    if mechanism.certificate and not certified(channel):
         return False
-    return not mechanism.binds or _can_bind(channel)
-
-
-def _can_bind(channel: Channel) -> bool:
-    return channel.tls and channel.tls_exporter is not None
-
-
-def _binding(channel: Channel) -> bytes:
-    """RFC 9266 section 2: 32 octets of keying material, without a context."""
-    if not channel.tls or channel.tls_exporter is None:
-        return b""
-    return channel.tls_exporter(b"EXPORTER-Channel-Binding", 32)
-
-
-def _certified(channel: Channel) -> bytes:
-    """The user whom the client's certificate names; empty if there is none."""
-    certificate = channel.client_certificate() if channel.client_certificate is not None and channel.tls else None
-    return user_of(certificate) if certificate is not None else b""
-
-
-def shown(name: bytes) -> str:
-    """A name as a client sent it, fit for a log line."""
-    text = name[:100].decode("ascii", "backslashreplace")
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    return not mechanism.binds or can_bind(channel)

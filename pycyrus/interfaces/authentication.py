@@ -92,3 +92,20 @@ class IAuthenticator(Interface):
 
         @raise AuthenticationFailed: As L{ISaslExchange.step}.
         """
+
+    def apop_timestamp(channel: Channel) -> bytes:
+        """
+        What a greeting of POP3 offers APOP with (RFC 1939 section 7).
+
+        @return: C{<...@...>}, another each time; empty where there is no APOP.
+        """
+
+    async def apop(user: bytes, digest: bytes, said: bytes, channel: Channel) -> Authenticated:
+        """
+        Check a digest.
+
+        @param digest: In hexadecimal digits.
+        @param said: The timestamp of the greeting; empty if it had none.
+        @raise AuthenticationFailed: As L{ISaslExchange.step}.
+        @raise MechanismUnavailable: There is no APOP.
+        """

@@ -66,6 +66,7 @@ class Pop3Session:
         self.maildrop: Maildrop | None = None
         self.name: bytes | None = None
         self.folder = ""
+        self.timestamp = b""
         self._parts = parts
         self._link = link
         self._run = run
@@ -211,6 +212,8 @@ class Pop3Session:
     def greet(self) -> None:
         """Say what this is."""
         words = [self.settings.server_name, self.settings.product, "server ready"]
+        self.timestamp = self.authenticator.apop_timestamp(self.channel())
+        words.append(self.timestamp.decode("ascii"))
         self.write(b"+OK %b\r\n" % " ".join(filter(None, words)).encode("utf-8"))
         self.flush()
 

@@ -96,6 +96,14 @@ class FixedAuthenticator:
         """Compare."""
         return check(self.passwords, user, password)
 
+    def apop_timestamp(self, channel: Channel) -> bytes:
+        """None: there is no APOP."""
+        return b""
+
+    async def apop(self, user: bytes, digest: bytes, said: bytes, channel: Channel) -> Authenticated:
+        """Refuse."""
+        raise MechanismUnavailable("APOP")
+
 
 def check(passwords: dict[str, str], user: bytes, password: bytes) -> Authenticated:
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from typing_extensions import override
 
@@ -14,7 +14,7 @@ from pycyrus.errors import MalformedExchange
 from pycyrus.interfaces import Authenticated, Challenge
 
 LONGEST = 4096
-"""Octets of a response that the mechanisms here have any use for."""
+"""Octets of a response that most mechanisms have any use for."""
 
 LONGEST_PASSWORD = 1024
 
@@ -102,13 +102,17 @@ class Exchange:
     The server's side of one exchange.
 
     Subclasses say in C{take} what a response means, and refuse any after the last.
+
+    @cvar longest: Octets of a response at most.
     """
+
+    longest: ClassVar[int] = LONGEST
 
     verifier: Verifier
 
     async def step(self, response: bytes | None) -> Challenge | Authenticated:
         """See L{pycyrus.interfaces.ISaslExchange.step}."""
-        if response is not None and len(response) > LONGEST:
+        if response is not None and len(response) > self.longest:
             raise MalformedExchange("response too long")
         return await self.take(response)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -299,7 +300,7 @@ class VirtualDomainTests(AuthTestCase):
             asked.append(address)
             return "example.com"
 
-        authenticator.local_domain = domain
+        authenticator._rules = replace(authenticator._rules, local_domain=domain)
         channel = TLS.__class__("imap", "192.0.2.1", tls=True, local_address="198.51.100.1")
         self.assertEqual(
             self.run_now(authenticator.login(b"fred", b"other", channel)).identity, Identity("fred", "example.com")
