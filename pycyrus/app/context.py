@@ -15,8 +15,8 @@ from twisted.logger import Logger
 
 from pycyrus import __version__
 from pycyrus.app.delivery_parts import delivery_observer, duplicate_suppression
+from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators
 from pycyrus.auth.assemble import Authentication
-from pycyrus.auth.authenticator import AuthSettings
 from pycyrus.auth.checkers.chain import factories, make_checkers
 from pycyrus.auth.delays import DelaySettings
 from pycyrus.auth.identity import IdentitySettings
@@ -144,18 +144,6 @@ def tls_settings(settings: Settings) -> TLSSettings | None:
     )
 
 
-def auth_settings(settings: Settings, program: str) -> AuthSettings:
-    """How clients of a service log in."""
-    return AuthSettings(
-        mechanisms=tuple(name.upper() for name in settings.words("sasl_mech_list")),
-        allow_plaintext=settings.switch("allowplaintext"),
-        tls_required=settings.switch("tls_required"),
-        proxy_servers=settings.words("proxyservers"),
-        # Whoever may deliver may put anything into any mailbox.
-        admins_only=program == "lmtpd",
-    )
-
-
 def checker_names(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     Which checkers look at passwords.
@@ -271,7 +259,12 @@ class Context:
 
     def authenticator(self, settings: Settings, program: str) -> IAuthenticator:
         """Who may use a service, as its options say."""
-        return self._authentication.authenticator(identity_settings(settings), auth_settings(settings, program))
+        return self._authentication.authenticator(
+            identity_settings(settings),
+            auth_settings(settings, program),
+            is_inbox_administrator=inbox_administrators(settings, self.store),
+            is_denied=denials(settings),
+        )
 
     def names(self, identity: Identity) -> ExternalNames:
         """How mailboxes are called towards somebody."""

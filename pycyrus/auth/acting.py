@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 from pycyrus.auth.identity import Identities
 from pycyrus.errors import AuthenticationFailed, AuthorizationDenied
 from pycyrus.interfaces import Authenticated
 from pycyrus.model.identity import AdminScope, Identity
 
-IsInboxAdministrator = Callable[[Identity, Identity], Awaitable[bool]]
+IsInboxAdministrator = Callable[[Identity, Identity], Coroutine[Any, Any, bool]]
 """Whether the first holds the right C{a} on the INBOX of the second (C{loginuseacl})."""
 
 IsDenied = Callable[[str, str], bool]
