@@ -267,6 +267,10 @@ class Pop3Session:
         self._timer = self.clock.callLater(self.settings.close_timeout, self._link.abort)
         self._link.close()
 
+    def refuse(self) -> None:
+        """There are too many connections."""
+        self.end(replies.TOO_MANY_CONNECTIONS)
+
     def lost(self) -> None:
         """The connection is gone: nothing is deleted (RFC 1939 section 6)."""
         self._is_closing = True
