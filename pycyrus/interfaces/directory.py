@@ -76,11 +76,12 @@ class ILocations(Interface):
         @raise StoreUnavailable: The directory cannot be read.
         """
 
-    def page(prefix: str, after: str, limit: int) -> Sequence[Location]:
+    def page(prefix: str, after: str, limit: int, server: str | None = None) -> Sequence[Location]:
         """
         Some of the mailboxes whose names begin so, in the order of their octets.
 
         @param after: The last name of the page before; empty for the first page.
+        @param server: Only those that are there.
         @raise StoreUnavailable: The directory cannot be read.
         """
 

@@ -1,0 +1,329 @@
+"""
+Where the mailboxes of all servers of a Murder are: C{mupdate.db}.
+
+A master's is the truth, a slave's a copy.  Each entry has the number of its last
+change, so whoever follows needs to remember one number only, and nothing is
+queued for it.  Changes that come while others are being synced are the next
+transaction together.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pycyrus.errors import MailboxExists, MailboxNotFound, MailStoreError
+from pycyrus.interfaces import ILocations, Location, LocationChange, LocationState
+from pycyrus.store.database import Database
+from pycyrus.store.signal import Signal
+from pycyrus.store.threads import StoreReactor
+from pycyrus.tasks import Tasks
+
+FILE_NAME = "mupdate.db"
+SIGNAL_NAME = "mupdate.signal"
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE locations (
+    mailbox TEXT PRIMARY KEY,
+    server TEXT NOT NULL,
+    partition TEXT NOT NULL,
+    acl TEXT NOT NULL,
+    active INTEGER NOT NULL,
+    number INTEGER NOT NULL UNIQUE,
+    was_at TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX locations_by_server ON locations (server, mailbox);
+CREATE TABLE gone (
+    mailbox TEXT PRIMARY KEY,
+    was_at TEXT NOT NULL,
+    number INTEGER NOT NULL UNIQUE
+) WITHOUT ROWID
+"""
+GONE_KEPT = 100_000
+"""Mailboxes that are gone and remembered, for those who follow and lag behind."""
+_LOOK_EVERY = 0.04
+"""Seconds between two looks for other processes' changes, while somebody listens."""
+_COLUMNS = "mailbox, server, partition, acl, active"
+
+_Row = tuple[str, str, str, str, int]
+_Work = Callable[[sqlite3.Connection], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A change to be made, and who waits for it."""
+
+    work: _Work
+    done: Deferred[None]
+
+
+@implementer(ILocations)
+class Locations:
+    """
+    The directory, shared by all processes of this server.
+
+    @param strict: A mailbox can be reserved in one place only; false for C{mupdate_config:
+        replicated}, where it is in many.
+    @raise StoreUnavailable: The database cannot be used.
+    """
+
+    log = Logger()
+
+    def __init__(self, directory: Path, reactor: StoreReactor, *, strict: bool = True) -> None:
+        self._database = Database(directory / FILE_NAME, SCHEMA, SCHEMA_VERSION, reactor)
+        self._signal = Signal(directory / SIGNAL_NAME)
+        self._reactor = reactor
+        self._strict = strict
+        self._token = self._signal.value()
+        self._listeners: list[Callable[[], None]] = []
+        self._looking: IDelayedCall | None = None
+        self._queue: list[_Request] = []
+        self._is_writing = False
+        self._tasks = Tasks()
+        self._closing: Deferred[None] | None = None
+
+    # --- reading ----------------------------------------------------------------
+
+    def find(self, mailbox: str) -> Location | None:
+        """See L{ILocations.find}."""
+        row = self._database.read.execute(f"SELECT {_COLUMNS} FROM locations WHERE mailbox = ?", (mailbox,)).fetchone()
+        return None if row is None else _location(row)
+
+    def page(self, prefix: str, after: str, limit: int, server: str | None = None) -> Sequence[Location]:
+        """See L{ILocations.page}."""
+        low, relation = (after, ">") if after else (prefix, ">=")
+        where, arguments = f"mailbox {relation} ? AND mailbox < ?", [low, f"{prefix}\U0010ffff"]
+        if server is not None:
+            where += " AND server = ?"
+            arguments.append(server)
+        rows = self._database.read.execute(
+            f"SELECT {_COLUMNS} FROM locations WHERE {where} ORDER BY mailbox LIMIT ?", (*arguments, limit)
+        )
+        return [_location(row) for row in rows]
+
+    def count(self) -> dict[str, int]:
+        """How many mailboxes each server has."""
+        return dict(self._database.read.execute("SELECT server, count(*) FROM locations GROUP BY server").fetchall())
+
+    def last_change(self) -> int:
+        """See L{ILocations.last_change}."""
+        return _last(self._database.read)
+
+    def changes(self, after: int, limit: int) -> Sequence[LocationChange]:
+        """See L{ILocations.changes}."""
+        there = self._database.read.execute(
+            f"SELECT number, was_at, {_COLUMNS} FROM locations WHERE number > ? ORDER BY number LIMIT ?",
+            (after, limit),
+        ).fetchall()
+        gone = self._database.read.execute(
+            "SELECT number, was_at, mailbox FROM gone WHERE number > ? ORDER BY number LIMIT ?", (after, limit)
+        ).fetchall()
+        found = [LocationChange(number, row[0], _location(row), was_at) for number, was_at, *row in there]
+        found += [LocationChange(number, mailbox, None, was_at) for number, was_at, mailbox in gone]
+        return sorted(found, key=lambda change: change.number)[:limit]
+
+    # --- who listens ------------------------------------------------------------
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """See L{ILocations.listen}."""
+        self._listeners.append(listener)
+        if self._looking is None:
+            self._token = self._signal.value()
+            self._looking = self._reactor.callLater(_LOOK_EVERY, self._look)
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+            if not self._listeners and self._looking is not None:
+                self._looking.cancel()
+                self._looking = None
+
+        return stop
+
+    def _look(self) -> None:
+        self._looking = self._reactor.callLater(_LOOK_EVERY, self._look)
+        self._tell()
+
+    def _tell(self) -> None:
+        token = self._signal.value()
+        if token != self._token:
+            self._token = token
+            for listener in list(self._listeners):
+                listener()
+
+    # --- changing ---------------------------------------------------------------
+
+    async def reserve(self, location: Location) -> None:
+        """See L{ILocations.reserve}."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            held = _find(connection, location.mailbox)
+            if self._strict and held is not None and held.where != location.where:
+                raise MailboxExists(location.mailbox)
+            _put(connection, location, LocationState.RESERVED)
+
+        await self._write(work)
+
+    async def activate(self, location: Location) -> None:
+        """See L{ILocations.activate}."""
+        await self._write(lambda connection: _put(connection, location, LocationState.ACTIVE))
+
+    async def deactivate(self, location: Location) -> None:
+        """See L{ILocations.deactivate}."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            held = _find(connection, location.mailbox)
+            if held is None or held.state is not LocationState.ACTIVE:
+                raise MailboxNotFound(location.mailbox)
+            _put(connection, location, LocationState.RESERVED)
+
+        await self._write(work)
+
+    async def delete(self, mailbox: str) -> None:
+        """See L{ILocations.delete}."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            if not _remove(connection, mailbox):
+                raise MailboxNotFound(mailbox)
+
+        await self._write(work)
+
+    async def follow(self, changes: Sequence[Location | str]) -> None:
+        """
+        Take over what another directory told, in order.
+
+        @param changes: What is there now, and names of what is gone.
+        @raise StoreUnavailable: Nothing of it was.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            for change in changes:
+                if isinstance(change, str):
+                    _remove(connection, change)
+                elif _find(connection, change.mailbox) != change:
+                    _put(connection, change, change.state)
+
+        await self._write(work)
+
+    async def _write(self, work: _Work) -> None:
+        done: Deferred[None] = Deferred()
+        self._queue.append(_Request(work, done))
+        if not self._is_writing:
+            self._is_writing = True
+            self._tasks.spawn(self._write_all(), self._failed)
+        await done
+
+    async def _write_all(self) -> None:
+        try:
+            while self._queue:
+                requests, self._queue = self._queue, []
+                try:
+                    refusals = await self._database.write(partial(_run, requests), self._signal.change)
+                except MailStoreError as error:
+                    refusals = [error] * len(requests)
+                self._tell()
+                for request, refusal in zip(requests, refusals, strict=True):
+                    if request.done.called:
+                        continue
+                    if refusal is None:
+                        request.done.callback(None)
+                    else:
+                        request.done.errback(refusal)
+        finally:
+            self._is_writing = False
+            closing, self._closing = self._closing, None
+            if closing is not None:
+                closing.callback(None)
+
+    def _failed(self, failure: Failure) -> None:
+        self.log.failure("The directory could not be written", failure)
+
+    async def close(self) -> None:
+        """End what was begun, and give the files back."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        self._listeners.clear()
+        if self._is_writing:
+            self._closing = Deferred()
+            await self._closing
+        self._database.close()
+        self._signal.close()
+
+
+def _run(requests: Sequence[_Request], connection: sqlite3.Connection) -> list[MailStoreError | None]:
+    """Do all of them in one transaction, each by itself; what each was refused with."""
+    refusals: list[MailStoreError | None] = []
+    for request in requests:
+        try:
+            request.work(connection)
+        except MailStoreError as error:
+            # Whoever refuses has written nothing yet.
+            refusals.append(error)
+        else:
+            refusals.append(None)
+    return refusals
+
+
+def _location(row: Sequence[object]) -> Location:
+    mailbox, server, partition, acl, active = row
+    state = LocationState.ACTIVE if active else LocationState.RESERVED
+    return Location(str(mailbox), str(server), str(partition), str(acl), state)
+
+
+def _find(connection: sqlite3.Connection, mailbox: str) -> Location | None:
+    row: _Row | None = connection.execute(f"SELECT {_COLUMNS} FROM locations WHERE mailbox = ?", (mailbox,)).fetchone()
+    return None if row is None else _location(row)
+
+
+def _last(connection: sqlite3.Connection) -> int:
+    (number,) = connection.execute(
+        "SELECT max(coalesce((SELECT max(number) FROM locations), 0), coalesce((SELECT max(number) FROM gone), 0))"
+    ).fetchone()
+    return int(number)
+
+
+def _put(connection: sqlite3.Connection, location: Location, state: LocationState) -> None:
+    number = _last(connection) + 1
+    held = connection.execute(
+        "SELECT server FROM locations WHERE mailbox = ?1 UNION SELECT was_at FROM gone WHERE mailbox = ?1",
+        (location.mailbox,),
+    ).fetchone()
+    connection.execute("DELETE FROM gone WHERE mailbox = ?", (location.mailbox,))
+    is_active = state is LocationState.ACTIVE
+    connection.execute(
+        "INSERT OR REPLACE INTO locations VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            location.mailbox,
+            location.server,
+            location.partition,
+            location.acl if is_active else "",
+            int(is_active),
+            number,
+            held[0] if held is not None else "",
+        ),
+    )
+
+
+def _remove(connection: sqlite3.Connection, mailbox: str) -> bool:
+    held = _find(connection, mailbox)
+    if held is None:
+        return False
+    number = _last(connection) + 1
+    connection.execute("DELETE FROM locations WHERE mailbox = ?", (mailbox,))
+    connection.execute("INSERT OR REPLACE INTO gone VALUES (?, ?, ?)", (mailbox, held.server, number))
+    if number % 1000 == 0:
+        connection.execute(
+            "DELETE FROM gone WHERE number <= (SELECT number FROM gone ORDER BY number DESC LIMIT 1 OFFSET ?)",
+            (GONE_KEPT,),
+        )
+    return True
