@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from pycyrus import __version__
 from pycyrus.app.delivery_parts import delivery_observer, duplicate_suppression
-from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators
+from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets
 from pycyrus.auth.assemble import Authentication
 from pycyrus.auth.checkers.chain import factories, make_checkers
 from pycyrus.auth.delays import DelaySettings
@@ -34,6 +34,7 @@ from pycyrus.model.names import ExternalNames
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.net.tls import ServerContext, TLSConfigurationError, TLSSettings
 from pycyrus.store.commit import SyncMode
+from pycyrus.store.locations import Locations
 from pycyrus.store.settings import DeleteMode, ExpungeMode, StoreSettings
 from pycyrus.store.store import open_store
 
@@ -239,6 +240,7 @@ class Context:
         self._workers = workers
         self._open_store = store
         self._limits: dict[str, ConnectionLimits] = {}
+        self._locations: Locations | None = None
         self._namespace = namespace_settings(settings)
         self._authentication = self._make_authentication(logins)
 
@@ -255,7 +257,14 @@ class Context:
         directory = Path(settings.text("configdirectory"))
         checkers = make_checkers(names, CheckerContext(directory, settings.texts, threads.run))
         pause = float(settings.duration("failedloginpause"))
-        return Authentication(self.reactor, checkers, threads.run, delays=DelaySettings(pause=pause), shared=logins)
+        return Authentication(
+            self.reactor,
+            checkers,
+            threads.run,
+            delays=DelaySettings(pause=pause),
+            shared=logins,
+            tickets=tickets(settings),
+        )
 
     def authenticator(self, settings: Settings, program: str) -> IAuthenticator:
         """Who may use a service, as its options say."""
@@ -265,6 +274,18 @@ class Context:
             is_inbox_administrator=inbox_administrators(settings, self.store),
             is_denied=denials(settings),
         )
+
+    def locations(self) -> Locations:
+        """
+        The directory of the Murder, opened when it is first asked for.
+
+        @raise StoreUnavailable: It cannot be used.
+        """
+        if self._locations is None:
+            directory = Path(self.settings.text("configdirectory"))
+            is_strict = self.settings.word("mupdate_config") == "standard"
+            self._locations = Locations(directory, self.reactor, strict=is_strict)
+        return self._locations
 
     def names(self, identity: Identity) -> ExternalNames:
         """How mailboxes are called towards somebody."""
@@ -290,6 +311,8 @@ class Context:
     async def close(self) -> None:
         """Close what must be closed; what was acknowledged is durable then."""
         await self._open_store.close()
+        if self._locations is not None:
+            await self._locations.close()
         if self._observer is not None:
             self._observer.close()
         if self._suppression is not None:

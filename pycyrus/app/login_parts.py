@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from socket import gethostname
+
+from twisted.logger import Logger
 
 from pycyrus.auth.acting import IsDenied, IsInboxAdministrator
 from pycyrus.auth.authenticator import AuthSettings
 from pycyrus.auth.denials import Denials
+from pycyrus.auth.kerberos import Acceptor, is_available
 from pycyrus.config.settings import Settings
 from pycyrus.errors import MailboxNotFound
 from pycyrus.interfaces import IMailStore
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import inbox_of
+
+_log = Logger()
 
 _SERVICES = {
     "imapd": b"imap",
@@ -22,7 +28,7 @@ _SERVICES = {
     "mupdate": b"mupdate",
     "sync_server": b"csync",
 }
-"""Names of services in Kerberos principals and DIGEST-MD5, by the program (RFC 2222 section 7)."""
+"""Names of services in Kerberos principals and DIGEST-MD5, by the program (RFC 4422 section 4)."""
 
 _BETWEEN_SERVERS = frozenset({"lmtpd", "mupdate", "sync_server"})
 """Whoever may use these may do anything to any mailbox."""
@@ -46,6 +52,18 @@ def auth_settings(settings: Settings, program: str) -> AuthSettings:
         server_name=settings.text("servername") or gethostname(),
         services=frozenset({_SERVICES.get(program, b"imap")}),
     )
+
+
+def tickets(settings: Settings) -> Acceptor | None:
+    """Whose Kerberos tickets are taken (C{sasl_keytab}); None where there is no key table that can be read."""
+    path = Path(settings.text("sasl_keytab"))
+    is_readable = os.access(path, os.R_OK)
+    if settings.given("sasl_keytab") and not (is_readable and is_available()):
+        _log.warn(
+            "sasl_keytab: there is no GSSAPI: {reason}",
+            reason="the package gssapi is not installed" if is_readable else f"{path} cannot be read",
+        )
+    return Acceptor(path) if is_readable and is_available() else None
 
 
 def inbox_administrators(settings: Settings, store: IMailStore) -> IsInboxAdministrator | None:

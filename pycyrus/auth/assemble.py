@@ -14,6 +14,7 @@ from pycyrus.auth.delays import DelaySettings, FailureDelays
 from pycyrus.auth.identity import Identities, IdentitySettings
 from pycyrus.auth.interfaces import Run
 from pycyrus.auth.local_domains import LocalDomains
+from pycyrus.auth.mechanisms.gssapi import Tickets
 from pycyrus.auth.mechanisms.table import Sources
 from pycyrus.auth.realm import MailRealm, ProvedChecker
 from pycyrus.auth.shared_answers import SharedMemory
@@ -37,13 +38,16 @@ class Authentication:
         cache: CacheSettings = CacheSettings(),  # noqa: B008 - frozen
         delays: DelaySettings = DelaySettings(),  # noqa: B008 - frozen
         shared: SharedMemory | None = None,
+        tickets: Tickets | None = None,
     ) -> None:
         """
         @param checkers: As made by L{pycyrus.auth.checkers.chain.make_checkers}.
-        @param run: For the reverse look-ups of C{virtdomains: on}.
+        @param run: For the reverse look-ups of C{virtdomains: on}, and for GSSAPI.
         @param shared: Memory that the workers of a server share.
+        @param tickets: Whose tickets GSSAPI takes.
         """
         self._checkers = checkers
+        self._run, self._tickets = run, tickets
         self.cache = CachedChecker(checkers, clock, cache, checkers.version, shared)
         self.delays = FailureDelays(clock, delays)
         self._local_domains = LocalDomains(clock, run)
@@ -72,6 +76,8 @@ class Authentication:
             sources=Sources(
                 keys=self._checkers if self._checkers.has_scram_keys else None,
                 secrets=self._checkers if self._checkers.has_shared_secrets else None,
+                tickets=self._tickets,
+                run=self._run,
                 anonymous=settings.anonymous,
                 server_name=settings.server_name,
                 services=settings.services,

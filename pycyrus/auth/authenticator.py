@@ -119,7 +119,7 @@ class Authenticator:
             raise PlaintextRefused(mechanism)
         if (self.settings.tls_required and not channel.tls) or not _has_what_it_needs(row, channel):
             raise MechanismUnavailable(mechanism)
-        return _GuardedExchange(Attempt(self._rules, channel), row)
+        return _GuardedExchange(Attempt(self._rules, channel), row, self.sources)
 
     async def login(self, user: bytes, password: bytes, channel: Channel) -> Authenticated:
         """
@@ -171,10 +171,10 @@ class _GuardedExchange:
 
     __slots__ = ("_attempt", "_exchange", "_mechanism")
 
-    def __init__(self, attempt: Attempt, mechanism: Mechanism) -> None:
+    def __init__(self, attempt: Attempt, mechanism: Mechanism, sources: Sources) -> None:
         self._attempt = attempt
         self._mechanism = mechanism.name
-        self._exchange: Exchange = mechanism.make(attempt)
+        self._exchange: Exchange = mechanism.make(attempt, sources)
 
     async def step(self, response: bytes | None) -> Challenge | Authenticated:
         """See L{ISaslExchange.step}."""

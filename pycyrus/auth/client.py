@@ -21,6 +21,7 @@ from scramp import ScramException
 from scramp.utils import saslprep
 from typing_extensions import override
 
+from pycyrus.auth.kerberos import Initiator, is_available
 from pycyrus.auth.mechanisms.scram import SHA1, SHA256, TLS_EXPORTER, Hash
 from pycyrus.errors import AuthenticationFailed, MalformedExchange, MechanismUnavailable
 
@@ -85,8 +86,9 @@ class ClientExchange:
         """
         Answer a challenge.
 
-        It may compute for some tenths of a second (SCRAM with a new salt): run it in
-        a thread where nothing may wait.
+        It may compute for some tenths of a second (SCRAM with a new salt), or ask another
+        server (GSSAPI, whose L{initial} does so too): run it in a thread where nothing may
+        wait.
 
         @raise AuthenticationFailed: The server could not prove itself.
         @raise MalformedExchange: Not what the mechanism defines, or one too many.
@@ -241,6 +243,37 @@ class CramMd5Client(ClientExchange):
             raise MalformedExchange("success too early, or with data")
 
 
+class GssapiClient(ClientExchange):
+    """GSSAPI (RFC 4752 section 3.1); its steps ask a key distribution centre, and belong into a thread."""
+
+    mechanism = "GSSAPI"
+
+    def __init__(self, initiator: Initiator, authorization_id: str = "") -> None:
+        self._initiator = initiator
+        self._acting_as = authorization_id.encode("utf-8")
+        self._ended = False
+
+    @override
+    def initial(self) -> bytes | None:
+        return self._initiator.step(None)
+
+    @override
+    def step(self, challenge: bytes) -> bytes:
+        if self._ended or len(challenge) > LONGEST_CHALLENGE:
+            raise MalformedExchange("a challenge too many, or too long")
+        if not self._initiator.is_complete:
+            return self._initiator.step(challenge or None)
+        if not challenge:
+            return b""
+        self._ended = True
+        return self._initiator.answer(challenge, self._acting_as)
+
+    @override
+    def finished(self, data: bytes | None) -> None:
+        if not self._ended or data:
+            raise AuthenticationFailed("success before the exchange was over")
+
+
 @dataclass(frozen=True, slots=True)
 class _Situation:
     """What decides which mechanisms can be used."""
@@ -249,6 +282,8 @@ class _Situation:
     tls: bool
     allow_plaintext: bool
     binding: bytes
+    service: str
+    host: str
 
     @property
     def has_password(self) -> bool:
@@ -286,6 +321,11 @@ def _binds(situation: _Situation) -> bool:
 
 _MECHANISMS = (
     _ClientMechanism("EXTERNAL", lambda where: where.tls and not where.has_password, _external),
+    _ClientMechanism(
+        "GSSAPI",
+        lambda where: not where.has_password and bool(where.host) and is_available(),
+        lambda where: GssapiClient(Initiator(where.service, where.host), where.credentials.authorization_id),
+    ),
     _ClientMechanism("SCRAM-SHA-256-PLUS", _binds, _scram(SHA256, is_bound=True)),
     _ClientMechanism("SCRAM-SHA-1-PLUS", _binds, _scram(SHA1, is_bound=True)),
     _ClientMechanism("SCRAM-SHA-256", lambda where: where.has_password, _scram(SHA256)),
@@ -308,6 +348,8 @@ def choose(
     allow_plaintext: bool = False,
     only: Sequence[str] = (),
     binding: bytes = b"",
+    service: str = "imap",
+    host: str = "",
 ) -> ClientExchange:
     """
     Begin with the strongest mechanism that both sides can do.
@@ -318,10 +360,12 @@ def choose(
     @param only: Mechanisms to choose from (C{force_sasl_client_mech}); empty for all.
     @param binding: The TLS channel's C{tls-exporter} value (RFC 9266 section 2); empty
         where there is none.
+    @param service: The server's, for GSSAPI.
+    @param host: The server's name, for GSSAPI; without it that is not used.
     @raise MechanismUnavailable: None fits.
     @raise AuthenticationFailed: The credentials cannot be used with it.
     """
-    situation = _Situation(credentials, tls, allow_plaintext, binding if tls else b"")
+    situation = _Situation(credentials, tls, allow_plaintext, binding if tls else b"", service, host)
     names = {name.upper() for name in offered}
     if only:
         names &= {name.upper() for name in only}

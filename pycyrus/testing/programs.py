@@ -20,6 +20,9 @@ PACKAGES = {
     "imtest": "cyrus-clients",
     "pop3test": "cyrus-clients",
     "cyradm": "cyrus-admin",
+    "krb5kdc": "krb5-kdc",
+    "kadmin.local": "krb5-admin-server",
+    "kinit": "krb5-user",
     "getmail": "getmail6",
     "offlineimap": "offlineimap3",
 }

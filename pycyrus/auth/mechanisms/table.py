@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pycyrus.auth.interfaces import IScramKeyStore, ISharedSecrets
+from pycyrus.auth.interfaces import IScramKeyStore, ISharedSecrets, Run
 from pycyrus.auth.mechanisms.anonymous import Anonymous
 from pycyrus.auth.mechanisms.base import Exchange, Verifier
 from pycyrus.auth.mechanisms.cram_md5 import CramMd5
 from pycyrus.auth.mechanisms.digest_md5 import DigestMd5
 from pycyrus.auth.mechanisms.external import External
+from pycyrus.auth.mechanisms.gssapi import Gssapi, Tickets
 from pycyrus.auth.mechanisms.login import Login
 from pycyrus.auth.mechanisms.plain import Plain
 from pycyrus.auth.mechanisms.scram import SHA1, SHA256, Hash, Scram
@@ -23,6 +24,8 @@ class Sources:
 
     @ivar keys: Of passwords, for SCRAM.
     @ivar secrets: Passwords as they are, for CRAM-MD5 and its like.
+    @ivar tickets: Where GSSAPI's contexts come from.
+    @ivar run: Runs what takes long elsewhere.
     @ivar anonymous: Whether those who do not say who they are come in
         (C{allowanonymouslogin}).
     @ivar server_name: How this server calls itself.
@@ -31,6 +34,8 @@ class Sources:
 
     keys: IScramKeyStore | None = None
     secrets: ISharedSecrets | None = None
+    tickets: Tickets | None = None
+    run: Run | None = None
     anonymous: bool = False
     server_name: str = "localhost"
     services: frozenset[bytes] = frozenset({b"imap"})
@@ -53,7 +58,7 @@ class Mechanism:
     """
 
     name: str
-    make: Callable[[Verifier], Exchange]
+    make: Callable[[Verifier, Sources], Exchange]
     plaintext: bool = False
     source: str = ""
     certificate: bool = False
@@ -69,22 +74,33 @@ class Mechanism:
 def _scram(function: Hash, rfc: str, *, is_bound: bool = False) -> Mechanism:
     return Mechanism(
         function.mechanism + ("-PLUS" if is_bound else ""),
-        lambda verifier: Scram(verifier, function, is_bound=is_bound),
+        lambda verifier, sources: Scram(verifier, function, is_bound=is_bound),
         source="keys",
         binds=is_bound,
         rfc=rfc,
     )
 
 
+def _gssapi(verifier: Verifier, sources: Sources) -> Exchange:
+    assert sources.tickets is not None
+    assert sources.run is not None
+    return Gssapi(verifier, sources.tickets, sources.run)
+
+
+def _simple(kind: Callable[[Verifier], Exchange]) -> Callable[[Verifier, Sources], Exchange]:
+    return lambda verifier, sources: kind(verifier)
+
+
 MECHANISMS = (
-    Mechanism("EXTERNAL", External, certificate=True, rfc="4422 A"),
+    Mechanism("EXTERNAL", _simple(External), certificate=True, rfc="4422 A"),
     _scram(SHA256, "7677", is_bound=True),
     _scram(SHA1, "5802", is_bound=True),
+    Mechanism("GSSAPI", _gssapi, source="tickets", rfc="4752"),
     _scram(SHA256, "7677"),
     _scram(SHA1, "5802"),
-    Mechanism("DIGEST-MD5", DigestMd5, source="secrets", by_name=True, rfc="2831"),
-    Mechanism("CRAM-MD5", CramMd5, source="secrets", rfc="2195"),
-    Mechanism("PLAIN", Plain, plaintext=True, rfc="4616"),
-    Mechanism("LOGIN", Login, plaintext=True),
-    Mechanism("ANONYMOUS", Anonymous, source="anonymous", rfc="4505"),
+    Mechanism("DIGEST-MD5", _simple(DigestMd5), source="secrets", by_name=True, rfc="2831"),
+    Mechanism("CRAM-MD5", _simple(CramMd5), source="secrets", rfc="2195"),
+    Mechanism("PLAIN", _simple(Plain), plaintext=True, rfc="4616"),
+    Mechanism("LOGIN", _simple(Login), plaintext=True),
+    Mechanism("ANONYMOUS", _simple(Anonymous), source="anonymous", rfc="4505"),
 )
