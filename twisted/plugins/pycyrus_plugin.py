@@ -8,5 +8,6 @@ pycyrus = ServiceMaker("pycyrus", "pycyrus.app.plugin", "A mail store: IMAP, POP
 
 imapd = MailService("imapd", "pycyrus.app.services.imapd")
 lmtpd = MailService("lmtpd", "pycyrus.app.services.lmtpd")
+mupdate = MailService("mupdate", "pycyrus.app.services.mupdate")
 pop3d = MailService("pop3d", "pycyrus.app.services.pop3d")
 smmapd = MailService("smmapd", "pycyrus.app.services.smmapd")

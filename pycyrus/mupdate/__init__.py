@@ -1,0 +1,1 @@
+"""MUPDATE: servers tell one another where mailboxes are (RFC 3656)."""

@@ -1,0 +1,275 @@
+"""A master and its clients, on real connections."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol
+from twisted.trial.unittest import TestCase
+from typing_extensions import override
+
+from pycyrus.auth.client import ClientCredentials, choose
+from pycyrus.errors import (
+    AuthenticationFailed,
+    MailboxExists,
+    MailboxNotFound,
+    OperationNotSupported,
+    StoreUnavailable,
+)
+from pycyrus.interfaces import Location, LocationState
+from pycyrus.mupdate.client import MupdateClient, Told
+from pycyrus.mupdate.protocol import MupdateFactory
+from pycyrus.mupdate.settings import MupdateSettings
+from pycyrus.store.locations import Locations
+from pycyrus.testing.imap import FixedAuthenticator
+
+RESERVED = LocationState.RESERVED
+FRED = Location("user.fred", "b1:143", "default", "fred\tlrs\t")
+
+
+class MasterCase(TestCase):
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.locations = self.open()
+        self.port = self.listen(self.locations)
+
+    def open(self) -> Locations:
+        locations = Locations(self.directory, reactor)  # type: ignore[arg-type] # the module is the reactor
+        self.addCleanup(lambda: Deferred.fromCoroutine(locations.close()))
+        return locations
+
+    def listen(self, locations: Locations, **settings: Any) -> int:
+        net: Any = reactor
+        factory = MupdateFactory(
+            locations,
+            FixedAuthenticator(),
+            MupdateSettings("mupdate.example", version="3.6", **settings),
+            None,
+            None,
+            net,
+        )
+        port = net.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.addCleanup(factory.shut_down)
+        return int(port.getHost().port)
+
+    async def connect(self, port: int | None = None, *, login: bool = True, **callbacks: Any) -> MupdateClient:
+        net: Any = reactor
+        gone: Deferred[str] = Deferred()
+        client = MupdateClient(net, gone=gone.callback, **callbacks)
+        await connectProtocol(TCP4ClientEndpoint(net, "127.0.0.1", port or self.port), client)
+        self.addCleanup(lambda: gone)
+        self.addCleanup(client.log_out)
+        await client.greeted()
+        if login:
+            await self.log_in(client)
+        return client
+
+    async def log_in(self, client: MupdateClient, password: str = "secret") -> None:
+        credentials = ClientCredentials("admin", password=password)
+        await client.authenticate(choose(client.banner.mechanisms, credentials, tls=False, allow_plaintext=True))
+
+
+class Heard:
+    """What a stream told, for those who wait."""
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+        self._waiting: list[tuple[int, Deferred[None]]] = []
+
+    def __call__(self, changes: Sequence[Told]) -> None:
+        self.told += changes
+        for waiting in [each for each in self._waiting if len(self.told) >= each[0]]:
+            self._waiting.remove(waiting)
+            waiting[1].callback(None)
+
+    async def until(self, count: int) -> None:
+        if len(self.told) < count:
+            waiting: Deferred[None] = Deferred()
+            self._waiting.append((count, waiting))
+            await waiting
+
+
+class RawClient(Protocol):
+    """Says octets, and waits for octets."""
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self._waiting: tuple[bytes, Deferred[None]] | None = None
+
+    def say(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(data)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+        if self._waiting is not None and self._waiting[0] in self.heard:
+            waiting, self._waiting = self._waiting[1], None
+            waiting.callback(None)
+
+    async def until(self, octets: bytes) -> None:
+        if octets not in self.heard:
+            self._waiting = (octets, Deferred())
+            await self._waiting[1]
+
+    def drop(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
+
+
+class MasterTests(MasterCase):
+    async def test_banner(self) -> None:
+        client = await self.connect(login=False)
+        self.assertEqual(client.banner.product, ["MUPDATE", "mupdate.example", "Cyrus IMAP", "3.6", "(master)"])
+        self.assertTrue(client.banner.can_compress and client.banner.can_update_some)
+        with self.assertRaises(OperationNotSupported):
+            await client.find("user.fred")
+        with self.assertRaises(AuthenticationFailed):
+            await self.log_in(client, "wrong")
+        await self.log_in(client)
+        self.assertIsNone(await client.find("user.fred"))
+
+    async def test_life_of_an_entry(self) -> None:
+        client = await self.connect()
+        await client.compress()
+        await client.reserve(FRED)
+        self.assertEqual(await client.find("user.fred"), Location("user.fred", "b1:143", "default", "", RESERVED))
+        await client.reserve(FRED)
+        with self.assertRaises(MailboxExists):
+            await client.reserve(Location("user.fred", "b2", "default"))
+        await client.activate(FRED)
+        self.assertEqual(await client.find("user.fred"), FRED)
+        await client.activate(Location("user.jane", "b2", "", "jane\tl\t"))
+        self.assertEqual([each.mailbox for each in await client.list_begun("")], ["user.fred", "user.jane"])
+        self.assertEqual(await client.list_begun("b1:143!"), [FRED])
+        self.assertEqual(await client.list_begun("b1:143!x"), [])
+        await client.deactivate(FRED)
+        with self.assertRaises(MailboxNotFound):
+            await client.deactivate(FRED)
+        await client.delete("user.fred")
+        with self.assertRaises(MailboxNotFound):
+            await client.delete("user.fred")
+        self.assertIsNone(await client.find("user.fred"))
+
+    async def test_a_restart_loses_nothing(self) -> None:
+        client = await self.connect()
+        await client.activate(FRED)
+        other = self.open()
+        self.assertEqual(other.find("user.fred"), FRED)
+        self.assertGreater(other.last_change(), 0)
+
+    async def test_streaming(self) -> None:
+        """Whoever follows has all, is told of changes by any process, and knows all that was done before its NOOP."""
+        writer = await self.connect()
+        await writer.activate(FRED)
+        heard = Heard()
+        follower = await self.connect(told=heard)
+        self.assertEqual(await follower.update(), [FRED])
+        jane = Location("user.jane", "b2", "default", "jane\tl\t")
+        await writer.activate(jane)
+        await heard.until(1)
+        await self.open().delete("user.fred")
+        await heard.until(2)
+        self.assertEqual(heard.told, [jane, "user.fred"])
+        await writer.reserve(FRED)
+        await writer.activate(FRED)
+        await follower.noop()
+        self.assertEqual(heard.told[-1], FRED)
+        with self.assertRaises(OperationNotSupported):
+            await follower.find("user.fred")
+
+    async def test_part_of_it(self) -> None:
+        """A client that names servers hears of what is there, comes there or leaves."""
+        elsewhere = Location("user.eve", "b3", "default", "eve\tl\t")
+        await self.locations.follow([FRED, elsewhere])
+        client = RawClient()
+        net: Any = reactor
+        await connectProtocol(TCP4ClientEndpoint(net, "127.0.0.1", self.port), client)
+        self.addCleanup(client.drop)
+        client.say(b'A01 AUTHENTICATE "PLAIN" "AGFkbWluAHNlY3JldA=="\r\nU1 UPDATE "b1:143" {2}\r\nb2\r\n')
+        await client.until(b'"streaming starts"')
+        self.assertNotIn(b"user.eve", client.heard)
+        self.assertIn(b"+ go ahead\r\n", client.heard)
+        await self.locations.activate(Location("user.eve", "b3", "other", "eve\tl\t"))
+        await self.locations.activate(Location("user.eve", "b2", "other", "eve\tl\t"))
+        await client.until(b"U1 MAILBOX {8+}\r\nuser.eve {8+}\r\nb2!other {6+}\r\neve\tl\t\r\n")
+        await self.locations.activate(elsewhere)
+        await client.until(b"U1 DELETE {8+}\r\nuser.eve\r\n")
+        client.say(b"L1 LOGOUT\r\n")
+        await client.until(b'L1 OK "bye-bye"\r\n')
+
+    async def test_what_is_no_command(self) -> None:
+        client = RawClient()
+        net: Any = reactor
+        await connectProtocol(TCP4ClientEndpoint(net, "127.0.0.1", self.port), client)
+        self.addCleanup(client.drop)
+        conversation = [
+            (b"\r\n", b'* BAD "Need command"\r\n'),
+            (b"a1\r\n", b'a1 BAD "Null command"\r\n'),
+            (b"a2 FROB\r\n", b'a2 BAD "Unrecognized command"\r\n'),
+            (b'a3 FIND "x"\r\n', b'a3 BAD "Please login first"\r\n'),
+            (b'a4 "x" (\r\n', b'* BAD "Badly formed arguments"\r\n'),
+            (b"a5 STARTTLS\r\n", b'a5 NO "STARTTLS is not available"\r\n'),
+            (b'a6 COMPRESS "LZW"\r\n', b'a6 NO "Unknown COMPRESS algorithm"\r\n'),
+            (b'a7 AUTHENTICATE "PLAIN"\r\n', b"\r\n"),
+            (b"*\r\n", b'a7 NO "authentication cancelled"\r\n'),
+            (b'a8 AUTHENTICATE "PLAIN" "AGFkbWluAHNlY3JldA=="\r\n', b'a8 OK "Authenticated"\r\n'),
+            (b'a9 AUTHENTICATE "PLAIN"\r\n', b'a9 BAD "already authenticated"\r\n'),
+            (b"b1 FIND\r\n", b'b1 BAD "Missing arguments"\r\n'),
+            (b'b2 FIND "x" "y"\r\n', b'b2 BAD "Extra arguments"\r\n'),
+            (b"b3 FIND x\r\n", b'b3 BAD "Badly formed arguments"\r\n'),
+            (b'b4 RESERVE "x" "a!b!c"\r\n', b'b4 BAD "Badly formed arguments"\r\n'),
+            (b"b5 UPDATE\r\n", b'b5 OK "streaming starts"\r\n'),
+            (b'b6 FIND "x"\r\n', b'b6 BAD "not legal when streaming"\r\n'),
+            (b"b7 NOOP\r\n", b'b7 OK "Noop done"\r\n'),
+            (b"b8 FIND {999999999+}\r\n", b'* BYE "literal too long"\r\n'),
+        ]
+        await client.until(b'"(master)"\r\n')
+        for said, answer in conversation:
+            client.heard = b""
+            client.say(said)
+            await client.until(answer)
+            self.assertEqual(client.heard, answer)
+
+    async def test_many_entries(self) -> None:
+        """More than fit into a page, or into the buffers on the way; those who write meanwhile do not wait."""
+        entries = [Location(f"user.u{number:05}", "b1", "default", "x\tl\t" * 20) for number in range(3000)]
+        await self.locations.follow(entries)
+        heard = Heard()
+        follower = await self.connect(told=heard)
+        following = Deferred.fromCoroutine(follower.update())
+        writer = await self.connect()
+        await writer.activate(FRED)
+        found = await following
+        self.assertEqual([each for each in found if each.mailbox != "user.fred"], entries)
+        await follower.noop()
+        self.assertIn(FRED, [*found, *heard.told])
+
+    async def test_a_copy_takes_no_changes(self) -> None:
+        port = self.listen(self.locations, master="mupdate://other")
+        client = await self.connect(port)
+        self.assertEqual(client.banner.product[-1], "mupdate://other")
+        with self.assertRaises(OperationNotSupported):
+            await client.activate(FRED)
+        self.assertIsNone(await client.find("user.fred"))
+
+    async def test_the_master_goes(self) -> None:
+        client = await self.connect()
+        transport: Any = client.transport
+        finding = Deferred.fromCoroutine(client.find("user.fred"))
+        transport.abortConnection()
+        with self.assertRaises(StoreUnavailable):
+            await finding
+        with self.assertRaises(StoreUnavailable):
+            await client.find("user.fred")
