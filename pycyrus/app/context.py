@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from pycyrus import __version__
 from pycyrus.app.delivery_parts import delivery_observer, duplicate_suppression
-from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets
+from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets, tokens
 from pycyrus.auth.assemble import Authentication
 from pycyrus.auth.checkers.chain import factories, make_checkers
 from pycyrus.auth.delays import DelaySettings
@@ -264,6 +264,7 @@ class Context:
             delays=DelaySettings(pause=pause),
             shared=logins,
             tickets=tickets(settings),
+            tokens=tokens(settings, self.reactor),
         )
 
     def authenticator(self, settings: Settings, program: str) -> IAuthenticator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from socket import gethostname
+from typing import Any
 
 from twisted.logger import Logger
 
@@ -12,6 +13,7 @@ from pycyrus.auth.acting import IsDenied, IsInboxAdministrator
 from pycyrus.auth.authenticator import AuthSettings
 from pycyrus.auth.denials import Denials
 from pycyrus.auth.kerberos import Acceptor, is_available
+from pycyrus.auth.mechanisms.oauth import Tokens
 from pycyrus.config.settings import Settings
 from pycyrus.errors import MailboxNotFound
 from pycyrus.interfaces import IMailStore
@@ -64,6 +66,40 @@ def tickets(settings: Settings) -> Acceptor | None:
             reason="the package gssapi is not installed" if is_readable else f"{path} cannot be read",
         )
     return Acceptor(path) if is_readable and is_available() else None
+
+
+def tokens(settings: Settings, reactor: Any) -> Tokens | None:
+    """Whose access tokens are taken (C{oauth_...}); None for nobody's."""
+    if not any(settings.text(name) for name in ("oauth_jwks_file", "oauth_jwks_url", "oauth_introspection_url")):
+        return None
+    key_file, authorities = settings.text("oauth_jwks_file"), settings.text("oauth_ca_file")
+    try:
+        # Only here: the package it needs is an extra.
+        from pycyrus.auth.oauth.settings import OAuthConfigurationError, OAuthSettings
+        from pycyrus.auth.oauth.tokens import TokenVerifier
+    except ImportError as error:
+        _log.error("oauth: tokens are not taken: {error}; install pycyrus[oauth]", error=error)
+        return None
+    try:
+        return TokenVerifier(
+            OAuthSettings(
+                issuer=settings.text("oauth_issuer"),
+                audiences=settings.words("oauth_audience"),
+                key_file=Path(key_file) if key_file else None,
+                key_url=settings.text("oauth_jwks_url"),
+                introspection_url=settings.text("oauth_introspection_url"),
+                client_id=settings.text("oauth_client_id"),
+                client_secret=settings.text("oauth_client_secret"),
+                authorities=Path(authorities) if authorities else None,
+                user_claim=settings.text("oauth_user_claim"),
+                scope=settings.text("oauth_scope"),
+                discovery_url=settings.text("oauth_discovery_url"),
+            ),
+            reactor,
+        )
+    except OAuthConfigurationError as error:
+        _log.error("oauth: tokens are not taken: {error}", error=error)
+        return None
 
 
 def inbox_administrators(settings: Settings, store: IMailStore) -> IsInboxAdministrator | None:

@@ -15,6 +15,7 @@ from pycyrus.auth.identity import Identities, IdentitySettings
 from pycyrus.auth.interfaces import Run
 from pycyrus.auth.local_domains import LocalDomains
 from pycyrus.auth.mechanisms.gssapi import Tickets
+from pycyrus.auth.mechanisms.oauth import Tokens
 from pycyrus.auth.mechanisms.table import Sources
 from pycyrus.auth.realm import MailRealm, ProvedChecker
 from pycyrus.auth.shared_answers import SharedMemory
@@ -39,15 +40,17 @@ class Authentication:
         delays: DelaySettings = DelaySettings(),  # noqa: B008 - frozen
         shared: SharedMemory | None = None,
         tickets: Tickets | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         """
         @param checkers: As made by L{pycyrus.auth.checkers.chain.make_checkers}.
         @param run: For the reverse look-ups of C{virtdomains: on}, and for GSSAPI.
         @param shared: Memory that the workers of a server share.
         @param tickets: Whose tickets GSSAPI takes.
+        @param tokens: Says whose access tokens are.
         """
         self._checkers = checkers
-        self._run, self._tickets = run, tickets
+        self._run, self._tickets, self._tokens = run, tickets, tokens
         self.cache = CachedChecker(checkers, clock, cache, checkers.version, shared)
         self.delays = FailureDelays(clock, delays)
         self._local_domains = LocalDomains(clock, run)
@@ -77,6 +80,7 @@ class Authentication:
                 keys=self._checkers if self._checkers.has_scram_keys else None,
                 secrets=self._checkers if self._checkers.has_shared_secrets else None,
                 tickets=self._tickets,
+                tokens=self._tokens,
                 run=self._run,
                 anonymous=settings.anonymous,
                 server_name=settings.server_name,

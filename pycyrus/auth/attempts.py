@@ -89,6 +89,14 @@ class Attempt(Verifier):
         return await self._rules.sources.secrets.shared_secret(user_id)
 
     @override
+    async def token(self, token: bytes, acting_as: bytes) -> Authenticated:
+        self.tried = acting_as
+        if not token or self._rules.sources.tokens is None:
+            raise AuthenticationFailed("no token")
+        self._rules.delays.admit(self._channel.peer, "")
+        return await self.proved(await self._rules.sources.tokens.user_of(token), acting_as)
+
+    @override
     async def anonymous(self, trace: bytes) -> Authenticated:
         self.tried = trace
         self._rules.delays.admit(self._channel.peer, "")

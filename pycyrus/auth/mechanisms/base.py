@@ -66,6 +66,16 @@ class Verifier(Protocol):
         @raise AuthenticationUnavailable: Cannot be told now.
         """
 
+    async def token(self, token: bytes, acting_as: bytes) -> Authenticated:
+        """
+        Check an access token.
+
+        @param token: Empty if the client sent none.
+        @raise AuthenticationFailed: It is not valid, or not for us.
+        @raise AuthenticationUnavailable: Cannot be told now.
+        @raise AuthorizationDenied: As C{password}.
+        """
+
     async def anonymous(self, trace: bytes) -> Authenticated:
         """
         Let in somebody who does not say who they are.

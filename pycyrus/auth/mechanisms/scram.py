@@ -106,7 +106,7 @@ class Scram(Exchange):
             self._ended = True
             raise MalformedExchange("not a client-first-message")
         self._bind(message["binding"])
-        user, acting_as = _unescape(message["user"]), _unescape(message["acting"] or b"")
+        user, acting_as = unescape(message["user"]), unescape(message["acting"] or b"")
         keys = await self.verifier.keys(user, self._hash.mechanism)
         nonce = message["nonce"] + b2a_base64(secrets.token_bytes(24), newline=False)
         answer = b"r=%b,s=%b,i=%d" % (nonce, b2a_base64(keys.salt, newline=False), keys.iterations)
@@ -170,7 +170,7 @@ def _decode(text: bytes) -> bytes:
         raise MalformedExchange("not base64") from error
 
 
-def _unescape(name: bytes) -> bytes:
+def unescape(name: bytes) -> bytes:
     """Undo the writing of comma and equals sign (RFC 5802 section 5.1)."""
     if re.search(rb"=(?!2C|3D)", name):
         raise MalformedExchange("stray equals sign in a name")

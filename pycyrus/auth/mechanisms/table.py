@@ -13,6 +13,7 @@ from pycyrus.auth.mechanisms.digest_md5 import DigestMd5
 from pycyrus.auth.mechanisms.external import External
 from pycyrus.auth.mechanisms.gssapi import Gssapi, Tickets
 from pycyrus.auth.mechanisms.login import Login
+from pycyrus.auth.mechanisms.oauth import OAuthBearer, Tokens, XOAuth2
 from pycyrus.auth.mechanisms.plain import Plain
 from pycyrus.auth.mechanisms.scram import SHA1, SHA256, Hash, Scram
 
@@ -25,6 +26,7 @@ class Sources:
     @ivar keys: Of passwords, for SCRAM.
     @ivar secrets: Passwords as they are, for CRAM-MD5 and its like.
     @ivar tickets: Where GSSAPI's contexts come from.
+    @ivar tokens: Says whose access tokens are.
     @ivar run: Runs what takes long elsewhere.
     @ivar anonymous: Whether those who do not say who they are come in
         (C{allowanonymouslogin}).
@@ -36,6 +38,7 @@ class Sources:
     secrets: ISharedSecrets | None = None
     tickets: Tickets | None = None
     run: Run | None = None
+    tokens: Tokens | None = None
     anonymous: bool = False
     server_name: str = "localhost"
     services: frozenset[bytes] = frozenset({b"imap"})
@@ -87,6 +90,14 @@ def _gssapi(verifier: Verifier, sources: Sources) -> Exchange:
     return Gssapi(verifier, sources.tickets, sources.run)
 
 
+def _bearer(kind: Callable[[Verifier, Tokens], Exchange]) -> Callable[[Verifier, Sources], Exchange]:
+    def make(verifier: Verifier, sources: Sources) -> Exchange:
+        assert sources.tokens is not None
+        return kind(verifier, sources.tokens)
+
+    return make
+
+
 def _simple(kind: Callable[[Verifier], Exchange]) -> Callable[[Verifier, Sources], Exchange]:
     return lambda verifier, sources: kind(verifier)
 
@@ -100,6 +111,8 @@ MECHANISMS = (
     _scram(SHA1, "5802"),
     Mechanism("DIGEST-MD5", _simple(DigestMd5), source="secrets", by_name=True, rfc="2831"),
     Mechanism("CRAM-MD5", _simple(CramMd5), source="secrets", rfc="2195"),
+    Mechanism("OAUTHBEARER", _bearer(OAuthBearer), plaintext=True, source="tokens", rfc="7628"),
+    Mechanism("XOAUTH2", _bearer(XOAuth2), plaintext=True, source="tokens"),
     Mechanism("PLAIN", _simple(Plain), plaintext=True, rfc="4616"),
     Mechanism("LOGIN", _simple(Login), plaintext=True),
     Mechanism("ANONYMOUS", _simple(Anonymous), source="anonymous", rfc="4505"),

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators
+from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets, tokens
 from pycyrus.config.settings import Settings
 from pycyrus.interfaces import IMailStore
 from pycyrus.model.acl import OWNER_RIGHTS, Acl
@@ -31,6 +32,19 @@ class LoginPartsTests(SynchronousTestCase):
     def test_a_layer_is_tls(self) -> None:
         self.assertFalse(auth_settings(Settings({}), "imapd").tls_required)
         self.assertTrue(auth_settings(Settings({"sasl_minimum_layer": "56"}), "imapd").tls_required)
+
+    def test_tokens(self) -> None:
+        """Nobody's tokens are taken unless it is said whose, and for whom they must be."""
+        texts = {"oauth_jwks_url": "https://login.test/keys", "oauth_issuer": "https://login.test"}
+        self.assertIsNone(tokens(Settings({}), Clock()))
+        self.assertIsNone(tokens(Settings(texts), Clock()))
+        verifier = tokens(Settings({**texts, "oauth_audience": "mail", "oauth_scope": "imap"}), Clock())
+        assert verifier is not None
+        self.assertEqual(verifier.refusal(), {"scope": "imap"})
+
+    def test_tickets(self) -> None:
+        """GSSAPI is offered where the key table can be read."""
+        self.assertIsNone(tickets(Settings({"sasl_keytab": "/nowhere/at/all"})))
 
     def test_denials(self) -> None:
         """The file lies in configdirectory, or where an option says."""

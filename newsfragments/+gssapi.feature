@@ -1,0 +1,1 @@
+GSSAPI: logins with Kerberos tickets (``sasl_keytab``; needs ``pycyrus[gssapi]``).

@@ -1,0 +1,163 @@
+"""Requests to an authority: bounded in time and size, its certificate checked, no redirects."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.interfaces import IConsumer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, ResponseDone, ResponseFailed
+from twisted.web.error import Error, SchemeNotSupported
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer
+from typing_extensions import override
+from zope.interface import implementer
+
+from pycyrus.auth.oauth.settings import OAuthConfigurationError
+from pycyrus.errors import AuthenticationUnavailable
+
+LARGEST = 256 * 1024
+"""Octets of an answer."""
+
+_FAILURES = (
+    ConnectError,
+    ConnectionClosed,
+    DNSLookupError,
+    Error,
+    OSError,
+    ResponseFailed,
+    SchemeNotSupported,
+    defer.TimeoutError,
+)
+
+
+class _Collector(Protocol):
+    """
+    Keeps an answer's body, as long as it is not too large.
+
+    @ivar done: Fires with it.
+    """
+
+    def __init__(self) -> None:
+        self.done: Deferred[bytes] = Deferred(lambda _: self._stop())
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def _stop(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size <= LARGEST:
+            self._pieces.append(data)
+        elif not self.done.called:
+            self.done.errback(AuthenticationUnavailable("an answer that is too large"))
+            self._stop()
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.done.called:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.done.callback(b"".join(self._pieces))
+        else:
+            self.done.errback(AuthenticationUnavailable("the answer broke off"))
+
+
+@implementer(IBodyProducer)
+class _Form:
+    """The body of a request, which is short and goes out at once."""
+
+    def __init__(self, body: bytes) -> None:
+        self.length = len(body)
+        self._body = body
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:  # noqa: N802 - IBodyProducer
+        """Send it."""
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:  # noqa: N802 - IBodyProducer
+        """It has gone already."""
+
+    def resumeProducing(self) -> None:  # noqa: N802 - IBodyProducer
+        """It has gone already."""
+
+    def stopProducing(self) -> None:  # noqa: N802 - IBodyProducer
+        """It has gone already."""
+
+
+class Requests:
+    """Asks the servers of an authority."""
+
+    def __init__(self, reactor: Any, timeout: float, authorities: Path | None = None) -> None:
+        """
+        @param timeout: Seconds for all of a request.
+        @param authorities: Certificates that vouch for the servers; None for the system's.
+        @raise OAuthConfigurationError: They cannot be read.
+        """
+        self._reactor = reactor
+        self._timeout = timeout
+        policy = BrowserLikePolicyForHTTPS(_trusted(authorities) if authorities is not None else None)
+        self._agent = Agent(reactor, policy, connectTimeout=timeout)
+
+    async def get(self, url: str) -> bytes:
+        """
+        Fetch something.
+
+        @raise AuthenticationUnavailable: It cannot be had now.
+        """
+        return await self._ask(b"GET", url, Headers({b"Accept": [b"application/json"]}), None)
+
+    async def post(self, url: str, fields: Mapping[str, str], user: str, password: str) -> bytes:
+        """
+        Send a form.
+
+        @raise AuthenticationUnavailable: There is no answer now.
+        """
+        headers = Headers({b"Accept": [b"application/json"], b"Content-Type": [b"application/x-www-form-urlencoded"]})
+        if user:
+            # RFC 6749 section 2.3.1: both are encoded as in forms first.
+            pair = urlencode({user: password}).replace("=", ":", 1)
+            headers.setRawHeaders(b"Authorization", [b"Basic " + b64encode(pair.encode("ascii"))])
+        return await self._ask(b"POST", url, headers, urlencode(fields).encode("ascii"))
+
+    async def _ask(self, method: bytes, url: str, headers: Headers, body: bytes | None) -> bytes:
+        whole = Deferred.fromCoroutine(self._exchange(method, url, headers, _Form(body) if body is not None else None))
+        try:
+            return await whole.addTimeout(self._timeout, self._reactor)
+        except _FAILURES as error:
+            raise AuthenticationUnavailable(f"{url}: {type(error).__name__}") from error
+
+    async def _exchange(self, method: bytes, url: str, headers: Headers, form: _Form | None) -> bytes:
+        response = await self._agent.request(method, url.encode("ascii"), headers, form)
+        collector = _Collector()
+        response.deliverBody(collector)
+        body = await collector.done
+        if response.code != 200:
+            raise AuthenticationUnavailable(f"{url} answers with {response.code}")
+        return body
+
+
+def _trusted(path: Path) -> Any:
+    try:
+        text = path.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OAuthConfigurationError(f"oauth_ca_file: cannot read {path}") from error
+    found = re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", text, re.DOTALL)
+    if not found:
+        raise OAuthConfigurationError(f"oauth_ca_file: {path} holds no certificate in PEM form")
+    return trustRootFromCertificates([Certificate.loadPEM(one) for one in found])
