@@ -117,7 +117,7 @@ class Delivery:
                 copy = await self._open(target, recipient)
         except MailStoreError:
             fallback = catchall_target(self._settings)
-            if fallback is None:
+            if fallback is None or not self._may_deliver(fallback):
                 raise
             copy = self._copies.get(fallback)
             if copy is None:
@@ -129,10 +129,14 @@ class Delivery:
             target = resolve(recipient, self._settings)
         except InvalidMailboxName as error:
             raise MailboxNotFound from error
-        identity = self.envelope.identity
-        if not identity.postman and not identity.administers(target.domain):
+        if not self._may_deliver(target):
             raise MailboxNotFound
         return target
+
+    def _may_deliver(self, target: Target) -> bool:
+        """Whether the client's own scope reaches there; senders' rights are another matter."""
+        identity = self.envelope.identity
+        return identity.postman or identity.administers(target.domain)
 
     async def _open(self, target: Target, recipient: Recipient) -> Copy:
         if target.inbox is not None:

@@ -238,6 +238,9 @@ class ExternalNames:
         elif told and self.administrative and told.lower() == (self._domain or self._settings.defaultdomain).lower():
             # A domain's administrator may write the domain, but is not told it.
             components = before
+        elif told and self.administrative and self._settings.virtdomains is not VirtualDomains.OFF:
+            # The name is meant to be another domain's, and must not become one of this.
+            raise InvalidMailboxName("foreign domain")
         if shared and components[0] in (USER_ROOT, self._settings.deletedprefix):
             raise InvalidMailboxName("not a shared mailbox")
         return from_real_components(domain, components, self._settings.deletedprefix)

@@ -365,7 +365,9 @@ class MailStore:
         return await self._create(Wanted(None, name, partition))
 
     async def _create(self, wanted: Wanted) -> str:
-        self.quotas.admit(wanted.name, Usage(mailboxes=1))
+        # Who may not create there is told of no quota either.
+        if wanted.identity is None or self._could_create(wanted.identity, wanted.name):
+            self.quotas.admit(wanted.name, Usage(mailboxes=1))
         entry = await self._shield.run(self._directory.change(lambda connection: self._tree.create(connection, wanted)))
         return entry.unique_id
 
