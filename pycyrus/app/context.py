@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from pycyrus import __version__
 from pycyrus.app.delivery_parts import delivery_observer, duplicate_suppression
 from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets, tokens
+from pycyrus.app.murder_parts import make_slave
 from pycyrus.auth.assemble import Authentication
 from pycyrus.auth.checkers.chain import factories, make_checkers
 from pycyrus.auth.delays import DelaySettings
@@ -31,6 +32,7 @@ from pycyrus.interfaces import IAuthenticator, IDeliveryAgent, IMailStore
 from pycyrus.model.acl_text import parse_default_acl
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
+from pycyrus.murder.slave import Slave
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.net.tls import ServerContext, TLSConfigurationError, TLSSettings
 from pycyrus.store.commit import SyncMode
@@ -241,6 +243,7 @@ class Context:
         self._open_store = store
         self._limits: dict[str, ConnectionLimits] = {}
         self._locations: Locations | None = None
+        self._slave: Slave | None = None
         self._namespace = namespace_settings(settings)
         self._authentication = self._make_authentication(logins)
 
@@ -288,6 +291,18 @@ class Context:
             self._locations = Locations(directory, self.reactor, strict=is_strict)
         return self._locations
 
+    def slave(self) -> Slave:
+        """
+        What keeps the copy of the directory, begun when it is first asked for.
+
+        @raise ConfigError: C{mupdate_server} is none.
+        @raise StoreUnavailable: The copy cannot be used.
+        """
+        if self._slave is None:
+            self._slave = make_slave(self.settings, self.locations(), self.reactor)
+            self._slave.start()
+        return self._slave
+
     def names(self, identity: Identity) -> ExternalNames:
         """How mailboxes are called towards somebody."""
         return ExternalNames(self._namespace, identity)
@@ -311,6 +326,8 @@ class Context:
 
     async def close(self) -> None:
         """Close what must be closed; what was acknowledged is durable then."""
+        if self._slave is not None:
+            await self._slave.close()
         await self._open_store.close()
         if self._locations is not None:
             await self._locations.close()

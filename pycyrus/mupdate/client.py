@@ -218,15 +218,26 @@ class MupdateClient(Protocol):
         """
         await self._call("DELETE", mailbox)
 
-    async def update(self) -> Sequence[Location]:
+    async def update(self) -> None:
         """
-        Ask for everything, and to be told of what changes from now on (RFC 3656 section 4.12).
+        Ask to be told everything, and what changes from then on (RFC 3656 section 4.12).
 
-        @return: Everything.
+        When it returns, everything was told.
         """
         self._stream = b"U01"
-        found = await self._command(b"U01", b"UPDATE")
-        return [each for each in found if isinstance(each, Location)]
+        await self._command(b"U01", b"UPDATE")
+
+    def pause(self) -> None:
+        """Take no more for now: what was told is not dealt with yet."""
+        transport: Any = self.transport
+        if self.lost_reason is None:
+            transport.pauseProducing()
+
+    def resume(self) -> None:
+        """Go on."""
+        transport: Any = self.transport
+        if self.lost_reason is None:
+            transport.resumeProducing()
 
     async def noop(self) -> None:
         """Wait until all that was done before has been told (RFC 3656 section 4.10)."""
@@ -363,12 +374,12 @@ class MupdateClient(Protocol):
         else:
             raise ValueError("a data line with other words than it should have")
         waiting = self._waiting.get(tag)
-        if waiting is not None:
+        if tag == self._stream:
+            self._fresh.append(entry)
+        elif waiting is not None:
             waiting.found.append(entry)
             if len(waiting.found) > self._most:
                 raise ValueError("more entries than allowed")
-        elif tag == self._stream:
-            self._fresh.append(entry)
 
     def _take_end(self, tag: bytes, status: bytes, text: str) -> None:
         waiting = self._waiting.pop(tag, None)

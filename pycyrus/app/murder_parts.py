@@ -1,0 +1,55 @@
+"""The parts of a Murder, built from the options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pycyrus.auth.client import ClientCredentials
+from pycyrus.config.problems import ConfigError, Problem
+from pycyrus.config.settings import Settings
+from pycyrus.mupdate.client import MupdateClient, Told
+from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
+from pycyrus.murder.slave import Slave
+from pycyrus.store.locations import Locations
+
+
+def master_settings(settings: Settings) -> MasterSettings:
+    """
+    How to reach the master.
+
+    @raise ConfigError: C{mupdate_server} is missing, or is none.
+    """
+    text = settings.text("mupdate_server")
+    try:
+        address = MasterAddress.parse(text, settings.integer("mupdate_port"))
+    except ValueError as error:
+        mend = "name the MUPDATE master as HOST or HOST:PORT"
+        raise ConfigError([Problem(None, f"mupdate_server: {error}", mend)]) from error
+    return MasterSettings(
+        address,
+        ClientCredentials(
+            settings.text("mupdate_authname") or settings.text("mupdate_username"),
+            settings.text("mupdate_username"),
+            settings.text("mupdate_realm"),
+            settings.text("mupdate_password") or None,
+        ),
+        text,
+        retry_delay=float(settings.integer("mupdate_retry_delay")),
+    )
+
+
+def make_slave(settings: Settings, locations: Locations, reactor: Any) -> Slave:
+    """
+    What keeps a copy of the master's directory.
+
+    @raise ConfigError: As L{master_settings}.
+    """
+    master = master_settings(settings)
+
+    async def dial(told: Callable[[Sequence[Told]], None], gone: Callable[[str], None]) -> MupdateClient:
+        return await connect_to_master(reactor, master, told, gone)
+
+    directory = Path(settings.text("configdirectory"))
+    return Slave(locations, directory, dial, reactor, retry_delay=master.retry_delay)

@@ -1,0 +1,51 @@
+"""Where a mailbox is: the copy of the directory, and a kick where it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from zope.interface import implementer
+
+from pycyrus.errors import StoreUnavailable
+from pycyrus.interfaces import ILocations, IMailboxDirectory, Location
+from pycyrus.model.internal_names import internal
+from pycyrus.model.mailbox_name import MailboxName
+
+
+@implementer(IMailboxDirectory)
+class MurderDirectory:
+    """
+    The directory as this server sees it.
+
+    @param own: Name of this server; what is there has an empty server here.
+    @param catch_up: Has the copy ask the master; None where nobody is to be asked.
+    """
+
+    def __init__(
+        self, locations: ILocations, own: str, catch_up: Callable[[], Awaitable[None]] | None, deleted_prefix: str
+    ) -> None:
+        self._locations = locations
+        self._own = own
+        self._catch_up = catch_up
+        self._deleted_prefix = deleted_prefix
+
+    async def locate(self, name: MailboxName) -> Location | None:
+        """See L{IMailboxDirectory.locate}."""
+        mailbox = internal(name, self._deleted_prefix)
+        found = self._locations.find(mailbox)
+        if found is None and self._catch_up is not None:
+            try:
+                await self._catch_up()
+            except StoreUnavailable:
+                # Nobody knows better than the copy now.
+                return None
+            found = self._locations.find(mailbox)
+        return None if found is None else self._here(found)
+
+    def known(self, prefix: str, after: str, limit: int) -> Sequence[Location]:
+        """See L{IMailboxDirectory.known}."""
+        return [self._here(location) for location in self._locations.page(prefix, after, limit)]
+
+    def _here(self, location: Location) -> Location:
+        return replace(location, server="") if location.server == self._own else location

@@ -1,0 +1,239 @@
+"""
+A copy of the master's directory, kept up to date.
+
+Of a server's processes one has the connection, which a lock decides; when it dies
+another takes its place.  The copy serves while no master answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pycyrus.errors import MailStoreError, StoreUnavailable
+from pycyrus.interfaces import Location
+from pycyrus.mupdate.client import MupdateClient, Told
+from pycyrus.murder.kick import SOCKET, KickFactory, kick
+from pycyrus.store.locations import Locations
+from pycyrus.tasks import Tasks
+
+LOCK = "mupdate.lock"
+_LOCK_EVERY = 1.0
+_AT_ONCE = 1000
+_MOST_WAITING = 20_000
+"""Changes that wait to be written before the master is made to wait."""
+_PAGE = 1000
+
+Dial = Callable[[Callable[[Sequence[Told]], None], Callable[[str], None]], Awaitable[MupdateClient]]
+
+
+class Slave:
+    """
+    One process's share in the copy.
+
+    @param dial: Connects to the master; given who is to be told of changes, and of the end.
+    @param retry_delay: Seconds between two signs of life, and before another attempt.
+    @ivar is_connected: This process has the connection, and the copy is whole.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, locations: Locations, configdirectory: Path, dial: Dial, reactor: Any, *, retry_delay: float = 20.0
+    ) -> None:
+        self.is_connected = False
+        self._locations = locations
+        self._directory = configdirectory
+        self._dial = dial
+        self._reactor = reactor
+        self._delay = retry_delay
+        self._client: MupdateClient | None = None
+        self._lock = -1
+        self._port: Any = None
+        self._tasks = Tasks()
+        self._waiting: list[Told] = []
+        self._is_writing = False
+        self._is_paused = False
+        self._written: list[Deferred[None]] = []
+        self._seen: set[str] | None = None
+        self._timer: IDelayedCall | None = None
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Begin to follow, now or when it is our turn."""
+        self._timer = None
+        if self._take_lock():
+            self._listen()
+            self._tasks.spawn(self._follow(), self._failed)
+        else:
+            self._timer = self._reactor.callLater(_LOCK_EVERY, self.start)
+
+    def _take_lock(self) -> bool:
+        fd = os.open(self._directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        self._lock = fd
+        return True
+
+    def _listen(self) -> None:
+        path = self._directory / SOCKET
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            # Of one who died: the lock is ours.
+            path.unlink()
+        self._port = self._reactor.listenUNIX(str(path), KickFactory(self.catch_up), mode=0o600)
+
+    async def close(self) -> None:
+        """End the connection, and let another process have its turn."""
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._tasks.cancel_all()
+        if self._client is not None:
+            self._client.log_out()
+        port, self._port = self._port, None
+        if port is not None:
+            await maybeDeferred(port.stopListening)
+        while self._is_writing:
+            await self._until_written()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    # --- for those who ask --------------------------------------------------------
+
+    async def catch_up(self) -> None:
+        """
+        Wait until all is known that the master knew.
+
+        @raise StoreUnavailable: The master does not answer.
+        """
+        if self._lock < 0:
+            await kick(self._reactor, self._directory)
+            return
+        client = self._client
+        if client is None or not self.is_connected:
+            raise StoreUnavailable("no connection to the MUPDATE master")
+        await client.noop()
+        await self._until_written()
+
+    async def _until_written(self) -> None:
+        if self._is_writing:
+            done: Deferred[None] = Deferred()
+            self._written.append(done)
+            await done
+
+    # --- the connection -----------------------------------------------------------
+
+    async def _follow(self) -> None:
+        while not self._is_closed:
+            try:
+                await self._once()
+            except MailStoreError as error:
+                self.log.warn("The MUPDATE master cannot be followed now: {error}", error=str(error))
+            finally:
+                self.is_connected = False
+                client, self._client = self._client, None
+                if client is not None:
+                    client.log_out()
+            if not self._is_closed:
+                await self._pause(self._delay * (1 + random.random() / 2))
+
+    async def _once(self) -> None:
+        gone: Deferred[str] = Deferred()
+        # Before the first change is told: all that is not told is gone.
+        self._seen = set()
+        client = self._client = await self._dial(self._told, lambda reason: _fire(gone, reason))
+        await client.update()
+        await self._until_written()
+        await self._drop_others()
+        self.is_connected = True
+        self.log.info("The directory is that of the MUPDATE master")
+        while client.lost_reason is None:
+            await self._pause(self._delay, gone)
+            if client.lost_reason is None:
+                await client.noop()
+        raise StoreUnavailable(client.lost_reason)
+
+    async def _drop_others(self) -> None:
+        """Forget what the master does not know."""
+        seen, self._seen = self._seen or set(), None
+        after = ""
+        while page := self._locations.page("", after, _PAGE):
+            after = page[-1].mailbox
+            others: list[Told] = [each.mailbox for each in page if each.mailbox not in seen]
+            if others:
+                await self._locations.follow(others)
+
+    async def _pause(self, seconds: float, or_until: Deferred[str] | None = None) -> None:
+        done: Deferred[None] = Deferred()
+        self._timer = self._reactor.callLater(seconds, lambda: _fire(done, None))
+        if or_until is not None and not or_until.called:
+            or_until.addCallback(lambda reason: _fire(done, None))  # type: ignore[unused-awaitable] # done is awaited
+        try:
+            await done
+        finally:
+            if self._timer is not None and self._timer.active():
+                self._timer.cancel()
+            self._timer = None
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure("The MUPDATE master is followed no more", failure)
+
+    # --- what was told ------------------------------------------------------------
+
+    def _told(self, changes: Sequence[Told]) -> None:
+        self._waiting += changes
+        if self._seen is not None:
+            for change in changes:
+                if isinstance(change, Location):
+                    self._seen.add(change.mailbox)
+                else:
+                    self._seen.discard(change)
+        if len(self._waiting) > _MOST_WAITING and self._client is not None and not self._is_paused:
+            self._is_paused = True
+            self._client.pause()
+        if not self._is_writing:
+            self._is_writing = True
+            # Not of our tasks, as what was told is written to the end.
+            Tasks().spawn(self._write(), self._failed)
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                some, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
+                await self._locations.follow(some)
+                if self._is_paused and len(self._waiting) < _MOST_WAITING // 2 and self._client is not None:
+                    self._is_paused = False
+                    self._client.resume()
+        except MailStoreError as error:
+            # What is lost here comes with the next connection.
+            self._waiting.clear()
+            self.log.error("The directory cannot be written: {error}", error=str(error))
+            if self._client is not None:
+                self._client.log_out()
+        finally:
+            self._is_writing = False
+            written, self._written = self._written, []
+            for done in written:
+                done.callback(None)
+
+
+def _fire(done: Deferred[Any], value: object) -> None:
+    if not done.called:
+        done.callback(value)
