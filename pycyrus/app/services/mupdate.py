@@ -1,5 +1,5 @@
 """
-MUPDATE as a service: C{cmd="mupdate -m"} for the master.
+MUPDATE as a service: C{cmd="mupdate -m"} for the master, C{cmd="mupdate"} for a copy.
 
 Only administrators may come in, such as C{mupdate_admins} of a service called mupdate.
 """
@@ -7,6 +7,7 @@ Only administrators may come in, such as C{mupdate_admins} of a service called m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from twisted.internet.interfaces import IProtocolFactory
 
@@ -19,14 +20,16 @@ from pycyrus.mupdate.settings import MupdateSettings
 def make_factory(context: Context, name: str, arguments: Sequence[str]) -> IProtocolFactory:
     """Build the factory for one SERVICES entry."""
     settings = context.settings.for_service(name)
-    limits = context.limits(settings, "mupdate")
+    slave = None if "-m" in arguments else context.slave()
+    own = mupdate_settings(settings, name, context.server_name)
     return MupdateFactory(
         context.locations(),
         context.authenticator(settings, "mupdate"),
-        mupdate_settings(settings, name, context.server_name),
-        limits,
+        own if slave is None else replace(own, master=f"mupdate://{settings.text('mupdate_server')}"),
+        context.limits(settings, "mupdate"),
         context.tls.optional(settings),
         context.reactor,
+        None if slave is None else slave.catch_up,
     )
 
 

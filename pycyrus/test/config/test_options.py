@@ -47,7 +47,7 @@ class TableTests(SynchronousTestCase):
         honoured = {option.name for option in option_table().options.values() if option.status is Status.HONOURED}
         self.assertEqual(sorted(honoured - asked), [])
         # The murder's are asked for to know what the server is.
-        self.assertEqual(sorted(asked - honoured), ["mupdate_config", "mupdate_server"])
+        self.assertEqual(sorted(asked - honoured), [])
 
     def test_families(self) -> None:
         table = option_table()
