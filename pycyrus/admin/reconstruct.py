@@ -13,7 +13,7 @@ from typing import Any
 
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import CommandError, mailbox_named, name_text, reported, run_on_store
-from pycyrus.app.context import store_settings
+from pycyrus.app.store_parts import store_settings
 from pycyrus.config.load import Configuration, load
 from pycyrus.errors import InvalidMailboxName, MailStoreError
 from pycyrus.model.names import MailboxName, user_inbox

@@ -24,9 +24,9 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from pycyrus.admin.running import run_with_reactor
-from pycyrus.app.context import store_settings
 from pycyrus.app.prepare import make_directories
 from pycyrus.app.privileges import UnixUser, become, user_to_become
+from pycyrus.app.store_parts import store_settings
 from pycyrus.config.load import Configuration, namespace_settings
 from pycyrus.errors import InvalidMailboxName, MailStoreError
 from pycyrus.model.identity import AdminScope, Identity

@@ -20,7 +20,8 @@ from typing import Any
 from pycyrus.admin.running import run_with_reactor
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import act_as_server
-from pycyrus.app.context import identity_settings, store_settings
+from pycyrus.app.context import identity_settings
+from pycyrus.app.store_parts import store_settings
 from pycyrus.auth.checkers.passwd import DATABASE
 from pycyrus.auth.identity import Identities, InvalidUserId
 from pycyrus.auth.users import UserDatabase, UserDatabaseError

@@ -15,7 +15,7 @@ from typing import Any
 
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import CommandError, act_as_server, mailbox_named, reported
-from pycyrus.app.context import store_settings
+from pycyrus.app.store_parts import store_settings
 from pycyrus.config.load import load
 from pycyrus.errors import StoreUnavailable
 from pycyrus.model.internal_names import internal

@@ -17,6 +17,7 @@ from pycyrus import __version__
 from pycyrus.app.delivery_parts import delivery_observer, duplicate_suppression
 from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets, tokens
 from pycyrus.app.murder_parts import make_slave
+from pycyrus.app.store_parts import store_settings
 from pycyrus.auth.assemble import Authentication
 from pycyrus.auth.checkers.chain import factories, make_checkers
 from pycyrus.auth.delays import DelaySettings
@@ -29,15 +30,12 @@ from pycyrus.config.settings import Settings
 from pycyrus.delivery.pipeline import DeliveryAgent
 from pycyrus.delivery.settings import DeliverySettings, EightBitHeaders
 from pycyrus.interfaces import IAuthenticator, IDeliveryAgent, IMailStore
-from pycyrus.model.acl_text import parse_default_acl
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
 from pycyrus.murder.slave import Slave
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.net.tls import ServerContext, TLSConfigurationError, TLSSettings
-from pycyrus.store.commit import SyncMode
 from pycyrus.store.locations import Locations
-from pycyrus.store.settings import DeleteMode, ExpungeMode, StoreSettings
 from pycyrus.store.store import open_store
 
 COMPATIBLE_VERSION = "3.6.7"
@@ -55,27 +53,6 @@ def product(settings: Settings, name: str) -> str:
 
 
 # --- settings of parts ------------------------------------------------------
-
-
-def store_settings(settings: Settings) -> StoreSettings:
-    """What the options say of the store."""
-    return StoreSettings(
-        configdirectory=Path(settings.text("configdirectory")),
-        partitions={name: Path(path) for name, path in settings.family("partition-").items()},
-        metapartitions={name: Path(path) for name, path in settings.family("metapartition-").items()},
-        defaultpartition=settings.text("defaultpartition").lower() or None,
-        hashimapspool=settings.switch("hashimapspool"),
-        fulldirhash=settings.switch("fulldirhash"),
-        deletedprefix=settings.text("deletedprefix"),
-        delete_mode=DeleteMode(settings.word("delete_mode")),
-        expunge_mode=ExpungeMode(settings.word("expunge_mode")),
-        default_acl=parse_default_acl(settings.text("defaultacl")),
-        anyoneuseracl=settings.switch("anyoneuseracl"),
-        allowallsubscribe=settings.switch("allowallsubscribe"),
-        undo_retention=float(settings.duration("undo_retention")),
-        journal_sync_interval=float(settings.duration("journal_sync_interval")),
-        sync_mode=SyncMode(settings.word("sync_mode")),
-    )
 
 
 def retentions(settings: Settings) -> tuple[int, int]:
@@ -264,7 +241,7 @@ class Context:
             self.reactor,
             checkers,
             threads.run,
-            delays=DelaySettings(pause=pause),
+            delays=DelaySettings(pause=pause).shared_by(self._workers),
             shared=logins,
             tickets=tickets(settings),
             tokens=tokens(settings, self.reactor),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from twisted.logger import Logger
 
 from pycyrus.errors import StoreUnavailable, UnknownPartition
 from pycyrus.store import files, paths
+from pycyrus.store.partition_choice import PartitionChoice
 from pycyrus.store.settings import StoreSettings
 
 _log = Logger()
@@ -35,6 +35,10 @@ class Partitions:
         for name in self._meta:
             if name not in self._data:
                 raise BadPartition(f"metapartition-{name}: there is no partition-{name}")
+        for name in settings.partition_choice.excluded:
+            if name not in self._data:
+                _log.warn("partition_select_exclude: there is no partition-{partition}", partition=name)
+        self._choice = PartitionChoice(self._data, settings.partition_choice)
 
     def prepare(self) -> None:
         """
@@ -74,19 +78,7 @@ class Partitions:
             return wanted.lower()
         if parents is not None and parents in self._data:
             return parents
-        return self._default or self._with_most_space()
-
-    def _with_most_space(self) -> str:
-        space: list[tuple[int, str]] = []
-        for name, root in sorted(self._data.items()):
-            try:
-                status = os.statvfs(root)
-            except OSError:
-                continue
-            space.append((status.f_bavail * status.f_frsize, name))
-        if not space:
-            raise StoreUnavailable("no partition can be used")
-        return max(space, key=lambda each: each[0])[1]
+        return self._default or self._choice.choose()
 
     def data(self, partition: str, location: str) -> Path:
         """

@@ -10,6 +10,7 @@ from pathlib import Path
 from pycyrus.model.acl import Acl
 from pycyrus.model.internal_names import DELETED_PREFIX
 from pycyrus.store.commit import SyncMode
+from pycyrus.store.partition_choice import ChoiceSettings
 
 
 class DeleteMode(enum.Enum):
@@ -33,6 +34,7 @@ SPECIAL_USES = (r"\Archive", r"\Drafts", r"\Important", r"\Junk", r"\Sent", r"\T
 PROTECTED_USES = frozenset((r"\Archive", r"\Drafts", r"\Important", r"\Junk", r"\Sent", r"\Trash"))
 
 
+DEFAULT_CHOICE = ChoiceSettings()
 DEFAULT_ACL = Acl((("anyone", frozenset("lrs")),))
 
 
@@ -43,8 +45,8 @@ class StoreSettings:
 
     @ivar partitions: Directories by partition name (C{partition-NAME}).
     @ivar metapartitions: Directories for everything but messages, likewise.
-    @ivar defaultpartition: Where new mailboxes go; None for the one with the
-        most free space.
+    @ivar defaultpartition: Where new mailboxes go; None to choose one.
+    @ivar partition_choice: How one is chosen (C{partition_select_mode} and its like).
     @ivar hashimapspool: A level of one-letter directories.
     @ivar mailbox_legacy_dirs: Directories by name, not by unique id.
     @ivar default_acl: C{defaultacl}: of top-level shared mailboxes.
@@ -61,6 +63,7 @@ class StoreSettings:
     partitions: Mapping[str, Path]
     metapartitions: Mapping[str, Path] = field(default_factory=dict)
     defaultpartition: str | None = None
+    partition_choice: ChoiceSettings = DEFAULT_CHOICE
     hashimapspool: bool = False
     fulldirhash: bool = False
     mailbox_legacy_dirs: bool = True

@@ -1,0 +1,51 @@
+"""What the options say of the store's rules: partitions, special uses, moves of users."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pycyrus.config.settings import Settings
+from pycyrus.model.acl_text import parse_default_acl
+from pycyrus.store.commit import SyncMode
+from pycyrus.store.partition_choice import ChoiceSettings, SelectMode
+from pycyrus.store.settings import SPECIAL_USES, DeleteMode, ExpungeMode, StoreSettings
+
+
+def store_settings(settings: Settings) -> StoreSettings:
+    """What the options say of the store."""
+    return StoreSettings(
+        configdirectory=Path(settings.text("configdirectory")),
+        partitions={name: Path(path) for name, path in settings.family("partition-").items()},
+        metapartitions={name: Path(path) for name, path in settings.family("metapartition-").items()},
+        defaultpartition=settings.text("defaultpartition").lower() or None,
+        partition_choice=choice_settings(settings),
+        hashimapspool=settings.switch("hashimapspool"),
+        fulldirhash=settings.switch("fulldirhash"),
+        deletedprefix=settings.text("deletedprefix"),
+        delete_mode=DeleteMode(settings.word("delete_mode")),
+        expunge_mode=ExpungeMode(settings.word("expunge_mode")),
+        default_acl=parse_default_acl(settings.text("defaultacl")),
+        anyoneuseracl=settings.switch("anyoneuseracl"),
+        allowallsubscribe=settings.switch("allowallsubscribe"),
+        allowusermoves=settings.switch("allowusermoves"),
+        special_uses=special_uses(settings),
+        protected_uses=frozenset(settings.words("specialuse_protect")),
+        undo_retention=float(settings.duration("undo_retention")),
+        journal_sync_interval=float(settings.duration("journal_sync_interval")),
+        sync_mode=SyncMode(settings.word("sync_mode")),
+    )
+
+
+def choice_settings(settings: Settings) -> ChoiceSettings:
+    """How a partition is chosen for a new mailbox."""
+    return ChoiceSettings(
+        SelectMode(settings.word("partition_select_mode")),
+        frozenset(name.lower() for name in settings.words("partition_select_exclude")),
+        settings.integer("partition_select_soft_usage_limit"),
+        settings.integer("partition_select_usage_reinit"),
+    )
+
+
+def special_uses(settings: Settings) -> tuple[str, ...]:
+    """Attributes that a mailbox may be given; those of an administrator begin with a backslash too."""
+    return tuple(dict.fromkeys((*SPECIAL_USES, *settings.words("specialuse_extra"))))
