@@ -52,7 +52,7 @@ class Authentication:
         self._checkers = checkers
         self._run, self._tickets, self._tokens = run, tickets, tokens
         self.cache = CachedChecker(checkers, clock, cache, checkers.version, shared)
-        self.delays = FailureDelays(clock, delays)
+        self.delays = FailureDelays(clock, delays, shared)
         self._local_domains = LocalDomains(clock, run)
 
     def authenticator(

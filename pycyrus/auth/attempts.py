@@ -19,12 +19,28 @@ from pycyrus.auth.identity import Identities, InvalidUserId
 from pycyrus.auth.interfaces import IMailUser, ScramKeys
 from pycyrus.auth.mechanisms.base import LONGEST_PASSWORD, Verifier
 from pycyrus.auth.mechanisms.table import Sources
-from pycyrus.errors import AuthenticationFailed, AuthenticationUnavailable, AuthorizationDenied, MailStoreError
+from pycyrus.errors import (
+    AuthenticationFailed,
+    AuthenticationUnavailable,
+    AuthorizationDenied,
+    MailStoreError,
+    MalformedExchange,
+    MechanismUnavailable,
+)
 from pycyrus.interfaces import Authenticated, Channel
 from pycyrus.model.identity import Identity
 
 LocalDomain = Callable[[str], Awaitable[str]]
 """Gives the domain of a local address, for C{virtdomains: on}; empty if it has none."""
+
+_SASL_ERRORS: tuple[tuple[type[MailStoreError], tuple[int, str]], ...] = (
+    (AuthenticationFailed, (-13, "authentication failure")),
+    (AuthorizationDenied, (-14, "authorization failure")),
+    (AuthenticationUnavailable, (-24, "temporary failure")),
+    (MalformedExchange, (-5, "bad protocol / cancel")),
+    (MechanismUnavailable, (-4, "no mechanism available")),
+)
+"""Numbers and words of the Cyrus SASL library."""
 
 ANONYMOUS = Identity("anonymous")
 """Who did not say who they are; what ACLs call C{anonymous}."""
@@ -127,9 +143,13 @@ class Attempt(Verifier):
     async def failed(self, mechanism: str, error: MailStoreError) -> None:
         """Log a failure, and wait where it is one that could have been a guess."""
         channel = self._channel
+        code, kind = next((found for sort, found in _SASL_ERRORS if isinstance(error, sort)), (-1, "generic failure"))
         self.log.warn(
-            "badlogin: {peer} {mechanism} ({user}) [{reason}] {service} SESSIONID=<{session}>",
+            # As Cyrus writes it, so that filters made for its log find what they look for.
+            "badlogin: [{peer}] {mechanism} ({user}) [SASL({code}): {kind}: {reason}] {service} SESSIONID=<{session}>",
             peer=channel.peer,
+            code=code,
+            kind=kind,
             mechanism=mechanism,
             user=shown(self.tried),
             reason=str(error) or type(error).__name__,
@@ -171,7 +191,7 @@ class Attempt(Verifier):
         except InvalidUserId as error:
             raise AuthorizationDenied(f"cannot act as that: {error}") from error
         authenticated = await self._rules.acting.decide(avatar, wanted, self._channel.service)
-        self._rules.delays.succeeded(self.account)
+        self._rules.delays.succeeded(self._channel.peer, self.account)
         return authenticated
 
 

@@ -1,20 +1,28 @@
 """
-How long the answer to a failed login waits.
+How long the answer to a failed login waits, and when a login is not looked at.
 
-The wait grows with the failures of an address and of an account, and only failures
-wait: whoever knows the password is never kept.  Nothing here blocks; what waits is
-one timer each, and their number is bounded.
+The wait grows with the failures of an address and of an account, in whichever worker
+they were, and only failures wait: whoever knows the password is never kept.  Nothing
+here blocks; what waits is one timer each.
+
+A failure holds a place for the time of its wait, even where the client does not wait
+for the answer: else it would take a slow answer for a no, and try the next password on
+another connection.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from twisted.internet.task import deferLater
 
+from pycyrus.auth.counts import Counts, LocalCounts, SharedCounts
+from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.errors import AuthenticationUnavailable
+from pycyrus.net.limits import network_of
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -23,66 +31,71 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class DelaySettings:
     """
-    Times in seconds.
+    Times in seconds.  Addresses are IPv4 addresses, or networks of IPv6 (/64).
 
     @ivar pause: The wait after a first failure (C{failedloginpause}); 0 for none,
         ever.
     @ivar longest: What it grows to.
     @ivar memory: How long a failure counts.
+    @ivar familiar: How long an address is known as one from where somebody logs in.
     @ivar per_account: Failures of one account from one address that may wait; what
         comes then is turned away unchecked, so that many connections do not make up
         for the wait.
     @ivar per_address: Failures of one address that may wait, likewise.  Many people
         may share an address (a webmail server), so it is not small.
-    @ivar waiting: Failures that may wait in all; more are answered at once.
+    @ivar anywhere: Failures of one account from all addresses that may wait; what
+        comes then from an address that is not known for the account is turned away.
+        The user goes on to come in from where they did before.
+    @ivar waiting: Failures that hold their place in all.
     @ivar entries: Addresses, and accounts, that are remembered.
     """
 
     pause: float = 3.0
     longest: float = 24.0
     memory: float = 900.0
+    familiar: float = 30 * 86400.0
     per_account: int = 5
     per_address: int = 200
-    waiting: int = 2000
-    entries: int = 10000
+    anywhere: int = 40
+    waiting: int = 20_000
+    entries: int = 10_000
 
-
-class _Failures:
-    """Counts failures per key, forgetting the oldest."""
-
-    def __init__(self, memory: float, entries: int) -> None:
-        self._memory = memory
-        self._entries = entries
-        self._counts: dict[str, tuple[float, int]] = {}
-
-    def add(self, key: str, now: float) -> int:
-        """Count one more; @return: how many there were of late."""
-        time, count = self._counts.pop(key, (now, 0))
-        if now - time > self._memory:
-            count = 0
-        self._counts[key] = (now, count + 1)
-        if len(self._counts) > self._entries:
-            del self._counts[next(iter(self._counts))]
-        return count + 1
-
-    def forget(self, key: str) -> None:
-        """It succeeded."""
-        self._counts.pop(key, None)
-
-    def __len__(self) -> int:
-        return len(self._counts)
+    def shared_by(self, workers: int) -> DelaySettings:
+        """What each of several processes may let wait."""
+        if workers <= 1:
+            return self
+        return replace(
+            self,
+            per_account=max(2, -(-self.per_account // workers)),
+            per_address=max(2, -(-self.per_address // workers)),
+            anywhere=max(4, -(-self.anywhere // workers)),
+        )
 
 
 class FailureDelays:
-    """Counts attempts, and holds failures back; one for all services of a process."""
+    """
+    Counts attempts, and holds failures back; one for all services of a process.
 
-    def __init__(self, clock: IReactorTime, settings: DelaySettings) -> None:
+    @ivar waiting: Failures that hold a place.
+    """
+
+    def __init__(self, clock: IReactorTime, settings: DelaySettings, shared: SharedMemory | None = None) -> None:
+        """@param shared: Where the counts of all processes are."""
         self._clock = clock
         self.settings = settings
-        self._addresses = _Failures(settings.memory, settings.entries)
-        self._accounts = _Failures(settings.memory, settings.entries)
-        self._waiting_at: Counter[tuple[str, str]] = Counter()
-        self.waiting = 0
+        self._failures: Counts = LocalCounts(settings.memory, 2 * settings.entries)
+        self._familiar: Counts = LocalCounts(settings.familiar, settings.entries)
+        if shared is not None:
+            self._failures = SharedCounts(shared.failures, shared.secret, settings.memory)
+            self._familiar = SharedCounts(shared.successes, shared.secret, settings.familiar)
+        self._held: Counter[tuple[str, str]] = Counter()
+        self._ends: list[tuple[float, str, str]] = []
+
+    @property
+    def waiting(self) -> int:
+        """Failures that hold a place."""
+        self._release()
+        return len(self._ends)
 
     def admit(self, address: str, account: str) -> None:
         """
@@ -92,17 +105,26 @@ class FailureDelays:
             looked at.
         """
         settings = self.settings
-        if not address or not self._waiting_at:
+        if not address or not self._ends:
             return
-        if (
-            self._waiting_at[address, account] >= settings.per_account
-            or self._waiting_at[address, ""] >= settings.per_address
+        self._release()
+        network = network_of(address)
+        if (account and self._held[network, account] >= settings.per_account) or (
+            self._held[network, ""] >= settings.per_address
         ):
             raise AuthenticationUnavailable("too many failed logins from this address wait for their answers")
+        if (
+            account
+            and self._held["", account] >= settings.anywhere
+            and not self._familiar.count(_pair(network, account), self._clock.seconds())
+        ):
+            raise AuthenticationUnavailable("too many failed logins of this account wait for their answers")
 
-    def succeeded(self, account: str) -> None:
+    def succeeded(self, address: str, account: str) -> None:
         """Who knows the password is forgiven earlier mistakes; the address is not, for it may be shared."""
-        self._accounts.forget(account)
+        self._failures.forget("u" + account)
+        if address:
+            self._familiar.add(_pair(network_of(address), account), self._clock.seconds())
 
     async def failed(self, address: str, account: str) -> None:
         """
@@ -112,22 +134,42 @@ class FailureDelays:
         @param account: The user id that was tried; empty if there was none.
         """
         now = self._clock.seconds()
+        network = network_of(address)
         count = max(
-            self._addresses.add(address, now) if address else 1, self._accounts.add(account, now) if account else 1
+            self._failures.add("a" + network, now) if network else 1,
+            self._failures.add("u" + account, now) if account else 1,
         )
         settings = self.settings
-        if settings.pause <= 0 or self.waiting >= settings.waiting:
+        if settings.pause <= 0:
             return
         # Doubled after three failures, and each three more.
         delay = min(settings.pause * 2.0 ** min((count - 1) // 3, 30), max(settings.longest, settings.pause))
-        self.waiting += 1
-        places = {(address, account), (address, "")}
-        self._waiting_at.update(places)
-        try:
-            await deferLater(self._clock, delay)
-        finally:
-            self.waiting -= 1
-            for place in places:
-                self._waiting_at[place] -= 1
-                if not self._waiting_at[place]:
-                    del self._waiting_at[place]
+        self._hold(now + delay, network, account)
+        await deferLater(self._clock, delay)
+
+    def _hold(self, until: float, network: str, account: str) -> None:
+        self._release()
+        if len(self._ends) < self.settings.waiting:
+            heapq.heappush(self._ends, (until, network, account))
+            self._held.update(_places(network, account))
+
+    def _release(self) -> None:
+        """Give back the places whose time has come."""
+        now = self._clock.seconds()
+        while self._ends and self._ends[0][0] <= now:
+            _, network, account = heapq.heappop(self._ends)
+            for place in _places(network, account):
+                self._held[place] -= 1
+                if not self._held[place]:
+                    del self._held[place]
+
+
+def _places(network: str, account: str) -> set[tuple[str, str]]:
+    """What a failure counts for; one of a local client for nothing but itself."""
+    if not network:
+        return set()
+    return {(network, account), (network, ""), ("", account)}
+
+
+def _pair(network: str, account: str) -> str:
+    return f"{network}\0{account}"

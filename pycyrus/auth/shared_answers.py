@@ -13,6 +13,8 @@ import mmap
 import secrets
 import struct
 
+from pycyrus.auth import counts
+
 SLOT_SIZE = 256
 SLOTS = 16384
 WAYS = 4
@@ -28,12 +30,16 @@ class SharedMemory:
     What is made once, before the workers are forked.
 
     @ivar secret: Key of all digests; it never leaves these processes.
+    @ivar failures: For L{pycyrus.auth.counts.SharedCounts} of failed logins.
+    @ivar successes: Likewise of who has logged in from where.
     """
 
     def __init__(self, slots: int = SLOTS) -> None:
         self.secret = secrets.token_bytes(32)
         self.slots = slots
         self.table = mmap.mmap(-1, SLOT_SIZE * (slots + 1))
+        self.failures = mmap.mmap(-1, counts.SLOT_SIZE * slots)
+        self.successes = mmap.mmap(-1, counts.SLOT_SIZE * slots * 4)
 
     @property
     def generation(self) -> int:

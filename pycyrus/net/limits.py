@@ -58,7 +58,7 @@ class ConnectionLimits:
         @return: To be closed when the connection ends.
         @raise LimitExceeded: It must be refused; it was not counted.
         """
-        network = _network(address)
+        network = network_of(address)
         settings = self.settings
         if settings.total and self.total >= settings.total:
             raise LimitExceeded("Too many open connections")
@@ -70,7 +70,7 @@ class ConnectionLimits:
 
     def connections_from(self, address: str) -> int:
         """Connections that count for this address."""
-        return self._addresses.get(_network(address), 0)
+        return self._addresses.get(network_of(address), 0)
 
     def sessions_of(self, user_id: str) -> int:
         """Sessions logged in as this user."""
@@ -132,7 +132,7 @@ def _decrease(counter: Counter[str], key: str) -> None:
         del counter[key]
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """What an address counts for: whoever has an IPv6 address has its whole /64."""
     try:
         parsed = ip_address(address)

@@ -20,6 +20,7 @@ PACKAGES = {
     "imtest": "cyrus-clients",
     "pop3test": "cyrus-clients",
     "cyradm": "cyrus-admin",
+    "fail2ban-regex": "fail2ban",
     "krb5kdc": "krb5-kdc",
     "kadmin.local": "krb5-admin-server",
     "kinit": "krb5-user",

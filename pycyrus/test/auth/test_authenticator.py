@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogPublisher
@@ -11,6 +11,7 @@ from zope.interface.verify import verifyObject
 
 from pycyrus.auth.authenticator import AuthSettings
 from pycyrus.auth.cache import CacheSettings
+from pycyrus.auth.counts import LocalCounts
 from pycyrus.auth.delays import DelaySettings
 from pycyrus.auth.identity import IdentitySettings, InvalidUserId
 from pycyrus.auth.interfaces import IMailUser
@@ -109,7 +110,9 @@ class LoginTests(LogTestCase):
         self.fails_later(authenticator.login(b"fr\r\n\x1b[31m{x}\xff", b"hunter2", TLS), AuthenticationFailed)
         (event,) = self.badlogins()
         text = event["log_format"].format(**event)
-        self.assertTrue(text.startswith("badlogin: 192.0.2.1 plaintext (fr\\x0d\\x0a\\x1b[31m{x}\\xff) ["), text)
+        self.assertTrue(
+            text.startswith("badlogin: [192.0.2.1] plaintext (fr\\x0d\\x0a\\x1b[31m{x}\\xff) [SASL(-13): "), text
+        )
         self.assertTrue(text.endswith("SESSIONID=<s1>"), text)
         self.assertNotIn("hunter2", repr(event))
 
@@ -258,14 +261,48 @@ class DelayTests(LogTestCase):
         self.assertEqual(authenticator.delays.waiting, 0)
 
     def test_connection_that_goes_away(self) -> None:
-        """Its wait is given up, and leaves nothing behind."""
-        authenticator = self.authenticator()
-        result = Deferred.fromCoroutine(authenticator.login(b"fred", b"wrong", TLS))
-        result.cancel()
-        self.failureResultOf(result, CancelledError)
+        """Nobody waits any more, but the place stays taken: going away early does not make guessing faster."""
+        authenticator = self.authenticator(cache=CacheSettings(0, 0))
+        for number in range(20):
+            result = Deferred.fromCoroutine(authenticator.login(b"fred", b"%d" % number, TLS))
+            result.cancel()
+            self.failureResultOf(result, CancelledError, AuthenticationUnavailable)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(self.checker.asked), 5)
+        self.clock.advance(24)
         self.assertEqual(authenticator.delays.waiting, 0)
-        self.assertEqual(len(authenticator.delays._waiting_at), 0)
+        self.assertEqual(len(authenticator.delays._held), 0)
+
+    def test_from_many_addresses(self) -> None:
+        """
+        Guesses at one account from everywhere are bounded.
+
+        Meanwhile its user comes in from where they did before, and others from anywhere.
+        """
+        authenticator = self.authenticator(cache=CacheSettings(0, 0), delays=DelaySettings(anywhere=10))
+        self.run_now(authenticator.login(b"fred", b"secret", TLS))
+        self.checker.asked.clear()
+        for number in range(100):
+            channel = TLS.__class__("imap", f"203.0.113.{number}", tls=True)
+            _ = Deferred.fromCoroutine(authenticator.login(b"fred", b"x", channel)).addErrback(lambda _: None)
+        self.assertEqual(len(self.checker.asked), 10)
+        self.run_now(authenticator.login(b"fred", b"secret", TLS))
+        elsewhere = TLS.__class__("imap", "198.51.100.7", tls=True)
+        self.run_now(authenticator.login(b"mary", b"lamb", elsewhere))
+        self.failureResultOf(
+            Deferred.fromCoroutine(authenticator.login(b"fred", b"secret", elsewhere)), AuthenticationUnavailable
+        )
+        self.clock.advance(100)
+        self.run_now(authenticator.login(b"fred", b"secret", elsewhere))
+
+    def test_networks_of_ipv6(self) -> None:
+        """A /64 is one address: its owner has all of them."""
+        authenticator = self.authenticator(cache=CacheSettings(0, 0))
+        for number in range(100):
+            channel = TLS.__class__("imap", f"2001:db8::{number:x}", tls=True)
+            _ = Deferred.fromCoroutine(authenticator.login(b"fred", b"x", channel)).addErrback(lambda _: None)
+        self.assertEqual(len(self.checker.asked), 5)
+        self.clock.advance(100)
 
     def test_bounded_memory(self) -> None:
         """A million addresses or names take no more room than is set."""
@@ -273,8 +310,7 @@ class DelayTests(LogTestCase):
         for number in range(100):
             channel = TLS.__class__("imap", f"192.0.2.{number}", tls=True)
             Deferred.fromCoroutine(authenticator.login(b"u%d" % number, b"x", channel)).addErrback(lambda _: None)
-        self.assertEqual(len(authenticator.delays._addresses), 20)
-        self.assertEqual(len(authenticator.delays._accounts), 20)
+        self.assertEqual(len(cast(LocalCounts, authenticator.delays._failures)), 40)
         self.assertEqual(authenticator.delays.waiting, 7)
         self.clock.advance(100)
 
