@@ -17,7 +17,8 @@ from sqlite3 import Connection
 from twisted.internet import reactor
 
 from pycyrus.imap.listing import Findings, Line, Wanted
-from pycyrus.imap.wire.listing import Return, Selection
+from pycyrus.imap.wire.grammar import astring
+from pycyrus.imap.wire.listing import Return, Selection, encode_list_beginning
 from pycyrus.model.acl import OWNER_RIGHTS, Acl
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.names import ExternalNames, MailboxName, NamespaceSettings
@@ -63,6 +64,34 @@ def listing(directory: Directory, names: ExternalNames, identity: Identity, patt
     return sum(1 for line in findings.lines() if findings.attributes(line))
 
 
+def walk(directory: Directory, names: ExternalNames, identity: Identity, pattern: bytes) -> int:
+    """What LIST does for an administrator, but for sending it."""
+    wanted = Wanted(names.matcher(pattern), Selection.NONE, Return.NONE, names.separator, is_extended=False)
+    findings, known, size = Findings(wanted), dict[object, bytes](), 0
+    for page in directory.walk(identity, names.scopes(pattern)):
+        lines = []
+        for each in page:
+            wire = names.encode(each.name)
+            if wanted.matches(wire):
+                kind = each.has_children, each.special_use
+                if kind not in known:
+                    told = findings.attributes(Line(wire, each.name, each), has_children=each.has_children)
+                    known[kind] = encode_list_beginning(b"LIST", told, names.separator)
+                lines.append(b"%b%b\r\n" % (known[kind], astring(wire)))
+        size += len(b"".join(lines))
+    return size
+
+
+def shallow(directory: Directory, names: ExternalNames, identity: Identity, pattern: bytes) -> int:
+    """LIST of an administrator with a pattern that has no C{*}."""
+    wanted = Wanted(names.matcher(pattern), Selection.NONE, Return.NONE, names.separator, is_extended=False)
+    findings = Findings(wanted)
+    for page in directory.walk(identity, names.scopes(pattern), names.depth([pattern])):
+        for each in page:
+            findings.add(Line(names.encode(each.name), each.name, each))
+    return sum(1 for line in findings.lines() if findings.attributes(line))
+
+
 def names_in_turn(count: int) -> Iterator[MailboxName]:
     """One mailbox of each user."""
     for index in itertools.cycle(range(count // len(FOLDERS))):
@@ -91,7 +120,9 @@ def main() -> None:
         )
         measure("NAMESPACE of a user", lambda: directory.namespaces(user), 1000)
         real = ExternalNames(NamespaceSettings(), admin)
-        measure('LIST "" * of an administrator', lambda: listing(directory, real, admin, b"*"), 1)
+        measure('LIST "" * of an administrator', lambda: walk(directory, real, admin, b"*"), 1)
+        measure('LIST "" % of an administrator', lambda: shallow(directory, real, admin, b"%"), 1)
+        measure('LIST "" user/% of an administrator', lambda: shallow(directory, real, admin, b"user/%"), 1)
         deep = ListScope(Namespace.OTHER, "", "user77")
         measure("LIST user/user77/* of an administrator", lambda: list(directory.listings(admin, deep)), 1000)
         directory.close()

@@ -116,8 +116,12 @@ class Findings:
             if not line.is_parent_only or line.is_child_selected:
                 yield line
 
-    def attributes(self, line: Line) -> list[bytes]:
-        """The attributes of a name, in Cyrus's order."""
+    def attributes(self, line: Line, has_children: bool | None = None) -> list[bytes]:
+        """
+        The attributes of a name, in Cyrus's order.
+
+        @param has_children: Where that is known; None to find it among the names that were added.
+        """
         wanted = self._wanted
         found: list[bytes] = []
         has_no_inferiors = wanted.is_alternate and line.wire == b"INBOX"
@@ -127,7 +131,9 @@ class Findings:
         if line.is_subscribed and self._tells_subscribed:
             found.append(rb"\Subscribed")
         if self._tells_children and not has_no_inferiors:
-            found.append(rb"\HasChildren" if line.wire in self._with_children else rb"\HasNoChildren")
+            if has_children is None:
+                has_children = line.wire in self._with_children
+            found.append(rb"\HasChildren" if has_children else rb"\HasNoChildren")
         if line.listing is not None:
             found += (use.encode("ascii") for use in line.listing.special_use)
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from zope.interface import Attribute, Interface
 
@@ -306,6 +306,19 @@ class IMailStore(Interface):
 
     async def list(identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:
         """What the identity may see within any of the scopes, in order of name."""
+
+    def walk(
+        identity: Identity, scopes: Sequence[ListScope], depth: int | None = None
+    ) -> Iterator[Sequence[MailboxListing]]:
+        """
+        What an administrator may see within any of the scopes, in order of name.
+
+        Unlike C{list} it has no more than a page in memory.  A page takes no
+        longer than work on the reactor may; between two the caller gives way.
+
+        @param depth: Of what has more components, counting C{user} and the owner,
+            one mailbox below each ancestor of this many is enough; None for all.
+        """
 
     async def status(identity: Identity, name: MailboxName) -> MailboxStatus:
         """RFC 9051 section 6.3.11; right r."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from pycyrus.errors import InvalidMailboxName
@@ -269,6 +269,13 @@ class ExternalNames:
         What it gives, C{decode} reads back, for every name that the identity
         may see.
         """
+        if self.administrative and name.deleted is None and self._settings.unixhierarchysep:
+            # Administrators list whole servers: the usual names take the short way.
+            text = "/".join(name.path if name.owner is None else (USER_ROOT, name.owner, *name.path))
+            if "@" not in text:
+                told = self._domain_to_tell(name.domain, ())
+                text = text if told is None else f"{text}@{told}"
+                return text.encode("utf-8") if utf8 else modified_utf7_encode(text)
         components, domain = self._external(name)
         if not self._settings.unixhierarchysep:
             components = [component.translate(_DOTS) for component in components]
@@ -306,7 +313,7 @@ class ExternalNames:
             settings.altprefix,
         )
 
-    def _domain_to_tell(self, domain: str, components: list[str]) -> str | None:
+    def _domain_to_tell(self, domain: str, components: Sequence[str]) -> str | None:
         """
         The domain to put behind a name.
 
@@ -322,7 +329,7 @@ class ExternalNames:
         else:
             needed = domain != self._domain
         if not needed and (self._names_domain or self.administrative):
-            needed = bool(self._cut_domain(components)[1])
+            needed = bool(components) and bool(self._cut_domain(list(components))[1])
         return (domain or self._settings.defaultdomain) if needed else None
 
     # --- listing --------------------------------------------------------
@@ -334,6 +341,18 @@ class ExternalNames:
         Its time is linear in the name, whatever the pattern.
         """
         return compile_pattern(pattern, self.separator)
+
+    def depth(self, patterns: Iterable[bytes]) -> int | None:
+        """
+        How many components a name has at most that matches one of the patterns.
+
+        @return: None where there is no such number.
+        """
+        if self._separator == "." or not patterns:
+            # The dots of a domain cannot be told from separators.
+            return None
+        depths = [None if b"*" in pattern else pattern.count(self.separator) + 1 for pattern in patterns]
+        return None if None in depths else max(depth for depth in depths if depth is not None)
 
     def scopes(self, pattern: bytes, *, utf8: bool = False) -> list[ListScope]:
         """

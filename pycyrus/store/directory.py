@@ -28,7 +28,7 @@ from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.scopes import ListScope, Namespace
 from pycyrus.store import access, rows
 from pycyrus.store.database import Database
-from pycyrus.store.rows import Entry, Row
+from pycyrus.store.rows import Entry, ListingRow, Row
 from pycyrus.store.signal import Signal
 from pycyrus.store.threads import StoreReactor, in_thread
 
@@ -38,6 +38,8 @@ FILE_NAME = "mailboxes.db"
 SIGNAL_NAME = "mailboxes.signal"
 _MOST_ENTRIES = 100_000
 _PAGE = 250
+_KINDS = 1000
+"""Rights that a listing remembers."""
 _CHECK_INTERVAL = 1.0
 """Seconds after which the database itself is asked for changes, should a signal have been lost."""
 
@@ -220,6 +222,61 @@ class Directory:
         for page in self._pages(identity, scope):
             yield [(row[0], listing) for row in page if (listing := describe(row)) is not None]
 
+    def walk(
+        self, identity: Identity, scopes: Iterable[ListScope], depth: int | None = None
+    ) -> Iterator[list[MailboxListing]]:
+        """
+        What an administrator may see within any of the scopes, in order of name.
+
+        @param depth: As L{pycyrus.interfaces.IMailStore.walk}.
+        @return: Pages, each of which costs little; the database is not held between two.
+        """
+        describe = _Describer(identity)
+        ranges = sorted({each for scope in scopes for each in self._ranges(identity, scope)})
+        last: ListingRow | None = None
+        for page in self._pages_of_ranges(ranges, depth):
+            listings: list[MailboxListing] = []
+            for row in page:
+                if last is not None and (listing := describe.listing(last, row[0].startswith(last[0]))) is not None:
+                    listings.append(listing)
+                last = row
+            yield listings
+        if last is not None and (listing := describe.listing(last, has_children=False)) is not None:
+            yield [listing]
+
+    def _pages_of_ranges(self, ranges: list[tuple[str, str]], depth: int | None) -> Iterator[list[ListingRow]]:
+        """Rows of ranges that may overlap, each once, in order."""
+        done = ""
+        for low, high in ranges:
+            if high <= done:
+                continue
+            low, after = max(low, done), False
+            while page := rows.page_for_listing(self._database.read, low, high, _PAGE, after=after):
+                is_last = len(page) < _PAGE
+                low, after = page[-1][0], True
+                if depth is not None:
+                    page, beyond = _without_cousins(page, depth)
+                    if beyond > low:
+                        low, after = beyond, False
+                yield page
+                if is_last:
+                    break
+            done = high
+
+    def _ranges(self, identity: Identity, scope: ListScope) -> Iterator[tuple[str, str]]:
+        """Keys of what lies within a scope of an administrator."""
+        if scope.namespace is Namespace.PERSONAL and not scope.deleted:
+            if scope.domain in (None, identity.domain) and scope.owner in (None, identity.user):
+                yield rows.tree_range(rows.key_of(MailboxName(identity.domain, identity.user, scope.path)))
+            return
+        for domain in self._domains(identity, scope):
+            if scope.deleted:
+                yield rows.deleted_range(domain)
+            elif scope.owner is not None or scope.path:
+                yield rows.tree_range(rows.key_of(MailboxName(domain, scope.owner, scope.path)))
+            else:
+                yield rows.kind_range(domain, shared=scope.namespace is Namespace.SHARED)
+
     def _pages(self, identity: Identity, scope: ListScope) -> Iterator[list[Row]]:
         if scope.deleted:
             yield from self._deleted_pages(identity, scope)
@@ -322,23 +379,54 @@ class Directory:
         self._signal.close()
 
 
+def _without_cousins(page: list[ListingRow], depth: int) -> tuple[list[ListingRow], str]:
+    """
+    Leave out what is too deep, but for the first below each ancestor.
+
+    @return: The rest, and the key before which nothing more is wanted.
+    """
+    kept: list[ListingRow] = []
+    skipped = ""
+    for row in page:
+        if row[0] < skipped:
+            continue
+        kept.append(row)
+        skipped = rows.beyond(row[0], depth) or ""
+    return kept, skipped
+
+
 class _Describer:
     """Makes listings for one identity; what many mailboxes share is computed once."""
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self._rights: dict[tuple[str, str, bool, bool], frozenset[str]] = {}
+        self._last: tuple[str, str, str | None, str | None] | None = None
+        self._held = access.NO_RIGHTS
 
     def __call__(self, row: Row) -> MailboxListing | None:
+        """The listing of a row, whose children are not known yet; None if it is not for the identity."""
+        return self.listing((row[0], row[6], row[7], row[1]), has_children=False)
+
+    def listing(self, row: ListingRow, has_children: bool) -> MailboxListing | None:
         """The listing of a row; None if it is not for the identity."""
-        name = rows.name_of(row[0])
-        kind = (row[6], name.domain, name.owned_by(self._identity), name.deleted is None)
-        held = self._rights.get(kind)
-        if held is None:
-            held = self._rights[kind] = self._evaluate(name, row[6])
+        key, acl, special_use, unique_id = row
+        name = rows.name_of(key)
+        # Neighbours mostly have the same owner, and the same rights.
+        here = acl, name.domain, name.owner, name.deleted
+        if here != self._last:
+            self._last = here
+            kind = (acl, name.domain, name.owned_by(self._identity), name.deleted is None)
+            known = self._rights.get(kind)
+            if known is None:
+                if len(self._rights) >= _KINDS:
+                    self._rights.clear()
+                known = self._rights[kind] = self._evaluate(name, acl)
+            self._held = known
+        held = self._held
         if LOOKUP not in held:
             return None
-        return MailboxListing(name, True, False, tuple(row[7].split()), held, row[1])
+        return MailboxListing(name, True, has_children, tuple(special_use.split()), held, unique_id)
 
     def _evaluate(self, name: MailboxName, acl: str) -> frozenset[str]:
         try:

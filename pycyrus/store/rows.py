@@ -186,6 +186,22 @@ def live_range(root: MailboxName) -> tuple[str, str]:
     return tree_range(key_of(root))
 
 
+def beyond(key: str, depth: int) -> str | None:
+    """
+    Where the keys end of all that lies below the same ancestor.
+
+    @param depth: Components of the ancestor, counting C{user} and the owner; at least 1.
+    @return: None for a mailbox that is not deeper than that, or deleted.
+    """
+    domain, deleted, owner, *path, _ = key.split(_END)
+    above = 2 if owner[0] == "U" else 0
+    if deleted or above + len(path) <= depth:
+        return None
+    if depth < above:
+        return kind_range(domain, shared=False)[1]
+    return _END.join((domain, deleted, owner, *path[: depth - above])) + _AFTER
+
+
 def entry_of(row: Row) -> Entry:
     """
     The entry in a row.
@@ -269,6 +285,18 @@ def page(connection: sqlite3.Connection, low: str, high: str, limit: int, *, aft
     relation = ">" if after else ">="
     statement = f"SELECT {_COLUMNS} FROM mailboxes WHERE key {relation} ? AND key < ? ORDER BY key LIMIT ?"
     return connection.execute(statement, (low, high, limit)).fetchall()
+
+
+ListingRow = tuple[str, str, str, str]
+
+
+def page_for_listing(
+    connection: sqlite3.Connection, low: str, high: str, limit: int, *, after: bool
+) -> list[ListingRow]:
+    """As L{page}, but only key, ACL, special use and unique id of each row."""
+    relation = ">" if after else ">="
+    statement = f"SELECT key, acl, special_use, unique_id FROM mailboxes WHERE key {relation} ? AND key < ?"
+    return connection.execute(f"{statement} ORDER BY key LIMIT ?", (low, high, limit)).fetchall()
 
 
 def page_of_owner(connection: sqlite3.Connection, owner: str, low: str, limit: int) -> list[Row]:

@@ -9,7 +9,7 @@ share.  Changes of the tree are made by L{MailboxTree} on a thread.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 
 import numpy as np
@@ -604,6 +604,12 @@ class MailStore:
         if len(found) <= _SORTED_HERE:
             return in_order(found)
         return await in_thread(self._reactor, in_order, found)
+
+    def walk(
+        self, identity: Identity, scopes: Sequence[ListScope], depth: int | None = None
+    ) -> Iterator[Sequence[MailboxListing]]:
+        """What an administrator may see; see L{IMailStore}."""
+        return self._directory.walk(identity, scopes, depth)
 
     async def namespaces(self, identity: Identity) -> frozenset[Namespace]:
         """Where an identity has something to see; see L{IMailStore}."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -595,13 +595,19 @@ class MemoryStore:
 
     async def list(self, identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:
         """What may be seen; scopes need not narrow."""
+        return [listing for page in self.walk(identity, scopes) for listing in page]
+
+    def walk(
+        self, identity: Identity, scopes: Sequence[ListScope], depth: int | None = None
+    ) -> Iterator[Sequence[MailboxListing]]:
+        """The same, on one page."""
         listings = []
         for name, state in sorted(self.states.items(), key=lambda item: item[0]):
             rights = rights_of(identity, name, state.acl)
             if "l" in rights:
                 has_children = any(other.is_below(name) for other in self.states)
                 listings.append(MailboxListing(name, True, has_children, state.special_use, rights, state.unique_id))
-        return listings
+        yield listings
 
     async def status(self, identity: Identity, name: MailboxName) -> MailboxStatus:
         """As it is now."""

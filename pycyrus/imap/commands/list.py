@@ -9,12 +9,13 @@ from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.commands.status import status_line
 from pycyrus.imap.listing import Findings, Line, Wanted
 from pycyrus.imap.wire.acl import encode_myrights
-from pycyrus.imap.wire.listing import Return, Selection, canonical_pattern, encode_list
+from pycyrus.imap.wire.grammar import astring
+from pycyrus.imap.wire.listing import Return, Selection, canonical_pattern, encode_list, encode_list_beginning
 from pycyrus.imap.wire.mailboxes import StatusItem
 from pycyrus.model.acl import READ
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pycyrus.imap.session import Session
     from pycyrus.imap.wire.listing import List
@@ -59,37 +60,100 @@ class _Answer:
         else:
             if StatusItem.HIGHESTMODSEQ in command.status:
                 use_condstore(session)
+            if self._can_be_walked():
+                await self._walk()
+                return self._completed()
             findings = await self._find()
             for count, line in enumerate(findings.lines()):
                 self._write(findings.attributes(line), line.wire, with_child_info=findings.tells_child_info(line))
                 self._tell_rights(line)
                 await self._tell_status(line)
                 await self._give_way(count)
-        return b"Completed (%.3f secs)" % (session.clock.seconds() - self._started)
+        return self._completed()
+
+    def _completed(self) -> bytes:
+        return b"Completed (%.3f secs)" % (self._session.clock.seconds() - self._started)
+
+    def _patterns(self) -> list[bytes]:
+        """The patterns, each once."""
+        command, separator = self._command, self._session.names.separator
+        return list(dict.fromkeys(canonical_pattern(command.reference, each, separator) for each in command.patterns))
+
+    def _findings(self, matches: Callable[[bytes], bool]) -> Findings:
+        session, command = self._session, self._command
+        return Findings(
+            Wanted(
+                matches,
+                command.selection,
+                command.returns,
+                session.names.separator,
+                command.is_extended,
+                is_lsub=self._response == b"LSUB",
+                is_alternate=session.names.altnamespace,
+                has_children_always=b"IMAP4REV2" in session.enabled,
+            )
+        )
+
+    def _can_be_walked(self) -> bool:
+        """
+        Whether each mailbox can be told as it is found, in the order of the list.
+
+        A pattern that ends in C{*} matches what is below a name wherever it
+        matches the name: there are no parents to be told for their children alone.
+        """
+        command = self._command
+        patterns = self._patterns()
+        return (
+            self._session.names.administrative
+            and self._response == b"LIST"
+            and command.selection is Selection.NONE
+            and not command.returns & ~(Return.CHILDREN | Return.SPECIAL_USE)
+            and len(patterns) == 1
+            and patterns[0].endswith(b"*")
+        )
+
+    async def _walk(self) -> None:
+        """Tell an administrator, who may see as many mailboxes as there are, one page after the other."""
+        session = self._session
+        names, utf8 = session.names, session.is_utf8
+        (pattern,) = self._patterns()
+        matches = names.matcher(pattern)
+        findings = self._findings(matches)
+        attributes: dict[tuple[bool, tuple[str, ...]], bytes] = {}
+        for page in session.store.walk(session.user, names.scopes(pattern, utf8=utf8)):
+            lines: list[bytes] = []
+            for listing in page:
+                wire = names.encode(listing.name, utf8=utf8)
+                if not matches(wire):
+                    continue
+                kind = listing.has_children, listing.special_use
+                beginning = attributes.get(kind)
+                if beginning is None:
+                    told = findings.attributes(Line(wire, listing.name, listing), has_children=listing.has_children)
+                    beginning = attributes[kind] = encode_list_beginning(b"LIST", told, names.separator)
+                lines.append(b"%b%b\r\n" % (beginning, astring(wire, utf8=utf8)))
+            session.write(b"".join(lines))
+            await self._give_way(0)
 
     async def _find(self) -> Findings:
         session, command = self._session, self._command
         names, utf8 = session.names, session.is_utf8
-        patterns = dict.fromkeys(
-            canonical_pattern(command.reference, each, names.separator) for each in command.patterns
-        )
+        patterns = self._patterns()
         matchers = [names.matcher(pattern) for pattern in patterns]
-        findings = Findings(
-            Wanted(
-                matchers[0] if len(matchers) == 1 else lambda wire: any(matches(wire) for matches in matchers),
-                command.selection,
-                command.returns,
-                names.separator,
-                command.is_extended,
-                is_lsub=self._response == b"LSUB",
-                is_alternate=names.altnamespace,
-                has_children_always=b"IMAP4REV2" in session.enabled,
-            )
+        findings = self._findings(
+            matchers[0] if len(matchers) == 1 else lambda wire: any(matches(wire) for matches in matchers)
         )
         subscribed: frozenset[MailboxName] = frozenset()
         if command.selection & Selection.SUBSCRIBED or command.returns & Return.SUBSCRIBED:
             subscribed = await session.store.subscriptions(session.user)
         scopes = dict.fromkeys(scope for pattern in patterns for scope in names.scopes(pattern, utf8=utf8))
+        if names.administrative and command.selection is Selection.NONE:
+            for page in session.store.walk(session.user, list(scopes), names.depth(patterns)):
+                for listing in page:
+                    name = listing.name
+                    findings.add(Line(names.encode(name, utf8=utf8), name, listing, name in subscribed))
+                await self._give_way(0)
+            return findings
         listings = await session.store.list(session.user, list(scopes))
         self._turn = session.clock.seconds()
         for count, listing in enumerate(_own_first(session, listings)):

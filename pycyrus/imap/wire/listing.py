@@ -174,4 +174,9 @@ def encode_list(
     """
     extended = b' (CHILDINFO ("SUBSCRIBED"))' if is_child_subscribed else b""
     name = astring(mailbox, utf8=utf8) if mailbox else b'""'
-    return b'* %b (%b) "%b" %b%b\r\n' % (response, b" ".join(attributes), separator, name, extended)
+    return b"%b%b%b\r\n" % (encode_list_beginning(response, attributes, separator), name, extended)
+
+
+def encode_list_beginning(response: bytes, attributes: Sequence[bytes], separator: bytes) -> bytes:
+    """Write what stands before the name in a LIST or LSUB response."""
+    return b'* %b (%b) "%b" ' % (response, b" ".join(attributes), separator)
