@@ -21,6 +21,7 @@ from pycyrus.model.names import ExternalNames
 from pycyrus.net import session_id
 from pycyrus.net.compression import Deflate
 from pycyrus.net.limits import ConnectionLimits
+from pycyrus.net.tls import exporter
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
@@ -176,11 +177,7 @@ class ImapProtocol(Protocol):
         if not self.is_secure:
             return None
         handle = getattr(self.transport, "getHandle", None)
-        connection: Any = None if handle is None else handle()
-        export = getattr(connection, "export_keying_material", None)
-        if export is None:
-            return None
-        return lambda label, length: bytes(export(label, length))
+        return None if handle is None else exporter(handle())
 
     def client_certificate(self) -> bytes | None:
         """The client's verified certificate as DER, for EXTERNAL."""

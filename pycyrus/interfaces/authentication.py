@@ -19,6 +19,8 @@ class Channel:
     @ivar peer: Address of the client, for logs and limits.
     @ivar tls: TLS is active.
     @ivar local_address: Where the client connected to, for C{virtdomains: on}.
+    @ivar tls_exporter: Gives keying material of the TLS connection (RFC 5705); None
+        where it would not stand for this one connection.
     @ivar client_certificate: Gives the client's verified certificate as DER, or
         None; for EXTERNAL.
     """

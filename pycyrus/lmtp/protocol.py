@@ -30,6 +30,7 @@ from pycyrus.lmtp.settings import LmtpSettings
 from pycyrus.model.identity import POSTMAN
 from pycyrus.net import session_id
 from pycyrus.net.limits import Admission, ConnectionLimits
+from pycyrus.net.tls import exporter
 
 CLOSE_TIMEOUT = 10.0
 """Seconds for a client to take the last reply; then the connection is aborted."""
@@ -76,7 +77,7 @@ class LmtpProtocol(Protocol):
             new_session_id=lambda: session_id.make(factory.settings.server_name),
             clock=factory.reactor.seconds,
             tls_available=factory.tls is not None,
-            tls_exporter=self._export_keying_material,
+            tls_exporter=self._tls_exporter,
             client_certificate=self._client_certificate,
         )
         self.session.tls = ISSLTransport.providedBy(transport)
@@ -197,8 +198,9 @@ class LmtpProtocol(Protocol):
         self._timer = None
         self._transport().abortConnection()
 
-    def _export_keying_material(self, label: bytes, length: int) -> bytes:
-        return cast(bytes, self._transport().getHandle().export_keying_material(label, length))
+    def _tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
+        handle = getattr(self._transport(), "getHandle", None)
+        return None if handle is None else exporter(handle())
 
     def _client_certificate(self) -> bytes | None:
         show = getattr(self._transport(), "client_certificate", None)

@@ -154,7 +154,7 @@ class LmtpSession:
         new_session_id: Callable[[], str],
         clock: Callable[[], float],
         tls_available: bool = False,
-        tls_exporter: Callable[[bytes, int], bytes] | None = None,
+        tls_exporter: Callable[[], Callable[[bytes, int], bytes] | None] = lambda: None,
         client_certificate: Callable[[], bytes | None] | None = None,
     ) -> None:
         self.agent = agent
@@ -272,7 +272,7 @@ class LmtpSession:
             tls=self.tls,
             local_address=self.peer.local_address,
             session_id=self.session_id,
-            tls_exporter=self._tls_exporter if self.tls else None,
+            tls_exporter=self._tls_exporter() if self.tls else None,
             client_certificate=self._client_certificate if self.tls else None,
         )
 

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from pycyrus.errors import LimitExceeded
 from pycyrus.net.limits import Admission, ConnectionLimits
+from pycyrus.net.tls import exporter
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
@@ -163,8 +164,7 @@ class ServerProtocol(Protocol, Generic[S]):
     def tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
         """Keying material of the TLS connection, for channel binding."""
         handle = getattr(self.transport, "getHandle", None) if self.session.is_secure else None
-        export = getattr(handle(), "export_keying_material", None) if handle is not None else None
-        return None if export is None else lambda label, length: bytes(export(label, length))
+        return None if handle is None else exporter(handle())
 
     def client_certificate(self) -> bytes | None:
         """The client's verified certificate as DER, for EXTERNAL."""

@@ -7,8 +7,11 @@ OpenSSL's own errors name neither the file nor the mend; these do.
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -19,8 +22,12 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
+from pycyrus.net.server_names import NamedCertificate, lookup, read_directory
+
 _RELEASE_BUFFERS = 0x10
 """SSL_MODE_RELEASE_BUFFERS, which pyOpenSSL does not name: an idle connection gives some 34 KiB back."""
+
+_library: Any = SSL._lib  # type: ignore[attr-defined] # for one function that has no name of its own
 
 _OFF = {
     "tls1_0": SSL.OP_NO_TLSv1,
@@ -34,6 +41,8 @@ _CLIENT_CERTIFICATES = {
     "optional": SSL.VERIFY_PEER,
     "require": SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
 }
+
+_OPTIONS = SSL.OP_NO_SSLv2 | SSL.OP_NO_SSLv3 | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_SINGLE_DH_USE
 
 _SOON = datetime.timedelta(days=14)
 
@@ -61,6 +70,9 @@ class TLSSettings:
         made.
     @ivar client_certificates: C{off}, C{optional} or C{require}
         (C{tls_client_certs}).
+    @ivar names_directory: Certificates for further names (C{tls_sni_dir}).
+    @ivar session_timeout: Seconds for which a session may be resumed; 0 for never
+        (C{tls_session_timeout}).
     """
 
     certificate: Path
@@ -72,6 +84,40 @@ class TLSSettings:
     client_ca_file: Path | None = None
     client_ca_directory: Path | None = None
     client_certificates: str = "optional"
+    names_directory: Path | None = None
+    session_timeout: int = 24 * 3600
+
+
+class SessionKeys:
+    """
+    The keys of session tickets (RFC 5077, RFC 8446 section 4.6.1), which resume a session in any process that has them.
+
+    Make them before workers are forked.  They are those of an OpenSSL context without
+    anything else: pyOpenSSL has no way to copy them from one to another.
+    """
+
+    def __init__(self) -> None:
+        self._context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        self._context.set_options(_OPTIONS)
+        self._context.set_mode(_RELEASE_BUFFERS)
+        self._context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+
+    def connection(self, context: SSL.Context, options: int, verify: int) -> SSL.Connection:
+        """
+        Make a connection whose tickets are encrypted with these keys.
+
+        What a connection copies from its context when it is made has to be said again.
+
+        @param context: Has the certificate, and all else.
+        @param options: Of the context.
+        @param verify: Likewise.
+        """
+        self._context.set_timeout(context.get_timeout())
+        connection = SSL.Connection(self._context, None)
+        connection.set_context(context)
+        connection.set_options(options)
+        connection.set_verify(verify)
+        return connection
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -84,10 +130,14 @@ class ServerContext:
 
     log = Logger()
 
-    def __init__(self, settings: TLSSettings) -> None:
-        """@raise TLSConfigurationError: As C{reload}."""
+    def __init__(self, settings: TLSSettings, keys: SessionKeys | None = None) -> None:
+        """
+        @param keys: Of sessions; None for keys that die with the next reload.
+        @raise TLSConfigurationError: As C{reload}.
+        """
         self.settings = settings
-        self._context = self._build()
+        self._keys = keys
+        self._build_all()
 
     def reload(self) -> None:
         """
@@ -96,22 +146,81 @@ class ServerContext:
         @raise TLSConfigurationError: They cannot be used; the old ones remain in
             use.
         """
-        self._context = self._build()
+        self._build_all()
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N802, N803 - zope interface
         """Make a connection (IOpenSSLServerConnectionCreator)."""
-        return SSL.Connection(self._context, None)
+        if self._keys is None:
+            return SSL.Connection(self._context, None)
+        return self._keys.connection(self._context, self._options(), self._context.get_verify_mode())
 
-    def _build(self) -> SSL.Context:
+    def _build_all(self) -> None:
+        names = self._read_names()
+        policy = self._client_policy()
+        # Only now is anything changed.
+        self._context = self._build(self.settings, policy)
+        self._policy = policy
+        self._names = names
+        self._named: dict[NamedCertificate, SSL.Context | None] = {}
+        if names:
+            self._context.set_tlsext_servername_callback(self._choose)
+
+    def _read_names(self) -> dict[str, NamedCertificate]:
+        directory = self.settings.names_directory
+        if directory is None:
+            return {}
+        try:
+            return read_directory(directory)
+        except OSError as error:
+            raise TLSConfigurationError(f"tls_sni_dir: cannot read {directory}: {error.strerror}") from error
+
+    def _choose(self, connection: SSL.Connection) -> None:
+        """Show the certificate of the name that the client asks for; the usual one if there is none."""
+        found = lookup(self._names, connection.get_servername() or b"")
+        if found is None:
+            return
+        if found not in self._named:
+            settings = replace(self.settings, certificate=found.certificate, key=found.key, chain=None)
+            try:
+                self._named[found] = self._build(settings, self._policy)
+            except TLSConfigurationError as error:
+                # Tried once, until the next reload.
+                self._named[found] = None
+                self.log.error("a certificate for one of the names cannot be used: {error}", error=error)
+        context = self._named[found]
+        if context is not None:
+            connection.set_context(context)
+
+    def _client_policy(self) -> bytes:
+        """
+        What clients had to prove when a session began.
+
+        A session is resumed only where the same is asked, or whoever was let in without
+        a certificate would come in where one is required.
+        """
         settings = self.settings
-        context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        context.set_options(
-            SSL.OP_NO_SSLv2 | SSL.OP_NO_SSLv3 | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_SINGLE_DH_USE
-        )
-        self._set_versions(context)
-        context.set_mode(_RELEASE_BUFFERS)
+        parts = [settings.client_certificates.encode("utf-8"), str(settings.client_ca_directory).encode("utf-8")]
+        if settings.client_ca_file is not None:
+            parts.append(_read(settings.client_ca_file, "tls_client_ca_file"))
+        return hashlib.sha256(b"\0".join(parts)).digest()
+
+    def _options(self) -> int:
+        settings = self.settings
+        options = _OPTIONS
+        for version, option in _OFF.items():
+            if version not in settings.versions:
+                options |= option
         if settings.prefer_server_ciphers:
-            context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+            options |= SSL.OP_CIPHER_SERVER_PREFERENCE
+        if not settings.session_timeout:
+            options |= SSL.OP_NO_TICKET
+        return options
+
+    def _build(self, settings: TLSSettings, policy: bytes) -> SSL.Context:
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        self._check_versions()
+        context.set_options(self._options())
+        context.set_mode(_RELEASE_BUFFERS)
         try:
             context.set_cipher_list(settings.ciphers.encode("utf-8"))
         except SSL.Error as error:
@@ -121,24 +230,22 @@ class ServerContext:
         # Tickets resume sessions in any process that has their key; a cache
         # of our own would only cost memory.
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        context.set_session_id(b"pycyrus")
-        self._load_certificate(context)
+        context.set_session_id(policy)
+        if settings.session_timeout:
+            context.set_timeout(settings.session_timeout)
+        self._load_certificate(context, settings)
         self._load_client_authorities(context)
         return context
 
-    def _set_versions(self, context: SSL.Context) -> None:
+    def _check_versions(self) -> None:
         versions = self.settings.versions
         unknown = sorted(versions - _OFF.keys())
         if unknown:
             raise TLSConfigurationError(f"tls_versions: {unknown[0]!r} is none of {', '.join(_OFF)}")
         if not versions:
             raise TLSConfigurationError("tls_versions: at least one version is needed, such as tls1_2")
-        for version, option in _OFF.items():
-            if version not in versions:
-                context.set_options(option)
 
-    def _load_certificate(self, context: SSL.Context) -> None:
-        settings = self.settings
+    def _load_certificate(self, context: SSL.Context, settings: TLSSettings) -> None:
         certificates = _read_certificates(settings.certificate, "tls_server_cert")
         key_path = settings.key if settings.key is not None else settings.certificate
         key = _read_key(key_path)
@@ -156,12 +263,11 @@ class ServerContext:
                 f"tls_server_key: the key in {key_path} does not belong to the (first) certificate in"
                 f" {settings.certificate}, or is too weak; put the server's own certificate first"
             ) from error
-        self._check_dates(certificates[0])
+        self._check_dates(certificates[0], settings.certificate)
 
-    def _check_dates(self, certificate: x509.Certificate) -> None:
+    def _check_dates(self, certificate: x509.Certificate, path: Path) -> None:
         now = datetime.datetime.now(datetime.UTC)
         start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        path = self.settings.certificate
         if end < now:
             self.log.warn("the certificate in {path} expired on {end}: clients will refuse it", path=path, end=end)
         elif end < now + _SOON:
@@ -196,6 +302,29 @@ class ServerContext:
             # So that the client knows which of its certificates to send.
             context.load_client_ca(str(file).encode())
         context.set_verify(mode)
+
+
+def exporter(connection: Any) -> Callable[[bytes, int], bytes] | None:
+    """
+    What gives keying material (RFC 5705), which both ends of a connection know and nobody else.
+
+    @param connection: pyOpenSSL's; anything else has none.
+    @return: None where it would not stand for this one connection: RFC 9266 section 3
+        wants TLS 1.3, or the extended master secret (RFC 7627).  Before the handshake
+        has ended that is not known, and nothing can be exported yet.
+    """
+    export = getattr(connection, "export_keying_material", None)
+    if export is None or not _is_unique(connection):
+        return None
+    return lambda label, length: bytes(export(label, length))
+
+
+def _is_unique(connection: Any) -> bool:
+    if connection.get_peer_finished() is None or connection.get_protocol_version_name() == "TLSv1.3":
+        return True
+    # pyOpenSSL does not name it; without it there is no binding, which is safe.
+    has_extended_master_secret = getattr(_library, "SSL_get_extms_support", None)
+    return has_extended_master_secret is not None and has_extended_master_secret(connection._ssl) == 1
 
 
 def _read(path: Path, option: str) -> bytes:
