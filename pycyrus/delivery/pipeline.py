@@ -27,6 +27,7 @@ from pycyrus.interfaces import (
     Appended,
     Arrival,
     Envelope,
+    IAutocreation,
     IDelivery,
     IDeliveryAgent,
     IDeliveryObserver,
@@ -86,9 +87,11 @@ class Delivery:
         clock: IReactorTime,
         suppression: DuplicateSuppression | None = None,
         observer: IDeliveryObserver | None = None,
+        autocreation: IAutocreation | None = None,
     ) -> None:
         """@param suppression: None to deliver a message as often as it comes."""
         self.envelope = envelope
+        self._autocreation = autocreation
         self._observer = observer
         self._suppression = suppression
         self._fingerprint = Fingerprint()
@@ -141,7 +144,7 @@ class Delivery:
     async def _open(self, target: Target, recipient: Recipient) -> Copy:
         if target.inbox is not None:
             # Only the INBOX must be there; whether the folder is, shows later.
-            inbox = await self._store.open(POSTMAN, target.inbox, POST)
+            inbox = await self._open_inbox(target.inbox)
             copy = Copy(target, recipient.ignore_quota, inbox)
         else:
             assert target.folder is not None
@@ -159,6 +162,14 @@ class Delivery:
             return self._copies[target]
         self._copies[target] = copy
         return copy
+
+    async def _open_inbox(self, name: MailboxName) -> IMailbox:
+        try:
+            return await self._store.open(POSTMAN, name, POST)
+        except MailboxNotFound:
+            if self._autocreation is None or not await self._autocreation.mail_came(name):
+                raise
+        return await self._store.open(POSTMAN, name, POST)
 
     async def _check_room(self, copy: Copy) -> None:
         """
@@ -393,8 +404,11 @@ class DeliveryAgent:
         reactor: IReactorTime,
         suppression: DuplicateSuppression | None = None,
         observer: IDeliveryObserver | None = None,
+        autocreation: IAutocreation | None = None,
     ) -> None:
+        """@param autocreation: Who makes mailboxes for recipients that have none; None for nobody."""
         self._observer = observer
+        self._autocreation = autocreation
         self._store = store
         self._settings = settings
         self._reactor = reactor
@@ -402,4 +416,12 @@ class DeliveryAgent:
 
     def start(self, envelope: Envelope) -> Delivery:
         """Begin a transaction."""
-        return Delivery(self._store, self._settings, envelope, self._reactor, self._suppression, self._observer)
+        return Delivery(
+            self._store,
+            self._settings,
+            envelope,
+            self._reactor,
+            self._suppression,
+            self._observer,
+            self._autocreation,
+        )

@@ -10,6 +10,7 @@ The folder has a file for each subject; everything is imported from here.
 """
 
 from pycyrus.interfaces.authentication import Authenticated, Challenge, Channel, IAuthenticator, ISaslExchange
+from pycyrus.interfaces.autocreation import IAutocreation
 from pycyrus.interfaces.delivery import (
     Arrival,
     Envelope,
@@ -44,6 +45,7 @@ __all__ = [
     "Envelope",
     "Expunged",
     "IAuthenticator",
+    "IAutocreation",
     "IDelivery",
     "IDeliveryAgent",
     "IDeliveryObserver",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
+from typing import TypeVar
 
 import numpy as np
 from twisted.internet.interfaces import IDelayedCall
@@ -65,6 +66,8 @@ from pycyrus.store.threads import in_thread, sleep
 from pycyrus.store.tree import MailboxTree, Renamed, Wanted
 from pycyrus.store.usage import UsageMap
 from pycyrus.store.watch import JournalWatcher, WatchReactor
+
+T = TypeVar("T")
 
 _LOOK_INTERVAL = 1.0
 """Seconds between two looks for other processes' changes, for sessions that wait for some."""
@@ -538,6 +541,22 @@ class MailStore:
     def release(self, state: MailboxState) -> None:
         """Give back what C{hold} gave."""
         self._states.release(state)
+
+    async def change_tree(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """
+        Do several changes of the tree at once, all or none; nobody sees less than all of them.
+
+        @raise StoreUnavailable: Nothing was changed, or directories are moved later.
+        """
+        return await self._shield.run(self._directory.change(change, self._tree.finish))
+
+    async def subscribe_to(self, user_id: str, names: Sequence[MailboxName]) -> None:
+        """
+        Subscribe a user, whether the mailboxes are there or not.
+
+        @raise LimitExceeded: The user has too many subscriptions.
+        """
+        await self._shield.run(self._subscriptions.add(user_id, list(names)))
 
     async def purge_deleted(self, entry: Entry) -> bool:
         """

@@ -1,0 +1,1 @@
+Mailboxes of new users are made at their first login, or when mail comes for them: ``autocreate_quota`` and its like, with folders, special uses, subscriptions, rights and quota; all of it or nothing, whatever interrupts it.
