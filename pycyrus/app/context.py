@@ -14,6 +14,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from pycyrus import __version__
+from pycyrus.app.autocreate_parts import WELCOMING, WelcomingAuthenticator, autocreation
 from pycyrus.app.delivery_parts import delivery_observer, duplicate_suppression
 from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets, tokens
 from pycyrus.app.murder_parts import make_slave
@@ -21,7 +22,7 @@ from pycyrus.app.store_parts import store_settings
 from pycyrus.auth.assemble import Authentication
 from pycyrus.auth.checkers.chain import factories, make_checkers
 from pycyrus.auth.delays import DelaySettings
-from pycyrus.auth.identity import IdentitySettings
+from pycyrus.auth.identity import Identities, IdentitySettings
 from pycyrus.auth.interfaces import CheckerContext
 from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.auth.threads import HashThreads
@@ -213,8 +214,14 @@ class Context:
         self.tls = TLSContexts()
         self._observer = delivery_observer(settings, self.server_name)
         self._suppression = duplicate_suppression(settings, reactor)
+        self._autocreation = autocreation(settings, store, Identities(identity_settings(settings)))
         self.delivery: IDeliveryAgent = DeliveryAgent(
-            store, delivery_settings(settings, self.server_name), reactor, self._suppression, self._observer
+            store,
+            delivery_settings(settings, self.server_name),
+            reactor,
+            self._suppression,
+            self._observer,
+            self._autocreation,
         )
         self._workers = workers
         self._open_store = store
@@ -249,12 +256,15 @@ class Context:
 
     def authenticator(self, settings: Settings, program: str) -> IAuthenticator:
         """Who may use a service, as its options say."""
-        return self._authentication.authenticator(
+        made = self._authentication.authenticator(
             identity_settings(settings),
             auth_settings(settings, program),
             is_inbox_administrator=inbox_administrators(settings, self.store),
             is_denied=denials(settings),
         )
+        if self._autocreation is None or program not in WELCOMING:
+            return made
+        return WelcomingAuthenticator(made, self._autocreation)
 
     def locations(self) -> Locations:
         """
