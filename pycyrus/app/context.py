@@ -19,6 +19,7 @@ from pycyrus.app.delivery_parts import delivery_observer, duplicate_suppression
 from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets, tokens
 from pycyrus.app.murder_parts import make_slave
 from pycyrus.app.store_parts import store_settings
+from pycyrus.app.tls_parts import TLSContexts
 from pycyrus.auth.assemble import Authentication
 from pycyrus.auth.checkers.chain import factories, make_checkers
 from pycyrus.auth.delays import DelaySettings
@@ -35,15 +36,12 @@ from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
 from pycyrus.murder.slave import Slave
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
-from pycyrus.net.tls import ServerContext, TLSConfigurationError, TLSSettings
+from pycyrus.net.tls import SessionKeys
 from pycyrus.store.locations import Locations
 from pycyrus.store.store import open_store
 
 COMPATIBLE_VERSION = "3.6.7"
 """The release of Cyrus whose behaviour is the measure; peers look at it."""
-
-_OFFERED_VERSIONS = ("tls1_2", "tls1_3")
-"""Of C{tls_versions}: earlier ones were broken long ago (RFC 8996)."""
 
 
 def product(settings: Settings, name: str) -> str:
@@ -103,28 +101,6 @@ def limit_settings(settings: Settings) -> LimitSettings:
     )
 
 
-def tls_settings(settings: Settings) -> TLSSettings | None:
-    """What TLS a service offers; None for none."""
-    certificate, key = settings.text("tls_server_cert"), settings.text("tls_server_key")
-    if not certificate or "disabled" in (certificate, key):
-        return None
-    authorities, directory = settings.text("tls_client_ca_file"), settings.text("tls_client_ca_dir")
-    chain = settings.text("tls_server_ca_file")
-    asked = settings.words("tls_versions")
-    return TLSSettings(
-        certificate=Path(certificate),
-        key=Path(key) if key else None,
-        chain=Path(chain) if chain else None,
-        versions=frozenset(version for version in asked if version not in ("tls1_0", "tls1_1"))
-        or frozenset(_OFFERED_VERSIONS),
-        ciphers=settings.text("tls_ciphers"),
-        prefer_server_ciphers=settings.switch("tls_prefer_server_ciphers"),
-        client_ca_file=Path(authorities) if authorities else None,
-        client_ca_directory=Path(directory) if directory else None,
-        client_certificates=settings.word("tls_client_certs"),
-    )
-
-
 def checker_names(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     Which checkers look at passwords.
@@ -142,48 +118,6 @@ def checker_names(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]
 # --- parts ------------------------------------------------------------------
 
 
-class TLSContexts:
-    """The TLS contexts of all services; equal settings share one."""
-
-    log = Logger()
-
-    def __init__(self) -> None:
-        self._contexts: dict[TLSSettings, ServerContext] = {}
-
-    def optional(self, settings: Settings) -> ServerContext | None:
-        """
-        What STARTTLS begins with; None where TLS is not configured.
-
-        @raise TLSConfigurationError: It is, but cannot be used.
-        """
-        wanted = tls_settings(settings)
-        if wanted is None:
-            return None
-        if wanted not in self._contexts:
-            self._contexts[wanted] = ServerContext(wanted)
-        return self._contexts[wanted]
-
-    def required(self, settings: Settings) -> ServerContext:
-        """
-        What a service has that begins with TLS.
-
-        @raise TLSConfigurationError: There is none.
-        """
-        context = self.optional(settings)
-        if context is None:
-            raise TLSConfigurationError("tls_server_cert: a service that begins with TLS needs a certificate; set it")
-        return context
-
-    def reload(self) -> None:
-        """
-        Read all certificates and keys again.
-
-        @raise TLSConfigurationError: One cannot be used; what it had stays in use.
-        """
-        for context in self._contexts.values():
-            context.reload()
-
-
 class Context:
     """
     What the services of a process share.
@@ -199,19 +133,26 @@ class Context:
     log = Logger()
 
     def __init__(
-        self, settings: Settings, workers: int, store: Any, reactor: Any, logins: SharedMemory | None = None
+        self,
+        settings: Settings,
+        workers: int,
+        store: Any,
+        reactor: Any,
+        logins: SharedMemory | None = None,
+        session_keys: SessionKeys | None = None,
     ) -> None:
         """
         @param workers: Between how many processes limits are divided; 0 or 1 for
             this one alone.
         @param store: Belongs to the context from now on.
         @param logins: Memory in which workers share checked passwords.
+        @param session_keys: With which TLS sessions resume in any worker.
         """
         self.settings = settings
         self.reactor = reactor
         self.server_name = settings.text("servername") or gethostname()
         self.store: IMailStore = store
-        self.tls = TLSContexts()
+        self.tls = TLSContexts(session_keys)
         self._observer = delivery_observer(settings, self.server_name)
         self._suppression = duplicate_suppression(settings, reactor)
         self._autocreation = autocreation(settings, store, Identities(identity_settings(settings)))
@@ -242,7 +183,7 @@ class Context:
             )
         threads = HashThreads(self.reactor, settings.integer("hash_threads"))
         directory = Path(settings.text("configdirectory"))
-        checkers = make_checkers(names, CheckerContext(directory, settings.texts, threads.run))
+        checkers = make_checkers(names, CheckerContext(directory, settings.texts, threads.run, self.reactor))
         pause = float(settings.duration("failedloginpause"))
         return Authentication(
             self.reactor,
@@ -324,7 +265,13 @@ class Context:
             await self._suppression.record.close()
 
 
-def build_context(settings: Settings, workers: int, reactor: Any, logins: SharedMemory | None = None) -> Context:
+def build_context(
+    settings: Settings,
+    workers: int,
+    reactor: Any,
+    logins: SharedMemory | None = None,
+    session_keys: SessionKeys | None = None,
+) -> Context:
     """
     Open the store, and build the parts around it.
 
@@ -334,4 +281,4 @@ def build_context(settings: Settings, workers: int, reactor: Any, logins: Shared
     reactor.suggestThreadPoolSize(settings.integer("worker_threads"))
     store = open_store(store_settings(settings), reactor)
     store.start()
-    return Context(settings, workers, store, reactor, logins)
+    return Context(settings, workers, store, reactor, logins, session_keys)

@@ -15,11 +15,12 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from pycyrus.app import logs
-from pycyrus.app.context import identity_settings, tls_settings
+from pycyrus.app.context import identity_settings
 from pycyrus.app.events import missing_programs
 from pycyrus.app.mail_service import mail_services
 from pycyrus.app.privileges import UnixUser, as_user
 from pycyrus.app.programs import program_of, service_program
+from pycyrus.app.tls_parts import tls_settings
 from pycyrus.auth.identity import Identities, InvalidUserId
 from pycyrus.config.cyrus_conf import ServiceEntry
 from pycyrus.config.load import Configuration

@@ -33,6 +33,7 @@ from pycyrus.auth.checkers.chain import factories
 from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.config.options import option_table
 from pycyrus.net.shares import WorkerShares
+from pycyrus.net.tls import SessionKeys
 
 MAX_MESSAGE = 65536
 
@@ -66,6 +67,7 @@ class Template:
         self._control = control
         self._children: set[int] = set()
         self._logins = SharedMemory()
+        self._session_keys = SessionKeys()
         self._shares = WorkerShares()
 
     def run(self) -> None:
@@ -124,7 +126,7 @@ class Template:
                 os.close(fd)
             gc.unfreeze()
             orders, log, status = descriptors
-            worker.run(orders, log, status, worker.Shared(self._logins, self._shares, row))
+            worker.run(orders, log, status, worker.Shared(self._logins, self._session_keys, self._shares, row))
             code = 0
         except BaseException:  # noqa: BLE001 - nothing may come back into the template's loop
             sys.excepthook(*sys.exc_info())

@@ -28,6 +28,7 @@ from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.config.settings import Settings
 from pycyrus.net import reactor as lean
 from pycyrus.net.shares import Share, WorkerShares
+from pycyrus.net.tls import SessionKeys
 from pycyrus.tasks import Tasks
 
 MAX_ORDER = 4 * 1024 * 1024
@@ -40,11 +41,13 @@ class Shared:
     Memory that all workers have in common.
 
     @ivar logins: Checked passwords.
+    @ivar session_keys: With which TLS sessions resume in any worker.
     @ivar shares: Who has how many connections.
     @ivar row: This worker's in them.
     """
 
     logins: SharedMemory
+    session_keys: SessionKeys
     shares: WorkerShares
     row: int
 
@@ -92,7 +95,9 @@ class Worker(LineOnlyReceiver):
             for service in order["services"]
         ]
         try:
-            context = build_context(settings, order["workers"], self._reactor, self._shared.logins)
+            context = build_context(
+                settings, order["workers"], self._reactor, self._shared.logins, self._shared.session_keys
+            )
             self._server = Server(context, services, self._reactor, self._shared.share)
             self._server.start()
         except Exception as error:  # noqa: BLE001 - told to the master, and the end of this process

@@ -101,6 +101,12 @@ class SessionKeys:
         self._context.set_options(_OPTIONS)
         self._context.set_mode(_RELEASE_BUFFERS)
         self._context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        self._is_used = False
+
+    def expire_after(self, seconds: int) -> None:
+        """Set for how long tickets hold; only what is said before the first connection has effect."""
+        if seconds and not self._is_used:
+            self._context.set_timeout(seconds)
 
     def connection(self, context: SSL.Context, options: int, verify: int) -> SSL.Connection:
         """
@@ -112,7 +118,7 @@ class SessionKeys:
         @param options: Of the context.
         @param verify: Likewise.
         """
-        self._context.set_timeout(context.get_timeout())
+        self._is_used = True
         connection = SSL.Connection(self._context, None)
         connection.set_context(context)
         connection.set_options(options)
@@ -137,6 +143,8 @@ class ServerContext:
         """
         self.settings = settings
         self._keys = keys
+        if keys is not None:
+            keys.expire_after(settings.session_timeout)
         self._build_all()
 
     def reload(self) -> None:

@@ -10,6 +10,7 @@ import shutil
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from pycyrus.net import selfsigned
-from pycyrus.net.tls import ServerContext, TLSConfigurationError, TLSSettings
+from pycyrus.net.tls import ServerContext, SessionKeys, TLSConfigurationError, TLSSettings
 from pycyrus.test.net.server import Recorder, ServerTestCase, read_all, read_exactly
 
 T = TypeVar("T")
@@ -446,6 +447,111 @@ class TLSConnectionTests(ServerTestCase):
             return "accepted"
 
         self.assertEqual(await self.client(port, without), "refused")
+
+    async def test_certificates_by_name(self) -> None:
+        """The client sees the one that it asks for; the usual one where there is none, or a broken one (RFC 6066)."""
+        directory = self.files.directory / "names"
+        directory.mkdir()
+        wild = ["*.example.org", "example.org"]
+        for stem, names in (
+            ("a", ["a.example.com"]),
+            ("wild", ["*.example.org", "example.org"]),
+            ("bad", ["bad.test"]),
+        ):
+            selfsigned.generate(directory / f"{stem}.pem", directory / f"{stem}.key", names)
+        (directory / "bad.key").write_bytes((directory / "a.key").read_bytes())
+        (directory / "rubbish.pem").write_bytes(b"rubbish")
+        for keys in (None, SessionKeys()):
+            context = ServerContext(self.files.settings(names_directory=directory), keys)
+            port = self.listen(tls=context)
+
+            def shown(sock: socket.socket, name: str | None) -> list[str]:
+                client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                client.check_hostname = False
+                client.verify_mode = ssl.CERT_NONE
+                with client.wrap_socket(sock, server_hostname=name) as secured:
+                    found = x509.load_der_x509_certificate(secured.getpeercert(True) or b"")
+                names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+                return names.get_values_for_type(x509.DNSName)
+
+            for name, expected in (
+                ("a.example.com", ["a.example.com"]), ("A.EXAMPLE.COM", ["a.example.com"]),
+                ("mail.example.org", wild), ("example.org", wild),
+                ("a.b.example.org", ["localhost"]), ("bad.test", ["localhost"]), (None, ["localhost"]),
+                ("x" * 60 + ".test", ["localhost"]),
+            ):  # fmt: skip
+                found = await self.client(port, partial(shown, name=name))
+                self.assertEqual(found, expected, name)
+            # Names that nobody has leave nothing behind.
+            self.assertLessEqual(len(context._named), 3)
+
+    async def test_resumption_at_another_worker(self) -> None:
+        """Workers that were forked after the keys were made take each other's tickets, also after a reload."""
+        keys = SessionKeys()
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            one, other = (ServerContext(self.files.settings(), keys) for _ in range(2))
+            ports = [self.listen(tls=context) for context in (one, other)]
+            client = ssl.create_default_context(cafile=str(self.files.certificate))
+            client.minimum_version = client.maximum_version = version
+            self.on_data = lambda protocol, data: protocol.transport.write(data)
+            session = None
+            reused = []
+            for port in (ports[0], ports[1], ports[0]):
+                session, was = await self.client(port, partial(self.resumed, client, session))
+                reused.append(was)
+                one.reload()
+            self.assertEqual(reused, [False, True, True])
+            apart = self.listen(tls=ServerContext(self.files.settings()))
+            self.assertFalse((await self.client(apart, partial(self.resumed, client, session)))[1])
+
+    async def test_no_resumption_past_a_client_certificate(self) -> None:
+        """A session that began without a certificate does not come in where one is required."""
+        private = ec.generate_private_key(ec.SECP256R1())
+        authority = self.files.write("authority.pem", issue(30, private))
+        keys = SessionKeys()
+        self.on_data = lambda protocol, data: protocol.transport.write(data)
+        anybody = self.listen(tls=ServerContext(self.files.settings(), keys))
+        strict = self.files.settings(client_ca_file=authority, client_certificates="require")
+        certified = self.listen(tls=ServerContext(strict, keys))
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            client = ssl.create_default_context(cafile=str(self.files.certificate))
+            client.minimum_version = client.maximum_version = version
+            session, _ = await self.client(anybody, partial(self.resumed, client, None))
+            with self.assertRaises((OSError, EOFError)):
+                await self.client(certified, partial(self.resumed, client, session))
+
+    async def test_no_resumption_at_all(self) -> None:
+        """C{tls_session_timeout: 0}."""
+        port = self.listen(tls=ServerContext(self.files.settings(session_timeout=0), SessionKeys()))
+        self.on_data = lambda protocol, data: protocol.transport.write(data)
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            client = ssl.create_default_context(cafile=str(self.files.certificate))
+            client.minimum_version = client.maximum_version = version
+            session, _ = await self.client(port, partial(self.resumed, client, None))
+            self.assertFalse((await self.client(port, partial(self.resumed, client, session)))[1])
+
+    @staticmethod
+    def resumed(
+        client: ssl.SSLContext, session: ssl.SSLSession | None, sock: socket.socket
+    ) -> tuple[ssl.SSLSession | None, bool]:
+        """Say something, hear the echo; @return: the session then, and whether it was resumed."""
+        with client.wrap_socket(sock, server_hostname="localhost", session=session) as secured:
+            secured.sendall(b"x")
+            if secured.recv(1) != b"x":
+                raise EOFError
+            return secured.session, bool(secured.session_reused)
+
+    async def test_settings_hold_with_shared_keys(self) -> None:
+        """What a connection has of its context holds: versions, and the client's certificate."""
+        port = self.listen(tls=ServerContext(self.files.settings(versions=frozenset({"tls1_2"})), SessionKeys()))
+
+        def version(sock: socket.socket) -> str | None:
+            with ssl.create_default_context(cafile=str(self.files.certificate)).wrap_socket(
+                sock, server_hostname="localhost"
+            ) as secured:
+                return secured.version()
+
+        self.assertEqual(await self.client(port, version), "TLSv1.2")
 
     async def test_keying_material(self) -> None:
         """Both sides export the same (RFC 5705), as channel bindings need."""
