@@ -72,7 +72,7 @@ def store_error(error: OSError, doing: str) -> StoreUnavailable:
 def boot_id() -> bytes:
     """What tells one run of the kernel from the next, as 16 octets; zeros where unknown."""
     try:
-        text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        text = Path("/proc/sys/kernel/random/boot_id").read_bytes().decode("ascii")
         return bytes.fromhex(text.strip().replace("-", ""))
     except (OSError, ValueError):
         return bytes(16)

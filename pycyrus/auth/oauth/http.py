@@ -154,7 +154,7 @@ class Requests:
 
 def _trusted(path: Path) -> Any:
     try:
-        text = path.read_text("ascii")
+        text = path.read_bytes().decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise OAuthConfigurationError(f"oauth_ca_file: cannot read {path}") from error
     found = re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", text, re.DOTALL)
