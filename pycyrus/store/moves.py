@@ -24,6 +24,7 @@ from twisted.logger import Logger
 
 from pycyrus.errors import MailboxCorrupted, StoreUnavailable
 from pycyrus.model.acl_text import acl_pairs
+from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.store import files, header, journal, paths, rows
 from pycyrus.store.layout import MailboxPaths, message_uids, microseconds, remove_mailbox
 from pycyrus.store.locks import block_lock
@@ -135,7 +136,16 @@ def clear_leftovers(partitions: Partitions, partition: str, location: str) -> bo
     return True
 
 
-def finish(connection: sqlite3.Connection, partitions: Partitions, name_text: Callable[[Entry], str]) -> list[Pending]:
+UserChanged = Callable[[MailboxName, MailboxName | None], None]
+"""Told an INBOX as it was, and as it is; None if the user is gone.  It may be told again."""
+
+
+def finish(
+    connection: sqlite3.Connection,
+    partitions: Partitions,
+    name_text: Callable[[Entry], str],
+    user_changed: UserChanged,
+) -> list[Pending]:
     """
     Do what is pending.
 
@@ -143,6 +153,7 @@ def finish(connection: sqlite3.Connection, partitions: Partitions, name_text: Ca
     directories: a partition that fails harms only its own mailboxes.
 
     @param name_text: Internal name of an entry, for its header.
+    @param user_changed: Called for users who were renamed or removed.
     @return: What has to wait.
     """
     waiting = rows.pending(connection)
@@ -158,6 +169,8 @@ def finish(connection: sqlite3.Connection, partitions: Partitions, name_text: Ca
                 _move(partitions, each.partition, each.source, each.target)
             elif each.work is Work.REMOVE:
                 _remove(partitions, each.partition, each.source)
+            elif each.work is Work.USER:
+                user_changed(rows.name_of(each.source), rows.name_of(each.target) if each.target else None)
             elif (entry := rows.find_id(connection, each.source)) is not None:
                 changed.append((entry, each.work))
         except (OSError, StoreUnavailable) as error:
@@ -172,14 +185,15 @@ def finish(connection: sqlite3.Connection, partitions: Partitions, name_text: Ca
         _tell(partitions, changed, name_text)
     except (OSError, StoreUnavailable) as error:
         _log.error("Changes of the mailbox list have to be told later: {error}", error=error)
-        stuck += [each for each in done if each.work not in _OF_DIRECTORIES]
-        done = [each for each in done if each.work in _OF_DIRECTORIES]
+        stuck += [each for each in done if each.work in _OF_MAILBOXES]
+        done = [each for each in done if each.work not in _OF_MAILBOXES]
     for each in done:
         rows.drop_pending(connection, each.number)
     return stuck
 
 
 _OF_DIRECTORIES = (Work.MOVE, Work.REMOVE)
+_OF_MAILBOXES = (Work.TELL_RENAME, Work.TELL_ACL)
 
 
 def _overlap(one: Pending, other: Pending) -> bool:

@@ -104,9 +104,9 @@ class Annotations:
                 lambda connection: connection.executemany("DELETE FROM annotations WHERE unique_id = ?", rows)
             )
 
-    async def rename_user(self, old: str, new: str) -> None:
-        """Give a user's own values to another user id."""
-        await self._database.write(
+    def rename_user(self, old: str, new: str) -> None:
+        """Give a user's own values to another user id; waits for the disk."""
+        self._database.transaction(
             lambda connection: connection.execute(
                 "UPDATE OR REPLACE annotations SET user_id = ? WHERE user_id = ?", (new, old)
             )

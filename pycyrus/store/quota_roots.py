@@ -130,8 +130,8 @@ class QuotaRoots:
 
         await self._change(change)
 
-    async def rename_user(self, old: MailboxName, new: MailboxName) -> None:
-        """Have a user's roots follow the user; those that the new one has stay."""
+    def rename_user(self, old: MailboxName, new: MailboxName) -> None:
+        """Have a user's roots follow the user; those that the new one has stay.  Waits for the disk."""
         low, high = live_range(old)
 
         def change(connection: sqlite3.Connection) -> None:
@@ -143,16 +143,14 @@ class QuotaRoots:
                     _put(connection, target, text)
                 connection.execute("DELETE FROM quotas WHERE key = ?", (key,))
 
-        if next(self.within(low, high), None) is not None:
-            await self._change(change)
+        self._database.transaction(change, self._signal.change)
 
-    async def forget_user(self, inbox: MailboxName) -> None:
-        """Remove the roots of a user who is gone."""
-        low, high = live_range(inbox)
-        if next(self.within(low, high), None) is not None:
-            await self._change(
-                lambda connection: connection.execute("DELETE FROM quotas WHERE key >= ? AND key < ?", (low, high))
-            )
+    def forget_user(self, inbox: MailboxName) -> None:
+        """Remove the roots of a user who is gone; waits for the disk."""
+        self._database.transaction(
+            lambda connection: connection.execute("DELETE FROM quotas WHERE key >= ? AND key < ?", live_range(inbox)),
+            self._signal.change,
+        )
 
     async def _change(self, change: object) -> None:
         await self._database.write(change, self._signal.change)  # type: ignore[arg-type] # a function of the connection

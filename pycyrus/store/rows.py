@@ -124,6 +124,8 @@ class Work(enum.Enum):
     """Write the new name to the mailbox's header and journal."""
     TELL_ACL = "acl"
     """Write the new rights there."""
+    USER = "user"
+    """Have what is known of a user elsewhere follow the user, or go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +133,10 @@ class Pending:
     """
     A piece of such work.
 
-    @ivar source: A location; a unique id for C{TELL_...}.
-    @ivar target: Where a directory goes; else empty.
+    @ivar source: A location; a unique id for C{TELL_...}; the key of an INBOX for
+        C{USER}.
+    @ivar target: Where a directory goes; the key of the INBOX that the user has
+        now; else empty.
     """
 
     number: int

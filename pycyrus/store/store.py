@@ -165,7 +165,7 @@ class MailStore:
         self._held = held
         self._partitions = partitions
         self._reactor = reactor
-        self._tree = MailboxTree(settings, partitions)
+        self._tree = MailboxTree(settings, partitions, self._user_changed)
         self._directory = Directory(settings.configdirectory, reactor)
         self._userstate = userstate.open_userstate(settings.configdirectory, reactor)
         self._userstate_signal = Signal(settings.configdirectory / userstate.SIGNAL_NAME)
@@ -382,9 +382,6 @@ class MailStore:
         victims = await self._directory.change(
             lambda connection: self._tree.delete(connection, identity, name), self._tree.finish
         )
-        if name.is_inbox and name.deleted is None:
-            await self._userstate.write(lambda connection: forget_user(connection, str(name.owner_id)))
-            await self.quotas.roots.forget_user(name)
         if self._settings.delete_mode is DeleteMode.IMMEDIATE or name.deleted is not None:
             await self._userstate.write(lambda connection: _forget_seen(connection, victims))
             await self._annotations.forget_mailboxes(entry.unique_id for entry in victims)
@@ -403,13 +400,21 @@ class MailStore:
         renamed = await self._directory.change(
             lambda connection: self._tree.rename(connection, identity, old, new), self._tree.finish
         )
-        if old.is_inbox:
-            await self._userstate.write(
-                lambda connection: rename_user(connection, old, new), self._userstate_signal.change
-            )
-            await self._annotations.rename_user(str(old.owner_id), str(new.owner_id))
-            await self.quotas.roots.rename_user(old, new)
         return renamed
+
+    def _user_changed(self, old: MailboxName, new: MailboxName | None) -> None:
+        """
+        Have what is known of a user follow the user, or go; waits for the disk, on a thread.
+
+        It is called again if a crash leaves it unknown whether it was done.
+        """
+        if new is None:
+            self._userstate.transaction(lambda connection: forget_user(connection, str(old.owner_id)))
+            self.quotas.roots.forget_user(old)
+            return
+        self._userstate.transaction(lambda connection: rename_user(connection, old, new), self._userstate_signal.change)
+        self._annotations.rename_user(str(old.owner_id), str(new.owner_id))
+        self.quotas.roots.rename_user(old, new)
 
     async def _empty_inbox(self, identity: Identity, inbox: MailboxName, new: MailboxName) -> Renamed:
         """RFC 9051 section 6.3.6: a rename of the INBOX moves its messages, and leaves it empty."""

@@ -61,8 +61,10 @@ class Wanted:
 class MailboxTree:
     """The rules of the tree, and its changes."""
 
-    def __init__(self, settings: StoreSettings, partitions: Partitions) -> None:
+    def __init__(self, settings: StoreSettings, partitions: Partitions, user_changed: moves.UserChanged) -> None:
+        """@param user_changed: Called, on a thread, for users who were renamed or removed."""
         self._settings = settings
+        self._user_changed = user_changed
         self._partitions = partitions
         self._last_stuck = 0
         self._layout = Layout(
@@ -79,13 +81,13 @@ class MailboxTree:
 
         @raise StoreUnavailable: It cannot be done now, and will be done later.
         """
-        stuck = moves.finish(connection, self._partitions, self.text)
+        stuck = moves.finish(connection, self._partitions, self.text, self._user_changed)
         if any(each.number > self._last_stuck for each in stuck):
             raise StoreUnavailable("mailbox directories cannot be moved now")
 
     def catch_up(self, connection: sqlite3.Connection) -> None:
         """Do what is left of earlier changes, as far as it can be done."""
-        stuck = moves.finish(connection, self._partitions, self.text)
+        stuck = moves.finish(connection, self._partitions, self.text, self._user_changed)
         self._last_stuck = max((each.number for each in stuck), default=0)
 
     # --- create ---------------------------------------------------------
@@ -209,6 +211,8 @@ class MailboxTree:
                 rows.add_pending(connection, Work.REMOVE, victim.partition, victim.location)
         else:
             self._put_aside(connection, victims)
+        if whole_user:
+            rows.add_pending(connection, Work.USER, "", rows.key_of(name))
         return victims
 
     def _check_deletable(self, identity: Identity, entry: Entry) -> bool:
@@ -296,6 +300,8 @@ class MailboxTree:
         if missing:
             self.create(connection, Wanted(None, missing[-1]))
         self._rename_all(connection, tree, names)
+        if old.is_inbox:
+            rows.add_pending(connection, Work.USER, "", rows.key_of(old), rows.key_of(new))
         return [(each.name, names[each.unique_id]) for each in tree]
 
     def _check_renaming(self, identity: Identity, entry: Entry, new: MailboxName) -> None:
