@@ -19,7 +19,7 @@ from pycyrus.imap.commands.catenate import add_urls
 from pycyrus.imap.incoming import IncomingMessage
 from pycyrus.imap.replies import Bad, CommandError, No
 from pycyrus.imap.wire.catenate import Place, Whereabouts
-from pycyrus.imap.wire.frames import Announced, Chunk, Event, Frame, FrameReader
+from pycyrus.imap.wire.frames import Announced, Chunk, Event, Frame, FrameReader, Staged
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.model.view import LARGEST_MESSAGE
 
@@ -43,7 +43,7 @@ class LiteralIntake:
     def __init__(self, session: Session, reader: FrameReader) -> None:
         self._session = session
         self._reader = reader
-        self._staged: list[IncomingMessage] | None = None
+        self._staged: list[Staged] | None = None
         self._whereabouts: Whereabouts | None = None
         self._seen = 0
         self._begun: IncomingMessage | None = None
@@ -78,7 +78,7 @@ class LiteralIntake:
             self._session.flush()
         return None
 
-    async def _judge(self, announced: Announced) -> IncomingMessage | None:
+    async def _judge(self, announced: Announced) -> Staged | None:
         """
         Find out where a literal goes.
 
@@ -95,6 +95,9 @@ class LiteralIntake:
         if session.settings.is_literal_minus and is_large and not announced.is_synchronising:
             raise Bad(b"Non-synchronizing literal size exceeds 4K", b"TOOBIG")
         if _is_behind_mailbox(frame):
+            self._check_count()
+            if session.elsewhere is not None and (away := await session.elsewhere.stage(announced)) is not None:
+                return self._keep(away)
             place = self._find_place(frame)
             if place is not Place.OTHER:
                 return await self._take_message(announced, place)
@@ -157,9 +160,17 @@ class LiteralIntake:
 
         @raise MailboxNotFound: With C{creatable} where it could be created.
         """
+        self._check_count()
+        message = IncomingMessage(await self._session.store.stage(self._session.user, name))
+        self._keep(message)
+        return message
+
+    def _check_count(self) -> None:
         if self._staged is not None and len(self._staged) >= MAX_MESSAGES:
             raise Bad(b"Too many messages", b"LIMIT")
-        message = IncomingMessage(await self._session.store.stage(self._session.user, name))
+
+    def _keep(self, message: Staged) -> Staged:
+        """Own a message until the command is done."""
         self._staged = [message] if self._staged is None else [*self._staged, message]
         return message
 

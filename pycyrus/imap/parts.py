@@ -15,6 +15,10 @@ from pycyrus.net.limits import ConnectionLimits
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from pycyrus.imap.commands.command import Command
+    from pycyrus.imap.session import Session
+    from pycyrus.imap.wire.frames import Announced, Frame, Staged
+
 
 class Wire(Protocol):
     """What a session asks of its connection."""
@@ -62,12 +66,46 @@ class Wire(Protocol):
         """The client's verified certificate as DER; None if it showed none."""
 
 
+class Visit(Protocol):
+    """What one session has to do with the mailboxes of other servers."""
+
+    @property
+    def has_selected(self) -> bool:
+        """Whether the selected mailbox is one of them."""
+
+    async def execute(self, row: Command, frame: Frame) -> bytes | None:
+        """
+        Have another server do a command.
+
+        @return: The tagged line; None if the command is this server's.
+        @raise MailStoreError: It was not done.
+        """
+
+    async def stage(self, announced: Announced) -> Staged | None:
+        """
+        Where a message goes that is for another server.
+
+        @return: None if it is for this one.
+        """
+
+    def leave(self) -> None:
+        """The user goes, or the client; what is selected elsewhere is not any longer."""
+
+
+class Elsewhere(Protocol):
+    """The mailboxes of other servers, of which this one is a frontend."""
+
+    def visit(self, session: Session) -> Visit:
+        """Begin for a session."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """
     What all sessions of a service share.
 
     @ivar names: Makes the codec of mailbox names for an identity.
+    @ivar elsewhere: None where all mailboxes are here.
     """
 
     store: IMailStore
@@ -76,3 +114,4 @@ class Parts:
     names: Callable[[Identity], ExternalNames]
     limits: ConnectionLimits | None
     clock: IReactorTime
+    elsewhere: Elsewhere | None = None

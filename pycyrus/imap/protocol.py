@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
-from pycyrus.imap.parts import Parts
+from pycyrus.imap.parts import Elsewhere, Parts
 from pycyrus.imap.session import Session
 from pycyrus.imap.settings import ImapSettings
 from pycyrus.interfaces import IAuthenticator, IMailStore, IMessageFile
@@ -206,12 +206,14 @@ class ImapFactory(Factory):
         limits: ConnectionLimits | None,
         tls: IOpenSSLServerConnectionCreator | None,
         reactor: IReactorTime,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """
         @param names: Makes the codec of mailbox names for an identity.
         @param reactor: For time limits.
+        @param elsewhere: The mailboxes of other servers; None for a server that stands alone.
         """
-        self.parts = Parts(store, authenticator, settings, names, limits, reactor)
+        self.parts = Parts(store, authenticator, settings, names, limits, reactor, elsewhere)
         self.tls = tls
         self.sessions: set[ImapProtocol] = set()
 

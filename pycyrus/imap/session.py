@@ -24,7 +24,7 @@ from pycyrus.imap.commands import table
 from pycyrus.imap.commands.command import Command, Seqs
 from pycyrus.imap.literals import LiteralIntake
 from pycyrus.imap.output import Output
-from pycyrus.imap.parts import Parts, Wire
+from pycyrus.imap.parts import Parts, Visit, Wire
 from pycyrus.imap.replies import Bad, Bye, CommandError
 from pycyrus.imap.wire.frames import Announced, Chunk, Event, Frame, FrameReader, Overflow, Refused
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
@@ -59,6 +59,7 @@ class Session(Output):
     @ivar selected: The selected mailbox.
     @ivar enabled: What was switched on: C{CONDSTORE}, C{QRESYNC}, C{IMAP4REV2}.
     @ivar tag: Of the command that runs; empty if none does.
+    @ivar elsewhere: The mailboxes of other servers, if this one is their frontend.
     @ivar client_id: What the client said of itself by ID; None before.
     @ivar warned_of: Quota roots, and when the client was warned of them.
     """
@@ -85,6 +86,7 @@ class Session(Output):
         "authenticator",
         "client_id",
         "clock",
+        "elsewhere",
         "enabled",
         "identity",
         "is_idling",
@@ -134,6 +136,7 @@ class Session(Output):
         self._bad_commands = self._commands = 0
         self._opened = self._last_heard = parts.clock.seconds()
         self._timer: IDelayedCall | None = parts.clock.callLater(parts.settings.login_timeout, self._time_passed)
+        self.elsewhere: Visit | None = None if parts.elsewhere is None else parts.elsewhere.visit(self)
 
     # --- for commands: output -----------------------------------------------
 
@@ -304,6 +307,8 @@ class Session(Output):
         selected, self.selected = self.selected, None
         if selected is not None:
             selected.close()
+        if self.elsewhere is not None:
+            self.elsewhere.leave()
         if self._admission is not None:
             self._admission.logged_out()
         self.identity = self._names = self.client_id = None
@@ -411,6 +416,8 @@ class Session(Output):
         selected, self.selected = self.selected, None
         if selected is not None:
             selected.close()
+        if self.elsewhere is not None:
+            self.elsewhere.leave()
         if self._admission is not None:
             self._admission.close()
 
@@ -502,7 +509,8 @@ class Session(Output):
         """The row of a command that is allowed now."""
         if self.identity is None:
             return table.NOT_AUTHENTICATED_COMMANDS.get(name)
-        return (table.AUTHENTICATED_COMMANDS if self.selected is None else table.SELECTED_COMMANDS).get(name)
+        has_selected = self.selected is not None or (self.elsewhere is not None and self.elsewhere.has_selected)
+        return (table.SELECTED_COMMANDS if has_selected else table.AUTHENTICATED_COMMANDS).get(name)
 
     def unavailable(self, name: bytes) -> Bad:
         """Why a command has no row now."""
@@ -520,11 +528,13 @@ class Session(Output):
         try:
             if b"UIDONLY" in self.enabled and row.name in table.NUMBERED:
                 raise Bad(b"Message numbers are not allowed once UIDONLY is enabled", b"UIDREQUIRED")
-            if row.parser is None and not frame.args:
-                text = await row.function(self, None)
+            answered = None if self.elsewhere is None else await self.elsewhere.execute(row, frame)
+            if answered is not None:
+                reply = answered
             else:
-                text = await row.function(self, self._parse(row, frame))
-            reply = b"%b OK %b\r\n" % (tag, text or b"Completed")
+                parsed = None if row.parser is None and not frame.args else self._parse(row, frame)
+                text = await row.function(self, parsed)
+                reply = b"%b OK %b\r\n" % (tag, text or b"Completed")
         except CommandError as error:
             reply = replies.tagged(tag, error, may_create=row.may_create)
             self._refused(row, error)

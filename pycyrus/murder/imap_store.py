@@ -1,0 +1,277 @@
+"""The store as a session of a frontend sees it: what is listed is what the directory knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+
+from pycyrus.errors import InvalidMailboxName, MailboxNotFound, StoreUnavailable
+from pycyrus.imap.wire.frames import Literal
+from pycyrus.imap.wire.grammar import BadSyntax, Cursor, astring
+from pycyrus.interfaces import Counts, Location, LocationState, MailboxListing, MailboxStatus
+from pycyrus.model.acl import LOOKUP, rights_of
+from pycyrus.model.acl_text import BadAcl, parse_acl
+from pycyrus.model.identity import Identity
+from pycyrus.model.internal_names import internal, parse_internal
+from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.model.scopes import ListScope, Namespace
+from pycyrus.murder.responses import BadResponse, split_responses
+
+if TYPE_CHECKING:
+    from pycyrus.imap.session import Session
+    from pycyrus.interfaces import IMailStore
+    from pycyrus.murder.imap_routes import SessionRoutes
+
+_PAGE = 200
+_LIST_FLAGS = 100
+_STATUS = b"(MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN%b)"
+_MORE_STATUS = (
+    (b"CONDSTORE", b" HIGHESTMODSEQ"),
+    (b"STATUS=SIZE", b" SIZE"),
+    (b"OBJECTID", b" MAILBOXID"),
+    (b"QUOTA", b" DELETED"),
+)
+
+
+class SessionStore:
+    """
+    The local store, and around it what other servers have.
+
+    Only what is answered by the frontend itself comes here; commands about one mailbox
+    are passed on as they are.
+
+    @ivar wants_uses: The listing at work tells special uses, which the directory does not know.
+    """
+
+    log = Logger()
+
+    def __init__(self, session: Session, routes: SessionRoutes) -> None:
+        self._local: IMailStore = session.store
+        self._session = session
+        self._routes = routes
+        self.wants_uses = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._local, name)
+
+    # --- listings -----------------------------------------------------------------------
+
+    async def list(self, identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:
+        """What may be seen, wherever it is; see L{pycyrus.interfaces.IMailStore}."""
+        found: dict[str, MailboxListing] = {}
+        for scope in scopes:
+            await self._list_scope(identity, scope, found)
+        listings = [found[key] for key in sorted(found, key=_order)]
+        local = [] if not await self._has_local() else await self._local.list(identity, scopes)
+        known = {listing.name for listing in local}
+        uses = await self._uses() if self.wants_uses else {}
+        merged = [_with_use(listing, uses) for listing in listings if listing.name not in known]
+        return sorted([*merged, *local], key=lambda listing: listing.name) if local else merged
+
+    async def _has_local(self) -> bool:
+        """A frontend without mailboxes of its own need not look for them."""
+        return bool(await self._local.namespaces(self._session.user))
+
+    async def _list_scope(self, identity: Identity, scope: ListScope, found: dict[str, MailboxListing]) -> None:
+        shared = self._routes.routes
+        for prefix in _prefixes(identity, scope, shared.deleted_prefix):
+            after = ""
+            while page := shared.directory.known(prefix, after, _PAGE):
+                after = page[-1].mailbox
+                for location in page:
+                    listing = self._listing(identity, scope, location)
+                    if listing is not None:
+                        found[location.mailbox] = listing
+                if len(page) < _PAGE:
+                    break
+                await self._session.pause()
+
+    def _listing(self, identity: Identity, scope: ListScope, location: Location) -> MailboxListing | None:
+        if location.state is not LocationState.ACTIVE or ".#" in location.mailbox:
+            return None
+        try:
+            name = parse_internal(location.mailbox, self._routes.routes.deleted_prefix)
+            acl = parse_acl(location.acl)
+        except (InvalidMailboxName, BadAcl):
+            # Whoever published it may know what it means.
+            return None
+        if not _is_within(identity, name, scope):
+            return None
+        if name.deleted is not None and not identity.administers(name.domain):
+            return None
+        rights = rights_of(identity, name, acl)
+        if LOOKUP not in rights:
+            return None
+        return MailboxListing(name, True, False, (), rights, "")
+
+    async def namespaces(self, identity: Identity) -> frozenset[Namespace]:
+        """In which namespaces there is something to see."""
+        found = set(await self._local.namespaces(identity))
+        for namespace in Namespace:
+            if namespace not in found and await self._has_any(identity, namespace):
+                found.add(namespace)
+        return frozenset(found)
+
+    async def _has_any(self, identity: Identity, namespace: Namespace) -> bool:
+        shared = self._routes.routes
+        scope = ListScope(namespace)
+        for prefix in _prefixes(identity, scope, shared.deleted_prefix):
+            after = ""
+            while page := shared.directory.known(prefix, after, _PAGE):
+                after = page[-1].mailbox
+                if any(self._listing(identity, scope, location) is not None for location in page):
+                    return True
+                await self._session.pause()
+        return False
+
+    async def _uses(self) -> dict[MailboxName, tuple[str, ...]]:
+        """Special uses, which the server of the INBOX knows (RFC 6154)."""
+        try:
+            lines = await self._ask_home(b'LIST (SPECIAL-USE) "" "*" RETURN (SPECIAL-USE)', b"LIST")
+        except StoreUnavailable as error:
+            self.log.warn("no special uses: {error}", error=str(error))
+            return {}
+        return {
+            name: tuple(flag.decode("ascii", "replace") for flag in flags if flag.lower() not in _NO_USES)
+            for name, flags in lines
+        }
+
+    # --- subscriptions --------------------------------------------------------------------
+
+    async def subscriptions(self, identity: Identity) -> frozenset[MailboxName]:
+        """Names subscribed to, which the server of the INBOX knows."""
+        if not await self._routes.home():
+            return await self._local.subscriptions(identity)
+        lines = await self._ask_home(b'LSUB "" "*"', b"LSUB")
+        # A parent of what is subscribed to is told, too (RFC 3501 section 6.3.9); a server that
+        # does not have a mailbox marks it likewise.
+        return frozenset(name for name, flags in lines)
+
+    async def _ask_home(self, command: bytes, response: bytes) -> Sequence[tuple[MailboxName, Sequence[bytes]]]:
+        server = await self._routes.home()
+        if not server:
+            return []
+        async with self._routes.routes.backends.borrowed(server, self._session.user) as link:
+            untagged, status, text = await link.ask(command)
+        if status != b"OK":
+            raise StoreUnavailable(f"{server}: {text[:100]!r}")
+        try:
+            responses = split_responses(untagged)
+        except BadResponse as error:
+            raise StoreUnavailable(f"{server}: {error}") from None
+        return [line for pieces in responses if (line := self._parse_line(pieces, response)) is not None]
+
+    def _parse_line(
+        self, pieces: Sequence[bytes | Literal], response: bytes
+    ) -> tuple[MailboxName, Sequence[bytes]] | None:
+        """Read a LIST or LSUB response; None if it is none."""
+        cursor = Cursor(pieces, utf8=True)
+        try:
+            cursor.expect(b"* " + response)
+            cursor.space()
+            flags = cursor.paren_list(Cursor.flag, most=_LIST_FLAGS)
+            cursor.space()
+            if not cursor.take(b"NIL"):
+                cursor.string()
+            cursor.space()
+            wire = cursor.astring()
+            return self._session.names.decode(wire, utf8=not wire.isascii()), flags
+        except (BadSyntax, InvalidMailboxName):
+            return None
+
+    # --- numbers ----------------------------------------------------------------------------
+
+    async def status(self, identity: Identity, name: MailboxName) -> MailboxStatus:
+        """
+        Numbers of a mailbox, for a listing that tells them.
+
+        @raise MailboxNotFound: There is none, or its server tells nothing.
+        @raise StoreUnavailable: Its server cannot be asked.
+        """
+        location = await self._routes.routes.directory.locate(name)
+        if location is None or not location.server:
+            return await self._local.status(identity, name)
+        wire = self._session.names.encode(name)
+        async with self._routes.routes.backends.borrowed(location.server, identity) as link:
+            more = b"".join(word for capability, word in _MORE_STATUS if capability in link.capabilities)
+            link.is_clean = link.is_clean and b"MODSEQ" not in more
+            quoted = astring(wire).replace(b"}\r\n", b"+}\r\n")
+            untagged, status, text = await link.ask(b"STATUS %b " % quoted + _STATUS % more)
+        if status != b"OK":
+            raise MailboxNotFound(repr(text[:100]))
+        return _parse_status(untagged)
+
+
+def _parse_status(untagged: bytes) -> MailboxStatus:
+    line = next((each for each in reversed(untagged.split(b"\r\n")) if each.endswith(b")")), b"")
+    words = line.upper().replace(b"(", b" ").replace(b")", b" ").split()
+    values = dict(pairwise(words))
+
+    def number(name: bytes) -> int:
+        text = values.get(name, b"0")
+        return int(text) if text.isdigit() and len(text) < 20 else 0
+
+    unique_id = ""
+    begin = line.upper().find(b"MAILBOXID (")
+    if begin >= 0:
+        unique_id = line[begin + 11 :].partition(b")")[0].decode("ascii", "replace")
+    counts = Counts(
+        number(b"MESSAGES"), number(b"UNSEEN"), number(b"DELETED"), number(b"SIZE"), 0, number(b"RECENT"), 0
+    )
+    return MailboxStatus(counts, number(b"UIDNEXT"), number(b"UIDVALIDITY"), number(b"HIGHESTMODSEQ"), unique_id)
+
+
+_NO_USES = frozenset(
+    (rb"\noselect", rb"\nonexistent", rb"\haschildren", rb"\hasnochildren", rb"\noinferiors", rb"\marked",
+     rb"\unmarked", rb"\subscribed", rb"\remote")
+)  # fmt: skip
+
+
+def _with_use(listing: MailboxListing, uses: dict[MailboxName, tuple[str, ...]]) -> MailboxListing:
+    use = uses.get(listing.name)
+    if not use:
+        return listing
+    return MailboxListing(listing.name, True, False, use, listing.rights, listing.unique_id)
+
+
+def _order(mailbox: str) -> str:
+    """As names of mailboxes are ordered: a mailbox before what is below it, before all else."""
+    return mailbox.replace(".", "\0")
+
+
+def _prefixes(identity: Identity, scope: ListScope, deleted_prefix: str) -> Iterator[str]:
+    """How the internal names within a scope begin."""
+    if scope.deleted:
+        yield f"{scope.domain}!{deleted_prefix}." if scope.domain else ("" if scope.domain is None else deleted_prefix)
+    elif scope.namespace is Namespace.PERSONAL:
+        yield internal(MailboxName(identity.domain, identity.user, scope.path))
+    elif scope.domain is None:
+        yield ""
+    else:
+        domain = f"{scope.domain}!" if scope.domain else ""
+        if scope.namespace is Namespace.SHARED:
+            yield internal(MailboxName(scope.domain, None, scope.path)) if scope.path else domain
+        elif scope.owner is None:
+            yield domain + "user."
+        else:
+            yield internal(MailboxName(scope.domain, scope.owner, scope.path))
+
+
+def _is_within(identity: Identity, name: MailboxName, scope: ListScope) -> bool:
+    """Whether a mailbox is in a scope, which may be wider than the pattern."""
+    if (name.deleted is not None) is not scope.deleted:
+        return False
+    if scope.domain is not None and name.domain != scope.domain:
+        return False
+    if scope.deleted:
+        return True
+    is_own = name.owned_by(identity)
+    wanted = {
+        Namespace.PERSONAL: is_own,
+        Namespace.OTHER: name.owner is not None and not is_own,
+        Namespace.SHARED: name.owner is None,
+    }[scope.namespace]
+    return wanted and scope.owner in (None, name.owner) and name.path[: len(scope.path)] == scope.path

@@ -1,0 +1,430 @@
+"""A connection to another IMAP server, on behalf of one user."""
+
+from __future__ import annotations
+
+from binascii import Error, a2b_base64, b2a_base64
+from collections.abc import Callable
+from typing import Any
+from typing import Protocol as TypingProtocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from pycyrus.auth.client import ClientExchange
+from pycyrus.errors import AuthenticationFailed, MalformedExchange, StoreUnavailable
+from pycyrus.murder.responses import BadResponse, ResponseScanner
+
+LOGIN_WITHIN = 30.0
+"""Seconds for each answer of a login."""
+ANSWER_WITHIN = 60.0
+"""Seconds of silence for a command of our own."""
+_READ_AHEAD = 262_144
+"""Octets that wait to be passed on before the server is made to wait."""
+_LONGEST_ANSWER = 64 << 20
+"""Octets of an answer that is kept, such as the list of what somebody subscribed to."""
+_MAX_ROUNDS = 10
+
+
+class Outlet(TypingProtocol):
+    """Where answers are passed on to: a session of IMAP."""
+
+    def write(self, data: bytes) -> None:
+        """Send octets to the client."""
+
+    async def drain(self) -> None:
+        """Wait until the client has read most of them."""
+
+
+class Source(TypingProtocol):
+    """Octets to send that need not be in memory."""
+
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read a range."""
+
+
+class ImapLink(Protocol):
+    """
+    One connection; it has one command at a time.
+
+    @ivar server: Whom it is connected to, as the directory calls it.
+    @ivar capabilities: In upper case.
+    @ivar enabled: What was switched on there; such a link is no other session's.
+    @ivar is_clean: Nobody would notice that somebody else used it before.
+    @ivar lost_reason: None while the connection is there.
+    @ivar listener: Called when something came.
+    """
+
+    def __init__(self, server: str, reactor: Any) -> None:
+        self.server = server
+        self.capabilities: frozenset[bytes] = frozenset()
+        self.enabled: set[bytes] = set()
+        self.is_clean = True
+        self.lost_reason: str | None = None
+        self.listener: Callable[[], None] | None = None
+        self.used = reactor.seconds()
+        self.greeting = b""
+        self._reactor = reactor
+        self._scanner = ResponseScanner()
+        self._waiter: Deferred[None] | None = None
+        self._has_news = False
+        self._unread = 0
+        self._is_paused = False
+        self._number = 0
+        self._writable: Deferred[None] | None = None
+        self._is_full = False
+
+    # --- the connection -----------------------------------------------------------
+
+    @override
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        # A command and its literal are several writes: none of them may wait for an acknowledgement.
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)
+        transport.registerProducer(self, True)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        self._scanner.feed(data)
+        self._unread += len(data)
+        if self._unread > _READ_AHEAD and not self._is_paused:
+            self._is_paused = True
+            transport: Any = self.transport
+            transport.pauseProducing()
+        self._wake()
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.lost_reason is None:
+            self.lost_reason = reason.getErrorMessage()
+        self._wake()
+        self.resumeProducing()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """The server reads too slowly."""
+        self._is_full = True
+
+    def resumeProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """It has caught up."""
+        self._is_full = False
+        waiter, self._writable = self._writable, None
+        if waiter is not None:
+            waiter.callback(None)
+
+    def stopProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """The connection is lost, as C{connectionLost} tells as well."""
+
+    def abort(self, reason: str) -> None:
+        """Cut the connection."""
+        if self.lost_reason is None:
+            self.lost_reason = reason
+            transport: Any = self.transport
+            if transport is not None:
+                transport.abortConnection()
+
+    def log_out(self) -> None:
+        """End it politely."""
+        if self.lost_reason is None:
+            self.send(b"Q01 LOGOUT\r\n")
+            self.lost_reason = "logged out"
+            transport: Any = self.transport
+            transport.unregisterProducer()
+            transport.loseConnection()
+
+    def check(self) -> None:
+        """@raise StoreUnavailable: The connection is gone."""
+        if self.lost_reason is not None:
+            raise StoreUnavailable(f"{self.server}: {self.lost_reason}")
+
+    def send(self, data: bytes) -> None:
+        """Send octets."""
+        self.check()
+        transport: Any = self.transport
+        transport.write(data)
+
+    async def send_source(self, source: Source, piece: int = 65_536) -> None:
+        """
+        Send what may be much, as fast as the server takes it.
+
+        @raise StoreUnavailable: The connection went, or the server does not read.
+        """
+        offset = 0
+        while offset < source.size:
+            data = source.read(offset, piece)
+            if not data:
+                self.abort("a message became shorter")
+            self.send(data)
+            offset += len(data)
+            if self._is_full:
+                self._writable = Deferred()
+                await self._within(ANSWER_WITHIN, self._writable)
+                self.check()
+
+    # --- waiting --------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        self._has_news = True
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.callback(None)
+        elif self.listener is not None:
+            self.listener()
+
+    async def _more(self, within: float | None) -> None:
+        """
+        Wait until something came.
+
+        @param within: Seconds; None for ever.
+        @raise StoreUnavailable: The connection went, or was cut because nothing came.
+        """
+        while not self._has_news:
+            self.check()
+            self._waiter = Deferred()
+            if within is None:
+                await self._waiter
+            else:
+                await self._within(within, self._waiter)
+
+    async def _within(self, seconds: float, waiter: Deferred[None]) -> None:
+        timer: IDelayedCall = self._reactor.callLater(seconds, self.abort, "no answer")
+        try:
+            await waiter
+        except CancelledError:
+            self._waiter = self._writable = None
+            self.abort("given up")
+            raise
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    def _take(self, tag: bytes) -> tuple[bytes, bytes | None]:
+        self._has_news = False
+        try:
+            data, line = self._scanner.take(tag)
+        except BadResponse as error:
+            self.abort(str(error))
+            self.check()
+            raise
+        self._unread = 0
+        if self._is_paused:
+            self._is_paused = False
+            transport: Any = self.transport
+            transport.resumeProducing()
+        if line is None and not data:
+            self.check()
+        return data, line
+
+    # --- commands -------------------------------------------------------------------
+
+    def next_tag(self) -> bytes:
+        """A tag of our own."""
+        self._number += 1
+        return b"PROXY%d" % self._number
+
+    async def relay(self, tag: bytes, outlet: Outlet, within: float | None = ANSWER_WITHIN) -> bytes:
+        """
+        Pass on what comes until the tagged line.
+
+        @param within: Seconds of silence after which the server is given up.
+        @return: That line, with its end.
+        @raise StoreUnavailable: The connection went.  L{is_whole} tells whether the
+            client can be told so.
+        """
+        while True:
+            data, line = self._take(tag)
+            if data:
+                outlet.write(data)
+            if line is not None:
+                self.used = self._reactor.seconds()
+                return line
+            if data:
+                await outlet.drain()
+            await self._more(within)
+
+    async def go_ahead(self, tag: bytes, outlet: Outlet) -> bytes | None:
+        """
+        Wait to be told to send a literal.
+
+        @return: The tagged line, if it is not wanted.
+        @raise StoreUnavailable: The connection went.
+        """
+        while True:
+            data, line = self._take(tag)
+            begin = data.rfind(b"\n", 0, -1) + 1
+            if data[begin : begin + 1] == b"+" and line is None:
+                outlet.write(data[:begin])
+                return None
+            outlet.write(data)
+            if line is not None:
+                return line
+            await self._more(ANSWER_WITHIN)
+
+    def take_news(self, tag: bytes) -> tuple[bytes, bytes | None]:
+        """
+        What has come, without waiting; for IDLE.
+
+        @raise StoreUnavailable: The connection went.
+        """
+        return self._take(tag)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what was passed on ends where a response does."""
+        return self._scanner.is_whole
+
+    async def ask(self, command: bytes, within: float = ANSWER_WITHIN) -> tuple[bytes, bytes, bytes]:
+        """
+        Have a command done for ourselves.
+
+        @param command: Without tag and line end.
+        @return: Untagged responses; C{OK}, C{NO} or C{BAD}; the text behind it.
+        @raise StoreUnavailable: The connection went.
+        """
+        tag = self.next_tag()
+        self.send(b"%b %b\r\n" % (tag, command))
+        return await self.answer(tag, within)
+
+    async def answer(self, tag: bytes, within: float = ANSWER_WITHIN) -> tuple[bytes, bytes, bytes]:
+        """The answer to a command that was sent; as L{ask}."""
+        kept = Kept()
+        try:
+            line = await self.relay(tag, kept, within)
+        except OverflowError as error:
+            self.abort(str(error))
+            raise StoreUnavailable(f"{self.server}: {error}") from None
+        status, _, text = line[len(tag) + 1 :].rstrip(b"\r\n").partition(b" ")
+        return b"".join(kept.pieces), status.upper(), text
+
+    # --- the login ------------------------------------------------------------------
+
+    async def _line(self) -> bytes:
+        while True:
+            self._has_news = False
+            try:
+                line = self._scanner.take_line()
+            except BadResponse as error:
+                self.abort(str(error))
+                line = None
+            if line is not None:
+                self._has_news = True
+                self._unread = 0
+                return line
+            await self._more(LOGIN_WITHIN)
+            self.check()
+
+    async def greeted(self) -> None:
+        """
+        Wait for the greeting, and learn what the server can.
+
+        @raise StoreUnavailable: It will not have us.
+        """
+        self.greeting = await self._line()
+        if not self.greeting.upper().startswith(b"* OK"):
+            self.abort("refused: " + self.greeting.decode("utf-8", "replace")[:200])
+            self.check()
+        if not self._note_capabilities(self.greeting):
+            await self.ask_capabilities()
+
+    async def ask_capabilities(self) -> None:
+        """Ask what the server can."""
+        untagged, _, _ = await self.ask(b"CAPABILITY", LOGIN_WITHIN)
+        for line in untagged.split(b"\r\n"):
+            if line.upper().startswith(b"* CAPABILITY "):
+                self.capabilities = frozenset(line.upper().split()[2:])
+
+    def _note_capabilities(self, line: bytes) -> bool:
+        begin = line.upper().find(b"[CAPABILITY ")
+        if begin < 0:
+            return False
+        self.capabilities = frozenset(line[begin + 12 :].partition(b"]")[0].upper().split())
+        return True
+
+    @property
+    def mechanisms(self) -> list[str]:
+        """SASL mechanisms that are offered."""
+        return [each[5:].decode("ascii", "replace") for each in self.capabilities if each.startswith(b"AUTH=")]
+
+    async def start_tls(self, context: object) -> None:
+        """
+        Go over to TLS (RFC 9051 section 6.2.1).
+
+        @param context: What the transport's C{startTLS} takes.
+        @raise StoreUnavailable: The server will not.
+        """
+        _, status, _ = await self.ask(b"STARTTLS", LOGIN_WITHIN)
+        if status != b"OK":
+            self.abort("STARTTLS was refused")
+            self.check()
+        # What somebody else sent before is not to be believed.
+        self._scanner = ResponseScanner()
+        transport: Any = self.transport
+        transport.startTLS(context)
+        await self.ask_capabilities()
+
+    async def authenticate(self, exchange: ClientExchange) -> None:
+        """
+        Log in (RFC 9051 section 6.2.2).
+
+        @raise AuthenticationFailed: One side did not accept the other.
+        @raise MalformedExchange: This is no such exchange.
+        @raise StoreUnavailable: The connection went.
+        """
+        tag = self.next_tag()
+        command = b"%b AUTHENTICATE %b" % (tag, exchange.mechanism.encode("ascii"))
+        if b"SASL-IR" in self.capabilities:
+            first = exchange.initial()
+            if first is not None:
+                command += b" " + (b2a_base64(first, newline=False) or b"=")
+        self.send(command + b"\r\n")
+        for _ in range(_MAX_ROUNDS):
+            line = await self._line()
+            if line.startswith(tag + b" "):
+                self._end_login(line[len(tag) + 1 :], exchange)
+                return
+            if line.startswith(b"+"):
+                self.send(b2a_base64(await self._step(exchange, line[1:].strip())))
+            elif not line.startswith(b"* "):
+                break
+        raise MalformedExchange("no end of challenges")
+
+    def _end_login(self, line: bytes, exchange: ClientExchange) -> None:
+        if line[:2].upper() != b"OK":
+            raise AuthenticationFailed(line.decode("utf-8", "replace")[:200])
+        exchange.finished(None)
+        self.capabilities = frozenset() if not self._note_capabilities(line) else self.capabilities
+        self.used = self._reactor.seconds()
+
+    async def _step(self, exchange: ClientExchange, text: bytes) -> bytes:
+        try:
+            challenge = a2b_base64(text, strict_mode=True) if text else b""
+        except Error:
+            raise MalformedExchange("a challenge is no base64") from None
+        pool = getattr(self._reactor, "getThreadPool", None)
+        if pool is None or exchange.mechanism == "PLAIN":
+            return exchange.step(challenge)
+        # It may compute for some tenths of a second.
+        return await deferToThreadPool(self._reactor, pool(), exchange.step, challenge)
+
+
+class Kept:
+    """Keeps an answer."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Keep octets."""
+        self._size += len(data)
+        if self._size > _LONGEST_ANSWER:
+            raise OverflowError("the answer is too long")
+        self.pieces.append(data)
+
+    async def drain(self) -> None:
+        """Nobody reads slowly."""

@@ -1,0 +1,71 @@
+"""Streams of responses, cut where they may be cut."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pycyrus.murder.responses import ResponseScanner, split_responses
+
+_TEXTS = st.sampled_from(
+    [
+        b"* 1 EXISTS\r\n",
+        b"* OK [X] text that ends so {5}\r\n",
+        b"* 1 FETCH (FLAGS () BODY[] {12}\r\na1 OK no\r\n\r\n)\r\n",
+        b"* 2 FETCH (BODY[] {0}\r\n)\r\n",
+        b"* 3 FETCH (BODY[1] {6}\r\n* BYE  BODY[2] {3}\r\n}\r\n)\r\n",
+        b"* SEARCH" + b" 1234567" * 1000 + b"\r\n",
+        b'* LIST () "/" "{7}"\r\n',
+        b"a11 OK another tag\r\n",
+        b'* 4 FETCH (X "' + b"y" * 5000 + b'" BODY[] {4}\r\na1 O)\r\n',
+    ]
+)
+
+
+class ScannerTests(SynchronousTestCase):
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(st.lists(_TEXTS, max_size=8), st.lists(st.integers(1, 6000), min_size=1, max_size=20))
+    def test_whatever_the_pieces_the_same_is_passed_on(self, texts: list[bytes], sizes: list[int]) -> None:
+        """However TCP cuts the stream, what stands before the tagged line is passed on, and only that."""
+        tagged = b"a1 OK [READ-WRITE] done {3}\r\n"
+        stream = b"".join(texts) + tagged + b"* rest"
+        scanner = ResponseScanner()
+        passed = b""
+        line = None
+        at = turn = 0
+        while line is None:
+            size = sizes[turn % len(sizes)]
+            turn += 1
+            self.assertLess(at, len(stream))
+            scanner.feed(stream[at : at + size])
+            at += size
+            data, line = scanner.take(b"a1")
+            passed += data
+        self.assertEqual(passed, b"".join(texts))
+        self.assertEqual(line, tagged)
+
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(st.lists(st.binary(max_size=40), max_size=10))
+    def test_rubbish_is_passed_on_or_kept(self, pieces: list[bytes]) -> None:
+        """Nothing is lost or made up, whatever comes."""
+        scanner = ResponseScanner()
+        passed = b""
+        for piece in pieces:
+            scanner.feed(piece)
+            data, line = scanner.take(b"t")
+            passed += data + (line or b"")
+        self.assertTrue(b"".join(pieces).startswith(passed))
+
+    def test_a_goodbye_is_ours(self) -> None:
+        """A backend's BYE is not the frontend's."""
+        scanner = ResponseScanner()
+        scanner.feed(b"* 1 EXISTS\r\n* BYE shutting down\r\n")
+        self.assertEqual(scanner.take(b"a"), (b"* 1 EXISTS\r\n", None))
+        self.assertEqual(scanner.take(b"a"), (b"", None))
+
+    def test_responses_are_split(self) -> None:
+        """Literals are cut out, as the parsers of names take them."""
+        responses = split_responses(b'* LIST () "/" {3}\r\na\r\n\r\n* OK {3}\r\n')
+        self.assertEqual([len(response) for response in responses], [2, 1])
+        self.assertEqual(responses[0][1].data, b"a\r\n")  # type: ignore[union-attr] # a literal
