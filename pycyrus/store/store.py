@@ -21,6 +21,7 @@ from zope.interface import implementer
 from pycyrus.errors import (
     InvalidMailboxName,
     MailboxNotFound,
+    MailStoreError,
     OperationNotSupported,
     PermissionDenied,
     QuotaRootNotFound,
@@ -28,6 +29,7 @@ from pycyrus.errors import (
 )
 from pycyrus.interfaces import (
     IMailbox,
+    IMailboxPublisher,
     IMailStore,
     IStaged,
     ListScope,
@@ -371,8 +373,37 @@ class MailStore:
         # Who may not create there is told of no quota either.
         if wanted.identity is None or self._could_create(wanted.identity, wanted.name):
             self.quotas.admit(wanted.name, Usage(mailboxes=1))
-        entry = await self._shield.run(self._directory.change(lambda connection: self._tree.create(connection, wanted)))
+        entry = await self._shield.run(self._create_claimed(wanted))
         return entry.unique_id
+
+    async def _create_claimed(self, wanted: Wanted) -> Entry:
+        # Who may not create there gives the other servers no work.
+        is_allowed = wanted.identity is None or self._could_create(wanted.identity, wanted.name)
+        return await self._claimed(
+            wanted.name if is_allowed else None,
+            wanted.partition or "",
+            self._directory.change(lambda connection: self._tree.create(connection, wanted)),
+        )
+
+    async def _claimed(self, name: MailboxName | None, partition: str, change: Coroutine[Any, Any, T]) -> T:
+        """
+        Make a change that needs a name which no server of the Murder has.
+
+        @param name: None to make it without.
+        """
+        publisher = self._directory.publisher
+        if publisher is None or name is None or self._directory.lookup(name) is not None:
+            return await change
+        try:
+            await publisher.claim(name, partition)
+        except BaseException:
+            change.close()
+            raise
+        try:
+            return await change
+        except MailStoreError:
+            await publisher.publish([name], [])
+            raise
 
     async def delete(self, identity: Identity, name: MailboxName) -> None:
         """Delete a mailbox; see L{IMailStore}."""
@@ -396,11 +427,18 @@ class MailStore:
             return await self._shield.run(self._empty_inbox(identity, old, new))
         return await self._shield.run(self._rename(identity, old, new))
 
+    def publish_to(self, publisher: IMailboxPublisher) -> None:
+        """Have the other servers of a Murder told of all mailboxes here."""
+        self._directory.publisher = publisher
+
     async def _rename(self, identity: Identity, old: MailboxName, new: MailboxName) -> Renamed:
-        renamed = await self._directory.change(
-            lambda connection: self._tree.rename(connection, identity, old, new), self._tree.finish
+        return await self._claimed(
+            new,
+            "",
+            self._directory.change(
+                lambda connection: self._tree.rename(connection, identity, old, new), self._tree.finish
+            ),
         )
-        return renamed
 
     def _user_changed(self, old: MailboxName, new: MailboxName | None) -> None:
         """
