@@ -11,6 +11,7 @@ from pycyrus.auth.authenticator import Authenticator, AuthSettings
 from pycyrus.auth.cache import CachedChecker, CacheSettings
 from pycyrus.auth.checkers.chain import CheckerChain
 from pycyrus.auth.delays import DelaySettings, FailureDelays
+from pycyrus.auth.groups import KnownGroups
 from pycyrus.auth.identity import Identities, IdentitySettings
 from pycyrus.auth.interfaces import Run
 from pycyrus.auth.local_domains import LocalDomains
@@ -53,6 +54,7 @@ class Authentication:
         self._run, self._tickets, self._tokens = run, tickets, tokens
         self.cache = CachedChecker(checkers, clock, cache, checkers.version, shared)
         self.delays = FailureDelays(clock, delays, shared)
+        self._groups = KnownGroups(checkers, clock) if checkers.has_groups else None
         self._local_domains = LocalDomains(clock, run)
 
     def authenticator(
@@ -71,6 +73,8 @@ class Authentication:
         @raise pycyrus.auth.identity.InvalidUserId: In C{admins} or C{proxyservers}.
         """
         made = Identities(identities)
+        if self._groups is not None:
+            made = Identities(identities, self._groups.of, self._groups.fetch)
         return Authenticator(
             Portal(MailRealm(made), [self.cache, ProvedChecker(self._checkers)]),
             made,

@@ -8,7 +8,7 @@ caches, limits, mailboxes and ACLs are keyed by the result.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from pycyrus.model.identity import AdminScope, Identity
@@ -30,6 +30,10 @@ class InvalidUserId(ValueError):
 def no_groups(user_id: str) -> frozenset[str]:
     """Groups of a user where there are none."""
     return frozenset()
+
+
+async def nothing_to_fetch(user_id: str) -> None:
+    """There are no groups, or they are at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,12 @@ class Identities:
     Makes canonical user ids, and the identities behind them.
 
     @ivar groups: Gives the names of a user's groups, without C{group:}.
+    @ivar fetch_groups: To be awaited before C{identity}, so that C{groups} knows.
     """
 
     settings: IdentitySettings
     groups: Callable[[str], frozenset[str]] = no_groups
+    fetch_groups: Callable[[str], Awaitable[None]] = nothing_to_fetch
     _admins: frozenset[str] = field(init=False)
     _admin_groups: frozenset[str] = field(init=False)
 

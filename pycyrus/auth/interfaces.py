@@ -105,6 +105,29 @@ class ISharedSecrets(Interface):
         """
 
 
+class IGroups(Interface):
+    """Who knows the groups of users."""
+
+    async def groups_of(user_id: str) -> frozenset[str]:
+        """
+        Names of a user's groups, without C{group:}.
+
+        @param user_id: Canonical.
+        @raise AuthenticationUnavailable: It cannot be told now.
+        """
+
+
+class IExplains(Interface):
+    """Who can tell how a login would be decided."""
+
+    async def explain(user_id: str, service: str) -> list[str]:
+        """
+        The steps, in order; never a secret.
+
+        @raise AuthenticationUnavailable: It cannot be told now.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class CheckerContext:
     """
@@ -113,11 +136,13 @@ class CheckerContext:
     @ivar directory: C{configdirectory}.
     @ivar options: All options as they were written, by name.
     @ivar run: For what takes long: hashes, blocking libraries.
+    @ivar reactor: For threads and times of one's own.
     """
 
     directory: Path
     options: Mapping[str, str]
     run: Run
+    reactor: Any = None
 
 
 class ICheckerFactory(Interface):

@@ -13,7 +13,6 @@ from zope.interface import Interface, implementer
 from pycyrus.auth.identity import Identities
 from pycyrus.auth.interfaces import IAccounts, IMailUser, IProved
 from pycyrus.errors import AuthenticationUnavailable
-from pycyrus.model.identity import Identity
 
 
 def _nothing() -> None:
@@ -32,7 +31,7 @@ class MailRealm:
         avatarId: bytes | tuple[()],  # noqa: N803 - IRealm
         mind: object,
         *interfaces: type[Interface],
-    ) -> tuple[type[Interface], Identity, Callable[[], None]]:
+    ) -> Deferred[tuple[type[Interface], object, Callable[[], None]]]:
         """
         Give the identity of a user.
 
@@ -41,7 +40,11 @@ class MailRealm:
         """
         if IMailUser not in interfaces or not isinstance(avatarId, bytes):
             raise NotImplementedError("only IMailUser avatars live here")
-        return IMailUser, self.identities.identity(avatarId.decode("utf-8")), _nothing
+        return Deferred.fromCoroutine(self._identity(avatarId.decode("utf-8")))
+
+    async def _identity(self, user_id: str) -> tuple[type[Interface], object, Callable[[], None]]:
+        await self.identities.fetch_groups(user_id)
+        return IMailUser, self.identities.identity(user_id), _nothing
 
 
 @implementer(ICredentialsChecker)

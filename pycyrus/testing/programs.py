@@ -24,6 +24,9 @@ PACKAGES = {
     "krb5kdc": "krb5-kdc",
     "kadmin.local": "krb5-admin-server",
     "kinit": "krb5-user",
+    "slapd": "slapd",
+    "ldapadd": "ldap-utils",
+    "saslauthd": "sasl2-bin",
     "getmail": "getmail6",
     "offlineimap": "offlineimap3",
 }

@@ -11,11 +11,14 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.plugin import getPlugins
 from zope.interface import implementer
 
+from pycyrus.auth.checkers.ldap import LdapCheckerFactory
 from pycyrus.auth.checkers.passwd import PasswdCheckerFactory
 from pycyrus.auth.interfaces import (
     CheckerContext,
     IAccounts,
     ICheckerFactory,
+    IExplains,
+    IGroups,
     IMailPassword,
     IScramKeyStore,
     ISharedSecrets,
@@ -28,7 +31,7 @@ class UnknownChecker(Exception):
     """No plugin of that name; the text says which there are."""
 
 
-BUILT_IN = (PasswdCheckerFactory(),)
+BUILT_IN = (PasswdCheckerFactory(), LdapCheckerFactory())
 """Checkers that are there even where no plugin can be found."""
 
 
@@ -53,7 +56,7 @@ def make_checkers(names: Iterable[str], context: CheckerContext) -> CheckerChain
     return CheckerChain(made)
 
 
-@implementer(ICredentialsChecker, IScramKeyStore, ISharedSecrets, IAccounts)
+@implementer(ICredentialsChecker, IScramKeyStore, ISharedSecrets, IGroups, IAccounts)
 class CheckerChain:
     """
     Asks checkers in turn until one says yes.
@@ -68,6 +71,7 @@ class CheckerChain:
         self._checkers = [ICredentialsChecker(checker) for checker in checkers]
         self._keys = [IScramKeyStore(checker) for checker in self._checkers if IScramKeyStore.providedBy(checker)]
         self._secrets = [ISharedSecrets(checker) for checker in self._checkers if ISharedSecrets.providedBy(checker)]
+        self._groups = [IGroups(checker) for checker in self._checkers if IGroups.providedBy(checker)]
         self._accounts = [IAccounts(checker) for checker in self._checkers if IAccounts.providedBy(checker)]
 
     @property
@@ -118,6 +122,28 @@ class CheckerChain:
             if secret is not None:
                 return secret
         return None
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether any checker knows groups."""
+        return bool(self._groups)
+
+    async def groups_of(self, user_id: str) -> frozenset[str]:
+        """All that any checker knows."""
+        found: frozenset[str] = frozenset()
+        for source in self._groups:
+            found |= await source.groups_of(user_id)
+        return found
+
+    async def explain(self, user_id: str, service: str) -> list[str]:
+        """The steps of all checkers, in order."""
+        steps: list[str] = []
+        for checker in self._checkers:
+            if IExplains.providedBy(checker):
+                steps += await IExplains(checker).explain(user_id, service)
+            else:
+                steps.append(f"{type(checker).__name__}: asked, and tells nothing of how it decides")
+        return steps
 
     def version(self) -> object:
         """Changes when the accounts of any checker do."""

@@ -1,0 +1,1 @@
+"""LDAP directories: who users are, and which groups they are in."""
