@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from pycyrus import __version__
 from pycyrus.app.autocreate_parts import WELCOMING, WelcomingAuthenticator, autocreation
 from pycyrus.app.delivery_parts import delivery_observer, duplicate_suppression
+from pycyrus.app.frontend_parts import Frontend, is_frontend
 from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets, tokens
 from pycyrus.app.murder_parts import make_slave
 from pycyrus.app.store_parts import store_settings
@@ -155,7 +156,10 @@ class Context:
         self.tls = TLSContexts(session_keys)
         self._observer = delivery_observer(settings, self.server_name)
         self._suppression = duplicate_suppression(settings, reactor)
-        self._autocreation = autocreation(settings, store, Identities(identity_settings(settings)))
+        # Users of a frontend have their mailboxes on backends, which make them.
+        self._autocreation = (
+            None if is_frontend(settings) else autocreation(settings, store, Identities(identity_settings(settings)))
+        )
         self.delivery: IDeliveryAgent = DeliveryAgent(
             store,
             delivery_settings(settings, self.server_name),
@@ -169,6 +173,7 @@ class Context:
         self._limits: dict[str, ConnectionLimits] = {}
         self._locations: Locations | None = None
         self._slave: Slave | None = None
+        self._frontend: Frontend | None = None
         self._namespace = namespace_settings(settings)
         self._authentication = self._make_authentication(logins)
 
@@ -231,6 +236,17 @@ class Context:
             self._slave.start()
         return self._slave
 
+    def frontend(self) -> Frontend | None:
+        """
+        The mailboxes of other servers, if this one is their frontend.
+
+        @raise ConfigError: An option cannot be used.
+        @raise StoreUnavailable: The copy of the directory cannot be used.
+        """
+        if self._frontend is None and is_frontend(self.settings):
+            self._frontend = Frontend(self.settings, self.server_name, self.locations(), self.slave(), self.reactor)
+        return self._frontend
+
     def names(self, identity: Identity) -> ExternalNames:
         """How mailboxes are called towards somebody."""
         return ExternalNames(self._namespace, identity)
@@ -254,6 +270,8 @@ class Context:
 
     async def close(self) -> None:
         """Close what must be closed; what was acknowledged is durable then."""
+        if self._frontend is not None:
+            self._frontend.close()
         if self._slave is not None:
             await self._slave.close()
         await self._open_store.close()

@@ -18,6 +18,7 @@ def make_factory(context: Context, name: str, arguments: Sequence[str]) -> IProt
     settings = context.settings.for_service(name)
     # Where TLS begins at once there is nothing left to start.
     tls = None if "-s" in arguments else context.tls.optional(settings)
+    frontend = context.frontend()
     return ImapFactory(
         context.store,
         context.authenticator(settings, "imapd"),
@@ -26,6 +27,7 @@ def make_factory(context: Context, name: str, arguments: Sequence[str]) -> IProt
         context.limits(settings, "imapd"),
         tls,
         context.reactor,
+        None if frontend is None else frontend.imap,
     )
 
 

@@ -1,0 +1,150 @@
+"""The parts of a frontend, built from the options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    PrivateCertificate,
+    optionsForClientTLS,
+    trustRootFromCertificates,
+)
+
+from pycyrus.auth.client import ClientCredentials
+from pycyrus.config.options import option_table
+from pycyrus.config.problems import ConfigError, Problem
+from pycyrus.config.settings import Settings
+from pycyrus.interfaces import IMailboxDirectory
+from pycyrus.murder.backends import Backends, BackendSettings
+from pycyrus.murder.directory import MurderDirectory
+from pycyrus.murder.imap_create import ServerChoice, ServerChoiceSettings
+from pycyrus.murder.imap_routes import ImapRoutes, RouteSettings
+from pycyrus.murder.slave import Slave
+from pycyrus.store.locations import Locations
+
+_PORT = re.compile(r"(\S+)/(imap|pop3|lmtp|sieve|smmap)=([0-9]{1,5})")
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def is_frontend(settings: Settings) -> bool:
+    """Whether there are mailboxes of other servers to be had here."""
+    if not settings.text("mupdate_server"):
+        return False
+    return settings.word("mupdate_config") == "unified" or not settings.words("proxyservers")
+
+
+class Frontend:
+    """
+    What all services of a frontend share.
+
+    @ivar directory: Where mailboxes are.
+    @ivar backends: The other servers.
+    @ivar imap: Where IMAP's commands go.
+    """
+
+    def __init__(self, settings: Settings, server_name: str, locations: Locations, slave: Slave, reactor: Any) -> None:
+        """@raise ConfigError: An option cannot be used."""
+        deleted_prefix = settings.text("deletedprefix")
+        self.directory: IMailboxDirectory = MurderDirectory(locations, server_name, slave.catch_up, deleted_prefix)
+        self.backends = Backends(backend_settings(settings), reactor)
+        self.imap = ImapRoutes(
+            self.directory,
+            self.backends,
+            ServerChoice(choice_settings(settings), self.backends),
+            RouteSettings(
+                refers=not settings.switch("proxyd_disable_mailbox_referrals"),
+                refers_status=settings.switch("proxyd_allow_status_referral"),
+            ),
+            slave.catch_up,
+            deleted_prefix,
+        )
+
+    def close(self) -> None:
+        """End the connections to backends."""
+        self.backends.close()
+
+
+def choice_settings(settings: Settings) -> ServerChoiceSettings:
+    """How servers are chosen for new mailboxes."""
+    return ServerChoiceSettings(
+        servers=tuple(settings.text("serverlist").replace(",", " ").split()),
+        first=settings.text("defaultserver"),
+        mode=settings.word("serverlist_select_mode"),
+        soft_limit=settings.integer("serverlist_select_soft_usage_limit"),
+        reuse=settings.integer("serverlist_select_usage_reinit"),
+    )
+
+
+def backend_settings(settings: Settings) -> BackendSettings:
+    """
+    How to reach backends.
+
+    @raise ConfigError: C{backend_ports} is not what it should be, or a file cannot be read.
+    """
+    name, realm = settings.text("proxy_authname"), settings.text("proxy_realm")
+    credentials = {"": ClientCredentials(name, "", realm, settings.text("proxy_password") or None)}
+    only = settings.text("force_sasl_client_mech")
+    mechanisms = {"": tuple(only.upper().split())}
+    table = option_table()
+    for key, value in settings.texts.items():
+        host, _, what = key.rpartition("_")
+        if table.find(key) is None and what == "password":
+            credentials[host] = ClientCredentials(name, "", realm, value)
+        elif table.find(key) is None and what == "mechs":
+            mechanisms[host] = tuple(value.upper().split())
+    return BackendSettings(
+        credentials,
+        mechanisms,
+        _ports(settings),
+        connect_within=float(settings.duration("client_timeout")),
+        allow_plaintext=settings.switch("allowplaintext"),
+        tls=client_tls(settings),
+    )
+
+
+def _ports(settings: Settings) -> dict[tuple[str, str], int]:
+    ports = {}
+    for word in settings.words("backend_ports"):
+        match = _PORT.fullmatch(word)
+        if match is None or not 0 < int(match[3]) < 65536:
+            mend = "write SERVER/SERVICE=PORT, such as backend1:1143/pop3=1110"
+            raise ConfigError([Problem(None, f"backend_ports: {word!r} is no port of a backend", mend)])
+        ports[match[1], match[2]] = int(match[3])
+    return ports
+
+
+def client_tls(settings: Settings) -> Callable[[str], object]:
+    """
+    Makes what a connection to another server begins TLS with.
+
+    With C{tls_client_ca_file} the other server must have a certificate for its name
+    signed by one of those; without it TLS protects from those who only listen.
+
+    @raise ConfigError: A file cannot be read.
+    """
+    authorities, certificate = settings.text("tls_client_ca_file"), settings.text("tls_client_cert")
+    key = settings.text("tls_client_key")
+    try:
+        shown = None
+        if certificate and "disabled" not in (certificate, key):
+            pem = Path(certificate).read_bytes() + (Path(key).read_bytes() if key else b"")
+            shown = PrivateCertificate.loadPEM(pem)
+        trusted = None
+        if authorities:
+            found = _PEM.findall(Path(authorities).read_bytes())
+            trusted = trustRootFromCertificates([Certificate.loadPEM(each) for each in found])
+    except (OSError, ValueError) as error:
+        problem = Problem(None, f"tls_client_ca_file, tls_client_cert: {error}", "name files that can be read")
+        raise ConfigError([problem]) from error
+
+    def make(host: str) -> object:
+        if trusted is not None:
+            return optionsForClientTLS(host, trustRoot=trusted, clientCertificate=shown)
+        return CertificateOptions() if shown is None else shown.options()
+
+    return make
