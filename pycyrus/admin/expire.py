@@ -50,7 +50,7 @@ def register(verbs: Any) -> None:
     parser.add_argument("-u", metavar="USER", dest="user", help="only mailboxes of this user")
     parser.add_argument("-t", dest="keywords", action="store_true", help="forget user flags that no message has")
     parser.add_argument("-x", dest="keep", action="store_true", help="leave expunged messages alone")
-    parser.add_argument("-a", action="store_true", help="ignore annotations (there are none that matter here)")
+    parser.add_argument("-a", dest="plain", action="store_true", help="ignore the annotations expire and delete")
     parser.add_argument("-c", action="store_true", help="leave conversations alone (there are none)")
     parser.add_argument("-v", dest="verbose", action="store_true", help="say what is done in each mailbox")
     # For bin/cyr_expire: Cyrus's prints nothing, so that cron sends no mail.
@@ -103,6 +103,7 @@ def order_of(arguments: argparse.Namespace, configuration: Configuration, now: f
         None if deleted is None else now - deleted,
         arguments.keywords,
         _concerns(arguments, configuration),
+        None if arguments.plain else now,
     )
 
 
@@ -131,7 +132,8 @@ def summary(done: Expired, order: Expiry) -> list[str]:
     lines = []
     if order.expunged_before is not None or order.drop_keywords:
         lines.append(
-            f"Expired 0 and expunged {done.expunged} out of {done.seen} messages from {done.mailboxes} mailboxes"
+            f"Expired {done.expired} and expunged {done.expunged} out of {done.seen} messages"
+            f" from {done.mailboxes} mailboxes"
         )
     if order.drop_keywords:
         lines.append(f"Expunged {done.keywords} user flags")

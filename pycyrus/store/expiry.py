@@ -21,6 +21,7 @@ from pycyrus.model.uids import UidArray
 from pycyrus.store import files, journal, writing
 from pycyrus.store.files import store_error
 from pycyrus.store.layout import MailboxPaths, message_uids, microseconds
+from pycyrus.store.lifetimes import lifetime_of_deleted, lifetime_of_messages
 from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.rows import Entry
 from pycyrus.store.store import MailStore
@@ -39,12 +40,15 @@ class Expiry:
     @ivar deleted_before: Likewise of mailboxes.
     @ivar drop_keywords: Forget keywords that no message has.
     @ivar concerns: Which mailboxes.
+    @ivar annotated_at: Heed the annotations C{expire} and C{delete}, as they are
+        at this time in seconds since the epoch; None to ignore them.
     """
 
     expunged_before: float | None
     deleted_before: float | None
     drop_keywords: bool = False
     concerns: Callable[[Entry], bool] = lambda entry: True
+    annotated_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -52,6 +56,7 @@ class Expired:
     """
     What was done.
 
+    @ivar expired: Messages that were too old for their mailbox, and were expunged.
     @ivar expunged: Messages that went for good.
     @ivar seen: Messages looked at.
     @ivar mailboxes: Mailboxes looked at.
@@ -60,6 +65,7 @@ class Expired:
     @ivar failed: Mailboxes where something could not be done.
     """
 
+    expired: int = 0
     expunged: int = 0
     seen: int = 0
     mailboxes: int = 0
@@ -112,7 +118,12 @@ def deleted_before(store: MailStore, order: Expiry, before: float) -> Iterator[E
     """Mailboxes whose time is over, of those that an expiry is about."""
     for entry in every(store, order):
         deleted = entry.name.deleted
-        if deleted is not None and int(deleted, 16) < before:
+        if deleted is None:
+            continue
+        limit = before
+        if order.annotated_at is not None and (kept := lifetime_of_deleted(store, entry)) is not None:
+            limit = order.annotated_at - kept
+        if int(deleted, 16) < limit:
             yield entry
 
 
@@ -124,6 +135,7 @@ async def _expire_messages(
         state.refresh()
         done.mailboxes += 1
         done.seen += len(state.contents) + len(state.contents.retained)
+        old = await _expire_old(store, state, entry, order)
         gone = 0
         if order.expunged_before is not None:
             await sweep(state)
@@ -132,10 +144,26 @@ async def _expire_messages(
         dropped = await drop_keywords(state) if order.drop_keywords else 0
     finally:
         store.release(state)
+    done.expired += old
     done.expunged += gone
     done.keywords += dropped
-    if gone or dropped:
-        told(f"{store.tree.text(entry)}: expunged {gone} messages, {dropped} user flags")
+    if old or gone or dropped:
+        what = f"expired {old} and expunged" if old else "expunged"
+        told(f"{store.tree.text(entry)}: {what} {gone} messages, {dropped} user flags")
+
+
+async def _expire_old(store: MailStore, state: MailboxState, entry: Entry, order: Expiry) -> int:
+    """Expunge what came too long ago for its mailbox; its files go as those of all expunged messages do."""
+    if order.annotated_at is None or order.expunged_before is None or entry.name.deleted is not None:
+        return 0
+    kept = lifetime_of_messages(store, entry)
+    if kept is None:
+        return 0
+    view = state.view()
+    old = view.uids[view.internaldates < order.annotated_at - kept].astype(np.uint32)
+    if not len(old):
+        return 0
+    return len((await writing.expunge(state, old, only_deleted=False, keep_files=store.keeps_expunged)).uids)
 
 
 async def sweep(state: MailboxState) -> int:

@@ -15,6 +15,7 @@ from pycyrus.model.annotations import (
     VENDOR,
     AnnotationScope,
     Definition,
+    ValueKind,
     split_entry,
 )
 from pycyrus.model.identity import Identity
@@ -24,6 +25,8 @@ from pycyrus.store.notes import EVERYBODY, SERVER, Annotations
 from pycyrus.store.partitions import Partitions
 from pycyrus.store.rows import Entry
 
+SHARED_SEEN = f"{VENDOR}/sharedseen"
+"""Set to C{true}, all have one seen state."""
 _SHARED_VENDOR = f"{AnnotationScope.SHARED.value}{VENDOR}"
 
 
@@ -103,6 +106,8 @@ def changes_of(
             return whole
         scope, name = parts
         _demand(identity, entry, scope, definition)
+        if definition.kind is ValueKind.SWITCH and value is not None:
+            value = value.lower()
         changes[EVERYBODY if scope is AnnotationScope.SHARED else identity.user_id, name] = value
     return changes
 

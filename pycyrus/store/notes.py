@@ -51,6 +51,14 @@ class Annotations:
         )
         return {entry: bytes(value) for entry, value in found}
 
+    def value(self, unique_id: str, entry: str) -> bytes | None:
+        """One of everybody's values of a mailbox, or of the server."""
+        found = self._database.read.execute(
+            "SELECT value FROM annotations WHERE unique_id = ? AND user_id = ? AND entry = ?",
+            (unique_id, EVERYBODY, entry),
+        ).fetchone()
+        return None if found is None else bytes(found[0])
+
     def octets(self, unique_ids: Sequence[str]) -> int:
         """How long all values of some mailboxes are together."""
         total = 0

@@ -9,9 +9,9 @@ share.  Changes of the tree are made by L{MailboxTree} on a thread.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from twisted.internet.interfaces import IDelayedCall
@@ -245,7 +245,11 @@ class MailStore:
     async def _open(self, identity: Identity, held: _Access) -> OpenedMailbox:
         entry = held.entry
         state = await self._state(entry)
-        shared_seen = identity.postman or entry.name.owned_by(identity)
+        shared_seen = (
+            identity.postman
+            or entry.name.owned_by(identity)
+            or self.shared_note(entry.unique_id, metadata.SHARED_SEEN) == b"true"
+        )
         return OpenedMailbox(
             state,
             identity,
@@ -504,6 +508,20 @@ class MailStore:
         finally:
             self.release(state)
         return metadata.stored(self._annotations, identity, entry) | facts
+
+    @property
+    def keeps_expunged(self) -> bool:
+        """Whether files of expunged messages stay for a time."""
+        return self._policy.keep_expunged
+
+    def shared_note(self, unique_id: str, entry: str) -> bytes | None:
+        """
+        The value for all of one annotation.
+
+        @param unique_id: Of a mailbox, or L{SERVER}.
+        @param entry: Without its scope.
+        """
+        return self._annotations.value(unique_id, entry)
 
     async def annotate(
         self, identity: Identity, name: MailboxName | None, values: Mapping[str, bytes | None]
