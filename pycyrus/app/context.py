@@ -18,7 +18,7 @@ from pycyrus.app.autocreate_parts import WELCOMING, WelcomingAuthenticator, auto
 from pycyrus.app.delivery_parts import delivery_observer, duplicate_suppression
 from pycyrus.app.frontend_parts import Frontend, is_frontend
 from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets, tokens
-from pycyrus.app.murder_parts import make_slave
+from pycyrus.app.murder_parts import make_publisher, make_slave, publishes
 from pycyrus.app.store_parts import store_settings
 from pycyrus.app.tls_parts import TLSContexts
 from pycyrus.auth.assemble import Authentication
@@ -35,6 +35,7 @@ from pycyrus.delivery.settings import DeliverySettings, EightBitHeaders
 from pycyrus.interfaces import IAuthenticator, IDeliveryAgent, IMailStore
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
+from pycyrus.murder.publisher import Publisher
 from pycyrus.murder.slave import Slave
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.net.tls import SessionKeys
@@ -174,6 +175,11 @@ class Context:
         self._locations: Locations | None = None
         self._slave: Slave | None = None
         self._frontend: Frontend | None = None
+        self._publisher: Publisher | None = None
+        if publishes(settings):
+            self._publisher = make_publisher(settings, self.server_name, store, reactor)
+            self._publisher.start()
+            store.publish_to(self._publisher)
         self._namespace = namespace_settings(settings)
         self._authentication = self._make_authentication(logins)
 
@@ -274,6 +280,8 @@ class Context:
             self._frontend.close()
         if self._slave is not None:
             await self._slave.close()
+        if self._publisher is not None:
+            self._publisher.close()
         await self._open_store.close()
         if self._locations is not None:
             await self._locations.close()

@@ -11,8 +11,11 @@ from pycyrus.config.problems import ConfigError, Problem
 from pycyrus.config.settings import Settings
 from pycyrus.mupdate.client import MupdateClient, Told
 from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
+from pycyrus.murder.publisher import Publisher
 from pycyrus.murder.slave import Slave
+from pycyrus.store.directory import published
 from pycyrus.store.locations import Locations
+from pycyrus.store.store import MailStore
 
 
 def master_settings(settings: Settings) -> MasterSettings:
@@ -37,6 +40,37 @@ def master_settings(settings: Settings) -> MasterSettings:
         ),
         text,
         retry_delay=float(settings.integer("mupdate_retry_delay")),
+    )
+
+
+def publishes(settings: Settings) -> bool:
+    """Whether this server has mailboxes that it tells a Murder's master of: frontends have none."""
+    if not settings.text("mupdate_server"):
+        return False
+    return settings.word("mupdate_config") != "standard" or bool(settings.words("proxyservers"))
+
+
+def make_publisher(settings: Settings, server: str, store: MailStore, reactor: Any) -> Publisher:
+    """
+    What tells the master of this server's mailboxes.
+
+    @param server: Its name, as it stands in locations.
+    @raise ConfigError: As L{master_settings}.
+    """
+    master = master_settings(settings)
+
+    async def dial(gone: Callable[[str], None]) -> MupdateClient:
+        return await connect_to_master(reactor, master, gone=gone)
+
+    return Publisher(
+        dial,
+        # Where all share one spool, any of them has the mailbox.
+        "" if settings.word("mupdate_config") == "replicated" else server,
+        lambda: map(published, store.directory.entries()),
+        reactor,
+        directory=Path(settings.text("configdirectory")),
+        deleted_prefix=settings.text("deletedprefix"),
+        retry_delay=master.retry_delay,
     )
 
 

@@ -23,9 +23,11 @@ from pycyrus.interfaces.delivery import (
 from pycyrus.interfaces.directory import (
     ILocations,
     IMailboxDirectory,
+    IMailboxPublisher,
     Location,
     LocationChange,
     LocationState,
+    Published,
 )
 from pycyrus.interfaces.mailboxes import IMailbox, IMailStore, IMessageFile
 from pycyrus.interfaces.maildrops import IMaildropClaims, LoginTooSoon
@@ -54,6 +56,7 @@ __all__ = [
     "IMailStore",
     "IMailbox",
     "IMailboxDirectory",
+    "IMailboxPublisher",
     "IMaildropClaims",
     "IMessageFile",
     "IRecipientVerifier",
@@ -68,6 +71,7 @@ __all__ = [
     "MailboxStatus",
     "Namespace",
     "NewMessage",
+    "Published",
     "Recipient",
     "Stored",
 ]

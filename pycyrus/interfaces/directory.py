@@ -141,3 +141,36 @@ class IMailboxDirectory(Interface):
 
     def known(prefix: str, after: str, limit: int) -> Sequence[Location]:
         """As L{ILocations.page}, of what is known here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """
+    A mailbox of this server, as others are told of it.
+
+    @ivar acl: As in L{Location}.
+    """
+
+    name: MailboxName
+    partition: str
+    acl: str
+
+
+class IMailboxPublisher(Interface):
+    """Who tells the Murder's master of this server's mailboxes."""
+
+    async def claim(name: MailboxName, partition: str) -> None:
+        """
+        Make sure that a name is free on all servers, and keep it.
+
+        @param partition: Empty if it is not known yet.
+        @raise MailboxExists: It is on another server.
+        @raise StoreUnavailable: The master does not answer: nothing new can be made now.
+        """
+
+    async def publish(gone: Sequence[MailboxName], there: Sequence[Published]) -> None:
+        """
+        Tell what changed.
+
+        It does not raise: what the master could not be told it is told when it answers again.
+        """

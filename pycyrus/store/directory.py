@@ -20,9 +20,9 @@ from typing import TypeVar
 from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
-from pycyrus.interfaces import MailboxListing
+from pycyrus.interfaces import IMailboxPublisher, MailboxListing, Published
 from pycyrus.model.acl import LOOKUP
-from pycyrus.model.acl_text import BadAcl, parse_acl
+from pycyrus.model.acl_text import BadAcl, parse_acl, tell_rights
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.scopes import ListScope, Namespace
@@ -49,6 +49,7 @@ class Directory:
     The list of mailboxes of this server.
 
     @ivar version: Changes whenever anything in the list did.
+    @ivar publisher: Told of all changes that are made here; None where nobody wants to know.
     """
 
     log = Logger()
@@ -68,6 +69,7 @@ class Directory:
         self._touched: dict[str, int] = {}
         self._floor = 0
         self.version = 0
+        self.publisher: IMailboxPublisher | None = None
 
     # --- one mailbox ----------------------------------------------------
 
@@ -192,9 +194,34 @@ class Directory:
         @param then: Run in a second transaction, when the first is durable.
         @raise StoreUnavailable: Nothing was changed, or only C{then} failed.
         """
-        result: T = await self._turn.run(in_thread, self._reactor, self.change_now, function, then)
-        self.refresh()
+        changed: list[tuple[str, str]] = []
+
+        def noted(connection: sqlite3.Connection) -> T:
+            before = rows.last_change(connection)
+            result = function(connection)
+            changed.extend((key, unique_id) for _, key, unique_id in rows.changes_since(connection, before))
+            return result
+
+        try:
+            result: T = await self._turn.run(in_thread, self._reactor, self.change_now, noted, then)
+        finally:
+            self.refresh()
+            if self.publisher is not None and changed:
+                await self._publish(self.publisher, changed)
         return result
+
+    async def _publish(self, publisher: IMailboxPublisher, changed: Iterable[tuple[str, str]]) -> None:
+        """Tell the other servers what has become of the names that were changed."""
+        gone: list[MailboxName] = []
+        there: list[Published] = []
+        for key in sorted({key for key, _ in changed}):
+            name = rows.name_of(key)
+            entry = self.lookup(name)
+            if entry is None:
+                gone.append(name)
+            else:
+                there.append(published(entry))
+        await publisher.publish(gone, there)
 
     def change_now(
         self, function: Callable[[sqlite3.Connection], T], then: Callable[[sqlite3.Connection], object] | None = None
@@ -393,6 +420,13 @@ def _without_cousins(page: list[ListingRow], depth: int) -> tuple[list[ListingRo
         kept.append(row)
         skipped = rows.beyond(row[0], depth) or ""
     return kept, skipped
+
+
+def published(entry: Entry) -> Published:
+    """What other servers are told of a mailbox."""
+    # With the letters of old, as Cyrus has them.
+    acl = "".join(f"{identifier}\t{tell_rights(rights)}\t" for identifier, rights in entry.acl.entries)
+    return Published(entry.name, entry.partition, acl)
 
 
 class _Describer:

@@ -1,0 +1,151 @@
+"""A server tells the master of its mailboxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from pycyrus.auth.client import ClientCredentials
+from pycyrus.errors import MailboxExists, MailboxNotFound, StoreUnavailable
+from pycyrus.interfaces import Location, LocationState
+from pycyrus.model.acl import Acl
+from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.internal_names import parse_internal
+from pycyrus.mupdate.client import MupdateClient
+from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
+from pycyrus.murder.publisher import Publisher
+from pycyrus.store.directory import published
+from pycyrus.store.settings import StoreSettings
+from pycyrus.store.store import MailStore, open_store
+from pycyrus.test.mupdate.test_master import MasterCase
+
+net: Any = reactor
+ADMIN = Identity("cyrus", admin=AdminScope.GLOBAL)
+FRED = Identity("fred")
+OWN = "b1:143"
+ACL = "fred\tlrswipkxtecdan\t"
+
+
+class PublisherCase(MasterCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.root = Path(self.mktemp())
+        self.store = self.open_store()
+        self.publisher: Publisher | None = None
+
+    def open_store(self) -> MailStore:
+        settings = StoreSettings(self.root / "config", {"default": self.root / "spool"}, defaultpartition="default")
+        store = open_store(settings, net)
+        self.addCleanup(lambda: Deferred.fromCoroutine(store.close()))
+        return store
+
+    def publish(self, port: int | None = None) -> Publisher:
+        settings = MasterSettings(
+            MasterAddress("127.0.0.1", port or self.port), ClientCredentials("admin", password="secret")
+        )
+
+        async def dial(gone: Callable[[str], None]) -> MupdateClient:
+            return await connect_to_master(net, settings, gone=gone)
+
+        publisher = Publisher(
+            dial,
+            OWN,
+            lambda: map(published, self.store.directory.entries()),
+            net,
+            directory=self.root / "config",
+            retry_delay=0.1,
+        )
+        self.addCleanup(publisher.close)
+        publisher.start()
+        self.store.publish_to(publisher)
+        return publisher
+
+    def known(self) -> dict[str, tuple[str, str, str]]:
+        """What the master has."""
+        return {each.mailbox: (each.where, each.acl, each.state.value) for each in self.locations.page("", "", 1000)}
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            waiting: Deferred[None] = Deferred()
+            net.callLater(0.01, waiting.callback, None)
+            await waiting
+
+
+class PublisherTests(PublisherCase):
+    async def test_life(self) -> None:
+        """When a command is answered, the master knows what it did."""
+        self.publish()
+        await self.store.create(ADMIN, parse_internal("user.fred"))
+        here = (f"{OWN}!default", ACL, "active")
+        self.assertEqual(self.known(), {"user.fred": here})
+        await self.store.create(FRED, parse_internal("user.fred.a.b"))
+        self.assertEqual(list(self.known()), ["user.fred", "user.fred.a", "user.fred.a.b"])
+        await self.store.rename(FRED, parse_internal("user.fred.a"), parse_internal("user.fred.c"))
+        self.assertEqual(list(self.known()), ["user.fred", "user.fred.c", "user.fred.c.b"])
+        await self.store.set_acl(ADMIN, parse_internal("user.fred.c"), Acl((("bob", frozenset("lr")),)))
+        self.assertIn("bob\tlr\t", self.known()["user.fred.c"][1])
+        await self.store.delete(FRED, parse_internal("user.fred.c.b"))
+        self.assertEqual(
+            [name for name in self.known() if not name.startswith("DELETED.")], ["user.fred", "user.fred.c"]
+        )
+        self.assertEqual(len(self.known()), 3)
+
+    async def test_a_name_that_another_server_has(self) -> None:
+        other = Location("user.fred", "b2", "default", ACL)
+        await self.locations.activate(other)
+        self.publish()
+        with self.assertRaises(MailboxExists):
+            await self.store.create(ADMIN, parse_internal("user.fred"))
+        self.assertIsNone(self.store.directory.lookup(parse_internal("user.fred")))
+        self.assertEqual(self.locations.find("user.fred"), other)
+
+    async def test_what_could_not_be_made_is_free_again(self) -> None:
+        self.publish()
+        with self.assertRaises(MailboxNotFound):
+            await self.store.rename(ADMIN, parse_internal("user.nobody"), parse_internal("user.new"))
+        self.assertEqual(self.known(), {})
+
+    async def test_without_the_master(self) -> None:
+        """Nothing new is made; all else is, and the master learns of it when it is there again."""
+        self.publish()
+        await self.store.create(ADMIN, parse_internal("user.fred"))
+        await self.store.create(ADMIN, parse_internal("user.fred.a"))
+        self.publish(port=1)
+        self.patch_wait()
+        with self.assertRaises(StoreUnavailable):
+            await self.store.create(ADMIN, parse_internal("user.jane"))
+        await self.store.delete(ADMIN, parse_internal("user.fred.a"))
+        self.assertIn("user.fred.a", self.known())
+        self.publish()
+        await self.until(lambda: "user.fred.a" not in self.known())
+        self.assertIn("user.fred", self.known())
+
+    def patch_wait(self) -> None:
+        from pycyrus.murder import publisher
+
+        self.patch(publisher, "_FIRST_WAIT", 0.05)
+
+    async def test_both_lists_are_compared(self) -> None:
+        """What the master does not know of us, or knows wrongly, it is told; what others have is theirs."""
+        for mailbox in ("user.fred", "user.jane", "user.eve"):
+            await self.store.create(ADMIN, parse_internal(mailbox))
+        conflict = Location("user.jane", "b2", "default", "x\tl\t")
+        reserved = Location("user.half", OWN, "default", "", LocationState.RESERVED)
+        await self.locations.follow(
+            [
+                Location("user.gone", OWN, "default", "x\tl\t"),
+                Location("user.eve", OWN, "other", "x\tl\t"),
+                conflict,
+                reserved,
+            ]
+        )
+        self.publish()
+        await self.until(lambda: set(self.known()) == {"user.fred", "user.eve", "user.jane"})
+        await self.until(lambda: self.known()["user.eve"][0] == f"{OWN}!default")
+        self.assertEqual(self.known()["user.fred"], (f"{OWN}!default", ACL, "active"))
+        self.assertEqual(self.locations.find("user.jane"), conflict)
+        self.assertIsNotNone(self.store.directory.lookup(parse_internal("user.jane")))
