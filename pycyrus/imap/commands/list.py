@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pycyrus.errors import MailStoreError
 from pycyrus.imap.commands.condstore import use_condstore
+from pycyrus.imap.commands.metadata import metadata_line
 from pycyrus.imap.commands.status import status_line
 from pycyrus.imap.listing import Findings, Line, Wanted
 from pycyrus.imap.wire.acl import encode_myrights
@@ -68,6 +69,7 @@ class _Answer:
                 self._write(findings.attributes(line), line.wire, with_child_info=findings.tells_child_info(line))
                 self._tell_rights(line)
                 await self._tell_status(line)
+                await self._tell_metadata(line)
                 await self._give_way(count)
         return self._completed()
 
@@ -202,6 +204,20 @@ class _Answer:
         except MailStoreError as error:
             self._session.log.info(
                 "no status of {mailbox} in a listing of {session}: {error}",
+                mailbox=line.listing.name,
+                session=self._session.session_id,
+                error=error,
+            )
+
+    async def _tell_metadata(self, line: Line) -> None:
+        """RFC 9590 section 3: nothing for what is no mailbox, or where GETMETADATA would fail."""
+        if not self._command.entries or line.listing is None or not line.listing.exists:
+            return
+        try:
+            self._session.write(await metadata_line(self._session, line.listing.name, self._command.entries))
+        except MailStoreError as error:
+            self._session.log.info(
+                "no metadata of {mailbox} in a listing of {session}: {error}",
                 mailbox=line.listing.name,
                 session=self._session.session_id,
                 error=error,

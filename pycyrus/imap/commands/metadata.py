@@ -10,8 +10,11 @@ from pycyrus.imap.replies import No
 from pycyrus.imap.wire.metadata import encode_metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from pycyrus.imap.session import Session
     from pycyrus.imap.wire.metadata import GetMetadata, SetMetadata
+    from pycyrus.model.names import MailboxName
 
 
 async def getmetadata(session: Session, command: GetMetadata) -> bytes | None:
@@ -22,24 +25,47 @@ async def getmetadata(session: Session, command: GetMetadata) -> bytes | None:
     """
     name = session.names.decode(command.mailbox, utf8=session.is_utf8) if command.mailbox else None
     values = await session.store.annotations(session.user, name)
-    told: list[tuple[str, bytes | None]] = []
-    longest = 0
-    for asked in command.entries:
-        wanted, depth = _depth_of(asked.lower().rstrip("/"), command.depth)
-        for entry, value in sorted(values.items()):
-            if not _is_within(entry, wanted, depth) or any(entry == known for known, _ in told):
-                continue
-            if command.max_size is not None and len(value) > command.max_size:
-                longest = max(longest, len(value))
-            else:
-                told.append((entry, value))
-        if wanted not in values and depth == 0:
-            # RFC 5464 section 4.2.1: what is not there is NIL.
-            told.append((wanted, None))
+    told, longest = _chosen(values, command.entries, command.depth, command.max_size)
     if told:
         wire = session.names.encode(name, utf8=session.is_utf8) if name is not None else b""
         session.write(encode_metadata(wire, told, utf8=session.is_utf8))
     return b"[METADATA LONGENTRIES %d] Completed" % longest if longest else None
+
+
+async def metadata_line(session: Session, name: MailboxName, entries: Sequence[str]) -> bytes:
+    """
+    Make a METADATA response with what was asked for, and nothing below it (RFC 9590 section 3).
+
+    @raise MailboxNotFound: As for L{getmetadata}.
+    """
+    values = await session.store.annotations(session.user, name)
+    told, _ = _chosen(values, entries, depth=0)
+    return encode_metadata(session.names.encode(name, utf8=session.is_utf8), told, utf8=session.is_utf8)
+
+
+def _chosen(
+    values: Mapping[str, bytes], asked: Iterable[str], depth: int | None, max_size: int | None = None
+) -> tuple[list[tuple[str, bytes | None]], int]:
+    """
+    What is to be told of all values.
+
+    @return: Entries with their values, and the size of the longest value that was left out for it.
+    """
+    told: dict[str, bytes | None] = {}
+    longest = 0
+    for each in asked:
+        wanted, within = _depth_of(each.lower().rstrip("/"), depth)
+        for entry, value in sorted(values.items()):
+            if not _is_within(entry, wanted, within) or entry in told:
+                continue
+            if max_size is not None and len(value) > max_size:
+                longest = max(longest, len(value))
+            else:
+                told[entry] = value
+        if wanted not in values and within == 0:
+            # RFC 5464 section 4.2.1: what is not there is NIL.
+            told[wanted] = None
+    return list(told.items()), longest
 
 
 def _depth_of(wanted: str, depth: int | None) -> tuple[str, int | None]:

@@ -87,7 +87,7 @@ COMMANDS: tuple[Command, ...] = (
         parse_list,
         list_mailboxes,
         rfc="9051 6.3.9",
-        capability=(b"CHILDREN", b"LIST-EXTENDED", b"LIST-MYRIGHTS", b"LIST-STATUS", b"SPECIAL-USE"),
+        capability=(b"CHILDREN", b"LIST-EXTENDED", b"LIST-METADATA", b"LIST-MYRIGHTS", b"LIST-STATUS", b"SPECIAL-USE"),
     ),
     # All mailboxes are here, so a client that would follow referrals is told of none (RFC 2193 section 5).
     Command(b"RLIST", LOGGED_IN, parse_plain_list, list_mailboxes, rfc="2193 5.1", capability=(b"MAILBOX-REFERRALS",)),

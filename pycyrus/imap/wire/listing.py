@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor, astring
 from pycyrus.imap.wire.mailboxes import StatusItem, parse_status_items
+from pycyrus.imap.wire.metadata import parse_entries
 from pycyrus.imap.wire.remembered import read_rest
 
 MAX_PATTERNS = 100
@@ -25,7 +26,7 @@ class Selection(enum.Flag):
 
 
 class Return(enum.Flag):
-    """Return options (RFC 5258 section 3.2, RFC 5819, RFC 6154 section 5.2, RFC 8440)."""
+    """Return options (RFC 5258 section 3.2, RFC 5819, RFC 6154 section 5.2, RFC 8440, RFC 9590)."""
 
     NONE = 0
     SUBSCRIBED = enum.auto()
@@ -33,6 +34,7 @@ class Return(enum.Flag):
     SPECIAL_USE = enum.auto()
     STATUS = enum.auto()
     MYRIGHTS = enum.auto()
+    METADATA = enum.auto()
 
 
 _SELECTIONS = {
@@ -47,6 +49,7 @@ _RETURNS = {
     b"SPECIAL-USE": Return.SPECIAL_USE,
     b"STATUS": Return.STATUS,
     b"MYRIGHTS": Return.MYRIGHTS,
+    b"METADATA": Return.METADATA,
 }
 
 
@@ -58,6 +61,7 @@ class List:
     @ivar reference: As the client wrote it, like the patterns.
     @ivar is_extended: It has something of RFC 5258.
     @ivar status: What the STATUS return option asks for.
+    @ivar entries: What the METADATA return option asks for.
     """
 
     reference: bytes
@@ -66,6 +70,7 @@ class List:
     returns: Return = Return.NONE
     is_extended: bool = False
     status: frozenset[StatusItem] = frozenset()
+    entries: tuple[str, ...] = ()
 
 
 def parse_list(cursor: Cursor) -> List:
@@ -78,6 +83,7 @@ def _parse_list(cursor: Cursor) -> List:
     is_extended = False
     selection, returns = Selection.NONE, Return.NONE
     status: frozenset[StatusItem] = frozenset()
+    entries: dict[str, None] = {}
     if cursor.peek() == 0x28:
         is_extended = True
         for option in cursor.paren_list(_parse_selection, most=16):
@@ -98,12 +104,13 @@ def _parse_list(cursor: Cursor) -> List:
         cursor.space()
         cursor.expect(b"RETURN")
         cursor.space()
-        for returned, items in cursor.paren_list(_parse_return, most=16):
+        for returned, items, noted in cursor.paren_list(_parse_return, most=16):
             returns |= returned
             status |= items
+            entries.update(dict.fromkeys(noted))
     cursor.end()
     _check_lengths(reference, patterns)
-    return List(reference, patterns, selection, returns, is_extended, status)
+    return List(reference, patterns, selection, returns, is_extended, status, tuple(entries))
 
 
 def parse_lsub(cursor: Cursor) -> List:
@@ -135,14 +142,19 @@ def _parse_selection(cursor: Cursor) -> Selection:
     return option
 
 
-def _parse_return(cursor: Cursor) -> tuple[Return, frozenset[StatusItem]]:
+def _parse_return(cursor: Cursor) -> tuple[Return, frozenset[StatusItem], tuple[str, ...]]:
     option = _RETURNS.get(cursor.atom().upper())
     if option is None:
         raise BadSyntax(b"Invalid List return option")
-    if option is not Return.STATUS:
-        return option, frozenset()
-    cursor.space()
-    return option, parse_status_items(cursor)
+    status: frozenset[StatusItem] = frozenset()
+    entries: tuple[str, ...] = ()
+    if option is Return.STATUS:
+        cursor.space()
+        status = parse_status_items(cursor)
+    elif option is Return.METADATA:
+        cursor.space()
+        entries = parse_entries(cursor)
+    return option, status, entries
 
 
 def canonical_pattern(reference: bytes, pattern: bytes, separator: bytes) -> bytes:

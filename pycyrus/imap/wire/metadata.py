@@ -71,6 +71,11 @@ def parse_getmetadata(cursor: Cursor) -> GetMetadata:
     return GetMetadata(mailbox, tuple(entries), options.get(b"MAXSIZE"), options.get(b"DEPTH", 0))
 
 
+def parse_entries(cursor: Cursor) -> tuple[str, ...]:
+    """C{entries} in parentheses, as LIST has them (RFC 9590 section 7)."""
+    return tuple(_entry(word) for word in cursor.paren_list(_parse_word, least=1, most=MAX_ENTRIES))
+
+
 def _parse_word(cursor: Cursor) -> bytes:
     return cursor.astring()
 
