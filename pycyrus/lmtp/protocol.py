@@ -101,8 +101,6 @@ class LmtpProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connected = False
         self._stop_timer()
-        if not self._closing:
-            self._transport().unregisterProducer()
         if self._admission is not None:
             self._admission.close()
         self.factory.sessions.discard(self.session)
