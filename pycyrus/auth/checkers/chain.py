@@ -68,11 +68,11 @@ class CheckerChain:
     credentialInterfaces = (IMailPassword,)
 
     def __init__(self, checkers: Sequence[object]) -> None:
-        self._checkers = [ICredentialsChecker(checker) for checker in checkers]
-        self._keys = [IScramKeyStore(checker) for checker in self._checkers if IScramKeyStore.providedBy(checker)]
-        self._secrets = [ISharedSecrets(checker) for checker in self._checkers if ISharedSecrets.providedBy(checker)]
-        self._groups = [IGroups(checker) for checker in self._checkers if IGroups.providedBy(checker)]
-        self._accounts = [IAccounts(checker) for checker in self._checkers if IAccounts.providedBy(checker)]
+        self.checkers = [ICredentialsChecker(checker) for checker in checkers]
+        self._keys = [IScramKeyStore(checker) for checker in self.checkers if IScramKeyStore.providedBy(checker)]
+        self._secrets = [ISharedSecrets(checker) for checker in self.checkers if ISharedSecrets.providedBy(checker)]
+        self._groups = [IGroups(checker) for checker in self.checkers if IGroups.providedBy(checker)]
+        self._accounts = [IAccounts(checker) for checker in self.checkers if IAccounts.providedBy(checker)]
 
     @property
     def has_scram_keys(self) -> bool:
@@ -86,13 +86,13 @@ class CheckerChain:
 
     def requestAvatarId(self, credentials: IMailPassword) -> Deferred[bytes | tuple[()]]:
         """Ask; see ICredentialsChecker."""
-        if len(self._checkers) == 1:
-            return maybeDeferred(self._checkers[0].requestAvatarId, credentials)
+        if len(self.checkers) == 1:
+            return maybeDeferred(self.checkers[0].requestAvatarId, credentials)
         return Deferred.fromCoroutine(self._ask(credentials))
 
     async def _ask(self, credentials: IMailPassword) -> bytes | tuple[()]:
         unavailable: AuthenticationUnavailable | None = None
-        for checker in self._checkers:
+        for checker in self.checkers:
             try:
                 return await maybeDeferred(checker.requestAvatarId, credentials)
             except UnauthorizedLogin:
@@ -138,7 +138,7 @@ class CheckerChain:
     async def explain(self, user_id: str, service: str) -> list[str]:
         """The steps of all checkers, in order."""
         steps: list[str] = []
-        for checker in self._checkers:
+        for checker in self.checkers:
             if IExplains.providedBy(checker):
                 steps += await IExplains(checker).explain(user_id, service)
             else:

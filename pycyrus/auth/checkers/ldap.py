@@ -34,8 +34,6 @@ THREADS = 8
 """Questions that a directory is asked at a time."""
 _MOST_WAITING = 200
 """Questions that wait for a thread; further ones are told to come again."""
-_REST = 5.0
-"""Seconds for which a directory that is down is not asked again."""
 FILE = "ldap_config"
 """Option: a file like saslauthd.conf; with C{-DOMAIN} behind it, that of one domain."""
 
@@ -69,7 +67,11 @@ class _Question(Generic[T]):
 
 
 class Asked:
-    """One directory, asked from the reactor thread."""
+    """
+    One directory, asked from the reactor thread.
+
+    @ivar rest: Seconds for which a directory that is down is not asked again.
+    """
 
     log = Logger()
 
@@ -84,7 +86,8 @@ class Asked:
         settings = directory.settings
         # To connect to each server, and to be answered twice.
         self._patience = settings.timeout * (len(settings.uris) + 1) + settings.time_limit
-        self._started = False
+        self._trigger: Any = None
+        self.rest = 5.0
 
     async def ask(self, question: Callable[[], T]) -> T:
         """
@@ -98,16 +101,15 @@ class Asked:
             raise AuthenticationUnavailable(f"not asked again yet: {self._trouble.reason}")
         if self._waiting >= _MOST_WAITING:
             raise AuthenticationUnavailable(f"{self.directory.where}: too many wait for it")
-        if not self._started:
-            self._started = True
+        if self._trigger is None:
             self._pool.start()
-            self._reactor.addSystemEventTrigger("during", "shutdown", self._stop)
+            self._trigger = self._reactor.addSystemEventTrigger("during", "shutdown", self._stop)
         self._waiting += 1
         asked = _Question(question)
         answer: Deferred[T] = deferToThreadPool(self._reactor, self._pool, asked)
         answer.addTimeout(self._patience, self._reactor)  # type: ignore[unused-awaitable] # the same Deferred
         try:
-            return await answer
+            told = await answer
         except DirectoryDown as error:
             raise self._down(str(error)) from error
         except Unusable as error:
@@ -118,12 +120,23 @@ class Asked:
         finally:
             asked.given_up = True
             self._waiting -= 1
+        if self._trouble.reason:
+            self.log.info("{where}: answers again", where=self.directory.where)
+            self._trouble = _Trouble()
+        return told
 
     def _down(self, reason: str) -> AuthenticationUnavailable:
         if reason != self._trouble.reason:
             self.log.error("{reason}", reason=reason)
-        self._trouble = _Trouble(self._reactor.seconds() + _REST, reason)
+        self._trouble = _Trouble(self._reactor.seconds() + self.rest, reason)
         return AuthenticationUnavailable(reason)
+
+    def close(self) -> None:
+        """Give connections and threads back."""
+        if self._trigger is not None:
+            self._reactor.removeSystemEventTrigger(self._trigger)
+            self._trigger = None
+            self._stop()
 
     def _stop(self) -> None:
         self.directory.close()
@@ -143,7 +156,12 @@ class LdapChecker:
     credentialInterfaces = (IMailPassword,)
 
     def __init__(self, directories: Mapping[str, Asked]) -> None:
-        self._directories = directories
+        self.directories = directories
+
+    def close(self) -> None:
+        """Give connections and threads back."""
+        for asked in self.directories.values():
+            asked.close()
 
     def requestAvatarId(self, credentials: IMailPassword) -> Deferred[bytes | tuple[()]]:
         """Check a password; see L{ICheckerFactory.make_checker}."""
@@ -167,7 +185,12 @@ class LdapChecker:
         asked = self._of(user_id)
         if asked is None or not asked.directory.settings.has_groups:
             return frozenset()
-        return await asked.ask(lambda: asked.directory.groups(user_id))
+        groups = await asked.ask(lambda: asked.directory.groups(user_id))
+        _, _, domain = user_id.rpartition("@") if "@" in user_id else ("", "", "")
+        if not domain or domain not in self.directories:
+            return groups
+        # Whoever keeps the directory of one domain must not give out the groups of another.
+        return frozenset(f"{group}@{domain}" for group in groups)
 
     async def explain(self, user_id: str, service: str) -> list[str]:
         """See L{IExplains}."""
@@ -178,7 +201,7 @@ class LdapChecker:
 
     def _of(self, user_id: str) -> Asked | None:
         _, _, domain = user_id.rpartition("@") if "@" in user_id else ("", "", "")
-        return self._directories.get(domain) or self._directories.get("")
+        return self.directories.get(domain) or self.directories.get("")
 
 
 def directories_of(options: Mapping[str, str]) -> dict[str, LdapSettings]:

@@ -10,6 +10,7 @@ from typing import Any
 import ldap3
 from ldap3.core.exceptions import LDAPException
 from ldap3.core.results import (
+    RESULT_BUSY,
     RESULT_CONSTRAINT_VIOLATION,
     RESULT_INAPPROPRIATE_AUTHENTICATION,
     RESULT_INVALID_CREDENTIALS,
@@ -17,6 +18,7 @@ from ldap3.core.results import (
     RESULT_NO_SUCH_OBJECT,
     RESULT_SIZE_LIMIT_EXCEEDED,
     RESULT_SUCCESS,
+    RESULT_UNAVAILABLE,
     RESULT_UNWILLING_TO_PERFORM,
 )
 from twisted.logger import Logger
@@ -38,6 +40,9 @@ _REFUSALS = frozenset(
     }
 )
 """Answers to a bind that mean: not with this name and password.  Locked accounts are among them."""
+_NOTHING = frozenset({RESULT_NO_SUCH_OBJECT, RESULT_INVALID_DN_SYNTAX})
+"""Answers to a search that mean: there is no such user.  A base with tokens may be no name for some."""
+_OUTAGES = frozenset({RESULT_BUSY, RESULT_UNAVAILABLE})
 _MOST_GROUPS = 1000
 
 
@@ -206,8 +211,10 @@ class LdapDirectory:
                 time_limit=settings.time_limit,
             )
             code = connection.result["result"]
-            if code not in (RESULT_SUCCESS, RESULT_SIZE_LIMIT_EXCEEDED, RESULT_NO_SUCH_OBJECT):
-                raise DirectoryDown(f"search: {connection.result['description']}")
+            if code in _NOTHING:
+                return []
+            if code not in (RESULT_SUCCESS, RESULT_SIZE_LIMIT_EXCEEDED):
+                raise self._trouble("search", connection)
             return [
                 UserEntry(str(item["dn"]), item["raw_attributes"])
                 for item in connection.response or []
@@ -308,10 +315,19 @@ class LdapDirectory:
                 return
             if code in _REFUSALS:
                 raise Refused(f"bind: {connection.result['description']}")
-            raise DirectoryDown(f"bind: {connection.result['description']}")
+            raise self._trouble("bind", connection)
 
         told.note(f"binds as {dn}")
         self._connections.check(bind)
+
+    def _trouble(self, what: str, connection: ldap3.Connection) -> Exception:
+        """
+        What an answer means that is neither yes nor no.
+
+        Only what is no user's doing is an outage: else one user could make one for all.
+        """
+        text = f"{self.where}: {what}: {connection.result['description']}"
+        return DirectoryDown(text) if connection.result["result"] in _OUTAGES else Unusable(text)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -204,6 +204,13 @@ class SchemaTests(SlapdCase):
             self.assertEqual(ldap.check("alice@gon.example", SECRET, "imap"), "alice@gon.example")
             self.assert_refused(ldap, "dora@gon.example")
 
+    def test_base_with_tokens(self) -> None:
+        """Of the domain; one that makes no name of it is nobody's, and no outage."""
+        ldap = self.ldap({**RFC, "ldap_base": "ou=%2,dc=%1"})
+        self.assertEqual(ldap.check("alice@people.rfc", SECRET, "imap"), "alice@people.rfc")
+        for user in ("alice@rfc", "alice", "alice@people,dc=rfc.x"):
+            self.assert_refused(ldap, user)
+
     def test_user_attribute(self) -> None:
         """It says who somebody is, within the domain."""
         ldap = self.ldap({**GON, "ldap_user_attribute": "uid"})

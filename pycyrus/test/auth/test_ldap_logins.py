@@ -1,0 +1,173 @@
+"""Logins with directories behind them: domains of their own, groups, outages; with real threads and a real slapd."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from pycyrus.auth.assemble import Authentication
+from pycyrus.auth.authenticator import Authenticator, AuthSettings
+from pycyrus.auth.cache import CacheSettings
+from pycyrus.auth.checkers.chain import make_checkers
+from pycyrus.auth.checkers.ldap import LdapChecker
+from pycyrus.auth.delays import DelaySettings
+from pycyrus.auth.groups import KnownGroups
+from pycyrus.auth.identity import IdentitySettings
+from pycyrus.auth.interfaces import CheckerContext
+from pycyrus.auth.ldap.settings import BadDirectory
+from pycyrus.errors import AuthenticationFailed, AuthenticationUnavailable
+from pycyrus.interfaces import Authenticated
+from pycyrus.model.identity import AdminScope
+from pycyrus.test.auth.parts import TLS, at_once
+from pycyrus.test.auth.test_ldap import AD, GON, RFC
+from pycyrus.testing.slapd import Slapd
+
+
+class DirectoryCase(TestCase):
+    """Three domains, each with its directory; two servers, of which one may go."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        from twisted.internet import reactor
+
+        self.reactor: Any = reactor
+        self.directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.servers = [self.server(name) for name in ("one", "two")]
+        options = {
+            f"ldap_config-{domain}": str(self.file(domain, {"ldap_uri": server.uri, "ldap_timeout": "1", **said}))
+            for domain, server, said in (
+                ("rfc.example", self.servers[0], RFC),
+                ("gon.example", self.servers[1], {**GON, "ldap_filter": "(mail=%u@%r)"}),
+                ("ad.example", self.servers[1], AD),
+            )
+        }
+        self.authenticator = self.made(options)
+
+    def server(self, name: str) -> Slapd:
+        directory = self.directory / name
+        directory.mkdir()
+        slapd = Slapd(directory)
+        slapd.start()
+        self.addCleanup(slapd.stop)
+        slapd.load()
+        return slapd
+
+    def file(self, name: str, options: Mapping[str, str]) -> Path:
+        path = self.directory / name
+        path.write_text("".join(f"{key}: {value}\n" for key, value in options.items()))
+        return path
+
+    def made(self, options: Mapping[str, str]) -> Authenticator:
+        """An authenticator over directories, that remembers nothing."""
+        self.checkers = make_checkers(["ldap"], CheckerContext(self.directory, options, at_once, self.reactor))
+        (checker,) = self.checkers.checkers
+        assert isinstance(checker, LdapChecker)
+        self.checker = checker
+        self.addCleanup(self.checker.close)
+        parts = Authentication(
+            self.reactor, self.checkers, at_once, CacheSettings(0, 0), DelaySettings(pause=0.01, longest=0.01)
+        )
+        identities = IdentitySettings(
+            virtdomains="userid", admins=("group:admins@rfc.example", "group:staff", "group:boss@gon.example")
+        )
+        return parts.authenticator(identities, AuthSettings())
+
+    async def login(self, user: str, password: bytes = b"secret") -> Authenticated:
+        return await self.authenticator.login(user.encode(), password, TLS)
+
+    async def fails(self, user: str, error: type[Exception], password: bytes = b"secret") -> None:
+        """Not so."""
+        await self.assertFailure(Deferred.fromCoroutine(self.login(user, password)), error)
+
+
+class DomainTests(DirectoryCase):
+    async def test_domains(self) -> None:
+        """Everybody by their own directory, with its groups, which have the domain in their names."""
+        alice = (await self.login("alice@rfc.example")).identity
+        self.assertEqual(alice.groups, {"staff@rfc.example", "admins@rfc.example"})
+        # The administrators' group of a domain administers that domain, and no other.
+        self.assertIs(alice.admin, AdminScope.DOMAIN)
+        self.assertFalse(alice.administers("gon.example"))
+        bob = (await self.login("bob@rfc.example")).identity
+        # A group of the same name without a domain is not theirs to give.
+        self.assertEqual((bob.groups, bob.admin), ({"staff@rfc.example"}, AdminScope.NONE))
+        self.assertEqual((await self.login("alice@gon.example")).identity.groups, {"team@gon.example"})
+        self.assertEqual((await self.login("alice@ad.example")).identity.groups, {"mail users@ad.example"})
+        for user, password in (
+            ("alice@other.example", b"secret"),
+            ("alice", b"secret"),
+            ("bob@gon.example", b"secret"),
+            ("alice@ad.example", b"wrong"),
+        ):
+            await self.fails(user, AuthenticationFailed, password)
+
+    async def test_one_for_all(self) -> None:
+        """Options of imapd.conf; a group makes global administrators of those who have no domain."""
+        self.authenticator = self.made({"ldap_uri": self.servers[0].uri, **RFC})
+        bob = (await self.login("bob")).identity
+        self.assertEqual((bob.groups, bob.admin), ({"staff"}, AdminScope.GLOBAL))
+        self.assertIs((await self.login("carol")).identity.admin, AdminScope.NONE)
+
+    async def test_acting_as(self) -> None:
+        """Whoever acts as another has the other's groups."""
+        exchange = self.authenticator.start("PLAIN", TLS)
+        done = await exchange.step(b"bob@rfc.example\0alice@rfc.example\0secret")
+        assert isinstance(done, Authenticated)
+        self.assertEqual(done.identity.groups, {"staff@rfc.example"})
+        self.assertEqual(done.identity.user_id, "bob@rfc.example")
+
+    async def test_explain(self) -> None:
+        """The steps of the directory of that domain, without a password."""
+        steps = "\n".join(await self.checkers.explain("alice@ad.example", "imap"))
+        self.assertIn("cn=Alice Liddell,cn=Users,dc=ad", steps)
+        self.assertNotIn("secret", steps)
+        self.assertIn("no directory", "\n".join(await self.checkers.explain("alice@x.example", "imap")))
+
+    def test_misconfigured(self) -> None:
+        """Said at start: nothing configured, a file that is not there, an option that cannot be."""
+        for options in ({}, {"ldap_config-a.org": "/nowhere"}, {"ldap_uri": "ldap://x", "ldap_scope": "far"}):
+            self.assertRaises(BadDirectory, self.made, options)
+
+
+class OutageTests(DirectoryCase):
+    async def test_one_hangs(self) -> None:
+        """Its own domain is told to come again, in bounded time; no other login waits for it."""
+        await self.login("alice@rfc.example")
+        self.servers[0].hang()
+        # More than there are threads.
+        waiting = [Deferred.fromCoroutine(self.login("alice@rfc.example")) for _ in range(20)]
+        for domain in ("gon.example", "ad.example"):
+            await self.login(f"alice@{domain}")
+        self.assertFalse(any(each.called for each in waiting))
+        for each in waiting:
+            await self.assertFailure(each, AuthenticationUnavailable)
+        # Known to be down: told at once.
+        await self.fails("bob@rfc.example", AuthenticationUnavailable)
+        self.flushLoggedErrors()
+        self.servers[0].go_on()
+
+    async def test_back_again(self) -> None:
+        """A directory that was away is asked again after a while."""
+        self.checker.directories["rfc.example"].rest = 0.0
+        await deferToThread(self.servers[0].stop)
+        await self.fails("alice@rfc.example", AuthenticationUnavailable)
+        await deferToThread(self.servers[0].start)
+        await self.login("alice@rfc.example")
+
+    async def test_groups_in_an_outage(self) -> None:
+        """Those of before count; who was never told is told to come again."""
+        groups = KnownGroups(self.checker, self.reactor, lifetime=0.0)
+        await groups.fetch("alice@rfc.example")
+        await deferToThread(self.servers[0].stop)
+        await groups.fetch("alice@rfc.example")
+        self.assertEqual(groups.of("alice@rfc.example"), {"staff@rfc.example", "admins@rfc.example"})
+        await self.assertFailure(Deferred.fromCoroutine(groups.fetch("bob@rfc.example")), AuthenticationUnavailable)
