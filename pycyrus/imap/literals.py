@@ -9,6 +9,7 @@ so is limited.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -19,7 +20,7 @@ from pycyrus.imap.commands.catenate import add_urls
 from pycyrus.imap.incoming import IncomingMessage
 from pycyrus.imap.replies import Bad, CommandError, No
 from pycyrus.imap.wire.catenate import Place, Whereabouts
-from pycyrus.imap.wire.frames import Announced, Chunk, Event, Frame, FrameReader, Staged
+from pycyrus.imap.wire.frames import Announced, Chunk, Event, Frame, FrameReader, Literal, Staged
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.model.view import LARGEST_MESSAGE
 
@@ -94,11 +95,12 @@ class LiteralIntake:
         is_large = announced.size > MAX_NON_SYNCHRONISING
         if session.settings.is_literal_minus and is_large and not announced.is_synchronising:
             raise Bad(b"Non-synchronizing literal size exceeds 4K", b"TOOBIG")
-        if _is_behind_mailbox(frame):
+        appending = _without_selected(frame) if frame.name == b"LOCALAPPEND" else frame
+        if appending is not None and _is_behind_mailbox(appending):
             self._check_count()
             if session.elsewhere is not None and (away := await session.elsewhere.stage(announced)) is not None:
                 return self._keep(away)
-            place = self._find_place(frame)
+            place = self._find_place(appending)
             if place is not Place.OTHER:
                 return await self._take_message(announced, place)
         limits = self._reader.limits
@@ -141,7 +143,7 @@ class LiteralIntake:
                 raise No(b"Zero-length message literal")
             cursor = Cursor(announced.frame.args, utf8=session.is_utf8)
             cursor.space()
-            if announced.frame.name != b"APPEND":
+            if announced.frame.name not in _BEGIN_WITH_MAILBOX:
                 cursor.sequence_set_or_saved()
                 cursor.space()
             message = await self.stage(session.names.decode(cursor.astring(), utf8=session.is_utf8))
@@ -193,6 +195,35 @@ _STAGING = {
     b"UID REPLACE": re.compile(rb" [^ ]++ " + _MAILBOX),
 }
 """Commands that bring messages, and what their first piece begins with: up to the mailbox, if that is no literal."""
+_BEGIN_WITH_MAILBOX = frozenset({b"APPEND", b"LOCALAPPEND"})
+_STRING = re.compile(rb' (?:"(?:[^"\\]|\\.)*+"|[^ "]++)')
+
+
+def _without_selected(frame: Frame) -> Frame | None:
+    """
+    A LOCALAPPEND as the APPEND that it is, without the mailbox that the frontend's client has selected.
+
+    @return: None as long as that mailbox has not come.
+    """
+    first, *rest = frame.args or (b"",)
+    mailbox = _STRING.match(first) if isinstance(first, bytes) else None
+    head: list[bytes | Literal]
+    if mailbox is not None and isinstance(first, bytes):
+        head, text = [], first[mailbox.end() :]
+        begin = first[: mailbox.end()]
+    elif len(rest) >= 2 and isinstance(rest[1], bytes):
+        head, text, rest = [first, rest[0]], rest[1], rest[2:]
+        begin = b""
+    else:
+        return None
+    selected = _STRING.match(text)
+    if selected is not None:
+        text = text[selected.end() :]
+    elif len(rest) >= 2 and isinstance(rest[1], bytes):
+        text, rest = rest[1], rest[2:]
+    else:
+        return None
+    return replace(frame, name=b"APPEND", args=[*head, begin + text, *rest])
 
 
 def _is_behind_mailbox(frame: Frame) -> bool:

@@ -40,7 +40,7 @@ from pycyrus.imap.commands.store import store
 from pycyrus.imap.commands.subscribe import subscribe, unsubscribe
 from pycyrus.imap.commands.unauthenticate import unauthenticate
 from pycyrus.imap.wire.acl import parse_mailbox_identifier, parse_setacl
-from pycyrus.imap.wire.append import parse_append, parse_replace, parse_uid_replace
+from pycyrus.imap.wire.append import parse_append, parse_local_append, parse_replace, parse_uid_replace
 from pycyrus.imap.wire.copy import parse_copy, parse_uid_copy, parse_uid_expunge
 from pycyrus.imap.wire.fetch import parse_fetch, parse_uid_fetch
 from pycyrus.imap.wire.identification import parse_id
@@ -127,6 +127,8 @@ COMMANDS: tuple[Command, ...] = (
         capability=(b"MULTIAPPEND", b"CATENATE"),
         may_create=True,
     ),
+    # What frontends of a Cyrus Murder say instead; nobody is told of it.
+    Command(b"LOCALAPPEND", LOGGED_IN, parse_local_append, append, rfc="9051 6.3.12", may_create=True),
     # selected
     Command(b"CHECK", State.SELECTED, None, noop, rfc="3501 6.4.1"),
     Command(b"CLOSE", State.SELECTED, None, close, Seqs.NONE, "9051 6.4.1"),

@@ -78,13 +78,25 @@ parse_uid_replace = partial(parse_replace, by_uid=True)
 def parse_append(cursor: Cursor) -> Append:
     """C{append}, behind C{APPEND}."""
     cursor.space()
-    mailbox = cursor.astring()
+    return _parse_messages(cursor, cursor.astring())
+
+
+def _parse_messages(cursor: Cursor, mailbox: bytes) -> Append:
     messages = [_parse_message(cursor)]
     while not cursor.at_end():
         if len(messages) >= MAX_MESSAGES:
             raise BadSyntax(b"Too many messages")
         messages.append(_parse_message(cursor))
     return Append(mailbox, tuple(messages))
+
+
+def parse_local_append(cursor: Cursor) -> Append:
+    """Cyrus's C{LOCALAPPEND}: as APPEND, with the mailbox behind the first that a frontend's client has selected."""
+    cursor.space()
+    mailbox = cursor.astring()
+    cursor.space()
+    cursor.astring()
+    return _parse_messages(cursor, mailbox)
 
 
 def _parse_message(cursor: Cursor) -> AppendMessage:

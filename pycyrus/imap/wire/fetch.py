@@ -125,6 +125,8 @@ MACROS: dict[bytes, tuple[FetchItem, ...]] = {
 ITEMS: dict[bytes, FetchItem] = {
     **{column.value: column for column in Column},
     b"RFC822": Section(b"RFC822"),
+    # Of frontends of a Cyrus Murder.
+    b"RFC822.PEEK": Section(b"RFC822", peek=True),
     b"RFC822.HEADER": Section(b"RFC822.HEADER", text=SectionText.HEADER, peek=True),
     b"RFC822.TEXT": Section(b"RFC822.TEXT", text=SectionText.TEXT),
 }
