@@ -65,7 +65,9 @@ class Run(ProcessProtocol):
     One run of a program; what it writes goes to the log.
 
     @ivar ended: Fires with its exit code, or the negative number of the signal
-        that ended it.
+        that ended it, when also its pipes are closed.
+    @ivar exited: Fires when it has ended; children that it left behind may have
+        its pipes for ever.
     @ivar ready: Fires when it wrote that it is ready, or ended.
     """
 
@@ -74,6 +76,7 @@ class Run(ProcessProtocol):
     def __init__(self, name: str) -> None:
         self.name = name
         self.ended: Deferred[int] = Deferred()
+        self.exited: Deferred[None] = Deferred()
         self.ready: Deferred[None] = Deferred()
         self._partial = {1: b"", 2: b""}
         self._told = b""
@@ -96,6 +99,10 @@ class Run(ProcessProtocol):
     def _write(self, line: bytes) -> None:
         if line.strip():
             self.log.info("{program}: {line}", program=self.name, line=printable(line.rstrip()))
+
+    @override
+    def processExited(self, reason: Failure) -> None:
+        self.exited.callback(None)
 
     @override
     def processEnded(self, reason: Failure) -> None:
@@ -186,7 +193,7 @@ class Programs:
             program = self._wanted(entry, "START")
             if program is not None and not self._stopped:
                 # That it failed is in the log, and no reason to serve nobody.
-                await _when_fired(self._run(entry.name, program).ended)
+                await _when_fired(self._run(entry.name, program).exited)
 
     async def start_daemons(self) -> None:
         """Start the DAEMON entries, and wait for those that say when they are ready."""
@@ -257,11 +264,14 @@ class Programs:
         for timer in self._timers.values():
             if timer.active():
                 timer.cancel()
-        ends = [run.ended for run in self._running]
+        ends = [run.exited for run in self._running]
         self._signal("TERM")
         killer = self._reactor.callLater(timeout, self._kill)
         for end in ends:
             await _when_fired(end)
+        for process in list(self._running.values()):
+            # A child of it still has its pipes: nothing more is read of them.
+            process.loseConnection()
         if killer.active():
             killer.cancel()
 

@@ -34,6 +34,7 @@ from pycyrus.app.ready import Account, ReadyFile
 from pycyrus.app.reload import changes
 from pycyrus.app.server import Server, Service
 from pycyrus.app.sockets import Listener, bind_all
+from pycyrus.app.supervisor import READY, STOPPING, Supervisor
 from pycyrus.app.workers import Forker, Workers
 from pycyrus.config.load import Configuration, load
 from pycyrus.config.problems import ConfigError
@@ -114,6 +115,7 @@ class Master(ApplicationService):
         self._observers: list[ILogObserver] = []
         self._ready = ReadyFile(prepared.configuration.state)
         self._is_ready = False
+        self._supervisor = Supervisor()
         self._accounts: Mapping[str, Account] = {}
         self._tasks = Tasks()
         self._programs = Programs(
@@ -191,6 +193,7 @@ class Master(ApplicationService):
             await self._workers.start()
         self._is_ready = True
         self._tell_ready()
+        self._supervisor.tell(READY)
         self._programs.start_events()
         self.log.info("pycyrus is ready: {services}", services=", ".join(self._addresses()))
         if configuration.home is not None:
@@ -259,6 +262,7 @@ class Master(ApplicationService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._supervisor.tell(STOPPING)
         self._ready.remove()
         self._is_ready = False
         timeout = float(self._configuration.settings.duration("shutdown_timeout"))
