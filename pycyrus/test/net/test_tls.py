@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IPushProducer, ISSLTransport
@@ -540,6 +541,30 @@ class TLSConnectionTests(ServerTestCase):
             if secured.recv(1) != b"x":
                 raise EOFError
             return secured.session, bool(secured.session_reused)
+
+    async def test_no_renegotiation(self) -> None:
+        """A client cannot have keys computed again and again over one connection (TLS 1.2)."""
+        port = self.listen(tls=self.context)
+        self.on_data = lambda protocol, data: protocol.transport.write(data)
+
+        def talk(sock: socket.socket) -> str:
+            sock.setblocking(True)
+            context = SSL.Context(SSL.TLSv1_2_METHOD)
+            connection = SSL.Connection(context, sock)
+            connection.set_connect_state()
+            connection.do_handshake()
+            connection.sendall(b"x")
+            self.assertEqual(connection.recv(1), b"x")
+            connection.renegotiate()
+            try:
+                connection.do_handshake()
+                connection.sendall(b"y")
+                connection.recv(1)
+            except SSL.Error as error:
+                return str(error)
+            return f"renegotiated {connection.total_renegotiations()} times"
+
+        self.assertIn("no renegotiation", await self.client(port, talk))
 
     async def test_settings_hold_with_shared_keys(self) -> None:
         """What a connection has of its context holds: versions, and the client's certificate."""
