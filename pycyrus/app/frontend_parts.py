@@ -24,6 +24,7 @@ from pycyrus.murder.backends import Backends, BackendSettings
 from pycyrus.murder.directory import MurderDirectory
 from pycyrus.murder.imap_create import ServerChoice, ServerChoiceSettings
 from pycyrus.murder.imap_routes import ImapRoutes, RouteSettings
+from pycyrus.murder.pop3 import Pop3Routes
 from pycyrus.murder.slave import Slave
 from pycyrus.store.locations import Locations
 
@@ -45,6 +46,7 @@ class Frontend:
     @ivar directory: Where mailboxes are.
     @ivar backends: The other servers.
     @ivar imap: Where IMAP's commands go.
+    @ivar pop3: Where maildrops are.
     """
 
     def __init__(self, settings: Settings, server_name: str, locations: Locations, slave: Slave, reactor: Any) -> None:
@@ -52,6 +54,7 @@ class Frontend:
         deleted_prefix = settings.text("deletedprefix")
         self.directory: IMailboxDirectory = MurderDirectory(locations, server_name, slave.catch_up, deleted_prefix)
         self.backends = Backends(backend_settings(settings), reactor)
+        self.pop3 = Pop3Routes(self.directory, self.backends, reactor)
         self.imap = ImapRoutes(
             self.directory,
             self.backends,

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from typing_extensions import override
 
 from pycyrus.auth.client import ClientCredentials, ClientExchange, choose
 from pycyrus.errors import (
@@ -116,6 +117,19 @@ class BackendSettings:
         return choose(
             offered, credentials, tls=tls, allow_plaintext=may_be_clear, only=only, service=service, host=host
         )
+
+
+class _One(Factory):
+    """Gives the connection its protocol, and makes no noise."""
+
+    noisy = False
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+
+    @override
+    def buildProtocol(self, addr: object) -> Protocol:
+        return self._protocol
 
 
 class Backends:
@@ -297,7 +311,7 @@ class Backends:
             self._reactor, address.host.encode("idna"), address.port, timeout=self.settings.connect_within
         )
         try:
-            await connectProtocol(endpoint, protocol)
+            await endpoint.connect(_One(protocol))
         except (ConnectError, DNSLookupError) as error:
             text = f"{server}: {error}"
             self._note_down(server, text)

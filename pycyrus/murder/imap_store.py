@@ -32,7 +32,7 @@ _MORE_STATUS = (
     (b"CONDSTORE", b" HIGHESTMODSEQ"),
     (b"STATUS=SIZE", b" SIZE"),
     (b"OBJECTID", b" MAILBOXID"),
-    (b"QUOTA", b" DELETED"),
+    (b"QUOTASET", b" DELETED"),
 )
 
 

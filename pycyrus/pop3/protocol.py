@@ -11,7 +11,7 @@ from pycyrus.net import session_id
 from pycyrus.net.limits import ConnectionLimits
 from pycyrus.net.server_protocol import ServerFactory, ServerProtocol
 from pycyrus.pop3.commands import run
-from pycyrus.pop3.parts import Parts
+from pycyrus.pop3.parts import Elsewhere, Parts
 from pycyrus.pop3.session import Pop3Session
 from pycyrus.pop3.settings import Pop3Settings
 
@@ -37,10 +37,14 @@ class Pop3Factory(ServerFactory[Pop3Session]):
         limits: ConnectionLimits | None,
         tls: IOpenSSLServerConnectionCreator | None,
         reactor: IReactorTime,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
-        """@param claims: Keeps other sessions out of a maildrop."""
+        """
+        @param claims: Keeps other sessions out of a maildrop.
+        @param elsewhere: The maildrops of other servers; None for a server that stands alone.
+        """
         super().__init__(limits, tls)
-        self.parts = Parts(store, authenticator, settings, claims, reactor, tls is not None)
+        self.parts = Parts(store, authenticator, settings, claims, reactor, tls is not None, elsewhere)
 
     @override
     def make_session(self, link: ServerProtocol[Pop3Session], peer: str, local_address: str) -> Pop3Session:

@@ -21,7 +21,7 @@ from pycyrus.model.identity import Identity
 from pycyrus.model.names import inbox_of
 from pycyrus.pop3 import replies
 from pycyrus.pop3.maildrop import SHOW_AFTER, Maildrop, shown_after
-from pycyrus.pop3.parts import Link, Parts
+from pycyrus.pop3.parts import Link, Parts, Pipe
 from pycyrus.pop3.replies import Err, Goodbye
 from pycyrus.tasks import Tasks
 
@@ -79,6 +79,7 @@ class Pop3Session:
         self._drained: Deferred[None] | None = None
         self._line: Deferred[None] | None = None
         self._release: Callable[[], None] | None = None
+        self._pipe: Pipe | None = None
         self._errors = 0
         self._opened = self._heard = parts.clock.seconds()
         self._turn: IDelayedCall | None = None
@@ -165,6 +166,22 @@ class Pop3Session:
         """
         identity = authenticated.identity
         self._link.logged_in(identity.user_id)
+        if self._parts.elsewhere is not None:
+            self._pipe = await self._parts.elsewhere.open(identity, self.folder)
+        if self._pipe is None:
+            await self._open_maildrop(identity)
+        self.identity = identity
+        proxy = authenticated.authenticated_as
+        self.log.info(
+            "login: {peer} {user} {mechanism} User logged in SESSIONID=<{session}>",
+            peer=self.peer,
+            user=identity.user_id if proxy == identity.user_id else f"{identity.user_id} by {proxy}",
+            mechanism=f"{mechanism}+TLS" if self.is_secure else mechanism,
+            session=self.session_id,
+        )
+        return b"+OK Mailbox locked and ready SESSIONID=<%b>" % self.session_id.encode("ascii")
+
+    async def _open_maildrop(self, identity: Identity) -> None:
         settings = self.settings
         name = inbox_of(identity)
         for component in self.folder.split(settings.folder_separator) if self.folder else ():
@@ -181,16 +198,6 @@ class Pop3Session:
         except BaseException:
             mailbox.close()
             raise
-        self.identity = identity
-        proxy = authenticated.authenticated_as
-        self.log.info(
-            "login: {peer} {user} {mechanism} User logged in SESSIONID=<{session}>",
-            peer=self.peer,
-            user=identity.user_id if proxy == identity.user_id else f"{identity.user_id} by {proxy}",
-            mechanism=f"{mechanism}+TLS" if self.is_secure else mechanism,
-            session=self.session_id,
-        )
-        return b"+OK Mailbox locked and ready SESSIONID=<%b>" % self.session_id.encode("ascii")
 
     def _claim(self, unique_id: str) -> Callable[[], None]:
         settings = self.settings
@@ -222,6 +229,9 @@ class Pop3Session:
         if self._is_closing:
             return
         self._heard = self.clock.seconds()
+        if self._pipe is not None and not self._is_working:
+            self._pipe.pass_on(data)
+            return
         self._waiting += data
         waiter, self._line = self._line, None
         if waiter is not None:
@@ -235,18 +245,25 @@ class Pop3Session:
     def hold_back(self) -> None:
         """The client reads more slowly than we write."""
         self._is_writable = False
+        if self._pipe is not None:
+            self._pipe.pause()
 
     def go_on(self) -> None:
         """The client has read most of what was sent."""
         self._heard = self.clock.seconds()
         self._is_writable = True
+        if self._pipe is not None:
+            self._pipe.resume()
         drained, self._drained = self._drained, None
         if drained is not None:
             drained.callback(None)
 
     def shut_down(self) -> None:
         """The server goes; a session that is updating its maildrop is answered first."""
-        if not self._is_working or self._line is not None:
+        if self._pipe is not None:
+            # In the middle of an answer nothing can be said.
+            self.end()
+        elif not self._is_working or self._line is not None:
             self.end(replies.SHUTDOWN)
         else:
             self._errors = self.settings.max_errors + 1
@@ -288,6 +305,30 @@ class Pop3Session:
         release, self._release = self._release, None
         if release is not None:
             release()
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            pipe.close()
+
+    # --- a maildrop elsewhere ---------------------------------------------
+
+    def take_piped(self, data: bytes) -> None:
+        """Send what came from the server that has the maildrop."""
+        self._heard = self.clock.seconds()
+        self.write(data)
+        self.flush()
+
+    def pipe_ended(self) -> None:
+        """That server has closed the connection."""
+        self.end()
+
+    def hold_pipe(self) -> None:
+        """That server reads too slowly."""
+        self._is_paused = True
+        self._link.pause()
+
+    def go_on_piping(self) -> None:
+        """It has caught up."""
+        self._resume()
 
     # --- the work -------------------------------------------------------
 
@@ -301,6 +342,8 @@ class Pop3Session:
                 if line is None:
                     break
                 await self._command(line)
+                if self._pipe is not None:
+                    break
                 left -= 1
                 if not left:
                     self._turn = self.clock.callLater(0, self._next_turn)
@@ -312,6 +355,10 @@ class Pop3Session:
             self._is_working = False
             self._heard = self.clock.seconds()
         self.flush()
+        if self._pipe is not None:
+            waiting, self._waiting = self._waiting, b""
+            self._pipe.pass_on(waiting)
+            self._pipe.join(self)
         if self._turn is None:
             self._resume()
 
@@ -358,7 +405,7 @@ class Pop3Session:
     def _look_at_time(self) -> None:
         """End a session that is silent, or was not logged in, for too long."""
         self._timer = None
-        if self.maildrop is None:
+        if self.maildrop is None and self._pipe is None:
             due = self._opened + self.settings.login_timeout
         else:
             due = self._heard + self.settings.silence

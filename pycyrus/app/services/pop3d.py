@@ -22,6 +22,7 @@ def make_factory(context: Context, name: str, arguments: Sequence[str]) -> IProt
     settings = context.settings.for_service(name)
     # Where TLS begins at once there is nothing left to start.
     tls = None if "-s" in arguments else context.tls.optional(settings)
+    frontend = context.frontend()
     return Pop3Factory(
         context.store,
         context.authenticator(settings, "pop3d"),
@@ -30,6 +31,7 @@ def make_factory(context: Context, name: str, arguments: Sequence[str]) -> IProt
         context.limits(settings, "pop3d"),
         tls,
         context.reactor,
+        None if frontend is None else frontend.pop3,
     )
 
 

@@ -1,0 +1,200 @@
+"""The client's side of line protocols between servers: POP3 and LMTP."""
+
+from __future__ import annotations
+
+from binascii import Error, a2b_base64, b2a_base64
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from pycyrus.auth.client import ClientExchange
+from pycyrus.errors import AuthenticationFailed, MalformedExchange, StoreUnavailable
+
+LONGEST_LINE = 16_384
+ANSWER_WITHIN = 30.0
+"""Seconds for a line."""
+_MOST_WAITING = 262_144
+_MAX_ROUNDS = 10
+
+
+class LineClient(Protocol):
+    """
+    A connection that is read line by line, one reader at a time.
+
+    @ivar server: Whom it is connected to.
+    @ivar lost_reason: None while the connection is there.
+    @ivar used: When it last said something, by the reactor's clock.
+    """
+
+    def __init__(self, server: str, reactor: Any) -> None:
+        self.server = server
+        self.lost_reason: str | None = None
+        self.used = reactor.seconds()
+        self._reactor = reactor
+        self._buffer = b""
+        self._waiter: Deferred[None] | None = None
+        self._writable: Deferred[None] | None = None
+        self._is_full = False
+
+    @override
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        # A command and what follows are several writes: none may wait for an acknowledgement.
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)
+        transport.registerProducer(self, True)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        self.used = self._reactor.seconds()
+        self._buffer += data
+        if len(self._buffer) > _MOST_WAITING:
+            self.abort("it says too much")
+        self._wake()
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.lost_reason is None:
+            self.lost_reason = reason.getErrorMessage()
+        self._wake()
+        self.resumeProducing()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """The server reads too slowly."""
+        self._is_full = True
+
+    def resumeProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """It has caught up."""
+        self._is_full = False
+        waiter, self._writable = self._writable, None
+        if waiter is not None:
+            waiter.callback(None)
+
+    def stopProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """The connection is lost, as C{connectionLost} tells as well."""
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.callback(None)
+
+    def abort(self, reason: str) -> None:
+        """Cut the connection."""
+        if self.lost_reason is None:
+            self.lost_reason = reason
+            transport: Any = self.transport
+            transport.abortConnection()
+
+    def end(self, word: bytes = b"QUIT\r\n") -> None:
+        """End it politely."""
+        if self.lost_reason is None:
+            self.send(word)
+            self.lost_reason = "ended"
+            transport: Any = self.transport
+            transport.unregisterProducer()
+            transport.loseConnection()
+
+    def check(self) -> None:
+        """@raise StoreUnavailable: The connection is gone."""
+        if self.lost_reason is not None:
+            raise StoreUnavailable(f"{self.server}: {self.lost_reason}")
+
+    def send(self, data: bytes) -> None:
+        """
+        Send octets.
+
+        @raise StoreUnavailable: The connection is gone.
+        """
+        self.check()
+        transport: Any = self.transport
+        transport.write(data)
+
+    async def drain(self, within: float = ANSWER_WITHIN) -> None:
+        """
+        Wait until the server has read most of what was sent.
+
+        @raise StoreUnavailable: It does not.
+        """
+        if self._is_full:
+            self._writable = Deferred()
+            await self._within(within, self._writable)
+            self.check()
+
+    async def line(self, within: float = ANSWER_WITHIN) -> bytes:
+        """
+        Take a line, without its end.
+
+        @raise StoreUnavailable: There is none.
+        """
+        while True:
+            end = self._buffer.find(b"\n")
+            if end > LONGEST_LINE or (end < 0 and len(self._buffer) > LONGEST_LINE):
+                self.abort("a line that is too long")
+            if end >= 0 and self.lost_reason != "a line that is too long":
+                line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
+                return line.rstrip(b"\r")
+            self.check()
+            self._waiter = Deferred()
+            await self._within(within, self._waiter)
+
+    async def _within(self, seconds: float, waiter: Deferred[None]) -> None:
+        timer: IDelayedCall = self._reactor.callLater(seconds, self.abort, "no answer")
+        try:
+            await waiter
+        except CancelledError:
+            self._waiter = self._writable = None
+            self.abort("given up")
+            raise
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    async def authenticate(
+        self, verb: bytes, exchange: ClientExchange, challenge_mark: bytes, success: Callable[[bytes], bool]
+    ) -> bytes:
+        """
+        Log in by SASL, as POP3 (RFC 5034) and SMTP (RFC 4954) carry it.
+
+        @param challenge_mark: What a line with a challenge begins with.
+        @param success: Whether a line says that all is well.
+        @return: That line.
+        @raise AuthenticationFailed: One side did not accept the other.
+        @raise MalformedExchange: This is no such exchange.
+        @raise StoreUnavailable: The connection went.
+        """
+        command = verb + b" " + exchange.mechanism.encode("ascii")
+        first = exchange.initial()
+        if first is not None:
+            encoded = b2a_base64(first, newline=False) or b"="
+            if len(encoded) < 400:
+                command += b" " + encoded
+                first = None
+        self.send(command + b"\r\n")
+        for _ in range(_MAX_ROUNDS):
+            line = await self.line()
+            if line.startswith(challenge_mark):
+                answer = first if first is not None else await self._step(exchange, line[len(challenge_mark) :].strip())
+                first = None
+                self.send(b2a_base64(answer))
+            elif success(line):
+                exchange.finished(None)
+                return line
+            else:
+                raise AuthenticationFailed(line.decode("utf-8", "replace")[:200])
+        raise MalformedExchange("no end of challenges")
+
+    async def _step(self, exchange: ClientExchange, text: bytes) -> bytes:
+        try:
+            challenge = a2b_base64(text, strict_mode=True) if text else b""
+        except Error:
+            raise MalformedExchange("a challenge is no base64") from None
+        pool = getattr(self._reactor, "getThreadPool", None)
+        if pool is None or exchange.mechanism == "PLAIN":
+            return exchange.step(challenge)
+        return await deferToThreadPool(self._reactor, pool(), exchange.step, challenge)

@@ -1,0 +1,183 @@
+"""POP3 of a frontend: after the login, octets go to and fro between the client and its backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from pycyrus.errors import (
+    AuthenticationFailed,
+    MailboxNotFound,
+    MalformedExchange,
+    MechanismUnavailable,
+    StoreUnavailable,
+)
+from pycyrus.interfaces import IMailboxDirectory, LocationState
+from pycyrus.model.identity import Identity
+from pycyrus.model.mailbox_name import inbox_of
+from pycyrus.murder.backends import Backends
+from pycyrus.murder.lines import LineClient
+
+if TYPE_CHECKING:
+    from pycyrus.pop3.session import Pop3Session
+
+_MOST_CAPABILITIES = 100
+
+
+class Pop3Link(LineClient):
+    """A connection to a backend's POP3, and after the login one end of a pipe."""
+
+    def __init__(self, server: str, reactor: Any) -> None:
+        super().__init__(server, reactor)
+        self._session: Pop3Session | None = None
+        self._has_ended = False
+
+    # --- the pipe -----------------------------------------------------------------
+
+    def join(self, session: Pop3Session) -> None:
+        """Hand everything on to a session from now on."""
+        self._session = session
+        waiting, self._buffer = self._buffer, b""
+        if waiting:
+            session.take_piped(waiting)
+        if self.lost_reason is not None:
+            session.pipe_ended()
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        if self._session is None:
+            super().dataReceived(data)
+        else:
+            self._session.take_piped(data)
+
+    @override
+    def connectionLost(self, reason: Any = None) -> None:
+        super().connectionLost(reason)
+        if self._session is not None and not self._has_ended:
+            self._session.pipe_ended()
+
+    @override
+    def pauseProducing(self) -> None:
+        super().pauseProducing()
+        if self._session is not None:
+            self._session.hold_pipe()
+
+    @override
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        if self._session is not None:
+            self._session.go_on_piping()
+
+    def pass_on(self, data: bytes) -> None:
+        """Octets of the client."""
+        if self.lost_reason is None:
+            self.send(data)
+
+    def pause(self) -> None:
+        """The client reads too slowly."""
+        transport: Any = self.transport
+        if self.lost_reason is None:
+            transport.pauseProducing()
+
+    def resume(self) -> None:
+        """It has caught up."""
+        transport: Any = self.transport
+        if self.lost_reason is None:
+            transport.resumeProducing()
+
+    def close(self) -> None:
+        """The client is gone."""
+        self._has_ended = True
+        if self.lost_reason is None:
+            self.lost_reason = "ended"
+            transport: Any = self.transport
+            transport.unregisterProducer()
+            # What the client said last, such as QUIT, is still sent.
+            transport.loseConnection()
+
+
+class Pop3Routes:
+    """Finds a user's maildrop on another server."""
+
+    def __init__(self, directory: IMailboxDirectory, backends: Backends, reactor: Any) -> None:
+        self._directory = directory
+        self._backends = backends
+        self._reactor = reactor
+
+    async def open(self, identity: Identity, folder: str) -> Pop3Link | None:
+        """
+        Log in for a user where the maildrop is.
+
+        @param folder: What followed the user's name behind a plus sign.
+        @return: None if it is here.
+        @raise MailboxNotFound: There is none.
+        @raise StoreUnavailable: That server cannot be reached, or does not let us in.
+        """
+        location = await self._directory.locate(inbox_of(identity))
+        if location is None:
+            raise MailboxNotFound("no INBOX in the directory")
+        if location.state is LocationState.RESERVED:
+            raise StoreUnavailable("it is being created or moved")
+        if not location.server:
+            return None
+        link = Pop3Link(location.server, self._reactor)
+        await self._backends.connect(location.server, "pop3", link)
+        user = f"{identity.user_id}+{folder}" if folder else identity.user_id
+        try:
+            await self._log_in(link, user)
+        except (AuthenticationFailed, MalformedExchange, MechanismUnavailable) as error:
+            link.abort("cannot log in")
+            raise StoreUnavailable(f"{location.server}: cannot log in: {error}") from error
+        except BaseException:
+            link.abort("given up")
+            raise
+        return link
+
+    async def _log_in(self, link: Pop3Link, user: str) -> None:
+        greeting = await link.line()
+        if not greeting.startswith(b"+OK"):
+            raise StoreUnavailable(f"{link.server}: {greeting[:100]!r}")
+        settings = self._backends.settings
+        capabilities = await _capabilities(link)
+        mechanisms = _mechanisms(capabilities)
+        wants_tls = settings.address(link.server, "pop3").wants_tls
+        is_secure = False
+        if settings.tls is not None and b"STLS" in capabilities:
+            try:
+                settings.exchange(link.server, user, mechanisms, tls=False, may_be_clear=False, service="pop")
+            except MechanismUnavailable:
+                wants_tls = True
+        if wants_tls:
+            link.send(b"STLS\r\n")
+            if settings.tls is None or not (await link.line()).startswith(b"+OK"):
+                raise MechanismUnavailable("no TLS")
+            transport: Any = link.transport
+            transport.startTLS(settings.tls(settings.address(link.server, "pop3").host))
+            is_secure = True
+            mechanisms = _mechanisms(await _capabilities(link))
+        may_be_clear = is_secure or settings.allow_plaintext
+        exchange = settings.exchange(
+            link.server, user, mechanisms, tls=is_secure, may_be_clear=may_be_clear, service="pop"
+        )
+        await link.authenticate(b"AUTH", exchange, b"+ ", lambda line: line.startswith(b"+OK"))
+
+
+async def _capabilities(link: LineClient) -> dict[bytes, list[bytes]]:
+    """RFC 2449 section 5."""
+    link.send(b"CAPA\r\n")
+    found: dict[bytes, list[bytes]] = {}
+    if not (await link.line()).startswith(b"+OK"):
+        return found
+    for _ in range(_MOST_CAPABILITIES):
+        line = await link.line()
+        if line == b".":
+            return found
+        words = line.upper().split()
+        if words:
+            found[words[0]] = words[1:]
+    raise StoreUnavailable(f"{link.server}: no end of capabilities")
+
+
+def _mechanisms(capabilities: dict[bytes, list[bytes]]) -> list[str]:
+    return [word.decode("ascii", "replace") for word in capabilities.get(b"SASL", [])]
