@@ -20,6 +20,7 @@ from pycyrus.model.uids import Positions, SequenceSet, number_ranges
 if TYPE_CHECKING:
     from pycyrus.imap.selected import SelectedMailbox
     from pycyrus.imap.session import Session
+    from pycyrus.imap.wire.esearch import Source
     from pycyrus.imap.wire.search import Search
 
 BAD_CHARSET = b"BADCHARSET (US-ASCII UTF-8)"
@@ -66,7 +67,7 @@ async def find(session: Session, command: Search) -> Positions:
             if selected.mailbox.view() is selected.view:
                 return np.arange(len(selected.view))
         key = with_uids(command.key, selected)
-        return selected.positions_of_uids(await selected.mailbox.search(key, progress=_Progress(session)))
+        return selected.positions_of_uids(await selected.mailbox.search(key, progress=Progress(session)))
     except Exception:
         if command.returns is not None and Return.SAVE in command.returns:
             # RFC 5182 section 2.1: a search that fails leaves nothing saved.
@@ -74,7 +75,7 @@ async def find(session: Session, command: Search) -> Positions:
         raise
 
 
-class _Progress:
+class Progress:
     """Tells a client that waits long how far its search is (RFC 9585 section 3)."""
 
     INTERVAL = 5.0
@@ -96,7 +97,13 @@ class _Progress:
 
 
 async def answer_esearch(
-    session: Session, command: Search, found: Positions, numbers: NDArray[np.integer], *, is_sorted: bool = False
+    session: Session,
+    command: Search,
+    found: Positions,
+    numbers: NDArray[np.integer],
+    *,
+    is_sorted: bool = False,
+    source: Source | None = None,
 ) -> None:
     """
     Answer by an ESEARCH response (RFC 4731 section 3.1), and save what is to be saved.
@@ -104,26 +111,31 @@ async def answer_esearch(
     @param found: Positions in the told view.
     @param numbers: What the client calls them.
     @param is_sorted: They are in an order of their own (RFC 5267 section 3).
+    @param source: Where they were found, for a search in several mailboxes.
     """
     assert session.selected is not None
     selected = session.selected
     returns = command.returns or frozenset((Return.ALL,))
     part = None if command.partial is None else command.partial.slice_of(len(found))
-    if returns & {Return.ALL, Return.COUNT}:
-        told = found
-    elif part is not None:
-        ends = returns & {Return.MIN, Return.MAX}
-        told = np.union1d(found[part], _ends(found, ends)) if ends else found[part]
-    else:
-        told = _ends(found, returns)
+    told = told_of(found, returns, part)
     if Return.SAVE in returns:
         selected.save(np.sort(selected.view.uids[told]))
     if returns != {Return.SAVE}:
         # RFC 5182 section 2: SAVE alone is answered by the tagged OK only.
         partial = None if part is None or command.partial is None else (command.partial.encode(), numbers[part])
-        result = Result(numbers, highest_modseq(selected, command, told), is_sorted, partial)
+        result = Result(numbers, highest_modseq(selected, command, told), is_sorted, partial, source)
         session.write(encode_esearch(session.tag, result, returns, by_uid=command.by_uid))
         await session.drain()
+
+
+def told_of(found: Positions, returns: frozenset[Return], part: slice | None) -> Positions:
+    """What of a result the client gets to know."""
+    if returns & {Return.ALL, Return.COUNT}:
+        return found
+    if part is None:
+        return _ends(found, returns)
+    ends = returns & {Return.MIN, Return.MAX}
+    return np.union1d(found[part], _ends(found, ends)) if ends else found[part]
 
 
 def highest_modseq(selected: SelectedMailbox, command: Search, told: Positions) -> int | None:

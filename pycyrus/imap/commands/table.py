@@ -26,6 +26,7 @@ from pycyrus.imap.commands.list import list_mailboxes, lsub, xlist
 from pycyrus.imap.commands.login import login
 from pycyrus.imap.commands.logout import logout
 from pycyrus.imap.commands.metadata import getmetadata, setmetadata
+from pycyrus.imap.commands.multisearch import esearch
 from pycyrus.imap.commands.namespace import namespace
 from pycyrus.imap.commands.noop import noop
 from pycyrus.imap.commands.quota import getquota, getquotaroot, setquota
@@ -48,6 +49,7 @@ from pycyrus.imap.wire.listing import parse_list, parse_lsub, parse_plain_list
 from pycyrus.imap.wire.login import parse_authenticate, parse_login
 from pycyrus.imap.wire.mailboxes import parse_create, parse_named, parse_rename, parse_status
 from pycyrus.imap.wire.metadata import parse_getmetadata, parse_setmetadata
+from pycyrus.imap.wire.multisearch import parse_multisearch
 from pycyrus.imap.wire.quota import parse_setquota
 from pycyrus.imap.wire.search import parse_search, parse_uid_search
 from pycyrus.imap.wire.select import parse_select
@@ -129,6 +131,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     # What frontends of a Cyrus Murder say instead; nobody is told of it.
     Command(b"LOCALAPPEND", LOGGED_IN, parse_local_append, append, rfc="9051 6.3.12", may_create=True),
+    Command(b"ESEARCH", LOGGED_IN, parse_multisearch, esearch, rfc="7377 2.1", capability=(b"MULTISEARCH",)),
     # selected
     Command(b"CHECK", State.SELECTED, None, noop, rfc="3501 6.4.1"),
     Command(b"CLOSE", State.SELECTED, None, close, Seqs.NONE, "9051 6.4.1"),

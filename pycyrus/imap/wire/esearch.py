@@ -16,6 +16,19 @@ BLOCK = 20_000
 """Numbers written in one operation."""
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """
+    The mailbox in which something was found (RFC 7377 section 2.1).
+
+    @ivar mailbox: External name.
+    """
+
+    mailbox: bytes
+    uidvalidity: int
+    is_utf8: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
     """
@@ -25,12 +38,14 @@ class Result:
     @ivar modseq: What to tell of mod-sequences; None if nothing.
     @ivar is_sorted: The numbers are in an order of their own.
     @ivar partial: A range as it is told, and the numbers in it (RFC 9394 section 3.1).
+    @ivar source: The mailbox, where several are searched.
     """
 
     numbers: NDArray[np.integer]
     modseq: int | None = None
     is_sorted: bool = False
     partial: tuple[bytes, NDArray[np.integer]] | None = None
+    source: Source | None = None
 
 
 def encode_search(result: Result) -> Iterator[bytes]:
@@ -52,7 +67,7 @@ def encode_esearch(tag: bytes, result: Result, returns: frozenset[Return], *, by
     @param tag: Of the command that is answered.
     """
     numbers = result.numbers
-    parts = [b"* ESEARCH (TAG %b)" % grammar.quoted(tag)]
+    parts = [b"* ESEARCH (TAG %b%b)" % (grammar.quoted(tag), _encode_source(result.source))]
     if by_uid:
         parts.append(b"UID")
     if len(numbers):
@@ -70,6 +85,13 @@ def encode_esearch(tag: bytes, result: Result, returns: frozenset[Return], *, by
     if result.modseq is not None and len(numbers):
         parts.append(b"MODSEQ %d" % result.modseq)
     return b" ".join(parts) + b"\r\n"
+
+
+def _encode_source(source: Source | None) -> bytes:
+    if source is None:
+        return b""
+    name = grammar.astring(source.mailbox, utf8=source.is_utf8)
+    return b" MAILBOX %b UIDVALIDITY %d" % (name, source.uidvalidity)
 
 
 def _encode_set(numbers: NDArray[np.integer], result: Result) -> bytes:

@@ -72,6 +72,8 @@ class Return(enum.Enum):
     COUNT = b"COUNT"
     SAVE = b"SAVE"
     PARTIAL = b"PARTIAL"
+    CONTEXT = b"CONTEXT"
+    UPDATE = b"UPDATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,11 @@ def parse_uid_search(cursor: Cursor) -> Search:
 
 def _parse(cursor: Cursor, *, by_uid: bool) -> Search:
     cursor.space()
+    return parse_search_program(cursor, by_uid=by_uid)
+
+
+def parse_search_program(cursor: Cursor, *, by_uid: bool) -> Search:
+    """C{search-return-opts} and C{search-program}, to the end of a command."""
     returns = parse_returns(cursor)
     charset = None
     if cursor.take(b"CHARSET"):
