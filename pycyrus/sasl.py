@@ -20,17 +20,20 @@ class SaslDialogue:
 
     L{begin} and L{answer} give the next challenge in base64, or None when it is over and
     C{result} is there.
+
+    @ivar mechanism: Its name, for the log.
     """
 
-    __slots__ = ("_data_with_success", "_exchange", "_result")
+    __slots__ = ("_data_with_success", "_exchange", "_result", "mechanism")
 
-    def __init__(self, exchange: ISaslExchange, *, data_with_success: bool = False) -> None:
+    def __init__(self, exchange: ISaslExchange, mechanism: str = "", *, data_with_success: bool = False) -> None:
         """
         @param data_with_success: The protocol's success carries the final data
             (RFC 5804 section 2.1); elsewhere they go as a challenge, which the client
             answers with nothing (RFC 4422 section 3.6).
         """
         self._exchange = exchange
+        self.mechanism = mechanism
         self._data_with_success = data_with_success
         self._result: Authenticated | None = None
 

@@ -213,7 +213,7 @@ async def auth(session: LmtpSession, command: Auth) -> Reply | None:
             exchange: ISaslExchange = Preauthenticated()
         else:
             exchange = session.authenticator.start(command.mechanism, session.channel())
-        session.exchange = SaslDialogue(exchange)
+        session.exchange = SaslDialogue(exchange, command.mechanism)
         return _next(session, session.exchange, await session.exchange.begin(command.initial))
     except MailStoreError as error:
         return _refused(session, error)
@@ -232,17 +232,17 @@ async def respond(session: LmtpSession, line: bytes) -> Reply | None:
 def _next(session: LmtpSession, exchange: SaslDialogue, challenge: bytes | None) -> Reply:
     if challenge is not None:
         return Reply(334, "", (challenge.decode("ascii"),))
-    return _succeed(session, exchange.result)
+    return _succeed(session, exchange.result, exchange.mechanism)
 
 
-def _succeed(session: LmtpSession, result: Authenticated) -> Reply:
+def _succeed(session: LmtpSession, result: Authenticated, mechanism: str) -> Reply:
     session.exchange = None
     if session.settings.preauthenticated:
         return replies.AUTHENTICATED
     # Who may authenticate here may post for anybody, so it must be an administrator.
     if result.identity.admin is AdminScope.NONE:
         raise AuthorizationDenied
-    session.authenticated(result)
+    session.authenticated(result, mechanism)
     return replies.AUTHENTICATED
 
 

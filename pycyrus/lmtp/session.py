@@ -329,7 +329,7 @@ class LmtpSession:
         self.tls = True
         self._link.start_tls()
 
-    def authenticated(self, result: Authenticated) -> None:
+    def authenticated(self, result: Authenticated, mechanism: str) -> None:
         """
         The client has proved who it is.
 
@@ -338,10 +338,11 @@ class LmtpSession:
         self._link.logged_in(result.identity.user_id)
         self.identity = result.identity
         self.log.info(
-            "{session_id}: {user} logged in from {peer}",
-            session_id=self.session_id,
-            user=result.identity.user_id,
+            "login: {peer} {user} {mechanism} User logged in SESSIONID=<{session}>",
             peer=self.peer.address,
+            user=result.identity.user_id,
+            mechanism=f"{mechanism}+TLS" if self.tls else mechanism,
+            session=self.session_id,
         )
 
     def end(self, reply: Reply) -> None:
