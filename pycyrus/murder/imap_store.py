@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from dataclasses import replace
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pycyrus.murder.imap_routes import SessionRoutes
 
 _PAGE = 200
+_WALKED = 50
+"""Names looked at without giving way."""
 _LIST_FLAGS = 100
 _STATUS = b"(MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN%b)"
 _MORE_STATUS = (
@@ -70,6 +73,41 @@ class SessionStore:
         uses = await self._uses() if self.wants_uses else {}
         merged = [_with_use(listing, uses) for listing in listings if listing.name not in known]
         return sorted([*merged, *local], key=lambda listing: listing.name) if local else merged
+
+    def walk(
+        self, identity: Identity, scopes: Sequence[ListScope], depth: int | None = None
+    ) -> Iterator[Sequence[MailboxListing]]:
+        """What an administrator may see, page by page; see L{pycyrus.interfaces.IMailStore}."""
+        shared = self._routes.routes
+        prefixes = sorted({each for scope in scopes for each in _prefixes(identity, scope, shared.deleted_prefix)})
+        done: list[str] = []
+        for prefix in prefixes:
+            if any(prefix.startswith(each) for each in done):
+                continue
+            done.append(prefix)
+            after = ""
+            while page := shared.directory.known(prefix, after, _WALKED):
+                after = page[-1].mailbox
+                following = [location.mailbox for location in page[1:]]
+                following += [location.mailbox for location in shared.directory.known(prefix, after, 1)]
+                found = []
+                for location, behind in zip_longest(page, following, fillvalue=None):
+                    assert location is not None
+                    listings = (self._listing(identity, scope, location) for scope in scopes)
+                    listing = next((each for each in listings if each is not None), None)
+                    if listing is not None:
+                        has_children = self._has_children(location.mailbox, behind or "")
+                        found.append(replace(listing, has_children=has_children))
+                yield found
+                if len(page) < _WALKED:
+                    break
+
+    def _has_children(self, mailbox: str, behind: str) -> bool:
+        """@param behind: The name that follows in the order of octets."""
+        if not behind.startswith(mailbox) or behind.startswith(mailbox + "."):
+            return behind.startswith(mailbox)
+        # Some characters come before the dot.
+        return behind[len(mailbox)] < "." and bool(self._routes.routes.directory.known(mailbox + ".", "", 1))
 
     async def _has_local(self) -> bool:
         """A frontend without mailboxes of its own need not look for them."""

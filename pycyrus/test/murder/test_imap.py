@@ -139,6 +139,13 @@ class AdministrationTests(MurderCase):
         client = await self.client()
         await self.do(client, b"CREATE INBOX.x %b!default" % self.servers[1].encode(), b"NO")
 
+    async def test_an_administrator_sees_all(self) -> None:
+        """Under their full names."""
+        admin = await self.client("admin")
+        listed = await self.do(admin, b'LIST "" "*"')
+        self.assertIn(b"user.alice\r\n", listed)
+        self.assertIn(b"user.bob\r\n", listed)
+
     async def test_a_server_is_chosen(self) -> None:
         """A new user's mailbox is on one of serverlist."""
         admin = await self.client("admin", self.start_frontend(mode="random"))
