@@ -28,7 +28,7 @@ from pycyrus.app.embedded import accounts_of, announce, make_certificate, popula
 from pycyrus.app.events import Programs
 from pycyrus.app.exit_code import fail_at_exit
 from pycyrus.app.lock import lock_state
-from pycyrus.app.prepare import Offered, find_problems, make_directories
+from pycyrus.app.prepare import Offered, find_problems, make_directories, others_serve
 from pycyrus.app.privileges import UnixUser, become, raise_descriptor_limit, user_to_become
 from pycyrus.app.ready import Account, ReadyFile
 from pycyrus.app.reload import changes
@@ -72,8 +72,10 @@ def prepare(configuration: Configuration) -> Prepared:
     """
     user = user_to_become(configuration)
     offered, problems = find_problems(configuration, user)
-    if problems:
+    if not others_serve(configuration, problems):
         raise ConfigError(problems)
+    for problem in problems:
+        Master.log.error("{problem}; its mailboxes cannot be used until then", problem=str(problem))
     make_directories(configuration, user)
     lock = lock_state(configuration.state, user)
     try:

@@ -8,7 +8,7 @@ told at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,6 +116,21 @@ def check_directories(configuration: Configuration, user: UnixUser | None) -> li
     return problems
 
 
+def others_serve(configuration: Configuration, problems: Sequence[Problem]) -> bool:
+    """
+    Whether nothing is wrong but partitions, and not with all: the mailboxes of the others are served.
+
+    At the first start all must be there, as a misspelt name is likelier than a dead disk.
+    """
+    if not problems:
+        return True
+    failed = {problem.text.partition(": ")[0] for problem in problems}
+    partitions = {wanted.option for wanted in wanted_directories(configuration)} - {"configdirectory"}
+    names = {option.rpartition("-")[2] for option in failed & partitions}
+    whole = {option for option in partitions if option.rpartition("-")[2] not in names}
+    return not is_fresh(configuration) and failed <= partitions and bool(whole)
+
+
 def is_fresh(configuration: Configuration) -> bool:
     """
     Whether this will be the first start.
@@ -154,10 +169,20 @@ def make_directories(configuration: Configuration, user: UnixUser | None) -> Non
         # Others may pass through to the LMTP socket (Postfix's delivery agent is
         # a user of its own), and see nothing: all else is the owner's alone.
         _make(configuration.home, 0o711, user, "--home", None)
+    problems: list[Problem] = []
+    fresh = is_fresh(configuration)
     for wanted in wanted_directories(configuration):
         # Whoever is in the group, as Postfix may be, reaches the sockets; mail is the server's alone.
         mode = 0o750 if wanted.option == "configdirectory" else 0o700
-        _make(wanted.path, mode, user, wanted.option, wanted.place)
+        if not fresh and not wanted.path.exists() and (missed := _check_creatable(wanted, fresh)):
+            problems += missed
+            continue
+        try:
+            _make(wanted.path, mode, user, wanted.option, wanted.place)
+        except ConfigError as error:
+            problems += error.problems
+    if not others_serve(configuration, problems):
+        raise ConfigError(problems)
     for entry in offered_services(configuration).served:
         if entry.listen.startswith("/"):
             _make(Path(entry.listen).parent, 0o711 if configuration.home else 0o750, user, entry.name, entry.place)

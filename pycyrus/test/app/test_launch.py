@@ -348,6 +348,26 @@ class ConfigurationTests(LaunchCase):
         self.assertIn(f"{self.root}/imapd.conf: cannot be read: No such file or directory; create it", server.output)
         self.assertIn(f"{self.root}/cyrus.conf: cannot be read", server.output)
 
+    def test_a_partition_that_is_gone(self) -> None:
+        """Later its mailboxes alone are missed; at the first start nothing is served."""
+        options = self.write(
+            f"configdirectory: {self.root}/lib\npartition-default: {self.root}/spool\ndefaultpartition: default\n"
+            f"partition-news: {self.root}/disk/news\nworkers: 0\n",
+            'SERVICES {\n imap cmd="imapd" listen="127.0.0.1:0"\n}\n',
+        )
+        with Launched(self.root / "lib", options[:4]):
+            pass
+        shutil.rmtree(self.root / "disk")
+        with Launched(self.root / "lib", options[:4]) as server:
+            client = imap(server.ready())
+            self.assertEqual(client.noop()[0], "OK")
+            client.logout()
+        self.assertIn("partition-news:", server.output)
+        self.assertIn("its mailboxes cannot be used until then", server.output)
+        shutil.rmtree(self.root / "lib")
+        (self.root / "disk").write_text("no directory")
+        self.assertEqual(Launched(self.root / "lib", options[:4]).wait(), 1)
+
     def test_root_is_given_up(self) -> None:
         if os.geteuid() != 0:
             self.skipTest("only as root")
