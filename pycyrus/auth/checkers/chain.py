@@ -13,6 +13,8 @@ from zope.interface import implementer
 
 from pycyrus.auth.checkers.ldap import LdapCheckerFactory
 from pycyrus.auth.checkers.passwd import PasswdCheckerFactory
+from pycyrus.auth.checkers.saslauthd import SaslauthdCheckerFactory
+from pycyrus.auth.checkers.sql import SqlCheckerFactory
 from pycyrus.auth.interfaces import (
     CheckerContext,
     IAccounts,
@@ -31,7 +33,7 @@ class UnknownChecker(Exception):
     """No plugin of that name; the text says which there are."""
 
 
-BUILT_IN = (PasswdCheckerFactory(), LdapCheckerFactory())
+BUILT_IN = (PasswdCheckerFactory(), LdapCheckerFactory(), SaslauthdCheckerFactory(), SqlCheckerFactory())
 """Checkers that are there even where no plugin can be found."""
 
 

@@ -1,147 +1,36 @@
-"""
-Passwords and groups from LDAP directories, one for all domains or one for each.
-
-Each directory has threads of its own.  One that is down or hangs makes its own
-users wait for a bounded time and be told to come again; nobody else notices.
-"""
+"""Passwords and groups from LDAP directories, one for all domains or one for each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from threading import Thread
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
-from twisted.internet.error import TimeoutError as TwistedTimeoutError
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from pycyrus.auth.interfaces import CheckerContext, ICheckerFactory, IExplains, IGroups, IMailPassword
 from pycyrus.auth.ldap.directory import LdapDirectory
-from pycyrus.auth.ldap.errors import DirectoryDown, Refused, Unusable
 from pycyrus.auth.ldap.settings import BadDirectory, Form, LdapSettings, ldap_settings, read_saslauthd_conf
-from pycyrus.errors import AuthenticationUnavailable
+from pycyrus.auth.outside import Outside, Refused
 
-T = TypeVar("T")
-
-THREADS = 8
-"""Questions that a directory is asked at a time."""
-_MOST_WAITING = 200
-"""Questions that wait for a thread; further ones are told to come again."""
 FILE = "ldap_config"
 """Option: a file like saslauthd.conf; with C{-DOMAIN} behind it, that of one domain."""
 
 
-class _DaemonThread(Thread):
-    """A thread that the end of the process does not wait for."""
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments, daemon=True)
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """When a directory was found to be down, and why."""
-
-    until: float = 0.0
-    reason: str = ""
-
-
-class _Question(Generic[T]):
-    """Asked in a thread, unless whoever asked has gone before a thread was free."""
-
-    def __init__(self, question: Callable[[], T]) -> None:
-        self._question = question
-        self.given_up = False
-
-    def __call__(self) -> T:
-        if self.given_up:
-            raise DirectoryDown("nobody wants to know any more")
-        return self._question()
-
-
 class Asked:
-    """
-    One directory, asked from the reactor thread.
-
-    @ivar rest: Seconds for which a directory that is down is not asked again.
-    """
-
-    log = Logger()
+    """One directory, asked from the reactor thread."""
 
     def __init__(self, directory: LdapDirectory, reactor: Any) -> None:
         self.directory = directory
-        self._reactor = reactor
-        self._pool = ThreadPool(0, THREADS, name=directory.where)
-        # A directory that hangs must not keep the server from ending.
-        self._pool.threadFactory = _DaemonThread  # type: ignore[assignment] # as good as its parent
-        self._waiting = 0
-        self._trouble = _Trouble()
         settings = directory.settings
         # To connect to each server, and to be answered twice.
-        self._patience = settings.timeout * (len(settings.uris) + 1) + settings.time_limit
-        self._trigger: Any = None
-        self.rest = 5.0
-
-    async def ask(self, question: Callable[[], T]) -> T:
-        """
-        Ask.
-
-        @raise Refused: As the question.
-        @raise AuthenticationUnavailable: The directory is down, or too busy.
-        """
-        now = self._reactor.seconds()
-        if now < self._trouble.until:
-            raise AuthenticationUnavailable(f"not asked again yet: {self._trouble.reason}")
-        if self._waiting >= _MOST_WAITING:
-            raise AuthenticationUnavailable(f"{self.directory.where}: too many wait for it")
-        if self._trigger is None:
-            self._pool.start()
-            self._trigger = self._reactor.addSystemEventTrigger("during", "shutdown", self._stop)
-        self._waiting += 1
-        asked = _Question(question)
-        answer: Deferred[T] = deferToThreadPool(self._reactor, self._pool, asked)
-        answer.addTimeout(self._patience, self._reactor)  # type: ignore[unused-awaitable] # the same Deferred
-        try:
-            told = await answer
-        except DirectoryDown as error:
-            raise self._down(str(error)) from error
-        except Unusable as error:
-            self.log.error("{reason}", reason=str(error))
-            raise AuthenticationUnavailable(str(error)) from error
-        except TwistedTimeoutError as error:
-            raise self._down(f"{self.directory.where}: no answer in {self._patience:.0f} s") from error
-        finally:
-            asked.given_up = True
-            self._waiting -= 1
-        if self._trouble.reason:
-            self.log.info("{where}: answers again", where=self.directory.where)
-            self._trouble = _Trouble()
-        return told
-
-    def _down(self, reason: str) -> AuthenticationUnavailable:
-        if reason != self._trouble.reason:
-            self.log.error("{reason}", reason=reason)
-        self._trouble = _Trouble(self._reactor.seconds() + self.rest, reason)
-        return AuthenticationUnavailable(reason)
-
-    def close(self) -> None:
-        """Give connections and threads back."""
-        if self._trigger is not None:
-            self._reactor.removeSystemEventTrigger(self._trigger)
-            self._trigger = None
-            self._stop()
-
-    def _stop(self) -> None:
-        self.directory.close()
-        # Who waits for a directory that hangs is not waited for.
-        self._pool.adjustPoolsize(0, 0)
+        patience = settings.timeout * (len(settings.uris) + 1) + settings.time_limit
+        self.outside = Outside(directory.where, patience, directory.close, reactor)
+        self.ask = self.outside.ask
 
 
 @implementer(ICredentialsChecker, IGroups, IExplains)
@@ -161,7 +50,7 @@ class LdapChecker:
     def close(self) -> None:
         """Give connections and threads back."""
         for asked in self.directories.values():
-            asked.close()
+            asked.outside.close()
 
     def requestAvatarId(self, credentials: IMailPassword) -> Deferred[bytes | tuple[()]]:
         """Check a password; see L{ICheckerFactory.make_checker}."""

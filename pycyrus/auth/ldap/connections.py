@@ -19,8 +19,9 @@ import ldap3
 from ldap3.core.exceptions import LDAPException
 from pyasn1.error import PyAsn1Error
 
-from pycyrus.auth.ldap.errors import DirectoryDown, Refused, Unusable
+from pycyrus.auth.ldap.errors import DirectoryDown
 from pycyrus.auth.ldap.settings import LdapSettings
+from pycyrus.auth.outside import Refused, Unusable
 
 T = TypeVar("T")
 

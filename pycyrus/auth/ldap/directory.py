@@ -24,10 +24,11 @@ from ldap3.core.results import (
 from twisted.logger import Logger
 
 from pycyrus.auth.ldap.connections import Connections
-from pycyrus.auth.ldap.errors import DirectoryDown, Refused, Unusable
+from pycyrus.auth.ldap.errors import DirectoryDown
 from pycyrus.auth.ldap.passwords import UnknownScheme, matches
 from pycyrus.auth.ldap.settings import AuthMethod, LdapSettings
 from pycyrus.auth.ldap.tokens import escape_filter, escape_name, expand, user_tokens
+from pycyrus.auth.outside import Refused, Unusable
 
 _REFUSALS = frozenset(
     {

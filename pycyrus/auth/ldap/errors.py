@@ -1,15 +1,9 @@
-"""What a directory can fail with."""
+"""What a directory can fail with, beside L{pycyrus.auth.outside.Refused} and C{Unusable}."""
 
 from __future__ import annotations
 
+from pycyrus.auth.outside import SourceDown
 
-class DirectoryDown(Exception):
+
+class DirectoryDown(SourceDown):
     """The directory cannot be asked now, for anybody; the text says why."""
-
-
-class Unusable(Exception):
-    """The directory's answer about one user cannot be used; the text says why."""
-
-
-class Refused(Exception):
-    """The directory does not let this user in; the text says why, for the log."""

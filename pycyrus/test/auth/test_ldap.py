@@ -15,10 +15,11 @@ from ldap3.utils.dn import parse_dn
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.auth.ldap.directory import LdapDirectory, Looked
-from pycyrus.auth.ldap.errors import DirectoryDown, Refused, Unusable
+from pycyrus.auth.ldap.errors import DirectoryDown
 from pycyrus.auth.ldap.passwords import UnknownScheme, matches
 from pycyrus.auth.ldap.settings import BadDirectory, Form, ldap_settings, read_saslauthd_conf
 from pycyrus.auth.ldap.tokens import BadTemplate, escape_filter, escape_name, expand, user_tokens
+from pycyrus.auth.outside import Refused, Unusable
 from pycyrus.testing.slapd import PASSWORD, Slapd
 
 SECRET = PASSWORD.encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from pycyrus.auth.groups import KnownGroups
 from pycyrus.auth.identity import IdentitySettings
 from pycyrus.auth.interfaces import CheckerContext
 from pycyrus.auth.ldap.settings import BadDirectory
+from pycyrus.auth.outside import THREADS, Outside
 from pycyrus.errors import AuthenticationFailed, AuthenticationUnavailable
 from pycyrus.interfaces import Authenticated
 from pycyrus.model.identity import AdminScope
@@ -157,7 +159,7 @@ class OutageTests(DirectoryCase):
 
     async def test_back_again(self) -> None:
         """A directory that was away is asked again after a while."""
-        self.checker.directories["rfc.example"].rest = 0.0
+        self.checker.directories["rfc.example"].outside.rest = 0.0
         await deferToThread(self.servers[0].stop)
         await self.fails("alice@rfc.example", AuthenticationUnavailable)
         await deferToThread(self.servers[0].start)
@@ -171,3 +173,19 @@ class OutageTests(DirectoryCase):
         await groups.fetch("alice@rfc.example")
         self.assertEqual(groups.of("alice@rfc.example"), {"staff@rfc.example", "admins@rfc.example"})
         await self.assertFailure(Deferred.fromCoroutine(groups.fetch("bob@rfc.example")), AuthenticationUnavailable)
+
+    async def test_no_end(self) -> None:
+        """A question without an end is given up, and what waits behind it is never asked."""
+        go_on, asked = threading.Event(), []
+        self.addCleanup(go_on.set)
+        outside = Outside("somewhere", 0.05, lambda: None, self.reactor)
+        self.addCleanup(outside.close)
+        hanging: list[Deferred[Any]] = [Deferred.fromCoroutine(outside.ask(go_on.wait)) for _ in range(THREADS)]
+        behind: Deferred[Any] = Deferred.fromCoroutine(outside.ask(lambda: asked.append(1)))
+        for each in (*hanging, behind):
+            await self.assertFailure(each, AuthenticationUnavailable)
+        go_on.set()
+        outside.rest = 0.0
+        outside._trouble.until = 0.0
+        self.assertEqual(await outside.ask(lambda: 5), 5)
+        self.assertEqual(asked, [])
