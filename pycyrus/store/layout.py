@@ -24,6 +24,8 @@ JOURNAL = "pycyrus.journal"
 COLUMNS = "pycyrus.columns"
 CACHE = "pycyrus.cache"
 QUARANTINE = "pycyrus.quarantine"
+GUARD = "pycyrus.moving"
+"""Locked by whoever is moving the mailbox into this directory."""
 _MESSAGE = re.compile(r"([1-9][0-9]{0,9})\.")
 
 FIRST_RESERVATION = 64
@@ -68,6 +70,11 @@ class MailboxPaths:
     def message(self, uid: int) -> str:
         """A message's path."""
         return f"{self.data}/{uid}."
+
+
+def is_message(name: str) -> bool:
+    """Whether a file of this name is a message."""
+    return _MESSAGE.fullmatch(name) is not None
 
 
 def message_uids(data: Path) -> list[int]:
@@ -146,7 +153,7 @@ def remove_mailbox(paths: MailboxPaths) -> None:
 
 
 def _remove_rest(paths: MailboxPaths) -> None:
-    for name in (CACHE, COLUMNS, header.FILE_NAME):
+    for name in (CACHE, COLUMNS, header.FILE_NAME, GUARD):
         _unlink(f"{paths.meta}/{name}")
     if paths.quarantine.is_dir():
         for name in files.listdir(paths.quarantine):

@@ -100,6 +100,8 @@ class MailboxState:
         self._confirm: tuple[int, int] | None = None
         self._own_usable = loaded.contents.usable
         self._renamed_seen = loaded.contents.renamed
+        # Only under the lock is it certain that nobody is moving the mailbox.
+        self._renamed_locked = -1
         self._commit_to: list[Committer] = []
         self._identify()
 
@@ -292,6 +294,7 @@ class MailboxState:
         self._fd, self._header, self._offset = loaded.fd, loaded.header, loaded.offset
         self._upkeep.restart(loaded.snapshot_offset)
         self._renamed_seen = loaded.contents.renamed
+        self._renamed_locked = -1
         self._own_usable = loaded.contents.usable
         self._view = None
         self._identify()
@@ -405,8 +408,15 @@ class MailboxState:
             fd = self._fd
             status = files.fstat(fd)
             if status.st_size == self._offset and status.st_nlink:
-                return
-            self._catch_up(status)
+                if self._renamed_locked == self.contents.renamed:
+                    return
+                self._renamed_locked = self.contents.renamed
+                self._locate()
+                if not self._is_elsewhere():
+                    return
+                self._follow_replacement()
+            else:
+                self._catch_up(status)
             if fd != self._fd:
                 # Another journal, another lock.
                 if not spin_lock(self._fd, 50):
@@ -415,6 +425,14 @@ class MailboxState:
                 self._mend_tail()
                 if not spin_lock(self._fd, 50):
                     raise StoreUnavailable("the mailbox is locked by another process")
+
+    def _is_elsewhere(self) -> bool:
+        """Whether another journal than this one is in the mailbox's place; none at all may be on its way."""
+        try:
+            here = files.stat(self._journal)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return (here.st_ino, here.st_dev) != self._inode
 
     def _mend_tail(self) -> None:
         """What is behind the last whole record was left by somebody who died: nobody else writes now."""

@@ -26,8 +26,8 @@ from pycyrus.errors import MailboxCorrupted, StoreUnavailable
 from pycyrus.model.acl_text import acl_pairs
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.store import files, header, journal, paths, rows
-from pycyrus.store.layout import MailboxPaths, message_uids, microseconds, remove_mailbox
-from pycyrus.store.locks import block_lock
+from pycyrus.store.layout import GUARD, MailboxPaths, message_uids, microseconds, remove_mailbox
+from pycyrus.store.locks import block_lock, try_lock
 from pycyrus.store.partitions import Partitions
 from pycyrus.store.rows import Entry, Pending, Work
 
@@ -165,12 +165,11 @@ def finish(
             stuck.append(each)
             continue
         try:
-            if each.work is Work.MOVE:
-                _move(partitions, each.partition, each.source, each.target)
-            elif each.work is Work.REMOVE:
-                _remove(partitions, each.partition, each.source)
-            elif each.work is Work.USER:
+            if each.work is Work.USER:
                 user_changed(rows.name_of(each.source), rows.name_of(each.target) if each.target else None)
+            elif each.work in _OF_DIRECTORIES:
+                if not _do(connection, partitions, each):
+                    continue
             elif (entry := rows.find_id(connection, each.source)) is not None:
                 changed.append((entry, each.work))
         except (OSError, StoreUnavailable) as error:
@@ -192,8 +191,19 @@ def finish(
     return stuck
 
 
-_OF_DIRECTORIES = (Work.MOVE, Work.REMOVE)
+_OF_DIRECTORIES = (Work.MOVE, Work.REMOVE, Work.ABANDONED)
 _OF_MAILBOXES = (Work.TELL_RENAME, Work.TELL_ACL)
+
+
+def _do(connection: sqlite3.Connection, partitions: Partitions, each: Pending) -> bool:
+    """Do work on a directory; False if somebody else is at it."""
+    if each.work is Work.ABANDONED:
+        return _clear_abandoned(connection, partitions, each)
+    if each.work is Work.MOVE:
+        _move(partitions, each.partition, each.source, each.target)
+    else:
+        _remove(partitions, each.partition, each.source)
+    return True
 
 
 def _overlap(one: Pending, other: Pending) -> bool:
@@ -227,6 +237,27 @@ def _move(partitions: Partitions, partition: str, source: str, target: str) -> N
             raise
         files.sync_directory(str(new.parent))
         _prune(old.parent, root)
+
+
+def _clear_abandoned(connection: sqlite3.Connection, partitions: Partitions, work: Pending) -> bool:
+    """
+    Remove a copy of a mailbox that did not come to its end.
+
+    @return: False if somebody is still making it.
+    """
+    place = mailbox_paths(partitions, work.partition, work.source)
+    try:
+        fd = files.open_file(f"{place.meta}/{GUARD}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except _GONE:
+        return True
+    try:
+        if not try_lock(fd):
+            return False
+        if rows.find_location(connection, work.partition, work.source) is None:
+            _remove(partitions, work.partition, work.source)
+        return True
+    finally:
+        files.close(fd)
 
 
 def _is_leftover(directory: Path) -> bool:
@@ -282,7 +313,7 @@ def _tell(partitions: Partitions, changed: Iterable[tuple[Entry, Work]], name_te
             _log.error("Mailbox {mailbox} was not told of its change: {error}", mailbox=text, error=error)
     for partition in touched:
         for root in partitions.roots(partition):
-            _sync_file_system(str(root))
+            sync_file_system(str(root))
 
 
 def _tell_one(place: MailboxPaths, entry: Entry, work: Work, text: str) -> None:
@@ -327,7 +358,8 @@ def rewrite_header(meta: Path, entry: Entry, text: str) -> None:
     files.replace_file(str(meta / header.FILE_NAME), new.encode(), sync=False)
 
 
-def _sync_file_system(directory: str) -> None:
+def sync_file_system(directory: str) -> None:
+    """Make everything on a file system durable."""
     fd = files.open_file(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         files.syncfs(fd)

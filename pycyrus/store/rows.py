@@ -124,6 +124,8 @@ class Work(enum.Enum):
     """Write the new name to the mailbox's header and journal."""
     TELL_ACL = "acl"
     """Write the new rights there."""
+    ABANDONED = "abandoned"
+    """Remove a copy of a mailbox, once nobody is making it any more."""
     USER = "user"
     """Have what is known of a user elsewhere follow the user, or go."""
 
@@ -424,12 +426,17 @@ def remove(connection: sqlite3.Connection, entry: Entry) -> None:
     _log(connection, key_of(entry.name), entry.unique_id)
 
 
-def add_pending(connection: sqlite3.Connection, work: Work, partition: str, source: str, target: str = "") -> None:
-    """Say what is to be done once this is committed."""
-    connection.execute(
+def add_pending(connection: sqlite3.Connection, work: Work, partition: str, source: str, target: str = "") -> int:
+    """
+    Say what is to be done once this is committed.
+
+    @return: Its number.
+    """
+    cursor = connection.execute(
         "INSERT INTO pending (work, partition, source, target) VALUES (?, ?, ?, ?)",
         (work.value, partition, source, target),
     )
+    return int(cursor.lastrowid or 0)
 
 
 def drop_pending(connection: sqlite3.Connection, number: int) -> None:

@@ -48,6 +48,7 @@ from pycyrus.store import access, files, metadata, moves, userstate
 from pycyrus.store.commit import Committers
 from pycyrus.store.directory import Directory, in_order
 from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
+from pycyrus.store.moving import Movers
 from pycyrus.store.notes import SERVER, Annotations
 from pycyrus.store.opened import MailboxPolicy, OpenedMailbox
 from pycyrus.store.partitions import Partitions
@@ -199,6 +200,7 @@ class MailStore:
         self._paths_of = lru_cache(_KNOWN)(partial(moves.mailbox_paths, partitions))
         self._looking: IDelayedCall | None = None
         self._shield = Shield()
+        self._movers = Movers(self._directory, self._tree, partitions, reactor)
         self._directory.listen(self._changed)
         if self._directory.has_pending():
             self._directory.change_now(self._tree.catch_up)
@@ -426,7 +428,9 @@ class MailStore:
     ) -> Renamed:
         """Rename a mailbox; see L{IMailStore}."""
         if partition is not None:
-            raise OperationNotSupported("a partition given")
+            if old != new:
+                raise OperationNotSupported("cross-server or cross-partition move with rename")
+            return await self._shield.run(self._movers.move(identity, old, partition))
         if old.is_inbox and old.owned_by(identity) and not new.is_inbox:
             return await self._shield.run(self._empty_inbox(identity, old, new))
         return await self._shield.run(self._rename(identity, old, new))

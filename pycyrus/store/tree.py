@@ -326,7 +326,7 @@ class MailboxTree:
         whole_user = tree[0].name.is_inbox
         for partition in sorted({entry.partition for entry in tree}):
             part = [entry for entry in tree if entry.partition == partition]
-            plan = moves.plan(part, lambda entry: self._place(entry, names[entry.unique_id]), self._is_occupied)
+            plan = moves.plan(part, lambda entry: self.place(entry, names[entry.unique_id]), self._is_occupied)
             for entry in part:
                 name = names[entry.unique_id]
                 rows.replace(
@@ -345,7 +345,7 @@ class MailboxTree:
             for entry in part:
                 rows.add_pending(connection, Work.TELL_RENAME, partition, entry.unique_id)
 
-    def _place(self, entry: Entry, name: MailboxName) -> str:
+    def place(self, entry: Entry, name: MailboxName) -> str:
         """Where a mailbox belongs; by unique id it stays where it is."""
         return self._layout.location(name, entry.unique_id) if self._layout.by_name else entry.location
 
