@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pycyrus.app.frontend_parts import client_tls
 from pycyrus.auth.client import ClientCredentials
 from pycyrus.config.problems import ConfigError, Problem
 from pycyrus.config.settings import Settings
+from pycyrus.interfaces import Published
+from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.mupdate.client import MupdateClient, Told
 from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
 from pycyrus.murder.publisher import Publisher
@@ -50,27 +53,58 @@ def publishes(settings: Settings) -> bool:
     return settings.word("mupdate_config") != "standard" or bool(settings.words("proxyservers"))
 
 
-def make_publisher(settings: Settings, server: str, store: MailStore, reactor: Any) -> Publisher:
+def own_location(settings: Settings, server_name: str) -> str:
+    """How this server stands in locations."""
+    # Where all share one spool, any of them has the mailbox.
+    return "" if settings.word("mupdate_config") == "replicated" else server_name
+
+
+Dial = Callable[[Callable[[Sequence[Told]], None], Callable[[str], None]], Awaitable[MupdateClient]]
+
+
+def make_dial(settings: Settings, reactor: Any) -> Dial:
+    """
+    Makes what connects to the master, over TLS where it offers that.
+
+    @raise ConfigError: As L{master_settings}, or a file cannot be read.
+    """
+    master = master_settings(settings)
+    make_tls = client_tls(settings)
+
+    async def dial(told: Callable[[Sequence[Told]], None], gone: Callable[[str], None]) -> MupdateClient:
+        return await connect_to_master(reactor, master, told, gone, tls=make_tls(master.address.host))
+
+    return dial
+
+
+def make_publisher(
+    settings: Settings, server_name: str, store: MailStore, reactor: Any, *, compares: bool = True
+) -> Publisher:
     """
     What tells the master of this server's mailboxes.
 
-    @param server: Its name, as it stands in locations.
-    @raise ConfigError: As L{master_settings}.
+    @param compares: Not only of what changes, but of all that it does not know.
+    @raise ConfigError: As L{make_dial}.
     """
-    master = master_settings(settings)
+    connect = make_dial(settings, reactor)
 
     async def dial(gone: Callable[[str], None]) -> MupdateClient:
-        return await connect_to_master(reactor, master, gone=gone)
+        return await connect(lambda changes: None, gone)
+
+    def find(name: MailboxName) -> Published | None:
+        entry = store.directory.lookup(name)
+        return None if entry is None else published(entry)
 
     return Publisher(
         dial,
-        # Where all share one spool, any of them has the mailbox.
-        "" if settings.word("mupdate_config") == "replicated" else server,
+        own_location(settings, server_name),
         lambda: map(published, store.directory.entries()),
+        find,
         reactor,
         directory=Path(settings.text("configdirectory")),
         deleted_prefix=settings.text("deletedprefix"),
-        retry_delay=master.retry_delay,
+        retry_delay=float(settings.integer("mupdate_retry_delay")),
+        compares=compares,
     )
 
 
@@ -78,12 +112,8 @@ def make_slave(settings: Settings, locations: Locations, reactor: Any) -> Slave:
     """
     What keeps a copy of the master's directory.
 
-    @raise ConfigError: As L{master_settings}.
+    @raise ConfigError: As L{make_dial}.
     """
-    master = master_settings(settings)
-
-    async def dial(told: Callable[[Sequence[Told]], None], gone: Callable[[str], None]) -> MupdateClient:
-        return await connect_to_master(reactor, master, told, gone)
-
+    dial = make_dial(settings, reactor)
     directory = Path(settings.text("configdirectory"))
-    return Slave(locations, directory, dial, reactor, retry_delay=master.retry_delay)
+    return Slave(locations, directory, dial, reactor, retry_delay=float(settings.integer("mupdate_retry_delay")))

@@ -22,11 +22,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pycyrus.errors import MailboxExists, MailboxNotFound, MailStoreError, StoreUnavailable
+from pycyrus.errors import InvalidMailboxName, MailboxExists, MailStoreError, StoreUnavailable
 from pycyrus.interfaces import IMailboxPublisher, Location, LocationState, Published
-from pycyrus.model.internal_names import internal
+from pycyrus.model.internal_names import internal, parse_internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.mupdate.client import MupdateClient
+from pycyrus.murder.comparison import Here, compare, in_pieces, settle
 from pycyrus.tasks import Tasks
 
 LOCK = "mupdate-push.lock"
@@ -44,6 +45,7 @@ class Publisher:
     @param dial: Connects; given who is to be told of the end.
     @param server: Name of this server, as it stands in locations.
     @param mailboxes: All mailboxes here.
+    @param find: One of them.
     """
 
     log = Logger()
@@ -53,16 +55,22 @@ class Publisher:
         dial: Dial,
         server: str,
         mailboxes: Callable[[], Iterable[Published]],
+        find: Callable[[MailboxName], Published | None],
         reactor: Any,
         *,
         directory: Path,
         deleted_prefix: str = "DELETED",
         retry_delay: float = 20.0,
+        compares: bool = True,
     ) -> None:
-        """@param directory: For the lock that has one process of this server compare at a time."""
+        """
+        @param directory: For the lock that has one process of this server compare at a time.
+        @param compares: Both lists, whenever the master is there again; not for tools.
+        """
         self._dial = dial
         self._server = server
         self._mailboxes = mailboxes
+        self._find = find
         self._reactor = reactor
         self._directory = directory
         self._deleted_prefix = deleted_prefix
@@ -73,9 +81,12 @@ class Publisher:
         self._timer: IDelayedCall | None = None
         self._is_closed = False
         self._has_missed = False
+        self._is_dialling = False
+        self._compares = compares
 
     def start(self) -> None:
         """Connect, and stay connected."""
+        self._is_dialling = True
         self._tasks.spawn(self._stay_connected(), self._failed)
 
     def close(self) -> None:
@@ -103,17 +114,15 @@ class Publisher:
 
     async def publish(self, gone: Sequence[MailboxName], there: Sequence[Published]) -> None:
         """See L{IMailboxPublisher.publish}."""
+        names = [self._text(name) for name in (*gone, *(mailbox.name for mailbox in there))]
         try:
             client = await self._connected()
-            for name in gone:
-                await withdraw(client, self._server, self._text(name))
-            for mailbox in there:
-                await client.activate(self._location(mailbox))
+            await in_pieces(names, lambda name: settle(client, self._server, name, self._here))
         except MailStoreError as error:
             self._has_missed = True
             self.log.warn(
                 "The MUPDATE master could not be told of {count} mailboxes, and will be: {error}",
-                count=len(gone) + len(there),
+                count=len(names),
                 error=str(error),
             )
 
@@ -123,10 +132,19 @@ class Publisher:
     def _location(self, mailbox: Published) -> Location:
         return Location(self._text(mailbox.name), self._server, mailbox.partition, mailbox.acl)
 
+    def _here(self, mailbox: str) -> Location | None:
+        """What is here now under an internal name."""
+        try:
+            found = self._find(parse_internal(mailbox, self._deleted_prefix))
+        except InvalidMailboxName:
+            # A master may have names that cannot be here.
+            return None
+        return None if found is None else self._location(found)
+
     # --- the connection -----------------------------------------------------------
 
     async def _connected(self) -> MupdateClient:
-        if self._client is None and not self._is_closed:
+        if self._client is None and self._is_dialling and not self._is_closed:
             waiting: Deferred[None] = Deferred()
             self._waiting.append(waiting)
             give_up = self._reactor.callLater(_FIRST_WAIT, lambda: None if waiting.called else waiting.callback(None))
@@ -148,20 +166,24 @@ class Publisher:
     async def _stay_connected(self) -> None:
         while not self._is_closed:
             gone: Deferred[str] = Deferred()
+            self._is_dialling = True
             try:
                 client = await self._dial(lambda reason, gone=gone: _fire(gone, reason))  # type: ignore[misc]
                 self._client = client
+                self._is_dialling = False
                 self._wake()
-                await self._compare(client)
+                if self._compares:
+                    await self._compare(client)
                 while client.lost_reason is None:
                     await self._pause(gone)
                     if client.lost_reason is None:
-                        if self._has_missed:
+                        if self._has_missed and self._compares:
                             await self._compare(client)
                         await client.noop()
             except MailStoreError as error:
                 self.log.warn("The MUPDATE master cannot be told of mailboxes now: {error}", error=str(error))
             finally:
+                self._is_dialling = False
                 lost, self._client = self._client, None
                 if lost is not None:
                     lost.log_out()
@@ -192,9 +214,10 @@ class Publisher:
             if not is_alone:
                 return
             self._has_missed = False
-            changed = await compare(client, self._server, map(self._location, self._mailboxes()))
-        if changed:
-            self.log.info("The MUPDATE master was told of {count} mailboxes", count=changed)
+            here = Here(map(self._location, self._mailboxes()), self._here)
+            done = await compare(client, self._server, here, self._reactor)
+        if done.changed:
+            self.log.info("The MUPDATE master was told of {count} mailboxes", count=done.changed)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[bool]:
@@ -209,65 +232,6 @@ class Publisher:
                 yield True
         finally:
             os.close(fd)
-
-
-log = Logger()
-
-
-async def compare(
-    client: MupdateClient,
-    server: str,
-    mailboxes: Iterable[Location],
-    told: Callable[[str, str], None] = lambda what, mailbox: None,
-    *,
-    dry_run: bool = False,
-) -> int:
-    """
-    Tell a master what it does not know of a server's mailboxes.
-
-    What the master says is on another server is left alone on both sides: mail is never
-    removed because of what somebody else says.
-
-    @param mailboxes: All that are there.
-    @param told: Given what is done, in Cyrus's words, and the mailbox.
-    @return: How many entries were changed.
-    @raise StoreUnavailable: The master does not answer any more.
-    """
-    known = {location.mailbox: location for location in await client.list_begun(f"{server}!")}
-    changed = 0
-    for mailbox in mailboxes:
-        held = known.pop(mailbox.mailbox, None)
-        if held == mailbox:
-            continue
-        if held is None:
-            elsewhere = await client.find(mailbox.mailbox)
-            if elsewhere is not None and elsewhere.server != server:
-                told("Conflict", mailbox.mailbox)
-                log.error(
-                    "{mailbox} is here, and the MUPDATE master has it at {server}: remove one of them",
-                    mailbox=mailbox.mailbox,
-                    server=elsewhere.server,
-                )
-                continue
-        told("Force Activate", mailbox.mailbox)
-        changed += 1
-        if not dry_run:
-            await client.activate(mailbox)
-    for name in known:
-        told("Remove from MUPDATE", name)
-        changed += 1
-        if not dry_run:
-            await withdraw(client, server, name)
-    return changed
-
-
-async def withdraw(client: MupdateClient, server: str, mailbox: str) -> None:
-    """Have the master forget a mailbox of a server, if it knows it there."""
-    # Cyrus dies of a DELETE of what is not there.
-    found = await client.find(mailbox)
-    if found is not None and found.server == server:
-        with contextlib.suppress(MailboxNotFound):
-            await client.delete(mailbox)
 
 
 def _fire(done: Deferred[Any], value: object) -> None:

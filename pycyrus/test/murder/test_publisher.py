@@ -11,10 +11,11 @@ from twisted.internet.defer import Deferred
 
 from pycyrus.auth.client import ClientCredentials
 from pycyrus.errors import MailboxExists, MailboxNotFound, StoreUnavailable
-from pycyrus.interfaces import Location, LocationState
+from pycyrus.interfaces import Location, LocationState, Published
 from pycyrus.model.acl import Acl
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.internal_names import parse_internal
+from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.mupdate.client import MupdateClient
 from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
 from pycyrus.murder.publisher import Publisher
@@ -55,6 +56,7 @@ class PublisherCase(MasterCase):
             dial,
             OWN,
             lambda: map(published, self.store.directory.entries()),
+            self.find,
             net,
             directory=self.root / "config",
             retry_delay=0.1,
@@ -63,6 +65,10 @@ class PublisherCase(MasterCase):
         publisher.start()
         self.store.publish_to(publisher)
         return publisher
+
+    def find(self, name: MailboxName) -> Published | None:
+        entry = self.store.directory.lookup(name)
+        return None if entry is None else published(entry)
 
     def known(self) -> dict[str, tuple[str, str, str]]:
         """What the master has."""
