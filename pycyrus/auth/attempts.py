@@ -88,7 +88,8 @@ class Attempt(Verifier):
         user_id = await self._begin(user)
         if not password or len(password) > LONGEST_PASSWORD:
             raise AuthenticationFailed("empty password, or too long")
-        return await self._enter(MailPassword(user_id, password, self._channel.service), acting_as)
+        with self._rules.delays.checking(self._channel.peer, user_id, password):
+            return await self._enter(MailPassword(user_id, password, self._channel.service), acting_as)
 
     @override
     async def keys(self, user: bytes, mechanism: str) -> ScramKeys:
@@ -139,6 +140,15 @@ class Attempt(Verifier):
     @override
     async def proved(self, user: bytes, acting_as: bytes) -> Authenticated:
         return await self._enter(Proved(await self._begin(user)), acting_as)
+
+    def go_on(self) -> None:
+        """
+        Look whether an exchange may go on: others like it may have failed since it began.
+
+        @raise AuthenticationUnavailable: It must not be looked at.
+        """
+        if self.account:
+            self._rules.delays.admit(self._channel.peer, self.account)
 
     async def failed(self, mechanism: str, error: MailStoreError) -> None:
         """Log a failure, and wait where it is one that could have been a guess."""

@@ -179,6 +179,7 @@ class _GuardedExchange:
     async def step(self, response: bytes | None) -> Challenge | Authenticated:
         """See L{ISaslExchange.step}."""
         try:
+            self._attempt.go_on()
             return await self._exchange.step(response)
         except MailStoreError as error:
             await self._attempt.failed(self._mechanism, error)

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.task import deferLater
 
@@ -26,6 +28,9 @@ from pycyrus.net.limits import network_of
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class DelaySettings:
         for the wait.
     @ivar per_address: Failures of one address that may wait, likewise.  Many people
         may share an address (a webmail server), so it is not small.
+    @ivar at_once: Different passwords of one account from one address that may be
+        looked at at the same time.
     @ivar anywhere: Failures of one account from all addresses that may wait; what
         comes then from an address that is not known for the account is turned away.
         The user goes on to come in from where they did before.
@@ -56,6 +63,7 @@ class DelaySettings:
     familiar: float = 30 * 86400.0
     per_account: int = 5
     per_address: int = 200
+    at_once: int = 10
     anywhere: int = 40
     waiting: int = 20_000
     entries: int = 10_000
@@ -68,6 +76,7 @@ class DelaySettings:
             self,
             per_account=max(2, -(-self.per_account // workers)),
             per_address=max(2, -(-self.per_address // workers)),
+            at_once=max(4, -(-self.at_once // workers)),
             anywhere=max(4, -(-self.anywhere // workers)),
         )
 
@@ -89,6 +98,7 @@ class FailureDelays:
             self._failures = SharedCounts(shared.failures, shared.secret, settings.memory)
             self._familiar = SharedCounts(shared.successes, shared.secret, settings.familiar)
         self._held: Counter[tuple[str, str]] = Counter()
+        self._checked: dict[tuple[str, str], Counter[int]] = {}
         self._ends: list[tuple[float, str, str]] = []
 
     @property
@@ -113,12 +123,40 @@ class FailureDelays:
             self._held[network, ""] >= settings.per_address
         ):
             raise AuthenticationUnavailable("too many failed logins from this address wait for their answers")
-        if (
-            account
-            and self._held["", account] >= settings.anywhere
-            and not self._familiar.count(_pair(network, account), self._clock.seconds())
-        ):
+        if account and self._held["", account] >= settings.anywhere:
+            self._must_be_familiar(network, account)
+
+    def _must_be_familiar(self, network: str, account: str) -> None:
+        if not self._familiar.count(_pair(network, account), self._clock.seconds()):
             raise AuthenticationUnavailable("too many failed logins of this account wait for their answers")
+
+    @contextmanager
+    def checking(self, address: str, account: str, password: bytes) -> Iterator[None]:
+        """
+        Count a password while it is looked at, so that guesses do not slip through together.
+
+        The same one on many connections, as clients open them, is one.
+
+        @raise AuthenticationUnavailable: Too many others are being looked at.
+        """
+        network = network_of(address)
+        places = _places(network, account) - {(network, "")}
+        guess = hash(password)
+        here, anywhere = (self._checked.get(place, Counter()) for place in ((network, account), ("", account)))
+        if places and guess not in here:
+            if len(here) >= self.settings.at_once:
+                raise AuthenticationUnavailable("too many passwords from this address are being checked")
+            if len(anywhere) + self._held["", account] >= self.settings.anywhere:
+                self._must_be_familiar(network, account)
+        for place in places:
+            self._checked.setdefault(place, Counter())[guess] += 1
+        try:
+            yield
+        finally:
+            for place in places:
+                _decrease(self._checked[place], guess)
+                if not self._checked[place]:
+                    del self._checked[place]
 
     def succeeded(self, address: str, account: str) -> None:
         """Who knows the password is forgiven earlier mistakes; the address is not, for it may be shared."""
@@ -159,9 +197,13 @@ class FailureDelays:
         while self._ends and self._ends[0][0] <= now:
             _, network, account = heapq.heappop(self._ends)
             for place in _places(network, account):
-                self._held[place] -= 1
-                if not self._held[place]:
-                    del self._held[place]
+                _decrease(self._held, place)
+
+
+def _decrease(counter: Counter[T], key: T) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
 
 
 def _places(network: str, account: str) -> set[tuple[str, str]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import replace
 from typing import Any, cast
 
+from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogPublisher
 from zope.interface.verify import verifyObject
@@ -14,7 +16,7 @@ from pycyrus.auth.cache import CacheSettings
 from pycyrus.auth.counts import LocalCounts
 from pycyrus.auth.delays import DelaySettings
 from pycyrus.auth.identity import IdentitySettings, InvalidUserId
-from pycyrus.auth.interfaces import IMailUser
+from pycyrus.auth.interfaces import IMailUser, ScramKeys
 from pycyrus.errors import (
     AuthenticationFailed,
     AuthenticationUnavailable,
@@ -23,7 +25,7 @@ from pycyrus.errors import (
     MechanismUnavailable,
     PlaintextRefused,
 )
-from pycyrus.interfaces import Authenticated, IAuthenticator, ISaslExchange
+from pycyrus.interfaces import Authenticated, Challenge, IAuthenticator, ISaslExchange
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.test.auth.parts import CLEAR, TLS, AuthTestCase, DictChecker, KeyedChecker
 
@@ -249,6 +251,48 @@ class DelayTests(LogTestCase):
         self.run_now(authenticator.login(b"fred", b"secret", other))
         self.clock.advance(100)
         self.run_now(authenticator.login(b"fred", b"secret", TLS))
+
+    def test_a_volley(self) -> None:
+        """Passwords that are sent together are not all looked at; one password on many connections is."""
+        authenticator = self.authenticator(cache=CacheSettings(0, 0))
+        checked: list[Deferred[Any]] = []
+
+        def slow(credentials: Any) -> Deferred[Any]:
+            checked.append(Deferred())
+            return checked[-1]
+
+        self.patch(self.checker, "requestAvatarId", slow)
+        results = [self.attempt(authenticator, password=b"%d" % number) for number in range(100)]
+        self.assertEqual(len(checked), 10)
+        for answer in checked:
+            answer.errback(UnauthorizedLogin())
+        self.assertEqual([self.successResultOf(result) for result in results[10:]], [AuthenticationUnavailable] * 90)
+        self.assertEqual(len(authenticator.delays._checked), 0)
+        self.clock.advance(1000)
+        checked.clear()
+        clients = [Deferred.fromCoroutine(authenticator.login(b"fred", b"secret", TLS)) for _ in range(100)]
+        for answer in checked:
+            answer.callback(b"fred")
+        for client in clients:
+            self.assertEqual(self.successResultOf(client).authenticated_as, "fred")
+
+    def test_exchanges_begun_together(self) -> None:
+        """SCRAM exchanges that were begun before any failed are not all finished."""
+        checker = KeyedChecker({}, {("fred", "SCRAM-SHA-256"): ScramKeys(b"salt", 4096, b"s" * 32, b"k" * 32)})
+        authenticator = self.authenticator(checkers=[checker])
+        exchanges = [authenticator.start("SCRAM-SHA-256", TLS) for _ in range(20)]
+        answers = []
+        for exchange in exchanges:
+            challenge = self.run_now(exchange.step(b"n,,n=fred,r=abc"))
+            assert isinstance(challenge, Challenge)
+            nonce = challenge.data.split(b",")[0]
+            answers.append(b"c=biws,%b,p=%b" % (nonce, b64encode(bytes(32))))
+        ends: list[Any] = []
+        for exchange, answer in zip(exchanges, answers, strict=True):
+            _ = Deferred.fromCoroutine(exchange.step(answer)).addBoth(ends.append)
+        self.clock.advance(1000)
+        self.assertEqual([end.type for end in ends].count(AuthenticationFailed), 5)
+        self.assertEqual([end.type for end in ends].count(AuthenticationUnavailable), 15)
 
     def test_spraying(self) -> None:
         """Many accounts from one address are bounded too."""

@@ -53,6 +53,9 @@ class FilterTests(AuthTestCase):
         addresses = [f"192.0.2.{number}" for number in range(1, len(names) + 1)]
         self.assertEqual(self.found(lines), addresses)
         texts = [line.partition("] ")[2] for line in lines]
+        # A worker's lines come through the master.
+        workers = [f"2026-11-21T06:00:00+0000 [pycyrus.auth.attempts.Attempt 4711] {text}" for text in texts]
+        self.assertEqual(self.found(workers), addresses)
         syslog = [f"Nov 21 06:00:00 mail cyrus/imap[4711]: {text}" for text in texts]
         self.assertEqual(self.found(syslog), addresses)
         # What sites have used for Cyrus goes on to work.
