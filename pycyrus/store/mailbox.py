@@ -249,14 +249,14 @@ class MailboxState:
         locate = self.services.locate
         if locate is None:
             return False
+        before = self.paths
         try:
             paths = locate(self.unique_id)
         except MailboxNotFound:
             return False
-        moved = paths != self.paths
-        if moved:
-            self.relocate(paths)
-        return moved
+        # Asking may have told of the change, so that the paths are the new ones already.
+        self.relocate(paths)
+        return paths != before
 
     def relocate(self, paths: MailboxPaths) -> None:
         """The mailbox is in another place now."""

@@ -336,7 +336,7 @@ class MailboxTree:
                         name=name,
                         location=plan.locations[entry.unique_id],
                         acl=_acl_after(entry, name) if whole_user else entry.acl,
-                        special_use=entry.special_use if entry.name.owner == name.owner else (),
+                        special_use=entry.special_use if whole_user or entry.name.owner == name.owner else (),
                         changed=now,
                     ),
                 )

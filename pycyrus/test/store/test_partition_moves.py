@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from pycyrus.interfaces import NewMessage
 from pycyrus.model.flags import DELETED, FLAGGED, FlagAction, FlagChange, Flags
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.store import database, files
+from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.partition_moves import PartitionMove
 from pycyrus.test.store.test_store import ADMIN, BOB, FRED, MESSAGE, StoreCase, name
 
@@ -90,6 +91,24 @@ class PartitionMoves(StoreCase):
         self.assertEqual(await self.flagged("user.fred"), [1, 2])
         self.assertEqual(await self.count(FRED, "user.fred"), 5)
         self.assertEqual(self.store.directory.has_pending(), False)
+
+    async def test_idle(self) -> None:
+        """Whoever only looks sees nothing happen, here and in another process."""
+        await self.furnish()
+        other = self.open()
+        for partition in ("other", "default"):
+            sessions = [await store.open(FRED, INBOX, "r") for store in (self.store, other)]
+            before = []
+            for session in sessions:
+                session.refresh()
+                before.append(session.view().uids.tolist())
+            await self.store.rename(ADMIN, INBOX, INBOX, partition=partition)
+            for session, uids in zip(sessions, before, strict=True):
+                # As when the kernel says that the journal changed: nobody has asked the list yet.
+                cast(OpenedMailbox, session).state.refresh()
+                session.refresh()
+                self.assertEqual(session.view().uids.tolist(), uids)
+                session.close()
 
     async def test_without_links(self) -> None:
         """The usual case: partitions are file systems of their own."""

@@ -44,7 +44,7 @@ class UserCase(StoreCase):
             if self.store.directory.lookup(MailboxName("", user.user, ())) is not None:
                 await self.store.delete(ADMIN, MailboxName("", user.user, ()))
         await self.store.create(ADMIN, name("user.fred"))
-        await self.store.create(FRED, name("user.fred.a"))
+        await self.store.create(FRED, name("user.fred.a"), special_use=[r"\Sent"])
         await self.append(FRED, "user.fred.a")
         acl = Acl((("fred", OWNER_RIGHTS), ("-fred", frozenset("9")), ("bob", frozenset("l"))))
         await self.store.set_acl(FRED, name("user.fred.a"), acl)
@@ -62,7 +62,7 @@ class UserCase(StoreCase):
         store, inbox = self.store, MailboxName("", user.user, ())
         listings = await store.list(user, [ListScope(Namespace.PERSONAL)])
         found: dict[str, object] = {
-            "mailboxes": [each.name.path for each in listings],
+            "mailboxes": [(each.name.path, each.special_use) for each in listings],
             "subscriptions": {
                 str(each.path) + str(each.owner == user.user) for each in await store.subscriptions(user)
             },
@@ -86,7 +86,7 @@ class RenamingUsers(UserCase):
     async def test_whole(self) -> None:
         await self.furnish()
         nothing, before = await self.belongings(FRIEDA), await self.belongings(FRED)
-        self.assertEqual(before["mailboxes"], [(), ("a",)])
+        self.assertEqual(before["mailboxes"], [((), ()), (("a",), (r"\Sent",))])
         self.assertTrue(before["seen"] and before["notes"] and before["quota"])
         self.assertFalse(nothing["seen"] or nothing["notes"] or nothing["quota"])
         await self.store.rename(ADMIN, name("user.fred"), name("user.frieda"))
