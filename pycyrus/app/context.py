@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from pycyrus import __version__
 from pycyrus.app.autocreate_parts import WELCOMING, WelcomingAuthenticator, autocreation
+from pycyrus.app.checker_parts import checker_names, checkers_of
 from pycyrus.app.delivery_parts import delivery_observer, duplicate_suppression
 from pycyrus.app.frontend_parts import Frontend, is_frontend
 from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets, tokens
@@ -22,10 +23,8 @@ from pycyrus.app.murder_parts import make_publisher, make_slave, publishes
 from pycyrus.app.store_parts import store_settings
 from pycyrus.app.tls_parts import TLSContexts
 from pycyrus.auth.assemble import Authentication
-from pycyrus.auth.checkers.chain import factories, make_checkers
 from pycyrus.auth.delays import DelaySettings
 from pycyrus.auth.identity import Identities, IdentitySettings
-from pycyrus.auth.interfaces import CheckerContext
 from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.auth.threads import HashThreads
 from pycyrus.config.load import namespace_settings
@@ -100,20 +99,6 @@ def limit_settings(settings: Settings) -> LimitSettings:
         before_login=settings.integer("unauthenticated_connections"),
         per_address=settings.integer("maxlogins_per_host") or settings.integer("connections_per_address"),
         per_user=settings.integer("maxlogins_per_user") or settings.integer("connections_per_user"),
-    )
-
-
-def checker_names(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """
-    Which checkers look at passwords.
-
-    @return: Those asked, and those of C{sasl_pwcheck_method} that are not
-        installed.  Where none is left, the built-in user database is asked.
-    """
-    wanted = settings.words("sasl_pwcheck_method")
-    known = factories()
-    return tuple(name for name in wanted if name in known) or ("passwd",), tuple(
-        name for name in wanted if name not in known
     )
 
 
@@ -193,8 +178,7 @@ class Context:
                 names=", ".join(names),
             )
         threads = HashThreads(self.reactor, settings.integer("hash_threads"))
-        directory = Path(settings.text("configdirectory"))
-        checkers = make_checkers(names, CheckerContext(directory, settings.texts, threads.run, self.reactor))
+        checkers = checkers_of(settings, threads.run, self.reactor)
         pause = float(settings.duration("failedloginpause"))
         return Authentication(
             self.reactor,

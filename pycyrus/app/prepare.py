@@ -15,6 +15,7 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from pycyrus.app import logs
+from pycyrus.app.checker_parts import check_checkers
 from pycyrus.app.context import identity_settings
 from pycyrus.app.events import missing_programs
 from pycyrus.app.mail_service import mail_services
@@ -297,6 +298,7 @@ def find_problems(configuration: Configuration, user: UnixUser | None) -> tuple[
         *offered.problems,
         *missing_programs(configuration.cyrus),
         *check_values(configuration, offered),
+        *check_checkers(configuration, user),
         *check_directories(configuration, user),
         *check_certificates(configuration, offered, user),
     ]

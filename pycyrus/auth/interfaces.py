@@ -128,6 +128,10 @@ class IExplains(Interface):
         """
 
 
+class BadCheckerOptions(ValueError):
+    """What a checker is told cannot be used; the text begins with the option or the file, and says what to mend."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckerContext:
     """
@@ -158,7 +162,7 @@ class ICheckerFactory(Interface):
 
     def make_checker(context: CheckerContext) -> object:
         """
-        Make the checker: an ICredentialsChecker for L{IMailPassword}.
+        Make the checker: an ICredentialsChecker for L{IMailPassword}; nothing outside of this machine is asked.
 
         Its C{requestAvatarId} gives the canonical user id in UTF-8; it fails
         with C{UnauthorizedLogin}, one answer for every reason, or with
@@ -167,5 +171,8 @@ class ICheckerFactory(Interface):
         A checker that also provides L{IScramKeyStore} makes SCRAM available, one that
         provides L{ISharedSecrets} makes CRAM-MD5, DIGEST-MD5 and APOP available; one
         that provides L{IAccounts} has its cached answers forgotten when accounts
-        change, and a say in logins without a password.
+        change, and a say in logins without a password; one that provides L{IGroups} gives
+        users their groups, and one that provides L{IExplains} is heard by C{pycyrus explain}.
+
+        @raise BadCheckerOptions: The options cannot be used.
         """

@@ -18,7 +18,9 @@ from pycyrus.auth.ldap.settings import BadDirectory, Form, LdapSettings, ldap_se
 from pycyrus.auth.outside import Outside, Refused
 
 FILE = "ldap_config"
-"""Option: a file like saslauthd.conf; with C{-DOMAIN} behind it, that of one domain."""
+"""Option: a file like saslauthd.conf, for all domains that have none of their own."""
+FILES = "ldap_config_dir"
+"""Option: a directory of such files, each called C{DOMAIN.conf}."""
 
 
 class Asked:
@@ -85,7 +87,7 @@ class LdapChecker:
         """See L{IExplains}."""
         asked = self._of(user_id)
         if asked is None:
-            return ["ldap: no directory for that domain"]
+            return ["LDAP: no directory for that domain"]
         return await asked.ask(lambda: asked.directory.explain(user_id, service))
 
     def _of(self, user_id: str) -> Asked | None:
@@ -101,21 +103,30 @@ def directories_of(options: Mapping[str, str]) -> dict[str, LdapSettings]:
     @raise BadDirectory: One is misconfigured.
     """
     found: dict[str, LdapSettings] = {}
-    for name, value in options.items():
-        if name == FILE:
-            found[""] = _of_file(value)
-        elif name.startswith(f"{FILE}-"):
-            found[name.removeprefix(f"{FILE}-").lower()] = _of_file(value)
+    if FILES in options:
+        found |= _of_files(Path(options[FILES]))
+    if FILE in options:
+        found[""] = _of_file(Path(options[FILE]))
     own = {name: value for name, value in options.items() if name.startswith("ldap_") and not name.startswith(FILE)}
     if "" not in found and own:
         found[""] = ldap_settings(own)
     if not found:
-        raise BadDirectory("imapd.conf: sasl_pwcheck_method has ldap, so ldap_uri and ldap_base must say where it is")
+        raise BadDirectory("sasl_pwcheck_method: it has ldap, so ldap_uri and ldap_base must say where it is")
     return found
 
 
-def _of_file(path: str) -> LdapSettings:
-    return ldap_settings(read_saslauthd_conf(Path(path)), path, Form.SASLAUTHD)
+def _of_file(path: Path) -> LdapSettings:
+    return ldap_settings(read_saslauthd_conf(path), str(path), Form.SASLAUTHD)
+
+
+def _of_files(directory: Path) -> dict[str, LdapSettings]:
+    try:
+        paths = [path for path in sorted(directory.iterdir()) if path.suffix == ".conf"]
+    except OSError as error:
+        raise BadDirectory(f"{FILES}: cannot read {directory}: {error.strerror}") from error
+    if not paths:
+        raise BadDirectory(f"{FILES}: there is no DOMAIN.conf in {directory}")
+    return {path.stem.lower(): _of_file(path) for path in paths}
 
 
 @implementer(ICheckerFactory)
@@ -123,7 +134,7 @@ class LdapCheckerFactory:
     """C{sasl_pwcheck_method: ldap}."""
 
     name = "ldap"
-    summary = "LDAP directories (ldap_uri, ldap_base, ..., or ldap_config and ldap_config-DOMAIN)"
+    summary = "LDAP directories (ldap_uri, ldap_base, ..., or ldap_config, ldap_config_dir)"
 
     def make_checker(self, context: CheckerContext) -> LdapChecker:
         """

@@ -14,6 +14,7 @@ from pycyrus.auth.interfaces import (
     CheckerContext,
     IAccounts,
     ICheckerFactory,
+    IExplains,
     IMailPassword,
     IScramKeyStore,
     Run,
@@ -26,7 +27,7 @@ DATABASE = "users.db"
 """The file's name, in C{configdirectory}."""
 
 
-@implementer(ICredentialsChecker, IScramKeyStore, IAccounts)
+@implementer(ICredentialsChecker, IScramKeyStore, IAccounts, IExplains)
 class PasswdChecker:
     """
     Checks passwords against L{UserDatabase}.
@@ -87,6 +88,15 @@ class PasswdChecker:
         except UserDatabaseError as error:
             self.log.error("{error}", error=error)
             raise AuthenticationUnavailable(str(error)) from error
+
+    async def explain(self, user_id: str, service: str) -> list[str]:
+        """See L{IExplains}."""
+        try:
+            found = self._database.password_hash(user_id)
+        except UserDatabaseError as error:
+            raise AuthenticationUnavailable(str(error)) from error
+        state = "no account" if found is None else "an account that is disabled" if found.disabled else "an account"
+        return [f"user database: {state}"]
 
 
 @implementer(ICheckerFactory)

@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from pycyrus.auth.interfaces import CheckerContext, ICheckerFactory, IExplains, IMailPassword
+from pycyrus.auth.interfaces import BadCheckerOptions, CheckerContext, ICheckerFactory, IExplains, IMailPassword
 from pycyrus.auth.ldap.passwords import UnknownScheme, matches
 from pycyrus.auth.outside import Outside, Refused, SourceDown, Unusable
 
@@ -36,7 +36,7 @@ _TOKEN = re.compile(r"'((?:[^']|'')*)'|%([a-z%])", re.DOTALL)
 _IN_TEXT = re.compile(r"%([a-z%])")
 
 
-class BadDatabase(ValueError):
+class BadDatabase(BadCheckerOptions):
     """The options of the database cannot be used; the text says what to mend."""
 
 

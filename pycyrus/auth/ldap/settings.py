@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from pycyrus.auth.interfaces import BadCheckerOptions
 from pycyrus.auth.ldap.tokens import BadTemplate, escape_filter, expand, user_tokens
 
 T = TypeVar("T")
 
 
-class BadDirectory(ValueError):
+class BadDirectory(BadCheckerOptions):
     """A directory is misconfigured; the text says what to mend."""
 
 

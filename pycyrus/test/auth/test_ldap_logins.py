@@ -44,14 +44,16 @@ class DirectoryCase(TestCase):
         self.directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.directory)
         self.servers = [self.server(name) for name in ("one", "two")]
-        options = {
-            f"ldap_config-{domain}": str(self.file(domain, {"ldap_uri": server.uri, "ldap_timeout": "1", **said}))
-            for domain, server, said in (
-                ("rfc.example", self.servers[0], RFC),
-                ("gon.example", self.servers[1], {**GON, "ldap_filter": "(mail=%u@%r)"}),
-                ("ad.example", self.servers[1], AD),
-            )
-        }
+        (self.directory / "domains").mkdir()
+        for domain, server, said in (
+            ("rfc.example", self.servers[0], RFC),
+            ("gon.example", self.servers[1], {**GON, "ldap_filter": "(mail=%u@%r)"}),
+            ("ad.example", self.servers[1], AD),
+        ):
+            options = {"ldap_uri": server.uri, "ldap_timeout": "1", **said}
+            text = "".join(f"{key}: {value}\n" for key, value in options.items())
+            (self.directory / "domains" / f"{domain}.conf").write_text(text)
+        options = {"ldap_config_dir": str(self.directory / "domains")}
         self.authenticator = self.made(options)
 
     def server(self, name: str) -> Slapd:
@@ -62,11 +64,6 @@ class DirectoryCase(TestCase):
         self.addCleanup(slapd.stop)
         slapd.load()
         return slapd
-
-    def file(self, name: str, options: Mapping[str, str]) -> Path:
-        path = self.directory / name
-        path.write_text("".join(f"{key}: {value}\n" for key, value in options.items()))
-        return path
 
     def made(self, options: Mapping[str, str]) -> Authenticator:
         """An authenticator over directories, that remembers nothing."""
@@ -136,7 +133,12 @@ class DomainTests(DirectoryCase):
 
     def test_misconfigured(self) -> None:
         """Said at start: nothing configured, a file that is not there, an option that cannot be."""
-        for options in ({}, {"ldap_config-a.org": "/nowhere"}, {"ldap_uri": "ldap://x", "ldap_scope": "far"}):
+        for options in (
+            {},
+            {"ldap_config": "/nowhere"},
+            {"ldap_config_dir": "/nowhere"},
+            {"ldap_uri": "ldap://x", "ldap_scope": "far"},
+        ):
             self.assertRaises(BadDirectory, self.made, options)
 
 

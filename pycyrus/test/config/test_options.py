@@ -50,9 +50,8 @@ class TableTests(SynchronousTestCase):
         for source in (ROOT / "pycyrus" / "auth").rglob("*.py"):
             text = source.read_text("utf-8")
             understood |= set(re.findall(r'(?:text|switch|seconds|one_of|get)\(\s*"((?:ldap|sasl)_[a-z_]+)"', text))
-            understood |= {
-                name for found in re.findall(r'"(ldap_config)(?:"|-)', text) for name in (found, f"{found}-*")
-            }
+            understood |= set(re.findall(r'^FILES? = "(ldap_[a-z_]+)"', text, re.MULTILINE))
+            understood |= set(re.findall(r'options\["((?:ldap|sasl)_[a-z_]+)"\]', text))
         self.assertEqual(sorted(honoured - asked - understood), [])
         # The murder's are asked for to know what the server is.
         self.assertEqual(sorted(asked - honoured), [])

@@ -1,0 +1,81 @@
+"""What the options say of checkers: which there are, and whether what they are told can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from pycyrus.app.privileges import UnixUser, as_user
+from pycyrus.auth.checkers.chain import CheckerChain, factories, make_checkers
+from pycyrus.auth.interfaces import BadCheckerOptions, CheckerContext
+from pycyrus.config.load import Configuration
+from pycyrus.config.problems import Problem
+from pycyrus.config.settings import Settings
+
+_OPENED_AT_START = frozenset({"passwd"})
+"""Checkers that open something of ours when they are made."""
+
+
+def checker_names(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """
+    Which checkers look at passwords.
+
+    @return: Those asked, and those of C{sasl_pwcheck_method} that are not
+        installed.  Where none is left, the built-in user database is asked.
+    """
+    wanted = [_ours(name, settings) for name in settings.words("sasl_pwcheck_method")]
+    known = factories()
+    return tuple(name for name in wanted if name in known) or ("passwd",), tuple(
+        name for name in wanted if name not in known
+    )
+
+
+def _ours(name: str, settings: Settings) -> str:
+    """What libsasl calls auxprop is a kind of checker of its own here."""
+    if name in ("auxprop", "auxprop-hashed") and "sql" in settings.words("sasl_auxprop_plugin"):
+        return "sql"
+    return name
+
+
+def checkers_of(settings: Settings, run: Callable[[Callable[[], Any]], Awaitable[Any]], reactor: Any) -> CheckerChain:
+    """
+    Make the checkers that the options name.
+
+    @param run: Where hashes are computed.
+    @raise BadCheckerOptions: What one is told cannot be used.
+    @raise pycyrus.auth.users.UserDatabaseError: Accounts cannot be read.
+    """
+    names, _ = checker_names(settings)
+    directory = Path(settings.text("configdirectory"))
+    return make_checkers(names, CheckerContext(directory, settings.texts, run, reactor))
+
+
+async def _never(function: Callable[[], Any]) -> Any:
+    raise AssertionError("no checker computes anything when it is made")
+
+
+def check_checkers(configuration: Configuration, user: UnixUser | None) -> list[Problem]:
+    """
+    Look whether checkers can use what they are told; nothing outside is asked.
+
+    @param user: Whom the server becomes, who must be able to read their files.
+    """
+    problems = []
+    for text in as_user(user, lambda: _mistakes(configuration.settings)):
+        place = configuration.place(text.partition(":")[0]) or configuration.place("sasl_pwcheck_method")
+        problems.append(Problem(place, text, "correct it, or take the checker out of sasl_pwcheck_method"))
+    return problems
+
+
+def _mistakes(settings: Settings) -> list[str]:
+    context = CheckerContext(Path(settings.text("configdirectory")), settings.texts, _never)
+    mistakes = []
+    for name in checker_names(settings)[0]:
+        if name in _OPENED_AT_START:
+            continue
+        try:
+            make_checkers([name], context)
+        except BadCheckerOptions as error:
+            mistakes.append(str(error))
+    return mistakes
