@@ -77,6 +77,9 @@ class Findings:
         """Take a mailbox that may be seen, or a name that is subscribed to."""
         wanted = self._wanted
         if line.listing is not None:
+            if line.listing.has_children:
+                # Where the domain stands at the end, the names alone do not show it.
+                self._with_children.add(line.wire)
             for parent in parents(line.wire, wanted.separator):
                 if parent in self._with_children:
                     break

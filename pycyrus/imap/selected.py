@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from pycyrus.model.acl import DELETE_MESSAGES, KEEP_SEEN, READ, WRITE
 from pycyrus.model.flags import ANSWERED, DELETED, DRAFT, FLAGGED, MAX_KEYWORDS, SEEN, SYSTEM_FLAG_NAMES
 from pycyrus.model.uids import LARGEST, Positions, SequenceSet, UidArray, encode_numbers
 from pycyrus.model.view import CachedItem, View
+
+if TYPE_CHECKING:
+    from pycyrus.imap.contexts import Context
 
 BLOCK = 4096
 """Lines written in one format operation: about a millisecond's work."""
@@ -134,6 +137,7 @@ class SelectedMailbox:
     @ivar read_only: By EXAMINE, or for want of rights.
     @ivar view: The messages that the client was told of.
     @ivar saved: UIDs of the saved search result, C{$} (RFC 5182).
+    @ivar contexts: Searches that are kept up to date, by tag (RFC 5267).
     """
 
     def __init__(self, mailbox: IMailbox, *, read_only: bool, enabled: set[bytes]) -> None:
@@ -146,6 +150,7 @@ class SelectedMailbox:
         self.mailbox = mailbox
         self.read_only = read_only
         self.saved: UidArray = NO_UIDS
+        self.contexts: dict[bytes, Context] = {}
         self._enabled = enabled
         self._counter = mailbox.refresh()
         first_recent = 0

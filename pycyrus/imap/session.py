@@ -18,10 +18,11 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from pycyrus.errors import LimitExceeded, MailStoreError, StoreUnavailable
-from pycyrus.imap import replies
+from pycyrus.imap import contexts, replies
 from pycyrus.imap.capabilities import capabilities
 from pycyrus.imap.commands import table
 from pycyrus.imap.commands.command import Command, Seqs
+from pycyrus.imap.commands.sort import orders
 from pycyrus.imap.literals import LiteralIntake
 from pycyrus.imap.output import Output
 from pycyrus.imap.parts import Parts, Visit, Wire
@@ -174,6 +175,13 @@ class Session(Output):
             # The command itself can be answered; the next one tries again.
             self.log.warn("no updates for {session}: {error}", session=self.session_id, error=error)
             return False
+
+    async def tell_all(self, may_expunge: bool) -> bool:
+        """As L{tell_updates}, and what changed in the results of searches (RFC 5267 section 4.3)."""
+        selected = self.selected
+        if selected is None or not selected.contexts:
+            return self.tell_updates(may_expunge)
+        return await contexts.tell_updates(self, selected, may_expunge, orders)
 
     # --- for commands: input ------------------------------------------------
 
@@ -549,7 +557,10 @@ class Session(Output):
             if self._intake.holds:
                 self._intake.discard()
         if self.selected is not None and row.seqs is not Seqs.NONE:
-            self.tell_updates(row.seqs is Seqs.MAY_EXPUNGE)
+            if self.selected.contexts:
+                await self.tell_all(row.seqs is Seqs.MAY_EXPUNGE)
+            else:
+                self.tell_updates(row.seqs is Seqs.MAY_EXPUNGE)
         self._held.append(reply)
         self._held_size += len(reply)
         self.tag = b""

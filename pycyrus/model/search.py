@@ -8,6 +8,7 @@ the session knows which number its client gave to which message.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Union
 
@@ -175,3 +176,18 @@ SearchKey = Union[  # noqa: UP007 - forward references among the dataclasses
     All, And, Or, Not, UidSet, MessageNumbers, SavedResult, HasFlag, HasKeyword, Recent, DateRange, Within,
     SizeRange, HeaderContains, AnyHeaderContains, BodyContains, TextContains, ModifiedSince, HasGuid,
 ]  # fmt: skip
+
+
+def rewritten(key: SearchKey, leaf: Callable[[SearchKey], SearchKey]) -> SearchKey:
+    """
+    Make another key of the same form.
+
+    @param leaf: Gives what is to stand for a key that has no keys in it.
+    """
+    if isinstance(key, And):
+        return And(tuple(rewritten(each, leaf) for each in key.keys))
+    if isinstance(key, Or):
+        return Or(rewritten(key.left, leaf), rewritten(key.right, leaf))
+    if isinstance(key, Not):
+        return Not(rewritten(key.key, leaf))
+    return leaf(key)

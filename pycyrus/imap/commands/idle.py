@@ -22,7 +22,7 @@ async def idle(session: Session, arguments: None) -> None:
     try:
         line = None
         while line is None:
-            while session.tell_updates(True):
+            while await session.tell_all(True):
                 await session.drain()
             await session.drain()
             line = await session.read_line_or_wake()

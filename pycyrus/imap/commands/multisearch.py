@@ -14,7 +14,7 @@ from pycyrus.imap.scopes import mailboxes_of
 from pycyrus.imap.wire.esearch import Result, Source, encode_esearch
 from pycyrus.imap.wire.search import Return
 from pycyrus.model.acl import READ
-from pycyrus.model.search import And, Not, Or, Recent, SearchKey, UidSet
+from pycyrus.model.search import Recent, SearchKey, UidSet, rewritten
 from pycyrus.model.uids import LARGEST, SequenceSet
 
 if TYPE_CHECKING:
@@ -96,12 +96,5 @@ def _source(session: Session, mailbox: IMailbox) -> Source:
 
 def _without_session(key: SearchKey, mailbox: IMailbox) -> SearchKey:
     r"""Say by UIDs which messages are C{\Recent} in a mailbox that is not selected."""
-    if isinstance(key, Recent):
-        return UidSet(SequenceSet(((max(mailbox.counts().recent_from, 1), LARGEST - 1),)))
-    if isinstance(key, And):
-        return And(tuple(_without_session(each, mailbox) for each in key.keys))
-    if isinstance(key, Or):
-        return Or(_without_session(key.left, mailbox), _without_session(key.right, mailbox))
-    if isinstance(key, Not):
-        return Not(_without_session(key.key, mailbox))
-    return key
+    recent = UidSet(SequenceSet(((max(mailbox.counts().recent_from, 1), LARGEST - 1),)))
+    return rewritten(key, lambda each: recent if isinstance(each, Recent) else each)

@@ -8,20 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycyrus.imap.commands.condstore import use_condstore
+from pycyrus.imap.contexts import MAX_CONTEXTS, Context, frozen, with_uids
 from pycyrus.imap.replies import No
 from pycyrus.imap.selected import IMAP4REV2
 from pycyrus.imap.wire.esearch import Result, encode_esearch, encode_search
 from pycyrus.imap.wire.grammar import quoted
 from pycyrus.imap.wire.search import Return
 from pycyrus.model.acl import READ
-from pycyrus.model.search import All, And, MessageNumbers, Not, Or, Recent, SavedResult, SearchKey, UidSet
-from pycyrus.model.uids import Positions, SequenceSet, number_ranges
+from pycyrus.model.search import All
+from pycyrus.model.uids import Positions, UidArray
 
 if TYPE_CHECKING:
     from pycyrus.imap.selected import SelectedMailbox
     from pycyrus.imap.session import Session
     from pycyrus.imap.wire.esearch import Source
     from pycyrus.imap.wire.search import Search
+    from pycyrus.model.sorting import SortCriterion
 
 BAD_CHARSET = b"BADCHARSET (US-ASCII UTF-8)"
 
@@ -44,6 +46,27 @@ async def search(session: Session, command: Search) -> None:
             await session.drain()
     else:
         await answer_esearch(session, command, found, numbers)
+    if Return.UPDATE in (command.returns or ()):
+        keep_up(session, command, uids)
+
+
+def keep_up(
+    session: Session, command: Search, uids: UidArray, criteria: tuple[SortCriterion, ...] | None = None
+) -> None:
+    """
+    Keep a result up to date from now on, or tell that there are too many (RFC 5267 section 4.3).
+
+    @param uids: The result, in its order.
+    @param criteria: Of that order; None for a SEARCH.
+    """
+    assert session.selected is not None
+    assert command.key is not None
+    contexts = session.selected.contexts
+    if len(contexts) >= MAX_CONTEXTS and session.tag not in contexts:
+        session.write(b"* NO [NOUPDATE %b] Too many contexts\r\n" % quoted(session.tag))
+        return
+    key = frozen(command.key, session.selected)
+    contexts[session.tag] = Context(session.tag, command.by_uid, key, criteria, uids)
 
 
 async def find(session: Session, command: Search) -> Positions:
@@ -151,26 +174,3 @@ def _ends(found: Positions, returns: frozenset[Return]) -> Positions:
         return found
     ends = ([0] if Return.MIN in returns else []) + ([-1] if Return.MAX in returns else [])
     return np.unique(found[ends])
-
-
-def with_uids(key: SearchKey, selected: SelectedMailbox) -> SearchKey:
-    r"""
-    Say by UIDs what only the session knows: message numbers, C{$}, C{\Recent}, and C{*}.
-
-    @raise Bad: A message number that the client was not told of.
-    """
-    if isinstance(key, MessageNumbers):
-        return UidSet(selected.uid_bounds(key.numbers, by_uid=False))
-    if isinstance(key, UidSet):
-        return UidSet(selected.uid_bounds(key.uids, by_uid=True))
-    if isinstance(key, SavedResult):
-        return UidSet(SequenceSet(tuple(number_ranges(selected.saved))))
-    if isinstance(key, Recent):
-        return UidSet(SequenceSet(tuple(selected.recent_ranges())))
-    if isinstance(key, And):
-        return And(tuple(with_uids(each, selected) for each in key.keys))
-    if isinstance(key, Or):
-        return Or(with_uids(key.left, selected), with_uids(key.right, selected))
-    if isinstance(key, Not):
-        return Not(with_uids(key.key, selected))
-    return key

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pycyrus.imap.commands.search import answer_esearch, find, highest_modseq
+from pycyrus.imap.commands.search import answer_esearch, find, highest_modseq, keep_up
 from pycyrus.imap.ordering import Orders, encode_threads
 from pycyrus.imap.wire.esearch import BLOCK
+from pycyrus.imap.wire.search import Return
 from pycyrus.model.sorting import SortKey
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
     from pycyrus.imap.wire.sort import Sort, Thread
 
-_orders = Orders()
+orders = Orders()
 """Of all sessions of this process: they have the same mailboxes."""
 
 
@@ -30,15 +31,17 @@ async def sort(session: Session, command: Sort) -> None:
     selected = session.selected
     found = await find(session, command.search)
     view = selected.view
-    order = await _orders.sort(selected.mailbox, view, found, command.criteria, session.pause)
+    order = await orders.sort(selected.mailbox, view, found, command.criteria, session.pause)
     numbers = view.uids[order] if command.search.by_uid else order + 1
     if command.search.returns is not None:
         await answer_esearch(session, command.search, order, numbers, is_sorted=True)
+        if Return.UPDATE in command.search.returns:
+            keep_up(session, command.search, view.uids[order], command.criteria)
         return
     key = (command.criteria, command.search.by_uid)
     # Mod-sequences change while messages stay.
     is_lasting = len(order) == len(view) and not _uses_modseq(command)
-    line = _orders.remembered(selected.mailbox, view, key) if is_lasting else None
+    line = orders.remembered(selected.mailbox, view, key) if is_lasting else None
     if line is None:
         line = b"* SORT%b" % b"".join(
             b" " + str(numbers[start : start + BLOCK].tolist())[1:-1].replace(",", "").encode()
@@ -48,7 +51,7 @@ async def sort(session: Session, command: Sort) -> None:
         # RFC 7162 section 3.1.6
         line += b"\r\n" if modseq is None else b" (MODSEQ %d)\r\n" % modseq
         if is_lasting:
-            _orders.remember(selected.mailbox, view, key, line)
+            orders.remember(selected.mailbox, view, key, line)
     session.write(line)
     await session.drain()
 
@@ -70,13 +73,13 @@ async def thread(session: Session, command: Thread) -> None:
     view = selected.view
     key = (command.algorithm, command.search.by_uid)
     is_all = len(found) == len(view)
-    line = _orders.remembered(selected.mailbox, view, key) if is_all else None
+    line = orders.remembered(selected.mailbox, view, key) if is_all else None
     if line is None:
-        roots = await _orders.thread(selected.mailbox, view, found, command.algorithm, session.pause, session.in_thread)
+        roots = await orders.thread(selected.mailbox, view, found, command.algorithm, session.pause, session.in_thread)
         numbers = (view.uids if command.search.by_uid else np.arange(1, len(view) + 1)).tolist()
         pieces = await session.in_thread(lambda: b"".join(encode_threads(roots, numbers)))
         line = b"* THREAD %b\r\n" % pieces if pieces else b"* THREAD\r\n"
         if is_all:
-            _orders.remember(selected.mailbox, view, key, line)
+            orders.remember(selected.mailbox, view, key, line)
     session.write(line)
     await session.drain()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pycyrus.imap.commands.acl import deleteacl, getacl, listrights, myrights, setacl
 from pycyrus.imap.commands.append import append
 from pycyrus.imap.commands.authenticate import authenticate
+from pycyrus.imap.commands.cancelupdate import cancelupdate
 from pycyrus.imap.commands.capability import capability
 from pycyrus.imap.commands.close import close, unselect
 from pycyrus.imap.commands.command import ANY, LOGGED_IN, Command, Seqs, State
@@ -51,7 +52,7 @@ from pycyrus.imap.wire.mailboxes import parse_create, parse_named, parse_rename,
 from pycyrus.imap.wire.metadata import parse_getmetadata, parse_setmetadata
 from pycyrus.imap.wire.multisearch import parse_multisearch
 from pycyrus.imap.wire.quota import parse_setquota
-from pycyrus.imap.wire.search import parse_search, parse_uid_search
+from pycyrus.imap.wire.search import parse_cancelupdate, parse_search, parse_uid_search
 from pycyrus.imap.wire.select import parse_select
 from pycyrus.imap.wire.sort import parse_sort, parse_thread, parse_uid_sort, parse_uid_thread
 from pycyrus.imap.wire.store import parse_store, parse_uid_store
@@ -134,6 +135,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"ESEARCH", LOGGED_IN, parse_multisearch, esearch, rfc="7377 2.1", capability=(b"MULTISEARCH",)),
     # selected
     Command(b"CHECK", State.SELECTED, None, noop, rfc="3501 6.4.1"),
+    Command(b"CANCELUPDATE", State.SELECTED, parse_cancelupdate, cancelupdate, rfc="5267 4.3.1"),
     Command(b"CLOSE", State.SELECTED, None, close, Seqs.NONE, "9051 6.4.1"),
     Command(b"UNSELECT", State.SELECTED, None, unselect, Seqs.NONE, "3691 2", (b"UNSELECT",)),
     Command(b"EXPUNGE", State.SELECTED, None, expunge, rfc="9051 6.4.3"),
@@ -145,7 +147,7 @@ COMMANDS: tuple[Command, ...] = (
         search,
         Seqs.NO_EXPUNGE,
         "9051 6.4.4",
-        (b"ESEARCH", b"SEARCHRES", b"SEARCH=FUZZY", b"WITHIN", b"PARTIAL", b"INPROGRESS"),
+        (b"ESEARCH", b"SEARCHRES", b"SEARCH=FUZZY", b"WITHIN", b"PARTIAL", b"INPROGRESS", b"CONTEXT=SEARCH"),
     ),
     Command(b"UID SEARCH", State.SELECTED, parse_uid_search, search, rfc="9051 6.4.9"),
     Command(
@@ -155,7 +157,7 @@ COMMANDS: tuple[Command, ...] = (
         sort,
         Seqs.NO_EXPUNGE,
         "5256 3",
-        (b"SORT", b"SORT=DISPLAY", b"SORT=MODSEQ", b"SORT=UID", b"ESORT"),
+        (b"SORT", b"SORT=DISPLAY", b"SORT=MODSEQ", b"SORT=UID", b"ESORT", b"CONTEXT=SORT"),
     ),
     Command(b"UID SORT", State.SELECTED, parse_uid_sort, sort, rfc="5256 3"),
     Command(

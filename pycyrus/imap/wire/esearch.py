@@ -87,6 +87,26 @@ def encode_esearch(tag: bytes, result: Result, returns: frozenset[Return], *, by
     return b" ".join(parts) + b"\r\n"
 
 
+Placed = NDArray[np.integer] | None
+"""Positions in an order, from 1; None where there is no order."""
+
+
+def encode_change(tag: bytes, what: bytes, places: Placed, numbers: NDArray[np.integer], *, by_uid: bool) -> bytes:
+    """
+    Write C{* ESEARCH} of a result that changed (RFC 5267 sections 4.3.2 and 4.3.3).
+
+    @param tag: Of the search.
+    @param what: C{ADDTO} or C{REMOVEFROM}.
+    @param numbers: UIDs, or message numbers; ascending where there are no places.
+    """
+    if places is None:
+        changes = b"0 " + encode_numbers(numbers.astype(np.uint32))
+    else:
+        pairs = zip(places.tolist(), numbers.tolist(), strict=True)
+        changes = b" ".join(b"%d %d" % pair for pair in pairs)
+    return b"* ESEARCH (TAG %b)%b %b (%b)\r\n" % (grammar.quoted(tag), b" UID" if by_uid else b"", what, changes)
+
+
 def _encode_source(source: Source | None) -> bytes:
     if source is None:
         return b""

@@ -38,7 +38,7 @@ class MultiSearch:
 def parse_multisearch(cursor: Cursor) -> MultiSearch:
     """C{esearch}, behind its name."""
     cursor.space()
-    filters = _SELECTED
+    filters: tuple[MailboxFilter, ...] = _SELECTED
     if cursor.take(b"IN"):
         cursor.space()
         filters = _parse_sources(cursor)

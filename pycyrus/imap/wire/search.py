@@ -140,6 +140,15 @@ def parse_uid_search(cursor: Cursor) -> Search:
     return read_rest(cursor, _parse_by_uid)
 
 
+def parse_cancelupdate(cursor: Cursor) -> tuple[bytes, ...]:
+    """The tags of searches, quoted (RFC 5267 section 4.3.1)."""
+    tags: list[bytes] = []
+    while not tags or not cursor.at_end():
+        cursor.space()
+        tags.append(cursor.string())
+    return tuple(tags)
+
+
 def _parse(cursor: Cursor, *, by_uid: bool) -> Search:
     cursor.space()
     return parse_search_program(cursor, by_uid=by_uid)
