@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
+from socket import gethostname
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -24,6 +25,7 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from pycyrus.admin.running import run_with_reactor
+from pycyrus.app.murder_parts import make_publisher, publishes
 from pycyrus.app.prepare import make_directories
 from pycyrus.app.privileges import UnixUser, become, user_to_become
 from pycyrus.app.store_parts import store_settings
@@ -87,10 +89,18 @@ def run_on_store(configuration: Configuration, work: Callable[[MailStore], Corou
 
     async def run(reactor: Any) -> T:
         # Each mailbox is looked at once, so few need be remembered.
-        store = open_store(replace(store_settings(configuration.settings), open_mailboxes=4), reactor)
+        settings = configuration.settings
+        store = open_store(replace(store_settings(settings), open_mailboxes=4), reactor)
+        publisher = None
+        if publishes(settings):
+            name = settings.text("servername") or gethostname()
+            publisher = make_publisher(settings, name, store, reactor, compares=False)
+            store.publish_to(publisher)
         try:
             return await work(store)
         finally:
+            if publisher is not None:
+                publisher.close()
             await store.close()
 
     try:

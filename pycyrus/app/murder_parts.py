@@ -10,14 +10,17 @@ from pycyrus.app.frontend_parts import client_tls
 from pycyrus.auth.client import ClientCredentials
 from pycyrus.config.problems import ConfigError, Problem
 from pycyrus.config.settings import Settings
-from pycyrus.interfaces import Published
-from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.errors import InvalidMailboxName
+from pycyrus.interfaces import Location
+from pycyrus.model.internal_names import internal, parse_internal
 from pycyrus.mupdate.client import MupdateClient, Told
+from pycyrus.murder.comparison import Here
 from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
 from pycyrus.murder.publisher import Publisher
 from pycyrus.murder.slave import Slave
 from pycyrus.store.directory import published
 from pycyrus.store.locations import Locations
+from pycyrus.store.rows import Entry
 from pycyrus.store.store import MailStore
 
 
@@ -77,6 +80,29 @@ def make_dial(settings: Settings, reactor: Any) -> Dial:
     return dial
 
 
+def here(settings: Settings, server: str, store: MailStore) -> Here:
+    """
+    The mailboxes of this server, as the master is to know them.
+
+    @param server: See L{own_location}.
+    """
+    deleted_prefix = settings.text("deletedprefix")
+
+    def location(entry: Entry) -> Location:
+        mailbox = published(entry)
+        return Location(internal(mailbox.name, deleted_prefix), server, mailbox.partition, mailbox.acl)
+
+    def find(mailbox: str) -> Location | None:
+        try:
+            entry = store.directory.lookup(parse_internal(mailbox, deleted_prefix))
+        except InvalidMailboxName:
+            # A master may have names that cannot be here.
+            return None
+        return None if entry is None else location(entry)
+
+    return Here(lambda: map(location, store.directory.entries()), find)
+
+
 def make_publisher(
     settings: Settings, server_name: str, store: MailStore, reactor: Any, *, compares: bool = True
 ) -> Publisher:
@@ -87,19 +113,15 @@ def make_publisher(
     @raise ConfigError: As L{make_dial}.
     """
     connect = make_dial(settings, reactor)
+    server = own_location(settings, server_name)
 
     async def dial(gone: Callable[[str], None]) -> MupdateClient:
         return await connect(lambda changes: None, gone)
 
-    def find(name: MailboxName) -> Published | None:
-        entry = store.directory.lookup(name)
-        return None if entry is None else published(entry)
-
     return Publisher(
         dial,
-        own_location(settings, server_name),
-        lambda: map(published, store.directory.entries()),
-        find,
+        server,
+        here(settings, server, store),
         reactor,
         directory=Path(settings.text("configdirectory")),
         deleted_prefix=settings.text("deletedprefix"),

@@ -32,11 +32,11 @@ class Here:
     """
     The mailboxes of this server.
 
-    @ivar all: Each of them, once.
+    @ivar all: Makes each of them, once.
     @ivar find: What is here under an internal name at this moment.
     """
 
-    all: Iterable[Location]
+    all: Callable[[], Iterable[Location]]
     find: Find
 
 
@@ -61,11 +61,13 @@ class Order:
     @ivar told: Given what is done, in Cyrus's words, and the mailbox.
     @ivar dry_run: Change nothing.
     @ivar is_right: What is here is, whatever the master has elsewhere.
+    @ivar wanted: Given the same, whether to do it.
     """
 
     told: Callable[[str, str], None] = lambda what, mailbox: None
     dry_run: bool = False
     is_right: bool = False
+    wanted: Callable[[str, str], bool] = lambda what, mailbox: True
 
 
 async def compare(
@@ -87,7 +89,7 @@ async def compare(
     found = await client.list_begun(f"{server}!") if server else ()
     known = {location.mailbox: location for location in found}
     done = Compared()
-    for piece in _pieces(here.all):
+    for piece in _pieces(here.all()):
         unlike = [each for each in piece if known.pop(each.mailbox, None) != each]
 
         async def tell(mailbox: Location) -> None:
@@ -97,9 +99,7 @@ async def compare(
             if held is not None and held.server != server and not order.is_right:
                 _conflict(held, order, done)
                 return
-            order.told("Force Activate", mailbox.mailbox)
-            done.changed += 1
-            if not order.dry_run:
+            if _is_to_do("Force Activate", mailbox.mailbox, order, done):
                 await settle(client, server, mailbox.mailbox, here.find)
 
         if unlike:
@@ -108,14 +108,19 @@ async def compare(
             await _turn(reactor)
 
     async def forget(mailbox: str) -> None:
-        if here.find(mailbox) is None:
-            order.told("Remove from MUPDATE", mailbox)
-            done.changed += 1
-            if not order.dry_run:
-                await settle(client, server, mailbox, here.find)
+        if here.find(mailbox) is None and _is_to_do("Remove from MUPDATE", mailbox, order, done):
+            await settle(client, server, mailbox, here.find)
 
     await in_pieces(list(known), forget)
     return done
+
+
+def _is_to_do(what: str, mailbox: str, order: Order, done: Compared) -> bool:
+    if not order.wanted(what, mailbox):
+        return False
+    order.told(what, mailbox)
+    done.changed += 1
+    return not order.dry_run
 
 
 def _conflict(held: Location, order: Order, done: Compared) -> None:

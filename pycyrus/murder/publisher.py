@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pycyrus.errors import InvalidMailboxName, MailboxExists, MailStoreError, StoreUnavailable
+from pycyrus.errors import MailboxExists, MailStoreError, StoreUnavailable
 from pycyrus.interfaces import IMailboxPublisher, Location, LocationState, Published
-from pycyrus.model.internal_names import internal, parse_internal
+from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.mupdate.client import MupdateClient
 from pycyrus.murder.comparison import Here, compare, in_pieces, settle
@@ -44,8 +44,7 @@ class Publisher:
 
     @param dial: Connects; given who is to be told of the end.
     @param server: Name of this server, as it stands in locations.
-    @param mailboxes: All mailboxes here.
-    @param find: One of them.
+    @param here: What is here.
     """
 
     log = Logger()
@@ -54,8 +53,7 @@ class Publisher:
         self,
         dial: Dial,
         server: str,
-        mailboxes: Callable[[], Iterable[Published]],
-        find: Callable[[MailboxName], Published | None],
+        here: Here,
         reactor: Any,
         *,
         directory: Path,
@@ -69,8 +67,7 @@ class Publisher:
         """
         self._dial = dial
         self._server = server
-        self._mailboxes = mailboxes
-        self._find = find
+        self._mailboxes = here
         self._reactor = reactor
         self._directory = directory
         self._deleted_prefix = deleted_prefix
@@ -81,12 +78,13 @@ class Publisher:
         self._timer: IDelayedCall | None = None
         self._is_closed = False
         self._has_missed = False
+        self._has_started = False
         self._is_dialling = False
         self._compares = compares
 
     def start(self) -> None:
-        """Connect, and stay connected."""
-        self._is_dialling = True
+        """Connect, and stay connected; without it, when there is something to tell."""
+        self._has_started = self._is_dialling = True
         self._tasks.spawn(self._stay_connected(), self._failed)
 
     def close(self) -> None:
@@ -117,7 +115,7 @@ class Publisher:
         names = [self._text(name) for name in (*gone, *(mailbox.name for mailbox in there))]
         try:
             client = await self._connected()
-            await in_pieces(names, lambda name: settle(client, self._server, name, self._here))
+            await in_pieces(names, lambda name: settle(client, self._server, name, self._mailboxes.find))
         except MailStoreError as error:
             self._has_missed = True
             self.log.warn(
@@ -129,21 +127,11 @@ class Publisher:
     def _text(self, name: MailboxName) -> str:
         return internal(name, self._deleted_prefix)
 
-    def _location(self, mailbox: Published) -> Location:
-        return Location(self._text(mailbox.name), self._server, mailbox.partition, mailbox.acl)
-
-    def _here(self, mailbox: str) -> Location | None:
-        """What is here now under an internal name."""
-        try:
-            found = self._find(parse_internal(mailbox, self._deleted_prefix))
-        except InvalidMailboxName:
-            # A master may have names that cannot be here.
-            return None
-        return None if found is None else self._location(found)
-
     # --- the connection -----------------------------------------------------------
 
     async def _connected(self) -> MupdateClient:
+        if not self._has_started:
+            self.start()
         if self._client is None and self._is_dialling and not self._is_closed:
             waiting: Deferred[None] = Deferred()
             self._waiting.append(waiting)
@@ -214,8 +202,7 @@ class Publisher:
             if not is_alone:
                 return
             self._has_missed = False
-            here = Here(map(self._location, self._mailboxes()), self._here)
-            done = await compare(client, self._server, here, self._reactor)
+            done = await compare(client, self._server, self._mailboxes, self._reactor)
         if done.changed:
             self.log.info("The MUPDATE master was told of {count} mailboxes", count=done.changed)
 

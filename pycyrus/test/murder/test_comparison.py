@@ -31,7 +31,7 @@ class ComparisonTests(MasterCase):
 
     async def compare(self, client: MupdateClient, **order: Any) -> Compared:
         wanted = Order(lambda what, mailbox: self.told.append((what, mailbox)), **order)
-        mailboxes = Here(list(self.mine.values()), self.mine.get)
+        mailboxes = Here(lambda: list(self.mine.values()), self.mine.get)
         return await compare(client, OWN, mailboxes, reactor, wanted)
 
     def known(self) -> dict[str, Location]:
@@ -107,7 +107,7 @@ class ComparisonTests(MasterCase):
         def find(mailbox: str) -> Location:
             return here(mailbox)
 
-        await compare(client, OWN, Here([], find), reactor)
+        await compare(client, OWN, Here(list, find), reactor)
         self.assertEqual(self.known()["user.fred"].state, LocationState.RESERVED)
 
     async def test_the_master_goes_away(self) -> None:

@@ -11,15 +11,16 @@ from twisted.internet.defer import Deferred
 
 from pycyrus.auth.client import ClientCredentials
 from pycyrus.errors import MailboxExists, MailboxNotFound, StoreUnavailable
-from pycyrus.interfaces import Location, LocationState, Published
+from pycyrus.interfaces import Location, LocationState
 from pycyrus.model.acl import Acl
 from pycyrus.model.identity import AdminScope, Identity
-from pycyrus.model.internal_names import parse_internal
-from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.model.internal_names import internal, parse_internal
 from pycyrus.mupdate.client import MupdateClient
+from pycyrus.murder.comparison import Here
 from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
 from pycyrus.murder.publisher import Publisher
 from pycyrus.store.directory import published
+from pycyrus.store.rows import Entry
 from pycyrus.store.settings import StoreSettings
 from pycyrus.store.store import MailStore, open_store
 from pycyrus.test.mupdate.test_master import MasterCase
@@ -55,8 +56,7 @@ class PublisherCase(MasterCase):
         publisher = Publisher(
             dial,
             OWN,
-            lambda: map(published, self.store.directory.entries()),
-            self.find,
+            Here(lambda: map(self.location, self.store.directory.entries()), self.find),
             net,
             directory=self.root / "config",
             retry_delay=0.1,
@@ -66,9 +66,13 @@ class PublisherCase(MasterCase):
         self.store.publish_to(publisher)
         return publisher
 
-    def find(self, name: MailboxName) -> Published | None:
-        entry = self.store.directory.lookup(name)
-        return None if entry is None else published(entry)
+    def location(self, entry: Entry) -> Location:
+        mailbox = published(entry)
+        return Location(internal(mailbox.name), OWN, mailbox.partition, mailbox.acl)
+
+    def find(self, mailbox: str) -> Location | None:
+        entry = self.store.directory.lookup(parse_internal(mailbox))
+        return None if entry is None else self.location(entry)
 
     def known(self) -> dict[str, tuple[str, str, str]]:
         """What the master has."""

@@ -1,0 +1,328 @@
+"""
+C{pycyrus murder}: how a server stands in its Murder, and C{ctl_mboxlist -m}.
+
+Both ask the MUPDATE master themselves, and work beside a running server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from socket import gethostname
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.protocol import Protocol
+
+from pycyrus.admin.source import add_source_options, source_of
+from pycyrus.admin.storing import CommandError, reported, run_on_store
+from pycyrus.app.frontend_parts import is_frontend
+from pycyrus.app.murder_parts import here, make_dial, own_location, publishes
+from pycyrus.app.programs import service_program
+from pycyrus.config.load import Configuration, load
+from pycyrus.errors import StoreUnavailable
+from pycyrus.mupdate.client import MupdateClient
+from pycyrus.murder.comparison import Compared, Order, compare
+from pycyrus.murder.kick import kick
+from pycyrus.store.locations import FILE_NAME, Locations
+from pycyrus.store.store import MailStore
+
+IMAP_PORT = 143
+_CONNECT_WITHIN = 5
+_MOST_NAMES = 100
+"""Conflicts that are told by name."""
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("murder", help="look after this server's part in a Murder")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    status = actions.add_parser(
+        "status",
+        help="tell roles, the master, other servers, and what is not as it should be",
+        description="Tells how this server stands in its Murder.  The status is 1 if something is wrong.",
+    )
+    status.add_argument("--json", action="store_true", help="as JSON")
+    add_source_options(status)
+    status.set_defaults(run=reported(run_status))
+    push = actions.add_parser(
+        "push",
+        help="tell the master of this server's mailboxes (Cyrus's ctl_mboxlist -m)",
+        description="Has the MUPDATE master know which mailboxes are here.  Mail is never removed by it.",
+    )
+    add_push_options(push)
+    add_source_options(push)
+    push.set_defaults(run=reported(run_push))
+
+
+def add_push_options(parser: Any) -> None:
+    """Add Cyrus's options of C{ctl_mboxlist -m}."""
+    parser.add_argument("-w", "--warn-only", dest="warn_only", action="store_true", help="only say what would be done")
+    parser.add_argument(
+        "-a", "--authoritative", dest="is_right", action="store_true", help="take over what the master has elsewhere"
+    )
+    parser.add_argument("-i", "--interactive", action="store_true", help="ask before each change")
+
+
+# --- telling the master -----------------------------------------------------
+
+
+def run_push(arguments: argparse.Namespace) -> int:
+    """
+    Have the master know what is here.
+
+    @return: 1 if the master has mailboxes elsewhere that are here.
+    """
+    configuration = _load(arguments)
+    settings = configuration.settings
+    if not publishes(settings):
+        raise CommandError(
+            "this server has no mailboxes to tell a master of: mupdate_server or proxyservers is not set"
+        )
+    server = own_location(settings, settings.text("servername") or gethostname())
+
+    async def work(store: MailStore) -> Compared:
+        client = await _connect(configuration)
+        mailboxes = here(settings, server, store)
+        try:
+            if not arguments.interactive:
+                order = Order(_tell, dry_run=arguments.warn_only, is_right=arguments.is_right)
+                return await compare(client, server, mailboxes, _reactor(), order)
+            found: list[tuple[str, str]] = []
+            noted = Order(lambda *each: found.append(each), dry_run=True, is_right=arguments.is_right)
+            await compare(client, server, mailboxes, _reactor(), noted)
+            client.log_out()
+            agreed = {each for each in found if _asked(*each)}
+            client = await _connect(configuration)
+            order = Order(_tell, is_right=arguments.is_right, wanted=lambda *each: each in agreed)
+            return await compare(client, server, mailboxes, _reactor(), order)
+        finally:
+            client.log_out()
+
+    done = run_on_store(configuration, work)
+    return 1 if done.conflicts else 0
+
+
+def _tell(what: str, mailbox: str) -> None:
+    print(f"{what}: {mailbox}")
+
+
+def _asked(what: str, mailbox: str) -> bool:
+    if what == "Conflict":
+        return False
+    print(f"{what}: {mailbox}? [n] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+# --- status -----------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Master:
+    """
+    The master as it was seen from here.
+
+    @ivar milliseconds: Until it had answered a NOOP.
+    @ivar problem: Why it cannot be used; else empty.
+    """
+
+    address: str
+    product: str = ""
+    milliseconds: float | None = None
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class Backend:
+    """
+    Another server.
+
+    @ivar mailboxes: How many the directory has there.
+    @ivar problem: Why it cannot be reached; else empty.
+    """
+
+    mailboxes: int
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class Status:
+    """
+    How a server stands in its Murder.
+
+    @ivar roles: C{master}, C{frontend}, C{backend}.
+    @ivar servers: Mailboxes in the directory here, by server.
+    @ivar copy_lag: Milliseconds until the copy here had all that the master knew; None where there is no copy, or
+        nobody keeps it.
+    @ivar untold: Mailboxes here of which the master does not know, or knows wrongly, or that it has and are not
+        here; None if this could not be compared.
+    @ivar conflicts: Mailboxes here that the master has elsewhere; not more than some.
+    @ivar problems: What is not as it should be.
+    """
+
+    server: str
+    roles: list[str]
+    master: Master | None = None
+    servers: dict[str, Backend] = field(default_factory=dict)
+    copy_lag: float | None = None
+    untold: int | None = None
+    conflicts: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def run_status(arguments: argparse.Namespace) -> int:
+    """
+    Print it.
+
+    @return: 1 if something is wrong.
+    """
+    configuration = _load(arguments)
+    settings = configuration.settings
+    status = Status(settings.text("servername") or gethostname(), roles(configuration))
+    if not status.roles:
+        raise CommandError("this server is not part of a Murder: mupdate_server is not set")
+
+    async def work(store: MailStore) -> None:
+        if settings.text("mupdate_server"):
+            await _look_at_master(configuration, store, status)
+        await _look_at_directory(configuration, status)
+
+    run_on_store(configuration, work)
+    print(json.dumps(asdict(status), indent=2) if arguments.json else "\n".join(lines(status)))
+    return 1 if status.problems else 0
+
+
+def roles(configuration: Configuration) -> list[str]:
+    """What a server is in its Murder; nothing if it is in none."""
+    found = []
+    if any(service_program(each.cmd) == "mupdate" and "-m" in each.cmd for each in configuration.cyrus.services):
+        found.append("master")
+    if is_frontend(configuration.settings):
+        found.append("frontend")
+    if publishes(configuration.settings):
+        found.append("backend")
+    return found
+
+
+def lines(status: Status) -> list[str]:
+    """It as people read it."""
+    told = [f"{status.server}: {', '.join(status.roles)}"]
+    master = status.master
+    if master is not None:
+        state = master.problem or f"{master.product}, answers within {master.milliseconds:.1f} ms"
+        told.append(f"master {master.address}: {state}")
+    if status.copy_lag is not None:
+        told.append(f"the copy of the directory was up to date within {status.copy_lag:.1f} ms")
+    for name, backend in sorted(status.servers.items()):
+        told.append(
+            f"{name or '(no server)'}: {backend.mailboxes} mailboxes{backend.problem and ', ' + backend.problem}"
+        )
+    if status.untold is not None:
+        told.append(f"{status.untold} mailboxes here that the master does not know as they are")
+    told += [f"PROBLEM: {problem}" for problem in status.problems]
+    return told
+
+
+async def _look_at_master(configuration: Configuration, store: MailStore, status: Status) -> None:
+    settings = configuration.settings
+    master = status.master = Master(settings.text("mupdate_server"))
+    try:
+        client = await _connect(configuration)
+        try:
+            began = time.monotonic()
+            await client.noop()
+            master.milliseconds = _since(began)
+            master.product = " ".join(client.banner.product[1:])
+            if "backend" in status.roles:
+                await _compare(configuration, store, client, status)
+        finally:
+            client.log_out()
+    except StoreUnavailable as error:
+        master.problem = str(error)
+        status.problems.append(f"the master cannot be used: {error}")
+    if status.untold:
+        status.problems.append(f"{status.untold} mailboxes to be told of: pycyrus murder push")
+    if status.conflicts:
+        status.problems.append(f"the master has elsewhere what is here: {' '.join(status.conflicts)}")
+
+
+async def _compare(configuration: Configuration, store: MailStore, client: MupdateClient, status: Status) -> None:
+    server = own_location(configuration.settings, status.server)
+
+    def noted(what: str, mailbox: str) -> None:
+        if what == "Conflict" and len(status.conflicts) < _MOST_NAMES:
+            status.conflicts.append(mailbox)
+
+    mailboxes = here(configuration.settings, server, store)
+    status.untold = (await compare(client, server, mailboxes, _reactor(), Order(noted, dry_run=True))).changed
+
+
+async def _look_at_directory(configuration: Configuration, status: Status) -> None:
+    directory = Path(configuration.settings.text("configdirectory"))
+    if "frontend" in status.roles:
+        began = time.monotonic()
+        try:
+            await kick(_reactor(), directory)
+            status.copy_lag = _since(began)
+        except StoreUnavailable as error:
+            status.problems.append(f"nobody keeps the copy of the directory up to date: {error}")
+    if not (directory / FILE_NAME).exists():
+        return
+    locations = Locations(directory, _reactor())
+    try:
+        status.servers = {server: Backend(count) for server, count in locations.count().items()}
+    finally:
+        await locations.close()
+    if "frontend" in status.roles:
+        ports = _ports(configuration)
+        others = [name for name in status.servers if name not in ("", status.server)]
+        await gatherResults([Deferred.fromCoroutine(_look_at_server(name, status, ports)) for name in others])
+
+
+async def _look_at_server(name: str, status: Status, ports: Mapping[str, int]) -> None:
+    host, mark, digits = name.rpartition(":")
+    if not mark or not digits.isdigit():
+        host, digits = name, str(IMAP_PORT)
+    endpoint = HostnameEndpoint(
+        _reactor(), host.strip("[]").encode("idna"), ports.get(name, int(digits)), timeout=_CONNECT_WITHIN
+    )
+    try:
+        protocol: Any = await connectProtocol(endpoint, Protocol())
+        protocol.transport.abortConnection()
+    except (ConnectError, DNSLookupError) as error:
+        status.servers[name].problem = f"cannot be reached: {error}"
+        status.problems.append(f"{name} cannot be reached")
+
+
+def _ports(configuration: Configuration) -> dict[str, int]:
+    words = (word.partition("/imap=") for word in configuration.settings.words("backend_ports"))
+    return {name: int(port) for name, mark, port in words if mark}
+
+
+# --- both -------------------------------------------------------------------
+
+
+def _load(arguments: argparse.Namespace) -> Configuration:
+    return load(source_of(arguments))
+
+
+async def _connect(configuration: Configuration) -> MupdateClient:
+    dial = make_dial(configuration.settings, _reactor())
+    return await dial(lambda changes: None, lambda reason: None)
+
+
+def _reactor() -> Any:
+    from twisted.internet import reactor
+
+    return reactor
+
+
+def _since(began: float) -> float:
+    return round((time.monotonic() - began) * 1000, 3)
