@@ -108,7 +108,13 @@ ON_MAILBOX: dict[bytes, tuple[bytes, ...] | None] = {
     b"SETMETADATA": (b'SETMETADATA "%b" (/shared/comment "mine")', b'SETMETADATA "%b" (/private/comment NIL)'),
     b"STATUS": (b'STATUS "%b" (MESSAGES UIDNEXT UNSEEN SIZE MAILBOXID)',),
     b"APPEND": (b'APPEND "%b" {9+}\r\nSubject: ', b'APPEND "%b" (\\Seen) CATENATE (URL "/INBOX/;UID=1")'),
-    **dict.fromkeys((b"CHECK", b"CLOSE", b"UNSELECT", b"EXPUNGE", b"UID EXPUNGE"), NO_MAILBOX),
+    b"LOCALAPPEND": (b'LOCALAPPEND "%b" INBOX {9+}\r\nSubject: ',),
+    **dict.fromkeys((b"CHECK", b"CLOSE", b"UNSELECT", b"EXPUNGE", b"UID EXPUNGE", b"CANCELUPDATE"), NO_MAILBOX),
+    b"ESEARCH": (
+        b'ESEARCH IN (mailboxes "%b") ALL',
+        b'ESEARCH IN (subtree "%b" personal) RETURN (COUNT ALL) BODY sesame',
+        b'ESEARCH IN (subtree-one ("%b")) ALL',
+    ),
     **dict.fromkeys((b"SEARCH", b"UID SEARCH", b"SORT", b"UID SORT", b"THREAD", b"UID THREAD"), NO_MAILBOX),
     **dict.fromkeys((b"FETCH", b"UID FETCH", b"STORE", b"UID STORE"), NO_MAILBOX),
     b"REPLACE": (b'REPLACE 1 "%b" {9+}\r\nSubject: ',),
@@ -122,6 +128,7 @@ ON_MAILBOX: dict[bytes, tuple[bytes, ...] | None] = {
 ON_SELECTED: dict[bytes, bytes] = {
     # What is sent after the right to see the selected mailbox was taken away.
     b"CHECK": b"CHECK",
+    b"CANCELUPDATE": b'CANCELUPDATE "a1"',
     b"CLOSE": b"CLOSE",
     b"UNSELECT": b"UNSELECT",
     b"EXPUNGE": b"EXPUNGE",
@@ -293,6 +300,9 @@ class ImapScopeTests(DomainCase):
         client = await self.log_in("cyrus")
         self.assertIn(b'"/" user/fred/Work@example.com\r\n', await self.say(client, b'LIST "" *@example.com'))
         self.assertNotIn(b"other.org", await self.say(client, b'LIST "" *@example.com'))
+        for pattern in (b"*@example.com", b"user/%@example.com", b"*"):
+            listed = await self.say(client, b'LIST "" "%b"' % pattern)
+            self.assertIn(b'(\\HasChildren) "/" user/fred@example.com\r\n', listed)
 
     async def test_rights_taken_from_a_selected_session(self) -> None:
         """What was readable a moment ago is not any more, by any command."""
@@ -307,7 +317,7 @@ class ImapScopeTests(DomainCase):
             before = await self.state()
             answer = await self.say(client, command)
             self.assertNotRegex(answer, rb"sesame|secret|COPYUID|FLAGS \(|SEARCH 1|SORT 1|THREAD \(1|ALL 1", name)
-            if name not in (b"CLOSE", b"UNSELECT", b"CHECK"):
+            if name not in (b"CLOSE", b"UNSELECT", b"CHECK", b"CANCELUPDATE"):
                 self.assertNotIn(b"t OK", answer, name)
             self.assertEqual(await self.state(), before, name)
             client.drop()
