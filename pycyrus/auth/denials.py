@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -14,6 +16,47 @@ LARGEST = 16 * 1024 * 1024
 _TWOSKIP = b"\xa1\x02\x8b\x0dtwoskip"
 _SKIPLIST = b"\xa1\x02\x8b\x0dskiplist"
 _ESCAPED = re.compile(rb"\xff(.)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """
+    One entry.
+
+    @ivar patterns: Of service names, with commas between them.
+    @ivar message: For the administrator.
+    """
+
+    patterns: str = "*"
+    message: str = ""
+
+
+def read(content: bytes) -> dict[str, Denial]:
+    """
+    Take a file apart, for commands that show or change it.
+
+    @raise ValueError: It is not a flat file, or has an entry of another version.
+    """
+    if content.startswith((_TWOSKIP, _SKIPLIST)):
+        raise ValueError("not a flat file; convert it with cvt_cyrusdb")
+    found = {}
+    for line in content.splitlines():
+        user, tab, value = line.partition(b"\t")
+        parts = _unescape(value).split(b"\t", 2)
+        if not tab or parts[0] != b"2" or len(parts) < 2:
+            raise ValueError(f"cannot read the entry of {_unescape(user).decode('utf-8', 'replace')}")
+        texts = [part.decode("utf-8", "replace") for part in (*parts[1:], b"")]
+        found[_unescape(user).decode("utf-8", "replace")] = Denial(texts[0], texts[1])
+    return found
+
+
+def written(denials: Mapping[str, Denial]) -> bytes:
+    """The file that has these entries, sorted as Cyrus wants it."""
+    lines = []
+    for user, denial in denials.items():
+        value = f"2\t{denial.patterns}\t{denial.message}".encode("utf-8", "replace")
+        lines.append(_escape(user.encode("utf-8", "replace")) + b"\t" + _escape(value) + b"\n")
+    return b"".join(sorted(lines))
 
 
 class Denials:

@@ -60,6 +60,18 @@ _ALIASES = {
     "ldap_use_sasl": "ldap_sasl",
 }
 """saslauthd's and older names, and what they are called here."""
+_WITHOUT_EFFECT = frozenset(
+    {
+        "ldap_debug",
+        "ldap_member_scope",
+        "ldap_referrals",
+        "ldap_restart",
+        "ldap_sasl_secprops",
+        "ldap_size_limit",
+        "ldap_version",
+    }
+)
+"""What a file may say, and has no effect here."""
 _LINE = re.compile(r"([A-Za-z_]+)\s*[:=]?\s*(.*)")
 _TRUE = frozenset({"1", "yes", "on", "true", "t"})
 _FALSE = frozenset({"0", "no", "off", "false", "f", ""})
@@ -159,6 +171,11 @@ class _Values:
     def __init__(self, options: Mapping[str, str], where: str) -> None:
         self.values = {_ALIASES.get(name, name): value for name, value in options.items()}
         self.where = where
+        self._asked: set[str] = set()
+
+    def unknown(self) -> list[str]:
+        """What was given, and nobody has asked for."""
+        return sorted(self.values.keys() - self._asked - _WITHOUT_EFFECT)
 
     def bad(self, problem: str) -> BadDirectory:
         """The error to be raised."""
@@ -166,10 +183,12 @@ class _Values:
 
     def text(self, name: str, default: str = "") -> str:
         """A text; an empty one is as none."""
+        self._asked.add(name)
         return self.values.get(name, default) or default
 
     def switch(self, name: str, *, default: bool = False) -> bool:
         """Yes or no, in all their spellings."""
+        self._asked.add(name)
         value = self.values.get(name, "yes" if default else "no").lower()
         if value not in _TRUE | _FALSE:
             raise self.bad(f"{name}: {value!r} is neither yes nor no")
@@ -223,7 +242,7 @@ def ldap_settings(options: Mapping[str, str], where: str = "imapd.conf", form: F
         group_dn="" if matches_filter else text("ldap_group_dn"),
         group_attribute=text("ldap_group_attr", "uniqueMember"),
         required=text("ldap_group_filter") if matches_filter else "",
-        required_base=text("ldap_group_search_base") or text("ldap_search_base") or text("ldap_base"),
+        required_base=text("ldap_group_search_base") or text("ldap_base"),
         required_scope=given.one_of("ldap_group_scope", "sub", _SCOPES),
         splits_user=form is Form.SASLAUTHD,
         member_method=given.one_of("ldap_member_method", "attribute", {"attribute": "attribute", "filter": "filter"}),
@@ -248,6 +267,11 @@ def ldap_settings(options: Mapping[str, str], where: str = "imapd.conf", form: F
         timeout=given.seconds("ldap_timeout", 5),
         time_limit=given.seconds("ldap_time_limit", 5),
     )
+    if form is Form.SASLAUTHD:
+        if unknown := given.unknown():
+            raise given.bad(f"{unknown[0]} is no option")
+        if uses_sasl and "ldap_use_sasl" in options:
+            raise given.bad("ldap_use_sasl: users are bound by name and password here; ldap_mech is for searches")
     _check(made, where)
     return made
 

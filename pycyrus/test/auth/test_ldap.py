@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from ldap3.utils.dn import parse_dn
 from twisted.trial.unittest import SynchronousTestCase
 
+import pycyrus
+from pycyrus.auth.checkers.ldap import directories_of
 from pycyrus.auth.ldap.directory import LdapDirectory, Looked
 from pycyrus.auth.ldap.errors import DirectoryDown
 from pycyrus.auth.ldap.passwords import UnknownScheme, matches
@@ -334,6 +336,18 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(expand(made.base, tokens, escape_name), "dc=example,dc=org")
         self.assertNotIn("geheim", repr(made))
 
+    def test_samples(self) -> None:
+        """What conf/ldap shows can be used."""
+        root = Path(pycyrus.__file__).parent.parent / "conf" / "ldap"
+        if not root.exists():
+            self.skipTest("only in a checkout")
+        lines = [line.partition(": ") for line in (root / "imapd.conf").read_text("utf-8").splitlines()]
+        options = {name: value for name, colon, value in lines if colon and not name.startswith("#")}
+        options["ldap_config_dir"] = str(root / "domains")
+        found = directories_of(options)
+        self.assertEqual(set(found), {"", "example.org", "example.net"})
+        self.assertTrue(all(each.has_groups and each.verify_peer for each in found.values()))
+
     def test_mistakes(self) -> None:
         """Each is told with its name; none is passed over."""
         for options, word in (
@@ -348,6 +362,11 @@ class SettingsTests(SynchronousTestCase):
             ({"ldap_base": "dc=a", "ldap_group_match_method": "filter"}, "ldap_group_filter"),
         ):
             self.assertIn(word, str(self.assertRaises(BadDirectory, ldap_settings, options)))
+        # In a file nobody else looks for misspelt names.
+        for name in ("ldap_fliter", "ldap_use_sasl"):
+            options = {"ldap_search_base": "dc=a", name: "yes", "ldap_debug": "1"}
+            error = self.assertRaises(BadDirectory, ldap_settings, options, form=Form.SASLAUTHD)
+            self.assertIn(name, str(error))
         self.assertRaises(BadDirectory, read_saslauthd_conf, self.file("!\n"))
         self.assertRaises(BadDirectory, read_saslauthd_conf, Path("/nowhere"))
 

@@ -1,0 +1,1 @@
+Passwords are checked in LDAP directories, one for all domains or one for each, by saslauthd and in SQL databases; groups of directories count in ACLs and among administrators; ``pycyrus explain login`` says what becomes of a login, and why.
