@@ -57,7 +57,7 @@ def facts_of_mailbox(entry: Entry, state: MailboxState, last_update: float) -> d
         f"{_SHARED_VENDOR}/lastupdate": _date_time(last_update),
     }
     if entry.special_use:
-        values[f"{AnnotationScope.PRIVATE.value}/specialuse"] = " ".join(entry.special_use).encode()
+        values[SPECIAL_USE] = " ".join(entry.special_use).encode()
     return values
 
 
@@ -82,6 +82,23 @@ def facts_of_server(partitions: Partitions) -> dict[str, bytes]:
         f"{_SHARED_VENDOR}/freespace/total": b"%d;%d" % (available, total),
         f"{_SHARED_VENDOR}/freespace/percent/most": b"%d" % most,
     }
+
+
+SPECIAL_USE = f"{AnnotationScope.PRIVATE.value}/specialuse"
+"""RFC 6154 section 4: the one entry that the list of mailboxes keeps."""
+
+
+def without_special_use(values: Mapping[str, bytes | None]) -> tuple[Mapping[str, bytes | None], list[str] | None]:
+    """
+    Take the special-use attributes from what is to be set.
+
+    @return: The rest, and the attributes; None if they are not to be set.
+    """
+    key = next((whole for whole in values if whole.lower() == SPECIAL_USE), None)
+    if key is None:
+        return values, None
+    attributes = (values[key] or b"").decode("ascii", "replace").split()
+    return {whole: value for whole, value in values.items() if whole != key}, attributes
 
 
 def changes_of(

@@ -47,6 +47,7 @@ from pycyrus.model.quota import Limit, Quota, Usage
 from pycyrus.store import access, files, metadata, moves, userstate
 from pycyrus.store.commit import Committers
 from pycyrus.store.directory import Directory, in_order
+from pycyrus.store.listeners import Listeners
 from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
 from pycyrus.store.moving import Movers
 from pycyrus.store.notes import SERVER, Annotations
@@ -199,6 +200,8 @@ class MailStore:
         self._known: dict[tuple[Identity, MailboxName], _Access] = {}
         self._paths_of = lru_cache(_KNOWN)(partial(moves.mailbox_paths, partitions))
         self._looking: IDelayedCall | None = None
+        self._watchers = Listeners(reactor, lambda: None, lambda: None)
+        self._told_userstate = self._userstate_signal.value()
         self._shield = Shield()
         self._movers = Movers(self._directory, self._tree, partitions, reactor)
         self._directory.listen(self._changed)
@@ -210,6 +213,9 @@ class MailStore:
     def start(self) -> None:
         """Begin to look for other processes' changes, for sessions that wait for some."""
         self._directory.refresh()
+        told, self._told_userstate = self._told_userstate, self._userstate_signal.value()
+        if told != self._told_userstate:
+            self._watchers.tell_soon()
         self._looking = self._reactor.callLater(_LOOK_INTERVAL, self.start)
 
     async def close(self) -> None:
@@ -266,7 +272,7 @@ class MailStore:
 
     async def _state(self, entry: Entry) -> MailboxState:
         state = await self._find_state(entry)
-        if state.number != entry.number:
+        if entry.number and state.number != entry.number:
             state.check_usage(entry.number)
         return state
 
@@ -340,6 +346,7 @@ class MailStore:
 
     def _changed(self, unique_ids: set[str]) -> None:
         """Have open mailboxes follow what was done to them, here or by another process."""
+        self._watchers.tell_soon()
         for unique_id in unique_ids:
             state = self._states.peek(unique_id)
             if state is None:
@@ -532,9 +539,14 @@ class MailStore:
     ) -> str | None:
         """See L{IMailStore.annotate}."""
         entry = None if name is None else access.check(identity, self._directory.lookup(name), LOOKUP)
-        changes = metadata.changes_of(identity, entry, values)
+        others, special_use = metadata.without_special_use(values)
+        changes = metadata.changes_of(identity, entry, values if entry is None else others)
         if isinstance(changes, str):
             return changes
+        if entry is not None and special_use is not None:
+            await self.change_tree(
+                lambda connection: self._tree.set_special_use(connection, identity, entry.name, special_use)
+            )
         if entry is not None:
             added = sum(len(value) for value in changes.values() if value is not None)
             self.quotas.admit(entry.name, Usage(annotation_octets=added))
@@ -622,6 +634,7 @@ class MailStore:
         @raise LimitExceeded: The user has too many subscriptions.
         """
         await self._shield.run(self._subscriptions.add(user_id, list(names)))
+        self._subscriptions_changed()
 
     async def purge_deleted(self, entry: Entry) -> bool:
         """
@@ -709,10 +722,20 @@ class MailStore:
         """Subscribe or unsubscribe; see L{IMailStore}."""
         if not wanted:
             await self._shield.run(self._subscriptions.drop(identity.user_id, name))
-            return
-        if not self._settings.allowallsubscribe:
-            self._check(identity, name, LOOKUP)
-        await self._shield.run(self._subscriptions.add(identity.user_id, [name]))
+        else:
+            if not self._settings.allowallsubscribe:
+                self._check(identity, name, LOOKUP)
+            await self._shield.run(self._subscriptions.add(identity.user_id, [name]))
+        self._subscriptions_changed()
+
+    def _subscriptions_changed(self) -> None:
+        self._userstate_signal.change()
+        self._told_userstate = self._userstate_signal.value()
+        self._watchers.tell_soon()
+
+    def watch(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Tell of changes of the list and of subscriptions; see L{IMailStore}."""
+        return self._watchers.add(listener)
 
 
 def _forget_seen(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:

@@ -24,7 +24,7 @@ from pycyrus.errors import (
     SpecialUseConflict,
     StoreUnavailable,
 )
-from pycyrus.model.acl import ADMINISTER, DELETE_MAILBOX, IMPLICIT_OWNER_RIGHTS, OWNER_RIGHTS, Acl
+from pycyrus.model.acl import ADMINISTER, DELETE_MAILBOX, IMPLICIT_OWNER_RIGHTS, LOOKUP, OWNER_RIGHTS, Acl
 from pycyrus.model.acl_changes import AclChange
 from pycyrus.model.acl_text import acl_pairs
 from pycyrus.model.identity import Identity
@@ -107,7 +107,7 @@ class MailboxTree:
         if wanted.partition is not None and wanted.identity is not None:
             # Where mail lies is the administrator's business.
             self._demand_administrator(wanted.identity, wanted.name)
-        uses = self._check_special_use(connection, wanted)
+        uses = self._check_special_use(connection, wanted.name, wanted.special_use)
         parent = _nearest(connection, wanted.name)
         partition = self._partitions.choose(wanted.partition, parent.partition if parent else None)
         acl = parent.acl if parent is not None and not wanted.name.is_inbox else self._first_acl(wanted.name)
@@ -141,22 +141,23 @@ class MailboxTree:
         if not identity.administers(name.domain):
             raise PermissionDenied("administrators only")
 
-    def _check_special_use(self, connection: sqlite3.Connection, wanted: Wanted) -> tuple[str, ...]:
+    def _check_special_use(
+        self, connection: sqlite3.Connection, name: MailboxName, wanted: Sequence[str]
+    ) -> tuple[str, ...]:
         """RFC 6154 section 3; each attribute once for each user, on a child of the INBOX."""
-        if not wanted.special_use:
+        if not wanted:
             return ()
-        name = wanted.name
         if name.owner is None or len(name.path) != 1:
             raise SpecialUseConflict("not a child of an INBOX")
         known = {use.lower(): use for use in self._settings.special_uses}
         uses: list[str] = []
-        for use in wanted.special_use:
+        for use in wanted:
             if use.lower() not in known:
                 raise SpecialUseConflict("unknown attribute")
             if known[use.lower()] not in uses:
                 uses.append(known[use.lower()])
         inbox = MailboxName(name.domain, name.owner, ())
-        taken = {use for entry in rows.tree(connection, inbox) for use in entry.special_use}
+        taken = {use for entry in rows.tree(connection, inbox) if entry.name != name for use in entry.special_use}
         if taken.intersection(uses):
             raise SpecialUseConflict("attribute already used")
         return tuple(uses)
@@ -351,6 +352,25 @@ class MailboxTree:
 
     def _is_occupied(self, entry: Entry, location: str) -> bool:
         return moves.is_occupied(self._partitions, entry.partition, location)
+
+    # --- special use ----------------------------------------------------
+
+    def set_special_use(
+        self, connection: sqlite3.Connection, identity: Identity, name: MailboxName, uses: Sequence[str]
+    ) -> None:
+        """
+        Replace the special-use attributes of a mailbox (RFC 6154 section 4); the owner's, or an administrator's.
+
+        @raise SpecialUseConflict: Another mailbox has one of them, or nobody can.
+        """
+        self.catch_up(connection)
+        entry = access.check(identity, rows.find(connection, name), LOOKUP)
+        if not (name.owned_by(identity) or identity.administers(name.domain)):
+            raise PermissionDenied("special use is the owner's")
+        changed = replace(entry, special_use=self._check_special_use(connection, name, uses), changed=int(time.time()))
+        if changed.special_use != entry.special_use:
+            rows.replace(connection, changed)
+            rows.add_pending(connection, Work.TELL_ACL, entry.partition, entry.unique_id)
 
     # --- rights ---------------------------------------------------------
 
