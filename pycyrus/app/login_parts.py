@@ -116,7 +116,12 @@ def inbox_administrators(settings: Settings, store: IMailStore) -> IsInboxAdmini
     return administers
 
 
+def denials_path(settings: Settings) -> Path:
+    """Where the list of denied users is."""
+    path = settings.text("userdeny_db_path")
+    return Path(path) if path else Path(settings.text("configdirectory")) / "user_deny.db"
+
+
 def denials(settings: Settings) -> IsDenied:
     """Who may not use a service (C{user_deny.db})."""
-    path = settings.text("userdeny_db_path")
-    return Denials(Path(path) if path else Path(settings.text("configdirectory")) / "user_deny.db").is_denied
+    return Denials(denials_path(settings)).is_denied
