@@ -20,6 +20,7 @@ def tls_settings(settings: Settings) -> TLSSettings | None:
         return None
     authorities, directory = settings.text("tls_client_ca_file"), settings.text("tls_client_ca_dir")
     chain, names = settings.text("tls_server_ca_file"), settings.text("tls_sni_dir")
+    revoked = settings.text("tls_crl_file")
     asked = settings.words("tls_versions")
     return TLSSettings(
         certificate=Path(certificate),
@@ -32,6 +33,7 @@ def tls_settings(settings: Settings) -> TLSSettings | None:
         client_ca_file=Path(authorities) if authorities else None,
         client_ca_directory=Path(directory) if directory else None,
         client_certificates=settings.word("tls_client_certs"),
+        revoked=Path(revoked) if revoked else None,
         names_directory=Path(names) if names else None,
         session_timeout=settings.duration("tls_session_timeout"),
     )

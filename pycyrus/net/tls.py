@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -44,6 +45,8 @@ _CLIENT_CERTIFICATES = {
 
 _OPTIONS = SSL.OP_NO_SSLv2 | SSL.OP_NO_SSLv3 | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_SINGLE_DH_USE
 
+_CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----\n?", re.DOTALL)
+
 _SOON = datetime.timedelta(days=14)
 
 
@@ -70,6 +73,8 @@ class TLSSettings:
         made.
     @ivar client_certificates: C{off}, C{optional} or C{require}
         (C{tls_client_certs}).
+    @ivar revoked: Certificates of clients that no longer hold, as a list in PEM of their
+        authority (C{tls_crl_file}).
     @ivar names_directory: Certificates for further names (C{tls_sni_dir}).
     @ivar session_timeout: Seconds for which a session may be resumed; 0 for never
         (C{tls_session_timeout}).
@@ -84,6 +89,7 @@ class TLSSettings:
     client_ca_file: Path | None = None
     client_ca_directory: Path | None = None
     client_certificates: str = "optional"
+    revoked: Path | None = None
     names_directory: Path | None = None
     session_timeout: int = 24 * 3600
 
@@ -210,6 +216,8 @@ class ServerContext:
         parts = [settings.client_certificates.encode("utf-8"), str(settings.client_ca_directory).encode("utf-8")]
         if settings.client_ca_file is not None:
             parts.append(_read(settings.client_ca_file, "tls_client_ca_file"))
+        if settings.revoked is not None:
+            parts.append(_read(settings.revoked, "tls_crl_file"))
         return hashlib.sha256(b"\0".join(parts)).digest()
 
     def _options(self) -> int:
@@ -306,10 +314,27 @@ class ServerContext:
             )
         except SSL.Error as error:
             raise TLSConfigurationError(f"tls_client_ca_file: {file} cannot be used by OpenSSL: {error}") from error
+        self._load_revoked(context)
         if file is not None:
             # So that the client knows which of its certificates to send.
             context.load_client_ca(str(file).encode())
         context.set_verify(mode)
+
+    def _load_revoked(self, context: SSL.Context) -> None:
+        """Have clients' certificates looked up in the list (RFC 5280 section 5)."""
+        path = self.settings.revoked
+        if path is None:
+            return
+        blocks = _CRL.findall(_read(path, "tls_crl_file"))
+        store = context.get_cert_store()
+        if store is None or not blocks:
+            raise TLSConfigurationError(f"tls_crl_file: {path} holds no list of revoked certificates in PEM form")
+        try:
+            for block in blocks:
+                store.add_crl(x509.load_pem_x509_crl(block))
+        except (ValueError, crypto.Error) as error:
+            raise TLSConfigurationError(f"tls_crl_file: {path} cannot be used: {error}") from error
+        store.set_flags(crypto.X509StoreFlags.CRL_CHECK)
 
 
 def exporter(connection: Any) -> Callable[[bytes, int], bytes] | None:

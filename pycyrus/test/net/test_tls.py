@@ -449,6 +449,51 @@ class TLSConnectionTests(ServerTestCase):
 
         self.assertEqual(await self.client(port, without), "refused")
 
+    async def test_revoked_client_certificate(self) -> None:
+        """It is refused, and after a reload too; where it came in before, it does not resume (RFC 5280 section 5)."""
+        now = datetime.datetime.now(datetime.UTC)
+        day = datetime.timedelta(days=1)
+        keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+        names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("authority", "fred")]
+        made = []
+        for name, key, is_authority in zip(names, keys, (True, False), strict=True):
+            built = x509.CertificateBuilder(names[0], name, key.public_key(), x509.random_serial_number())
+            built = built.not_valid_before(now - day).not_valid_after(now + day)
+            built = built.add_extension(x509.BasicConstraints(is_authority, None), critical=True)
+            made.append(built.sign(keys[0], hashes.SHA256()))
+        authority = self.files.write("authority.pem", made[0].public_bytes(serialization.Encoding.PEM))
+        certificate = self.files.write("client.pem", made[1].public_bytes(serialization.Encoding.PEM))
+        private = self.files.write(
+            "client.key",
+            keys[1].private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            ),
+        )
+
+        def revoke(number: int) -> Path:
+            entry = x509.RevokedCertificateBuilder(number, now - day).build()
+            built = x509.CertificateRevocationListBuilder(names[0], now - day, now + day).add_revoked_certificate(entry)
+            signed = built.sign(keys[0], hashes.SHA256())
+            return self.files.write("crl.pem", signed.public_bytes(serialization.Encoding.PEM))
+
+        settings = self.files.settings(
+            client_ca_file=authority, client_certificates="require", revoked=revoke(made[1].serial_number + 1)
+        )
+        context = ServerContext(settings, SessionKeys())
+        port = self.listen(tls=context)
+        self.on_data = lambda protocol, data: protocol.transport.write(data)
+        client = ssl.create_default_context(cafile=str(self.files.certificate))
+        client.load_cert_chain(certificate, private)
+        session, _ = await self.client(port, partial(self.resumed, client, None))
+        revoke(made[1].serial_number)
+        context.reload()
+        for before in (session, None):
+            with self.assertRaises((OSError, EOFError)):
+                await self.client(port, partial(self.resumed, client, before))
+        self.files.write("crl.pem", b"nothing")
+        with self.assertRaises(TLSConfigurationError):
+            context.reload()
+
     async def test_certificates_by_name(self) -> None:
         """The client sees the one that it asks for; the usual one where there is none, or a broken one (RFC 6066)."""
         directory = self.files.directory / "names"
