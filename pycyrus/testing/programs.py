@@ -29,8 +29,13 @@ PACKAGES = {
     "saslauthd": "sasl2-bin",
     "getmail": "getmail6",
     "offlineimap": "offlineimap3",
+    "mupdate": "cyrus-murder",
+    "imapd": "cyrus-imapd",
+    "saslpasswd2": "sasl2-bin",
+    "cyr_buildinfo": "cyrus-common",
 }
-_DIRECTORIES = "/usr/sbin:/sbin:/usr/lib/cyrus/bin"
+_DIRECTORIES = "/usr/sbin:/sbin:/usr/lib/cyrus/bin:/usr/local/lib/cyrus-peer/usr/lib/cyrus/bin"
+"""The last one is for packages that cannot be installed beside others: C{bin/test} unpacks them there."""
 
 
 class ProgramFailed(AssertionError):
