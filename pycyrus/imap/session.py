@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
     from pycyrus.imap.incoming import IncomingMessage
+    from pycyrus.imap.notices import Notices
     from pycyrus.imap.selected import SelectedMailbox
     from pycyrus.model.names import MailboxName
 
@@ -62,6 +63,7 @@ class Session(Output):
     @ivar tag: Of the command that runs; empty if none does.
     @ivar elsewhere: The mailboxes of other servers, if this one is their frontend.
     @ivar client_id: What the client said of itself by ID; None before.
+    @ivar notices: What the client wants to be told at any time; None for nothing.
     @ivar warned_of: Quota roots, and when the client was warned of them.
     """
 
@@ -72,6 +74,7 @@ class Session(Output):
         "_intake",
         "_is_advancing",
         "_is_busy",
+        "_is_noticed",
         "_is_paused",
         "_last_heard",
         "_later",
@@ -94,6 +97,7 @@ class Session(Output):
         "local_address",
         "make_names",
         "peer",
+        "notices",
         "selected",
         "session_id",
         "settings",
@@ -142,6 +146,8 @@ class Session(Output):
     # --- for commands: output -----------------------------------------------
 
     def pause(self) -> Awaitable[None]:
+        self.notices: Notices | None = None
+        self._is_noticed = False
         """Let other sessions run: to be awaited every few milliseconds of long work."""
         call: IDelayedCall
 
@@ -194,6 +200,31 @@ class Session(Output):
         while True:
             line = await self.read_line_or_wake()
             if line is not None:
+    def notice(self) -> None:
+        """Something happened that the client may want to be told at any time; a listener (RFC 5465)."""
+        if self._is_noticed or self._is_closing:
+            return
+        self._is_noticed = True
+        if self.is_idling:
+            self.wake()
+        else:
+            self.clock.callLater(0, self._tell_noticed)
+
+    def end_notices(self) -> None:
+        """Tell nothing between commands any more."""
+        notices, self.notices = self.notices, None
+        self._is_noticed = False
+        if notices is not None:
+            notices.close()
+
+    async def tell_notices(self) -> None:
+        """Tell what the client wants to be told at any time."""
+        self._is_noticed = False
+        if self.notices is not None:
+            await self.notices.tell()
+        if self.notices is not None:
+            await self.notices.tell_selected()
+
                 return line
 
     async def read_line_or_wake(self) -> bytes | None:
@@ -435,6 +466,7 @@ class Session(Output):
         """Handle what was read, as long as no command waits for something."""
         if self._is_advancing or self._turn is not None:
             return
+        self.end_notices()
         self._is_advancing = True
         reader = self._reader
         left = TURN
@@ -579,6 +611,10 @@ class Session(Output):
         @raise Bad: They are not what it takes.
         """
         if row.parser is None:
+        self._answer(reply)
+
+    def _answer(self, reply: bytes) -> None:
+        """End a command by its tagged line, and go on."""
             raise Bad(b"Unexpected extra arguments to " + row.name.title())
         try:
             return row.parser(Cursor(frame.args, utf8=self.is_utf8))
@@ -587,6 +623,25 @@ class Session(Output):
             raise Bad(error.text + preposition + row.name.title()) from None
 
     def _refused(self, row: Command, error: Exception) -> None:
+        if self.notices is not None:
+            self.notices.follow_selected()
+            if self._is_noticed:
+                self.clock.callLater(0, self._tell_noticed)
+        if not self._is_advancing:
+            self._advance()
+
+    def _tell_noticed(self) -> None:
+        """Tell what happened, unless a command is at work: its end comes here again."""
+        if self._is_noticed and not self._is_busy and not self._is_advancing and not self._is_closing:
+            self._is_busy = True
+            self._tasks.spawn(self._tell_between(), self._crashed)
+
+    async def _tell_between(self) -> None:
+        try:
+            await self.tell_notices()
+        except MailStoreError as error:
+            self.log.warn("no notices for {session}: {error}", session=self.session_id, error=error)
+        self._is_busy = False
         """Note a command that was answered by NO or BAD."""
         if isinstance(error, StoreUnavailable):
             self.log.warn(

@@ -333,5 +333,12 @@ class IMailStore(Interface):
         @raise MailboxNotFound: Nothing to subscribe to (unless allowallsubscribe).
         """
 
+    def watch(listener: Callable[[], None]) -> Callable[[], None]:
+        """
+        Call C{listener} on the reactor thread soon after the list of mailboxes, or a subscription, may have changed.
+
+        @return: Call it to stop.
+        """
+
     async def namespaces(identity: Identity) -> frozenset[Namespace]:
         """In which namespaces the identity has something to see."""

@@ -276,7 +276,9 @@ class Client:
         if reactor is None:
             return False
         deadline = reactor.seconds() + PATIENCE
-        while self.protocol.session.is_busy and not self._is_lost and b"\r\n" not in self.pending():
+        session = self.protocol.session
+        # Busy, or with something to tell at any time (RFC 5465).
+        while (session.is_busy or session.notices) and not self._is_lost and b"\r\n" not in self.pending():
             if reactor.seconds() > deadline:
                 raise TranscriptError("the server does not answer")
             turn: Deferred[None] = Deferred()

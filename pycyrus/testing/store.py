@@ -629,6 +629,10 @@ class MemoryStore:
         else:
             names.discard(name)
 
+    def watch(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Nobody is told: tests of that have a real store."""
+        return lambda: None
+
     async def namespaces(self, identity: Identity) -> frozenset[Namespace]:
         """One's own."""
         return frozenset((Namespace.PERSONAL,))

@@ -24,6 +24,8 @@ async def idle(session: Session, arguments: None) -> None:
         while line is None:
             while await session.tell_all(True):
                 await session.drain()
+            if session.notices is not None:
+                await session.tell_notices()
             await session.drain()
             line = await session.read_line_or_wake()
     finally:

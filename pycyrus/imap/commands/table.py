@@ -30,6 +30,7 @@ from pycyrus.imap.commands.metadata import getmetadata, setmetadata
 from pycyrus.imap.commands.multisearch import esearch
 from pycyrus.imap.commands.namespace import namespace
 from pycyrus.imap.commands.noop import noop
+from pycyrus.imap.commands.notify import notify
 from pycyrus.imap.commands.quota import getquota, getquotaroot, setquota
 from pycyrus.imap.commands.rename import rename
 from pycyrus.imap.commands.replace import replace
@@ -51,6 +52,7 @@ from pycyrus.imap.wire.login import parse_authenticate, parse_login
 from pycyrus.imap.wire.mailboxes import parse_create, parse_named, parse_rename, parse_status
 from pycyrus.imap.wire.metadata import parse_getmetadata, parse_setmetadata
 from pycyrus.imap.wire.multisearch import parse_multisearch
+from pycyrus.imap.wire.notify import parse_notify
 from pycyrus.imap.wire.quota import parse_setquota
 from pycyrus.imap.wire.search import parse_cancelupdate, parse_search, parse_uid_search
 from pycyrus.imap.wire.select import parse_select
@@ -133,6 +135,7 @@ COMMANDS: tuple[Command, ...] = (
     # What frontends of a Cyrus Murder say instead; nobody is told of it.
     Command(b"LOCALAPPEND", LOGGED_IN, parse_local_append, append, rfc="9051 6.3.12", may_create=True),
     Command(b"ESEARCH", LOGGED_IN, parse_multisearch, esearch, rfc="7377 2.1", capability=(b"MULTISEARCH",)),
+    Command(b"NOTIFY", LOGGED_IN, parse_notify, notify, rfc="5465 3.1", capability=(b"NOTIFY",)),
     # selected
     Command(b"CHECK", State.SELECTED, None, noop, rfc="3501 6.4.1"),
     Command(b"CANCELUPDATE", State.SELECTED, parse_cancelupdate, cancelupdate, rfc="5267 4.3.1"),

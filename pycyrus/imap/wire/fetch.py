@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Union
 
@@ -191,6 +191,19 @@ def _parse_items(cursor: Cursor) -> list[FetchItem]:
     if name in MACROS:
         return list(MACROS[name])
     return [_item_of_name(cursor, name)]
+
+
+def parse_items(cursor: Cursor) -> tuple[FetchItem, ...]:
+    """C{fetch-att}s behind an opening parenthesis, up to the closing one; they set no flag."""
+    items = [_parse_item(cursor)]
+    while not cursor.take(b")"):
+        if len(items) >= MAX_ITEMS:
+            raise BadSyntax(b"Too many arguments")
+        cursor.space()
+        items.append(_parse_item(cursor))
+    return tuple(
+        item if isinstance(item, Column) else replace(item, peek=True) for item in dict.fromkeys((Column.UID, *items))
+    )
 
 
 def _parse_item(cursor: Cursor) -> FetchItem:
