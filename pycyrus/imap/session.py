@@ -96,8 +96,8 @@ class Session(Output):
         "is_idling",
         "local_address",
         "make_names",
-        "peer",
         "notices",
+        "peer",
         "selected",
         "session_id",
         "settings",
@@ -135,6 +135,8 @@ class Session(Output):
         self._admission: Admission | None = None
         self._is_advancing = self._is_busy = self._is_paused = False
         self._line: Deferred[bytes | None] | None = None
+        self.notices: Notices | None = None
+        self._is_noticed = False
         self._woken = False
         self._later: Callable[[], None] | None = None
         self._turn: IDelayedCall | None = None
@@ -146,8 +148,6 @@ class Session(Output):
     # --- for commands: output -----------------------------------------------
 
     def pause(self) -> Awaitable[None]:
-        self.notices: Notices | None = None
-        self._is_noticed = False
         """Let other sessions run: to be awaited every few milliseconds of long work."""
         call: IDelayedCall
 
@@ -189,17 +189,6 @@ class Session(Output):
             return self.tell_updates(may_expunge)
         return await contexts.tell_updates(self, selected, may_expunge, orders)
 
-    # --- for commands: input ------------------------------------------------
-
-    async def read_line(self) -> bytes:
-        """
-        Take a line that is no command: a SASL response.
-
-        @raise Bye: It is too long.
-        """
-        while True:
-            line = await self.read_line_or_wake()
-            if line is not None:
     def notice(self) -> None:
         """Something happened that the client may want to be told at any time; a listener (RFC 5465)."""
         if self._is_noticed or self._is_closing:
@@ -225,6 +214,17 @@ class Session(Output):
         if self.notices is not None:
             await self.notices.tell_selected()
 
+    # --- for commands: input ------------------------------------------------
+
+    async def read_line(self) -> bytes:
+        """
+        Take a line that is no command: a SASL response.
+
+        @raise Bye: It is too long.
+        """
+        while True:
+            line = await self.read_line_or_wake()
+            if line is not None:
                 return line
 
     async def read_line_or_wake(self) -> bytes | None:
@@ -343,6 +343,7 @@ class Session(Output):
 
     def log_out(self) -> None:
         """Become nobody again, with the patience that is had with those (RFC 8437 section 3)."""
+        self.end_notices()
         selected, self.selected = self.selected, None
         if selected is not None:
             selected.close()
@@ -450,6 +451,7 @@ class Session(Output):
                 call.cancel()
         self._timer = self._turn = None
         self._tasks.cancel_all()
+        self.end_notices()
         self._intake.discard()
         self._reader.clear()
         selected, self.selected = self.selected, None
@@ -466,7 +468,6 @@ class Session(Output):
         """Handle what was read, as long as no command waits for something."""
         if self._is_advancing or self._turn is not None:
             return
-        self.end_notices()
         self._is_advancing = True
         reader = self._reader
         left = TURN
@@ -593,6 +594,10 @@ class Session(Output):
                 await self.tell_all(row.seqs is Seqs.MAY_EXPUNGE)
             else:
                 self.tell_updates(row.seqs is Seqs.MAY_EXPUNGE)
+        self._answer(reply)
+
+    def _answer(self, reply: bytes) -> None:
+        """End a command by its tagged line, and go on."""
         self._held.append(reply)
         self._held_size += len(reply)
         self.tag = b""
@@ -601,28 +606,6 @@ class Session(Output):
             later, self._later = self._later, None
             later()
         self._check_patience()
-        if not self._is_advancing:
-            self._advance()
-
-    def _parse(self, row: Command, frame: Frame) -> Any:
-        """
-        Read the arguments of a command.
-
-        @raise Bad: They are not what it takes.
-        """
-        if row.parser is None:
-        self._answer(reply)
-
-    def _answer(self, reply: bytes) -> None:
-        """End a command by its tagged line, and go on."""
-            raise Bad(b"Unexpected extra arguments to " + row.name.title())
-        try:
-            return row.parser(Cursor(frame.args, utf8=self.is_utf8))
-        except BadSyntax as error:
-            preposition = b" to " if error.text in _ARGUMENT_COUNTS else b" in "
-            raise Bad(error.text + preposition + row.name.title()) from None
-
-    def _refused(self, row: Command, error: Exception) -> None:
         if self.notices is not None:
             self.notices.follow_selected()
             if self._is_noticed:
@@ -642,6 +625,24 @@ class Session(Output):
         except MailStoreError as error:
             self.log.warn("no notices for {session}: {error}", session=self.session_id, error=error)
         self._is_busy = False
+        if not self._is_advancing:
+            self._advance()
+
+    def _parse(self, row: Command, frame: Frame) -> Any:
+        """
+        Read the arguments of a command.
+
+        @raise Bad: They are not what it takes.
+        """
+        if row.parser is None:
+            raise Bad(b"Unexpected extra arguments to " + row.name.title())
+        try:
+            return row.parser(Cursor(frame.args, utf8=self.is_utf8))
+        except BadSyntax as error:
+            preposition = b" to " if error.text in _ARGUMENT_COUNTS else b" in "
+            raise Bad(error.text + preposition + row.name.title()) from None
+
+    def _refused(self, row: Command, error: Exception) -> None:
         """Note a command that was answered by NO or BAD."""
         if isinstance(error, StoreUnavailable):
             self.log.warn(
