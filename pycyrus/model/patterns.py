@@ -48,7 +48,11 @@ def compile_pattern(pattern: bytes, separator: bytes) -> Matcher:
             return partial(_one_level, separator)
     elif rest == b"*" and not b"INBOX".startswith(prefix[:5].upper()):
         return partial(_begins, prefix)
-    return _Automaton(pattern, separator).matches
+    automaton = _Automaton(pattern, separator).matches
+    if rest and not has_wildcard(rest[1:]) and not (prefix and b"INBOX".startswith(prefix[:5].upper())):
+        barred = separator if rest[0] == _PERCENT else b""
+        return partial(_one_wildcard, prefix, rest[1:], barred, separator, automaton)
+    return automaton
 
 
 def _anything(name: bytes) -> bool:
@@ -61,6 +65,24 @@ def _one_level(separator: bytes, name: bytes) -> bool:
 
 def _begins(prefix: bytes, name: bytes) -> bool:
     return name.startswith(prefix)
+
+
+def _one_wildcard(
+    prefix: bytes, suffix: bytes, barred: bytes, separator: bytes, automaton: Matcher, name: bytes
+) -> bool:
+    """
+    Match a pattern with one wildcard.
+
+    @param barred: What the wildcard does not match; empty for nothing.
+    @param automaton: For names whose first component is INBOX, in which case does not count.
+    """
+    if not name.startswith(prefix):
+        return False
+    if name[:5] == b"INBOX" and name[5:6] in (b"", separator):
+        return automaton(name)
+    if not name.endswith(suffix) or len(name) < len(prefix) + len(suffix):
+        return False
+    return not barred or barred not in name[len(prefix) : len(name) - len(suffix)]
 
 
 class _Automaton:

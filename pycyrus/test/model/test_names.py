@@ -457,6 +457,28 @@ class Patterns(SynchronousTestCase):
         ]:
             self.assertEqual(compile_pattern(pattern, b"/")(name), expected, (pattern, name))
 
+    @settings(max_examples=500, deadline=None, database=None)
+    @given(
+        st.lists(st.sampled_from(["INBOX", "inbox", "in", "X", "box", "a", "/", "*", "%"]), max_size=6).map("".join),
+        st.lists(st.sampled_from(["INBOX", "IN", "BOX", "X", "a", "/"]), max_size=5).map("".join),
+    )
+    def test_as_it_is_written(self, pattern: str, name: str) -> None:
+        """The quick ways give the answer of a matcher that tries everything."""
+        folded = 5 if name == "INBOX" or name.startswith("INBOX/") else 0
+
+        def matches(at: int, place: int) -> bool:
+            if at == len(pattern):
+                return place == len(name)
+            if pattern[at] in "*%":
+                ends = range(place, len(name) + 1)
+                return any(matches(at + 1, end) for end in ends if pattern[at] == "*" or "/" not in name[place:end])
+            if place == len(name):
+                return False
+            wanted = pattern[at].upper() if place < folded else pattern[at]
+            return wanted == name[place] and matches(at + 1, place + 1)
+
+        self.assertEqual(compile_pattern(pattern.encode(), b"/")(name.encode()), matches(0, 0))
+
     def test_linear_time(self) -> None:
         """Patterns made to go back and forth cost no more than others."""
         pattern, name = b"*%" * 500 + b"b", b"a/" * 500
