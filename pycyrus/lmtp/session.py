@@ -399,7 +399,9 @@ class LmtpSession:
         self._continue()
 
     def _take_line(self) -> bytes | None:
-        limit = MAX_SASL_LINE if self.exchange is not None else MAX_LINE
+        is_sasl = self.exchange is not None or self._waiting[self._position : self._position + 5].upper() == b"AUTH "
+        # RFC 4954 section 4: tickets and tokens need room, also as initial responses.
+        limit = MAX_SASL_LINE if is_sasl else MAX_LINE
         end = self._waiting.find(b"\r\n", self._position, self._position + limit)
         if end < 0:
             if len(self._waiting) - self._position >= limit:

@@ -538,6 +538,20 @@ class LoginTests(SynchronousTestCase):
         connection.lines("AUTH PLAIN")
         self.assertEqual(connection.send(b"A" * 20_000), ["500 5.5.2 Line too long"])
 
+    def test_room_for_tokens(self) -> None:
+        """RFC 4954 section 4: an initial response may have 12288 octets with its command; other commands may not."""
+        password = b"x" * 8000
+        connection = Connection(unix=False)
+        connection.read()
+        self.assertEqual(
+            connection.lines("auth PLAIN " + b64encode(b"\0cyrus\0" + password).decode()),
+            ["535 5.7.8 authentication failed"],
+        )
+        for line in (b"NOOP " + password, b"AUTH PLAIN " + b"A" * 13_000):
+            connection = Connection(unix=False)
+            connection.read()
+            self.assertEqual(connection.send(line), ["500 5.5.2 Line too long"])
+
     def test_external_on_a_trusted_connection(self) -> None:
         connection = Connection(two_users())
         connection.read()
