@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     remarks: list[str] = []
     try:
-        configuration = load(source_of(arguments, arguments.port_base))
+        configuration = load(source_of(arguments, arguments.port_base, serves=True))
     except ConfigError as error:
         problems = list(error.problems)
     else:

@@ -10,17 +10,30 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
+
+from typing_extensions import override
 
 from pycyrus import __version__, admin
 from pycyrus.config.problems import ConfigError
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells of wrong usage by the exit code of sysexits(3), as Cyrus's tools do."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(os.EX_USAGE, f"{self.prog}: error: {message}\n")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line, with all verbs."""
-    parser = argparse.ArgumentParser(prog="pycyrus", description="Administers a pycyrus server.")
+    parser = _Parser(prog="pycyrus", description="Administers a pycyrus server.")
     parser.add_argument("--version", action="version", version=f"pycyrus {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for found in pkgutil.iter_modules(admin.__path__):

@@ -194,7 +194,7 @@ def _configuration(arguments: argparse.Namespace) -> Configuration:
 
     @raise ConfigError: With all that is wrong.
     """
-    source = source_of(arguments, arguments.port_base)
+    source = source_of(arguments, arguments.port_base, serves=True)
     configuration = load(source)
     if arguments.keep or arguments.error_log or configuration.settings.given("log_to_syslog") or source.embedded:
         return configuration

@@ -26,14 +26,19 @@ def add_source_options(parser: argparse.ArgumentParser, *, cyrus_conf_letter: bo
     )
 
 
-def source_of(arguments: argparse.Namespace, port_base: int | None = None) -> Source:
-    """What these options say."""
+def source_of(arguments: argparse.Namespace, port_base: int | None = None, *, serves: bool = False) -> Source:
+    """
+    What these options say.
+
+    @param serves: It is about a server as a whole, which has a cyrus.conf.
+    """
     return Source(
         imapd_conf=arguments.imapd_conf,
         cyrus_conf=arguments.cyrus_conf,
         home=arguments.home,
         port_base=port_base,
         overrides=tuple(arguments.option),
+        serves=serves,
     )
 
 

@@ -41,15 +41,12 @@ LATER = frozenset(
     {
         "backupd",
         "ctl_conversationsdb",
-        "ctl_mboxlist",
         "fud",
         "httpd",
         "ipurge",
         "mupdate",
         "nntpd",
         "pop3d",
-        "quota",
-        "reconstruct",
         "sync_client",
         "sync_server",
         "timsieved",
@@ -58,8 +55,24 @@ LATER = frozenset(
 """Programs of Cyrus that are not part of pycyrus today."""
 
 
-VERBS = {"cyr_expire": "expire", "ctl_deliver": "deliveries", "deliver": "deliver"}
+VERBS = {
+    "ctl_deliver": "deliveries",
+    "ctl_mboxlist": "ctl_mboxlist",
+    "cyr_buildinfo": "cyr_buildinfo",
+    "cyr_df": "cyr_df",
+    "cyr_expire": "expire",
+    "cyr_info": "cyr_info",
+    "deliver": "deliver",
+    "mbpath": "mbpath",
+    "mkimap": "mkimap",
+    "quota": "quota",
+    "reconstruct": "reconstruct",
+    "unexpunge": "unexpunge",
+}
 """Programs of Cyrus that are verbs of C{pycyrus} here."""
+
+_CHECKPOINT = ("ctl_cyrusdb", "-c")
+"""What has something to do of a program that otherwise has not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +103,8 @@ def program_of(cmd: Sequence[str]) -> Program:
         words = words[1:]
         name = PurePath(words[0]).name
         name = _SHORT_NAMES.get(name, name)
-    if name in VERBS:
-        verb = VERBS[name]
+    if name in VERBS or (name, *words[1:2]) == _CHECKPOINT:
+        verb = VERBS.get(name, name)
         # -P: what lies in the current directory, which may be anybody's, is no module of ours.
         command = ("-P", "-m", "pycyrus.admin.main", verb)
         return Program(name, (*command, *words[1:]), True, "", sys.executable, verb)

@@ -39,6 +39,8 @@ class Source:
     @ivar port_base: Added to the ports of the embedded default; 0 for any
         ports that are free.  None for the usual one.
     @ivar overrides: Texts C{name=value}.
+    @ivar serves: It is about a server; commands of an administrator can do
+        without a cyrus.conf.
     """
 
     imapd_conf: Path | None = None
@@ -46,6 +48,7 @@ class Source:
     home: Path | None = None
     port_base: int | None = None
     overrides: Sequence[str] = ()
+    serves: bool = True
 
     @property
     def embedded(self) -> bool:
@@ -54,7 +57,8 @@ class Source:
 
     def words(self) -> tuple[str, ...]:
         """The command line that says the same to a verb of C{pycyrus}."""
-        given = (("-C", self.imapd_conf), ("-M", self.cyrus_conf), ("--home", self.home))
+        # Not -M, which is another option of some.
+        given = (("-C", self.imapd_conf), ("--cyrus-conf", self.cyrus_conf), ("--home", self.home))
         words = [text for option, path in given if path is not None for text in (option, str(path))]
         return (*words, *(text for override in self.overrides for text in ("--option", override)))
 
@@ -98,7 +102,7 @@ def load(source: Source) -> Configuration:
         home, assignments, cyrus = _embedded(source, problems)
     else:
         assignments, cyrus = _from_files(source, problems)
-    checked = check(assignments, overrides, (entry.name for entry in cyrus.services))
+    checked = check(assignments, overrides, _service_names(source, assignments, cyrus))
     problems.extend(checked.problems)
     problems.extend(cyrus.problems)
     if not problems:
@@ -140,7 +144,22 @@ def _from_files(source: Source, problems: list[Problem]) -> tuple[list[Assignmen
         )
     found = parse_imapd_conf(imapd_conf)
     problems.extend(found.problems)
+    if _is_without_services(source) and not cyrus_conf.exists():
+        return found.values, CyrusConf()
     return found.values, parse_cyrus_conf(cyrus_conf)
+
+
+def _is_without_services(source: Source) -> bool:
+    """Whether there need not be a cyrus.conf."""
+    return not source.serves and source.cyrus_conf is None
+
+
+def _service_names(source: Source, assignments: Sequence[Assignment], cyrus: CyrusConf) -> set[str]:
+    """Which services may have options of their own; where none are known, any that an option names."""
+    names = {entry.name for entry in cyrus.services}
+    if not names and _is_without_services(source):
+        names = {assignment.key.partition("_")[0] for assignment in assignments}
+    return names
 
 
 # --- the embedded default ---------------------------------------------------

@@ -1,0 +1,149 @@
+"""
+The directory of sessions, C{proc_path}: who is connected, for C{cyr_info proc} and for monitoring.
+
+Cyrus has a file for each process, which serves one client; here it is one for each
+session, named C{PID-NUMBER}, with the line that Cyrus writes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from typing_extensions import override
+
+WRITTEN_AFTER = 0.2
+"""Seconds until a session is written down: what ends before costs nothing."""
+
+_NAME = re.compile(r"([1-9][0-9]*)(-[0-9]+)?")
+_LONGEST = 4096
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """
+    A line of the directory.
+
+    @ivar pid: Of the process that serves it.
+    @ivar host: Of the client.
+    @ivar user: Empty before the login.
+    """
+
+    pid: int
+    service: str
+    host: str
+    user: str = ""
+    mailbox: str = ""
+    command: str = ""
+
+    def line(self) -> str:
+        """As it is in the file."""
+        fields = (self.service, self.host, self.user, self.mailbox, self.command)
+        return "\t".join(_UNPRINTABLE.sub("?", text) for text in fields) + "\n"
+
+    @override
+    def __str__(self) -> str:
+        """As C{cyr_info proc} prints it."""
+        return " ".join(filter(None, (str(self.pid), self.service, self.host, self.user, self.mailbox, self.command)))
+
+
+def directory_of(proc_path: str, configdirectory: Path) -> Path:
+    """Where it is."""
+    return Path(proc_path) if proc_path else configdirectory / "proc"
+
+
+def _names(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
+
+
+def sessions(directory: Path) -> Iterator[Session]:
+    """Read all sessions, by process; what a process that is gone has left behind is left out."""
+    found: list[tuple[int, str]] = []
+    with suppress(FileNotFoundError):
+        found = [(int(match[1]), match[0]) for match in map(_NAME.fullmatch, _names(directory)) if match]
+    for pid, name in sorted(found):
+        if not Path(f"/proc/{pid}").exists():
+            continue
+        try:
+            with (directory / name).open(encoding="utf-8", errors="replace") as file:
+                fields = file.read(_LONGEST).rstrip("\n").split("\t")
+        except FileNotFoundError:
+            continue  # it has ended meanwhile
+        yield Session(pid, *(*fields, "", "", "", "", "")[:5])
+
+
+class ProcDirectory:
+    """What one process writes there; its sessions are told of by keys of the caller."""
+
+    log = Logger()
+
+    def __init__(self, directory: Path, clock: IReactorTime) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._sessions: dict[int, Session] = {}
+        self._changed: set[int] = set()
+        self._written: set[int] = set()
+        self._failed = False
+
+    def begin(self) -> None:
+        """
+        Make the directory, and remove what processes that are gone have left behind.
+
+        @raise OSError: It cannot be made.
+        """
+        self._directory.mkdir(0o700, parents=True, exist_ok=True)
+        for name in _names(self._directory):
+            match = _NAME.fullmatch(name.partition(".")[0])
+            if match and (int(match[1]) == os.getpid() or not Path(f"/proc/{match[1]}").exists()):
+                with suppress(FileNotFoundError):
+                    (self._directory / name).unlink()
+
+    def tell(self, key: int, session: Session | None) -> None:
+        """
+        A session has begun or changed; None means that it has ended.
+
+        @param key: A number of the session in this process.
+        """
+        if session is None:
+            self._sessions.pop(key, None)
+            if key not in self._written:
+                return
+        else:
+            self._sessions[key] = session
+        if not self._changed:
+            self._clock.callLater(WRITTEN_AFTER, self.flush)
+        self._changed.add(key)
+
+    def flush(self) -> None:
+        """Write what has changed."""
+        changed, self._changed = self._changed, set()
+        for key in changed:
+            path = self._directory / f"{os.getpid()}-{key}"
+            session = self._sessions.get(key)
+            try:
+                if session is None:
+                    self._written.discard(key)
+                    path.unlink(missing_ok=True)
+                else:
+                    beside = path.with_name(f"{path.name}.new")
+                    beside.write_text(session.line(), "utf-8")
+                    beside.replace(path)
+                    self._written.add(key)
+            except OSError as error:
+                # It serves nobody but onlookers, so it is told once.
+                if not self._failed:
+                    self.log.error("{path}: {error}", path=str(path), error=error.strerror)
+                self._failed = True
+
+    def end(self) -> None:
+        """Remove all that is ours."""
+        self._sessions.clear()
+        self._changed |= self._written
+        self.flush()
