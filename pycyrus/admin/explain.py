@@ -92,7 +92,7 @@ async def _explain(arguments: argparse.Namespace, settings: Settings, reactor: A
     steps.append(f"checkers, in this order: {', '.join(names)}")
     steps.extend(f"not part of this server: {name}" for name in missing)
     steps.extend(await checkers.explain(user_id, arguments.service))
-    await identities.fetch_groups(user_id)
+    await identities.prepare(user_id)
     identity = identities.identity(user_id)
     steps.append(f"groups: {', '.join(f'group:{name}' for name in sorted(identity.groups)) or 'none'}")
     steps.append(f"rights beyond ACLs: {_SCOPES[identity.admin].format(domain=identity.domain)}")

@@ -62,7 +62,7 @@ class ActingRules:
             return Authenticated(identity, user_id)
         wanted = identity
         if acting_as and acting_as != user_id:
-            await self._identities.fetch_groups(acting_as)
+            await self._identities.prepare(acting_as)
             wanted = self._identities.identity(acting_as)
             if not await self._may_act(identity, wanted):
                 raise AuthorizationDenied(f"may not act as {acting_as}")

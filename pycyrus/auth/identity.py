@@ -11,6 +11,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from pycyrus.errors import AuthenticationUnavailable
 from pycyrus.model.identity import AdminScope, Identity
 
 LONGEST_USER_ID = 80
@@ -62,7 +63,7 @@ class Identities:
     Makes canonical user ids, and the identities behind them.
 
     @ivar groups: Gives the names of a user's groups, without C{group:}.
-    @ivar fetch_groups: To be awaited before C{identity}, so that C{groups} knows.
+    @ivar fetch_groups: Has C{groups} know those of a user.
     """
 
     settings: IdentitySettings
@@ -121,6 +122,21 @@ class Identities:
         if not at or (self.settings.virtdomains != "off" and not self.settings.realms):
             return True
         return realm in self.settings.realms
+
+    async def prepare(self, user_id: str) -> None:
+        """
+        To be awaited before C{identity}.
+
+        Administrators by name come in without groups where these cannot be told: they
+        have every right without them, and may be who mends the directory.
+
+        @raise AuthenticationUnavailable: The groups of others cannot be told.
+        """
+        try:
+            await self.fetch_groups(user_id)
+        except AuthenticationUnavailable:
+            if user_id not in self._admins:
+                raise
 
     def identity(self, user_id: str) -> Identity:
         """

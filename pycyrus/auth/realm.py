@@ -43,7 +43,7 @@ class MailRealm:
         return Deferred.fromCoroutine(self._identity(avatarId.decode("utf-8")))
 
     async def _identity(self, user_id: str) -> tuple[type[Interface], object, Callable[[], None]]:
-        await self.identities.fetch_groups(user_id)
+        await self.identities.prepare(user_id)
         return IMailUser, self.identities.identity(user_id), _nothing
 
 

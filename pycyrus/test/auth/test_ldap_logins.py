@@ -24,6 +24,7 @@ from pycyrus.auth.identity import IdentitySettings
 from pycyrus.auth.interfaces import CheckerContext
 from pycyrus.auth.ldap.settings import BadDirectory
 from pycyrus.auth.outside import THREADS, Outside
+from pycyrus.auth.users import UserDatabase
 from pycyrus.errors import AuthenticationFailed, AuthenticationUnavailable
 from pycyrus.interfaces import Authenticated
 from pycyrus.model.identity import AdminScope
@@ -65,10 +66,10 @@ class DirectoryCase(TestCase):
         slapd.load()
         return slapd
 
-    def made(self, options: Mapping[str, str]) -> Authenticator:
-        """An authenticator over directories, that remembers nothing."""
-        self.checkers = make_checkers(["ldap"], CheckerContext(self.directory, options, at_once, self.reactor))
-        (checker,) = self.checkers.checkers
+    def made(self, options: Mapping[str, str], *more: str) -> Authenticator:
+        """An authenticator over directories, and further checkers, that remembers nothing."""
+        self.checkers = make_checkers(["ldap", *more], CheckerContext(self.directory, options, at_once, self.reactor))
+        checker = self.checkers.checkers[0]
         assert isinstance(checker, LdapChecker)
         self.checker = checker
         self.addCleanup(self.checker.close)
@@ -76,7 +77,7 @@ class DirectoryCase(TestCase):
             self.reactor, self.checkers, at_once, CacheSettings(0, 0), DelaySettings(pause=0.01, longest=0.01)
         )
         identities = IdentitySettings(
-            virtdomains="userid", admins=("group:admins@rfc.example", "group:staff", "group:boss@gon.example")
+            virtdomains="userid", admins=("root", "group:admins@rfc.example", "group:staff", "group:boss@gon.example")
         )
         return parts.authenticator(identities, AuthSettings())
 
@@ -175,6 +176,20 @@ class OutageTests(DirectoryCase):
         await groups.fetch("alice@rfc.example")
         self.assertEqual(groups.of("alice@rfc.example"), {"staff@rfc.example", "admins@rfc.example"})
         await self.assertFailure(Deferred.fromCoroutine(groups.fetch("bob@rfc.example")), AuthenticationUnavailable)
+
+    async def test_administrator(self) -> None:
+        """One who is known here, and by name, comes in without any directory; others come again later."""
+        users = UserDatabase(self.directory / "users.db")
+        for user in ("root", "dan"):
+            users.add(user, "secret")
+        users.close()
+        self.authenticator = self.made({"ldap_uri": self.servers[0].uri, **RFC}, "passwd")
+        self.assertIs((await self.login("root")).identity.admin, AdminScope.GLOBAL)
+        self.assertIs((await self.login("dan")).identity.admin, AdminScope.NONE)
+        self.authenticator = self.made({"ldap_uri": self.servers[0].uri, **RFC}, "passwd")
+        await deferToThread(self.servers[0].stop)
+        self.assertIs((await self.login("root")).identity.admin, AdminScope.GLOBAL)
+        await self.fails("dan", AuthenticationUnavailable)
 
     async def test_no_end(self) -> None:
         """A question without an end is given up, and what waits behind it is never asked."""
