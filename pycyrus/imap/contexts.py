@@ -117,7 +117,9 @@ async def _result(session: Session, selected: SelectedMailbox, context: Context,
             return found
         view = mailbox.view()
         positions = np.flatnonzero(np.isin(view.uids, found, assume_unique=True))
-        return view.uids[await orders.sort(mailbox, view, positions, context.criteria, session.pause)]
+        return view.uids[
+            await orders.sort(mailbox, view, positions, context.criteria, session.pause, session.in_thread)
+        ]
     except MailboxNotFound:
         context.counter = None
         return NO_UIDS

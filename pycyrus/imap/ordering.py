@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,24 @@ from pycyrus.model.view import CachedItem, View
 
 MAILBOXES = 32
 """Of which headers are remembered."""
-BLOCK = 500
+MOST_TEXTS = 3_000_000
+"""Texts of all mailboxes that are remembered; the mailbox at work always has its own."""
+BLOCK = 100
 """Messages whose headers are read between two turns of other sessions."""
 
+FEW = 2000
+"""Messages of which an order is made on the reactor thread: that takes a millisecond or two."""
+
+T = TypeVar("T")
 Pause = Callable[[], Awaitable[None]]
-InThread = Callable[[Callable[[], list[Node]]], Awaitable[list[Node]]]
+
+
+class InThread(Protocol):
+    """Has something computed that takes long."""
+
+    def __call__(self, work: Callable[[], T]) -> Awaitable[T]:
+        """Call C{work} where other sessions go on meanwhile."""
+
 
 _ADDRESSES = {
     SortKey.FROM: b"FROM",
@@ -68,6 +81,20 @@ class _Remembered:
     uids: UidArray | None = None
     orders: dict[object, Any] = field(default_factory=dict)
 
+    def __len__(self) -> int:
+        return sum(map(len, self.texts.values())) + len(self.threaded)
+
+    def prune(self, view: View) -> None:
+        """Forget messages that are gone, if they are most of what is remembered."""
+        most = 2 * len(view) + 1000
+        if not any(len(texts) > most for texts in (*self.texts.values(), self.threaded)):
+            return
+        uids = set(view.uids.tolist())
+        self.texts = {
+            key: {uid: text for uid, text in texts.items() if uid in uids} for key, texts in self.texts.items()
+        }
+        self.threaded = {uid: threaded for uid, threaded in self.threaded.items() if uid in uids}
+
 
 class Orders:
     """What a process remembers of its mailboxes' orders."""
@@ -80,15 +107,24 @@ class Orders:
         if known is None or known.uidvalidity != mailbox.uidvalidity:
             known = _Remembered(mailbox.uidvalidity)
         self._mailboxes[mailbox.unique_id] = known
-        while len(self._mailboxes) > MAILBOXES:
-            self._mailboxes.popitem(last=False)
         if known.uids is not view.uids:
+            known.prune(view)
             known.uids = view.uids
+            count = sum(map(len, self._mailboxes.values()))
+            while len(self._mailboxes) > MAILBOXES or (count > MOST_TEXTS and len(self._mailboxes) > 1):
+                _, forgotten = self._mailboxes.popitem(last=False)
+                count -= len(forgotten)
             known.orders = {}
         return known
 
     async def sort(
-        self, mailbox: IMailbox, view: View, found: Positions, criteria: Sequence[SortCriterion], pause: Pause
+        self,
+        mailbox: IMailbox,
+        view: View,
+        found: Positions,
+        criteria: Sequence[SortCriterion],
+        pause: Pause,
+        in_thread: InThread,
     ) -> Positions:
         """
         Put messages in order (RFC 5256 section 3): by the criteria, and then as they came.
@@ -97,12 +133,12 @@ class Orders:
         """
         if any(criterion.key is SortKey.MODSEQ for criterion in criteria):
             # These change while messages stay.
-            return found[await self._order(_Remembered(0), view, criteria, pause, found)]
+            return found[await self._order(_Remembered(0), view, criteria, pause, in_thread, found)]
         known = self._of(mailbox, view)
         key = tuple(criteria)
         order: Positions | None = known.orders.get(key)
         if order is None:
-            order = await self._order(known, view, criteria, pause, np.arange(len(view)))
+            order = await self._order(known, view, criteria, pause, in_thread, np.arange(len(view)))
             if known.uids is view.uids:
                 known.orders[key] = order
         if len(found) == len(view):
@@ -112,27 +148,47 @@ class Orders:
         return order[is_found[order]]
 
     async def _order(
-        self, known: _Remembered, view: View, criteria: Sequence[SortCriterion], pause: Pause, positions: Positions
+        self,
+        known: _Remembered,
+        view: View,
+        criteria: Sequence[SortCriterion],
+        pause: Pause,
+        in_thread: InThread,
+        positions: Positions,
     ) -> Positions:
-        ranks: list[NDArray[Any]] = []
-        for criterion in criteria:
-            column = _COLUMNS.get(criterion.key)
-            if column is not None:
-                values = column(view)[positions].astype(np.int64)
-            else:
-                values = _ranks(await self._texts(known, view, criterion.key, pause))[positions]
-            ranks.append(-values if criterion.is_reverse else values)
-        # The last key given counts most.
-        order: Positions = np.lexsort(ranks[::-1]) if ranks else np.arange(len(positions))
-        return order
+        texts = {
+            criterion.key: await self._texts(known, view, criterion.key, pause, in_thread)
+            for criterion in criteria
+            if criterion.key not in _COLUMNS
+        }
+        uids = view.uids.tolist() if texts else []
 
-    async def _texts(self, known: _Remembered, view: View, key: SortKey, pause: Pause) -> list[str]:
+        def compute() -> Positions:
+            ranks: list[NDArray[Any]] = []
+            for criterion in criteria:
+                column = _COLUMNS.get(criterion.key)
+                if column is not None:
+                    values = column(view)[positions].astype(np.int64)
+                else:
+                    of_uid = texts[criterion.key]
+                    values = _ranks([of_uid[uid] for uid in uids])[positions]
+                ranks.append(-values if criterion.is_reverse else values)
+            # The last key given counts most.
+            order: Positions = np.lexsort(ranks[::-1]) if ranks else np.arange(len(positions))
+            return order
+
+        return compute() if len(view) <= FEW else await in_thread(compute)
+
+    async def _texts(
+        self, known: _Remembered, view: View, key: SortKey, pause: Pause, in_thread: InThread
+    ) -> dict[int, str]:
+        """The sort texts of the messages of a view, and perhaps of others, by UID."""
         texts = known.texts.setdefault(key, {})
         read = _subject_text if key is SortKey.SUBJECT else _address_reader(key)
         item = CachedItem.SUBJECT if key is SortKey.SUBJECT else CachedItem.HEADERS
-        async for uid, octets in _unknown(view, texts, item, pause):
+        async for uid, octets in _unknown(view, texts, item, pause, in_thread):
             texts[uid] = read(octets)
-        return [texts[uid] for uid in view.uids.tolist()]
+        return texts
 
     async def thread(
         self,
@@ -149,23 +205,23 @@ class Orders:
         if is_all and algorithm in known.orders:
             roots: list[Node] = known.orders[algorithm]
             return roots
-        messages = await self._threaded(known, view, pause)
+        messages = await self._threaded(known, view, pause, in_thread)
         roots = await in_thread(partial(_gathered, messages, found.tolist(), algorithm))
         if is_all and known.uids is view.uids:
             known.orders[algorithm] = roots
         return roots
 
-    async def _threaded(self, known: _Remembered, view: View, pause: Pause) -> list[Threaded]:
+    async def _threaded(self, known: _Remembered, view: View, pause: Pause, in_thread: InThread) -> list[Threaded]:
         threaded = known.threaded
-        dates = dict(zip(view.uids.tolist(), view.sent_times.tolist(), strict=True))
         subjects = known.texts.setdefault(SortKey.SUBJECT, {})
         marks: dict[int, bool] = {}
-        if any(uid not in threaded for uid in dates):
-            async for uid, octets in _unknown(view, threaded, CachedItem.SUBJECT, pause):
+        dates = await in_thread(lambda: dict(zip(view.uids.tolist(), view.sent_times.tolist(), strict=True)))
+        if not await in_thread(lambda: dates.keys() <= threaded.keys()):
+            async for uid, octets in _unknown(view, threaded, CachedItem.SUBJECT, pause, in_thread):
                 subjects[uid], marks[uid] = base_subject(octets.decode("utf-8", "replace"))
-            async for uid, octets in _unknown(view, threaded, CachedItem.HEADERS, pause):
+            async for uid, octets in _unknown(view, threaded, CachedItem.HEADERS, pause, in_thread):
                 threaded[uid] = _threaded(octets, subjects[uid], dates[uid], is_reply=marks[uid])
-        return [threaded[uid] for uid in view.uids.tolist()]
+        return await in_thread(lambda: [threaded[uid] for uid in dates])
 
     def remembered(self, mailbox: IMailbox, view: View, key: object) -> Any:
         """Something that was made of all messages of a view; None if it was not."""
@@ -184,16 +240,19 @@ def _gathered(messages: Sequence[Threaded], which: list[int], algorithm: ThreadA
 
 
 async def _unknown(
-    view: View, known: dict[int, Any], item: CachedItem, pause: Pause
+    view: View, known: dict[int, Any], item: CachedItem, pause: Pause, in_thread: InThread
 ) -> AsyncIterator[tuple[int, bytes]]:
     """UIDs of messages of which something is not known yet, and a cached item of each."""
-    uids = view.uids.tolist()
-    missing = [position for position, uid in enumerate(uids) if uid not in known]
+
+    def find() -> list[tuple[int, int]]:
+        return [(position, uid) for position, uid in enumerate(view.uids.tolist()) if uid not in known]
+
+    missing = find() if len(view) <= FEW else await in_thread(find)
     for start in range(0, len(missing), BLOCK):
         block = missing[start : start + BLOCK]
-        (octets,) = view.cached(np.array(block, dtype=np.intp), (item,))
-        for position, each in zip(block, octets, strict=True):
-            yield uids[position], each
+        (octets,) = view.cached(np.array([position for position, _ in block], dtype=np.intp), (item,))
+        for (_, uid), each in zip(block, octets, strict=True):
+            yield uid, each
         await pause()
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pycyrus.imap.commands.search import answer_esearch, find, highest_modseq, keep_up
-from pycyrus.imap.ordering import Orders, encode_threads
+from pycyrus.imap.ordering import FEW, Orders, encode_threads
 from pycyrus.imap.wire.esearch import BLOCK
 from pycyrus.imap.wire.search import Return
 from pycyrus.model.sorting import SortKey
@@ -31,7 +32,7 @@ async def sort(session: Session, command: Sort) -> None:
     selected = session.selected
     found = await find(session, command.search)
     view = selected.view
-    order = await orders.sort(selected.mailbox, view, found, command.criteria, session.pause)
+    order = await orders.sort(selected.mailbox, view, found, command.criteria, session.pause, session.in_thread)
     numbers = view.uids[order] if command.search.by_uid else order + 1
     if command.search.returns is not None:
         await answer_esearch(session, command.search, order, numbers, is_sorted=True)
@@ -43,10 +44,7 @@ async def sort(session: Session, command: Sort) -> None:
     is_lasting = len(order) == len(view) and not _uses_modseq(command)
     line = orders.remembered(selected.mailbox, view, key) if is_lasting else None
     if line is None:
-        line = b"* SORT%b" % b"".join(
-            b" " + str(numbers[start : start + BLOCK].tolist())[1:-1].replace(",", "").encode()
-            for start in range(0, len(numbers), BLOCK)
-        )
+        line = _encode(numbers) if len(numbers) <= FEW else await session.in_thread(lambda: _encode(numbers))
         modseq = highest_modseq(selected, command.search, order)
         # RFC 7162 section 3.1.6
         line += b"\r\n" if modseq is None else b" (MODSEQ %d)\r\n" % modseq
@@ -54,6 +52,14 @@ async def sort(session: Session, command: Sort) -> None:
             orders.remember(selected.mailbox, view, key, line)
     session.write(line)
     await session.drain()
+
+
+def _encode(numbers: NDArray[np.integer]) -> bytes:
+    """Write C{* SORT} without its end."""
+    return b"* SORT%b" % b"".join(
+        b" " + str(numbers[start : start + BLOCK].tolist())[1:-1].replace(",", "").encode()
+        for start in range(0, len(numbers), BLOCK)
+    )
 
 
 def _uses_modseq(command: Sort) -> bool:
