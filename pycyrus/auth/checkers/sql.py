@@ -21,9 +21,16 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
-from pycyrus.auth.interfaces import BadCheckerOptions, CheckerContext, ICheckerFactory, IExplains, IMailPassword
+from pycyrus.auth.interfaces import (
+    BadCheckerOptions,
+    CheckerContext,
+    ICheckerFactory,
+    IExplains,
+    IMailPassword,
+    ISharedSecrets,
+)
 from pycyrus.auth.ldap.passwords import UnknownScheme, matches
 from pycyrus.auth.outside import Outside, Refused, SourceDown, Unusable
 
@@ -282,11 +289,33 @@ class SqlChecker:
             raise UnauthorizedLogin(str(refused)) from refused
         raise UnauthorizedLogin("wrong password, or no such user")
 
+    async def shared_secret(self, user_id: str) -> bytes | None:
+        """See L{ISharedSecrets}; hashes are none."""
+        try:
+            stored = await self.outside.ask(lambda: self._database.passwords(*_parts(user_id)))
+        except Refused:
+            return None
+        return plain(stored[0]) if stored else None
+
     async def explain(self, user_id: str, service: str) -> list[str]:
         """See L{IExplains}."""
         stored = await self.outside.ask(lambda: self._database.passwords(*_parts(user_id)))
         user, realm = _parts(user_id)
         return [f"SQL: asked for user {user!r}, realm {realm!r}: {'a password' if stored else 'nothing'} is stored"]
+
+
+def plain(stored: bytes) -> bytes | None:
+    """The password, where it is stored as it is."""
+    scheme, brace, value = stored.partition(b"}")
+    if brace and scheme.startswith(b"{"):
+        return value if scheme.upper() in (b"{CLEARTEXT", b"{PLAIN") else None
+    return stored if stored and not stored.startswith(b"$argon2") else None
+
+
+def _are_plain(options: Mapping[str, str]) -> bool:
+    """Whether the administrator says that passwords are stored as they are, by naming what needs them so."""
+    lists = (text for name, text in options.items() if name.endswith("sasl_mech_list"))
+    return any({"CRAM-MD5", "DIGEST-MD5"} & set(text.upper().split()) for text in lists)
 
 
 def _parts(user_id: str) -> tuple[str, str]:
@@ -333,4 +362,7 @@ class SqlCheckerFactory:
 
         @raise BadDatabase: It is misconfigured.
         """
-        return SqlChecker(database_of(context.options), context.reactor)
+        checker = SqlChecker(database_of(context.options), context.reactor)
+        if _are_plain(context.options):
+            alsoProvides(checker, ISharedSecrets)
+        return checker

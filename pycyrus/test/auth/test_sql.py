@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.cred.error import UnauthorizedLogin
-from twisted.trial.unittest import TestCase
+from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SkipTest, TestCase
 
+from pycyrus.auth.assemble import Authentication
+from pycyrus.auth.authenticator import AuthSettings
+from pycyrus.auth.checkers.chain import CheckerChain
 from pycyrus.auth.checkers.sql import PARAMETER, BadDatabase, SqlChecker, SqlCheckerFactory, is_right, parse_query
+from pycyrus.auth.client import ClientCredentials, choose
 from pycyrus.auth.credentials import MailPassword
+from pycyrus.auth.delays import DelaySettings
 from pycyrus.auth.interfaces import CheckerContext
 from pycyrus.auth.outside import Unusable
 from pycyrus.auth.users import UserDatabase
-from pycyrus.errors import AuthenticationUnavailable
-from pycyrus.test.auth.parts import at_once
+from pycyrus.errors import AuthenticationFailed, AuthenticationUnavailable
+from pycyrus.interfaces import Authenticated, Challenge
+from pycyrus.test.auth.parts import CLEAR, IDENTITIES, at_once
 
 SELECT = "SELECT %p FROM users WHERE name = '%u' AND domain = '%r'"
 ROWS = (
@@ -55,6 +67,39 @@ class SqlCase(TestCase):
 
     async def check(self, checker: SqlChecker, user: str, password: bytes = b"secret") -> object:
         return await checker.requestAvatarId(MailPassword(user, password, "imap"))
+
+
+class SecretTests(SqlCase):
+    """Passwords that are stored as they are serve CRAM-MD5 and its like, where those are asked for."""
+
+    async def test_where_it_is_asked_for(self) -> None:
+        self.assertFalse(CheckerChain([self.checker()]).has_shared_secrets)
+        self.assertFalse(CheckerChain([self.checker(sasl_mech_list="PLAIN")]).has_shared_secrets)
+        chain = CheckerChain([self.checker(imap_sasl_mech_list="plain cram-md5")])
+        self.assertTrue(chain.has_shared_secrets)
+        self.assertEqual(await chain.shared_secret("alice@a.org"), b"secret")
+        for user in ("bob@a.org", "crypt@a.org", "nil@a.org", "nobody@a.org", "twin@a.org"):
+            self.assertIsNone(await chain.shared_secret(user), user)
+
+    async def test_login(self) -> None:
+        """By CRAM-MD5, both sides."""
+        parts = Authentication(
+            Clock(), CheckerChain([self.checker(sasl_mech_list="CRAM-MD5")]), at_once, delays=DelaySettings(pause=0)
+        )
+        subject = parts.authenticator(IDENTITIES, AuthSettings(mechanisms=("CRAM-MD5",)))
+        for user, password, expected in (("alice@a.org", "secret", True), ("bob@a.org", "secret", False)):
+            client = choose(["CRAM-MD5"], ClientCredentials(user, password=password), tls=False)
+            server = subject.start("CRAM-MD5", CLEAR)
+            challenge = await server.step(None)
+            assert isinstance(challenge, Challenge)
+            try:
+                result = await server.step(client.step(challenge.data))
+            except AuthenticationFailed:
+                self.assertFalse(expected)
+            else:
+                self.assertTrue(expected)
+                assert isinstance(result, Authenticated)
+                self.assertEqual(result.authenticated_as, user)
 
 
 class LoginTests(SqlCase):
@@ -123,6 +168,60 @@ class LoginTests(SqlCase):
         self.assertTrue(is_right(found.encoded.encode(), b"secret"))
         self.assertFalse(is_right(found.encoded.encode(), b"Secret"))
         self.assertRaises(Unusable, is_right, b"{CRYPT}x", b"x")
+
+
+class PostgresqlTests(TestCase):
+    """The same with PostgreSQL, by psycopg."""
+
+    timeout = 120
+
+    async def test_logins(self) -> None:
+        """By parameters; over a restart; and first by a host that is not there."""
+        from twisted.internet import reactor
+
+        psycopg = driver()
+        directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        directory.chmod(0o755)
+        server = await deferToThread(Postgresql, directory)
+        await deferToThread(server.start)
+        self.addCleanup(server.stop)
+        with psycopg.connect(host="127.0.0.1", port=server.port, user=USER, autocommit=True) as connection:
+            connection.execute('CREATE TABLE users (name text, domain text, "userpassword" text)')
+            connection.cursor().executemany("INSERT INTO users VALUES (%s, %s, %s)", ROWS)
+        options = {
+            "sasl_sql_engine": "pgsql",
+            "sasl_sql_hostnames": f"127.0.0.1:1, 127.0.0.1:{server.port}",
+            "sasl_sql_user": USER,
+            "sasl_sql_database": USER,
+            "sasl_sql_select": SELECT + " AND name LIKE '%%'",
+        }
+        checker = SqlCheckerFactory().make_checker(CheckerContext(directory, options, at_once, reactor))
+        self.addCleanup(checker.outside.close)
+
+        async def check(user: str, password: bytes = b"secret") -> object:
+            return await checker.requestAvatarId(MailPassword(user, password, "imap"))
+
+        for user in ("alice@a.org", "bob@a.org", "carol"):
+            self.assertEqual(await check(user), user.encode())
+        for user, password in (("alice@a.org", b"x"), ("twin@a.org", b"secret"), ("x' OR '1'='1", b"secret")):
+            with self.assertRaises(UnauthorizedLogin, msg=user):
+                await check(user, password)
+        await deferToThread(server.stop)
+        with self.assertRaises(AuthenticationUnavailable):
+            await check("alice@a.org")
+        checker.outside.forgive()
+        await deferToThread(server.start)
+        self.assertEqual(await check("alice@a.org"), b"alice@a.org")
+
+
+def driver() -> Any:
+    """The driver; where it must be and is not, an error."""
+    try:
+        return importlib.import_module("psycopg")
+    except ImportError as error:
+        text = "the package psycopg is not installed: pip install pycyrus[pgsql]"
+        raise ProgramFailed(text) if os.environ.get("CI") == "true" else SkipTest(text) from error
 
 
 class QueryTests(TestCase):
