@@ -6,7 +6,8 @@ import argparse
 import os
 import pwd
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from socket import gethostname
@@ -88,25 +89,37 @@ def run_on_store(configuration: Configuration, work: Callable[[MailStore], Corou
     globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
 
     async def run(reactor: Any) -> T:
-        # Each mailbox is looked at once, so few need be remembered.
-        settings = configuration.settings
-        store = open_store(replace(store_settings(settings), open_mailboxes=4), reactor)
-        publisher = None
-        if publishes(settings):
-            name = settings.text("servername") or gethostname()
-            publisher = make_publisher(settings, name, store, reactor, compares=False)
-            store.publish_to(publisher)
-        try:
+        async with opened(configuration, reactor) as store:
             return await work(store)
-        finally:
-            if publisher is not None:
-                publisher.close()
-            await store.close()
 
     try:
         return run_with_reactor(run)
     except (MailStoreError, BadPartition, OSError) as error:
         raise CommandError(str(error) or type(error).__name__) from error
+
+
+@asynccontextmanager
+async def opened(configuration: Configuration, reactor: Any) -> AsyncIterator[MailStore]:
+    """
+    The store, open for a command; a Murder's master is told of what it changes.
+
+    @raise BadPartition: A partition cannot be used.
+    @raise MailStoreError: A database cannot be used.
+    """
+    settings = configuration.settings
+    # Each mailbox is looked at once, so few need be remembered.
+    store = open_store(replace(store_settings(settings), open_mailboxes=4), reactor)
+    publisher = None
+    if publishes(settings):
+        name = settings.text("servername") or gethostname()
+        publisher = make_publisher(settings, name, store, reactor, compares=False)
+        store.publish_to(publisher)
+    try:
+        yield store
+    finally:
+        if publisher is not None:
+            publisher.close()
+        await store.close()
 
 
 @implementer(ILogObserver)

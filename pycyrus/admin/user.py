@@ -19,9 +19,8 @@ from typing import Any
 
 from pycyrus.admin.running import run_with_reactor
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import act_as_server
+from pycyrus.admin.storing import act_as_server, opened
 from pycyrus.app.context import identity_settings
-from pycyrus.app.store_parts import store_settings
 from pycyrus.auth.checkers.passwd import DATABASE
 from pycyrus.auth.identity import Identities, InvalidUserId
 from pycyrus.auth.users import UserDatabase, UserDatabaseError
@@ -30,7 +29,6 @@ from pycyrus.errors import InvalidMailboxName, MailboxExists, MailStoreError
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import user_inbox
 from pycyrus.store.partitions import BadPartition
-from pycyrus.store.store import open_store
 
 
 class UserCommandError(Exception):
@@ -197,13 +195,11 @@ def _create_inbox(identity: Identity, configuration: Configuration) -> bool:
     """
 
     async def create(reactor: Any) -> bool:
-        store = open_store(store_settings(configuration.settings), reactor)
-        try:
-            await store.create_inbox(user_inbox(identity.user, identity.domain))
-        except MailboxExists:
-            return False
-        finally:
-            await store.close()
+        async with opened(configuration, reactor) as store:
+            try:
+                await store.create_inbox(user_inbox(identity.user, identity.domain))
+            except MailboxExists:
+                return False
         return True
 
     try:
