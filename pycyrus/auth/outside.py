@@ -137,6 +137,10 @@ class Outside:
         self._trouble = _Trouble(self._reactor.seconds() + self.rest, reason)
         return AuthenticationUnavailable(reason)
 
+    def forgive(self) -> None:
+        """Ask it again at once, if it was down."""
+        self._trouble.until = 0.0
+
     def close(self) -> None:
         """Give connections and threads back."""
         if self._trigger is not None:

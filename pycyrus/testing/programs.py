@@ -25,6 +25,8 @@ PACKAGES = {
     "kadmin.local": "krb5-admin-server",
     "kinit": "krb5-user",
     "slapd": "slapd",
+    "initdb": "postgresql",
+    "pg_ctl": "postgresql",
     "ldapadd": "ldap-utils",
     "saslauthd": "sasl2-bin",
     "getmail": "getmail6",

@@ -146,6 +146,10 @@ class LdapDirectory:
             return frozenset()
         if entry is None:
             return frozenset()
+        return self._groups_of(entry, user_id, told)
+
+    def _groups_of(self, entry: UserEntry, user_id: str, told: Looked) -> frozenset[str]:
+        settings = self.settings
         if settings.member_method == "attribute":
             found = self._named_groups(entry.values(settings.member_attribute)[:_MOST_GROUPS])
         else:
@@ -164,7 +168,8 @@ class LdapDirectory:
             entry = self._find(tokens, told)
             if entry is not None:
                 self._check_member(entry, user_id, service, told)
-                self.groups(user_id, told)
+                if self.settings.has_groups:
+                    self._groups_of(entry, user_id, told)
         except (Refused, DirectoryDown) as error:
             told.note(str(error))
         return told.steps

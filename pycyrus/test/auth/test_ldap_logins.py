@@ -202,7 +202,6 @@ class OutageTests(DirectoryCase):
         for each in (*hanging, behind):
             await self.assertFailure(each, AuthenticationUnavailable)
         go_on.set()
-        outside.rest = 0.0
-        outside._trouble.until = 0.0
+        outside.forgive()
         self.assertEqual(await outside.ask(lambda: 5), 5)
         self.assertEqual(asked, [])

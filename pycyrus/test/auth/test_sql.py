@@ -30,6 +30,8 @@ from pycyrus.auth.users import UserDatabase
 from pycyrus.errors import AuthenticationFailed, AuthenticationUnavailable
 from pycyrus.interfaces import Authenticated, Challenge
 from pycyrus.test.auth.parts import CLEAR, IDENTITIES, at_once
+from pycyrus.testing.postgresql import USER, Postgresql
+from pycyrus.testing.programs import ProgramFailed
 
 SELECT = "SELECT %p FROM users WHERE name = '%u' AND domain = '%r'"
 ROWS = (
