@@ -87,7 +87,7 @@ class _Remembered:
     def prune(self, view: View) -> None:
         """Forget messages that are gone, if they are most of what is remembered."""
         most = 2 * len(view) + 1000
-        if not any(len(texts) > most for texts in (*self.texts.values(), self.threaded)):
+        if max(len(self.threaded), *map(len, self.texts.values()), 0) <= most:
             return
         uids = set(view.uids.tolist())
         self.texts = {

@@ -12,6 +12,7 @@ end all must agree.  Violations are collected, not raised::
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import re
 import socket
@@ -269,6 +270,10 @@ class Client:
             lambda: self.command(b"UID STORE", b"%b +FLAGS (%b)" % (self._some_uid(), self.random.choice(FLAGS))),
             lambda: self.command(b"SEARCH", self.random.choice((b"UNSEEN", b"DELETED", b"ALL", b"SUBJECT stress"))),
             lambda: self.command(b"EXPUNGE"),
+            lambda: self.command(b"UID MOVE", b"%b %b" % (self._some_uid(), self.mailbox.encode())),
+            lambda: self.command(b"UID EXPUNGE", self._some_uid()),
+            lambda: self.command(b"SORT", b"(REVERSE SUBJECT ARRIVAL) UTF-8 UNDELETED"),
+            self._pipeline,
             lambda: self.command(b"UID COPY", b"%b %b" % (self._some_uid(), self.mailbox.encode())),
             lambda: self.command(b"CHECK"),
         ]
@@ -295,6 +300,28 @@ class Client:
                 if int(uid[2]) in self.report.appended:
                     self.report.violations.append(f"UID {int(uid[2])} was given twice")
                 self.report.appended[int(uid[2])] = len(text)
+
+    def _pipeline(self) -> None:
+        """Several commands at once: the numbers hold until one that may expunge has been answered."""
+        number = self.random.randint(1, len(self.uids))
+        commands = [
+            (b"FETCH", b"%d (UID FLAGS)" % number),
+            (b"STORE", b"%d +FLAGS (%b)" % (number, self.random.choice(FLAGS))),
+            (b"SEARCH", b"%d:* UNDELETED" % number),
+            (b"FETCH", b"%d (UID FLAGS RFC822.SIZE)" % number),
+            (b"NOOP", b""),
+        ]
+        tags = [b"p%d" % (self._tag + place) for place in range(len(commands))]
+        self._tag += len(commands)
+        lines = zip(tags, commands, strict=True)
+        self._send(b"".join(b" ".join((tag, *filter(None, command))) + b"\r\n" for tag, command in lines))
+        for tag, (verb, _) in zip(tags, commands, strict=True):
+            self._verb = verb
+            answer, _untagged = self._until(tag)
+            self.report.count(verb, answer.startswith(b"OK"))
+            if answer.startswith(b"BAD"):
+                self._violation(f"BAD to a pipelined command: {answer!r}")
+        self._verb = b""
 
     def _store(self) -> None:
         number = self.random.randint(1, len(self.uids))
@@ -339,6 +366,7 @@ def run(
     clients: int,
     seconds: float,
     seed: int = 1,
+    steps: int | None = None,
 ) -> Report:
     """
     Work on one mailbox with many connections.
@@ -346,6 +374,7 @@ def run(
     @param users: Names and passwords, used in turn; with several the mailbox
         must be one that they all may change.
     @param seconds: How long to work before all compare what they know.
+    @param steps: How many commands each gives at most; None for as many as there is time for.
     """
     report = Report()
     pool = [Client(address, *users[n % len(users)], mailbox, seed * 1000 + n, report) for n in range(clients)]
@@ -353,7 +382,9 @@ def run(
 
     def work(client: Client) -> None:
         try:
-            while time.monotonic() < deadline:
+            for _ in range(steps) if steps is not None else itertools.count():
+                if time.monotonic() > deadline:
+                    break
                 client.step()
         except (Disconnected, OSError) as error:
             report.violation(f"{client.name} was disconnected: {error!r}")

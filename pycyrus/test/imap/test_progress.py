@@ -8,7 +8,7 @@ from typing import Any, cast
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.imap.commands.search import _Progress
+from pycyrus.imap.commands.search import Progress
 
 
 class ProgressTests(SynchronousTestCase):
@@ -17,7 +17,7 @@ class ProgressTests(SynchronousTestCase):
         clock = Clock()
         said: list[bytes] = []
         session: Any = SimpleNamespace(clock=clock, tag=b"a1", write=said.append, flush=lambda: None)
-        progress = _Progress(cast(Any, session))
+        progress = Progress(cast(Any, session))
         for done in range(0, 1200, 100):
             progress(done, 1000)
             clock.advance(1)

@@ -1,0 +1,29 @@
+"""Many connections at work on one mailbox, at two workers, each checking all it is told."""
+
+from __future__ import annotations
+
+from pycyrus.test.whole.case import WholeServerCase
+from pycyrus.testing.stress import run
+
+PATIENCE = 100.0
+"""Seconds after which a slow machine has done enough."""
+
+
+class StressTests(WholeServerCase):
+    """L{pycyrus.testing.stress}, a little of it; by hand it may go on for hours."""
+
+    arguments = ("--option", "workers=2")
+
+    def test_nothing_is_told_that_is_not_so(self) -> None:
+        login = self.server.account("user")
+        report = run(
+            ("127.0.0.1", self.server.port("imap")),
+            [(login.user, login.password)],
+            mailbox="INBOX",
+            clients=8,
+            seconds=PATIENCE,
+            steps=60,
+        )
+        self.assertEqual(report.violations, [])
+        self.assertGreater(sum(report.commands.values()), 300)
+        self.server.stop()
