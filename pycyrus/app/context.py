@@ -16,10 +16,11 @@ from twisted.logger import Logger
 from pycyrus import __version__
 from pycyrus.app.autocreate_parts import WELCOMING, WelcomingAuthenticator, autocreation
 from pycyrus.app.checker_parts import checker_names, checkers_of
-from pycyrus.app.delivery_parts import delivery_observer, duplicate_suppression
+from pycyrus.app.delivery_parts import duplicate_suppression
 from pycyrus.app.frontend_parts import Frontend, is_frontend
 from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets, tokens
 from pycyrus.app.murder_parts import make_publisher, make_slave, publishes
+from pycyrus.app.notice_parts import Notices
 from pycyrus.app.store_parts import store_settings
 from pycyrus.app.tls_parts import TLSContexts
 from pycyrus.auth.assemble import Authentication
@@ -31,7 +32,7 @@ from pycyrus.config.load import namespace_settings
 from pycyrus.config.settings import Settings
 from pycyrus.delivery.pipeline import DeliveryAgent
 from pycyrus.delivery.settings import DeliverySettings, EightBitHeaders
-from pycyrus.interfaces import IAuthenticator, IDeliveryAgent, IMailStore
+from pycyrus.interfaces import IAuthenticator, IDeliveryAgent, IMailStore, IStoreObserver
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
 from pycyrus.murder.publisher import Publisher
@@ -113,6 +114,7 @@ class Context:
     @ivar store: All mailboxes.
     @ivar delivery: Where LMTP hands messages.
     @ivar tls: TLS contexts.
+    @ivar watcher: Who watches sessions; None for nobody.
     @ivar server_name: C{servername}, or the host's name.
     @ivar reactor: Provides all interfaces of an epoll reactor.
     """
@@ -140,7 +142,8 @@ class Context:
         self.server_name = settings.text("servername") or gethostname()
         self.store: IMailStore = store
         self.tls = TLSContexts(session_keys)
-        self._observer = delivery_observer(settings, self.server_name)
+        self._notices = Notices(settings, self.server_name, store, reactor)
+        self.watcher: IStoreObserver | None = self._notices.sessions
         self._suppression = duplicate_suppression(settings, reactor)
         # Users of a frontend have their mailboxes on backends, which make them.
         self._autocreation = (
@@ -151,7 +154,7 @@ class Context:
             delivery_settings(settings, self.server_name),
             reactor,
             self._suppression,
-            self._observer,
+            self._notices.deliveries,
             self._autocreation,
         )
         self._workers = workers
@@ -269,8 +272,7 @@ class Context:
         await self._open_store.close()
         if self._locations is not None:
             await self._locations.close()
-        if self._observer is not None:
-            self._observer.close()
+        await self._notices.close()
         if self._suppression is not None:
             await self._suppression.record.close()
 

@@ -22,7 +22,14 @@ from pycyrus.delivery.recipients import Target, catchall_target, nearest, poster
 from pycyrus.delivery.settings import DeliverySettings
 from pycyrus.delivery.staging import Stages
 from pycyrus.delivery.suppression import DuplicateSuppression, Fingerprint, fingerprint_of
-from pycyrus.errors import InvalidMailboxName, MailboxNotFound, MailStoreError, MessageRejected, PermissionDenied
+from pycyrus.errors import (
+    InvalidMailboxName,
+    MailboxNotFound,
+    MailStoreError,
+    MessageRejected,
+    OverQuota,
+    PermissionDenied,
+)
 from pycyrus.interfaces import (
     Appended,
     Arrival,
@@ -179,10 +186,18 @@ class Delivery:
         """
         if copy.ignore_quota:
             return
-        if self._settings.strict_quota:
-            await copy.main().check_quota(self.envelope.size or 0, 1)
-        else:
-            await copy.main().check_quota()
+        try:
+            if self._settings.strict_quota:
+                await copy.main().check_quota(self.envelope.size or 0, 1)
+            else:
+                await copy.main().check_quota()
+        except OverQuota:
+            self._tell_over_quota(copy.main())
+            raise
+
+    def _tell_over_quota(self, mailbox: IMailbox) -> None:
+        if self._observer is not None:
+            self._observer.over_quota(mailbox.name, self.envelope.session_id)
 
     async def _open_for_post(self, name: MailboxName) -> IMailbox:
         """
@@ -353,7 +368,11 @@ class Delivery:
 
     async def _append(self, mailbox: IMailbox, enforcement: Enforcement) -> Appended:
         staged = self._stages.staged(mailbox)
-        appended = await mailbox.append([NewMessage(staged)], enforcement=enforcement)
+        try:
+            appended = await mailbox.append([NewMessage(staged)], enforcement=enforcement)
+        except OverQuota:
+            self._tell_over_quota(mailbox)
+            raise
         self._delivered.append(f"{internal(mailbox.name)} {appended.uids[0]}")
         if self._observer is not None:
             envelope = self.envelope
@@ -365,6 +384,7 @@ class Delivery:
                     staged.size,
                     envelope.sender,
                     envelope.session_id,
+                    mailbox,
                 )
             )
         return appended

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pycyrus.imap.settings import ImapSettings
-from pycyrus.interfaces import IAuthenticator, IMailStore, IMessageFile
+from pycyrus.interfaces import IAuthenticator, IMailStore, IMessageFile, IStoreObserver
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
 from pycyrus.net.limits import ConnectionLimits
@@ -106,6 +106,7 @@ class Parts:
 
     @ivar names: Makes the codec of mailbox names for an identity.
     @ivar elsewhere: None where all mailboxes are here.
+    @ivar watcher: Who is told what sessions do; None for nobody.
     """
 
     store: IMailStore
@@ -115,3 +116,4 @@ class Parts:
     limits: ConnectionLimits | None
     clock: IReactorTime
     elsewhere: Elsewhere | None = None
+    watcher: IStoreObserver | None = None

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from pycyrus.imap.parts import Elsewhere, Parts
 from pycyrus.imap.session import Session
 from pycyrus.imap.settings import ImapSettings
-from pycyrus.interfaces import IAuthenticator, IMailStore, IMessageFile
+from pycyrus.interfaces import IAuthenticator, IMailStore, IMessageFile, ISessionWatch, IStoreObserver, SessionFacts
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
 from pycyrus.net import session_id
@@ -56,13 +56,15 @@ class ImapProtocol(Protocol):
         factory = self.factory
         factory.sessions.add(self)
         transport.registerProducer(self, True)
-        self.session = Session(
-            factory.parts,
-            self,
-            getattr(transport.getPeer(), "host", ""),
-            getattr(transport.getHost(), "host", ""),
-            session_id.make(factory.parts.settings.server_name),
-        )
+        peer, local = transport.getPeer(), transport.getHost()
+        name = session_id.make(factory.parts.settings.server_name)
+        peer_host, local_host = getattr(peer, "host", ""), getattr(local, "host", "")
+        watch: ISessionWatch | None = None
+        if factory.parts.watcher is not None:
+            ports = getattr(peer, "port", 0), getattr(local, "port", 0)
+            facts = SessionFacts(factory.parts.settings.service, name, peer_host, ports[0], local_host, ports[1])
+            watch = factory.parts.watcher.watch(factory.parts.store, facts)
+        self.session = Session(factory.parts, self, peer_host, local_host, name, watch)
         self.session.connection_made()
 
     @override
@@ -207,13 +209,15 @@ class ImapFactory(Factory):
         tls: IOpenSSLServerConnectionCreator | None,
         reactor: IReactorTime,
         elsewhere: Elsewhere | None = None,
+        watcher: IStoreObserver | None = None,
     ) -> None:
         """
         @param names: Makes the codec of mailbox names for an identity.
         @param reactor: For time limits.
         @param elsewhere: The mailboxes of other servers; None for a server that stands alone.
+        @param watcher: Who is told what sessions do; None for nobody.
         """
-        self.parts = Parts(store, authenticator, settings, names, limits, reactor, elsewhere)
+        self.parts = Parts(store, authenticator, settings, names, limits, reactor, elsewhere, watcher)
         self.tls = tls
         self.sessions: set[ImapProtocol] = set()
 

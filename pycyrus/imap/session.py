@@ -29,7 +29,7 @@ from pycyrus.imap.parts import Parts, Visit, Wire
 from pycyrus.imap.replies import Bad, Bye, CommandError
 from pycyrus.imap.wire.frames import Announced, Chunk, Event, Frame, FrameReader, Overflow, Refused
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
-from pycyrus.interfaces import Authenticated, Channel
+from pycyrus.interfaces import Authenticated, Channel, IMailStore, ISessionWatch
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
 from pycyrus.net.limits import Admission
@@ -86,6 +86,7 @@ class Session(Output):
         "_tasks",
         "_timer",
         "_turn",
+        "_watch",
         "_woken",
         "authenticator",
         "client_id",
@@ -106,14 +107,24 @@ class Session(Output):
         "warned_of",
     )
 
-    def __init__(self, parts: Parts, wire: Wire, peer: str, local_address: str, session_id: str) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        wire: Wire,
+        peer: str,
+        local_address: str,
+        session_id: str,
+        watch: ISessionWatch | None = None,
+    ) -> None:
         """
         @param peer: Address of the client; empty on a Unix socket.
         @param local_address: Where it connected to.
+        @param watch: Who is told what it does; None for nobody.
         """
         super().__init__(wire)
         self.settings = parts.settings
-        self.store = parts.store
+        self.store: IMailStore = parts.store if watch is None else watch.store
+        self._watch = watch
         self.authenticator = parts.authenticator
         self.clock = parts.clock
         self.make_names = parts.names
@@ -340,10 +351,14 @@ class Session(Output):
         self.identity = identity
         self._names = self.make_names(identity)
         self._reader.limits = self.settings.limits
+        if self._watch is not None:
+            self._watch.logged_in(identity)
 
     def log_out(self) -> None:
         """Become nobody again, with the patience that is had with those (RFC 8437 section 3)."""
         self.end_notices()
+        if self._watch is not None:
+            self._watch.logged_out()
         selected, self.selected = self.selected, None
         if selected is not None:
             selected.close()
@@ -459,6 +474,8 @@ class Session(Output):
             selected.close()
         if self.elsewhere is not None:
             self.elsewhere.leave()
+        if self._watch is not None:
+            self._watch.logged_out()
         if self._admission is not None:
             self._admission.close()
 

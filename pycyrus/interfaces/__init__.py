@@ -29,6 +29,7 @@ from pycyrus.interfaces.directory import (
     LocationState,
     Published,
 )
+from pycyrus.interfaces.events import IEventSink, IEventSinkFactory, ISessionWatch, IStoreObserver, SessionFacts
 from pycyrus.interfaces.mailboxes import IMailbox, IMailStore, IMessageFile
 from pycyrus.interfaces.maildrops import IMaildropClaims, LoginTooSoon
 from pycyrus.interfaces.messages import IStaged, NewMessage
@@ -51,6 +52,8 @@ __all__ = [
     "IDelivery",
     "IDeliveryAgent",
     "IDeliveryObserver",
+    "IEventSink",
+    "IEventSinkFactory",
     "ILocations",
     "IMailService",
     "IMailStore",
@@ -61,7 +64,9 @@ __all__ = [
     "IMessageFile",
     "IRecipientVerifier",
     "ISaslExchange",
+    "ISessionWatch",
     "IStaged",
+    "IStoreObserver",
     "ListScope",
     "Location",
     "LocationChange",
@@ -73,5 +78,6 @@ __all__ = [
     "NewMessage",
     "Published",
     "Recipient",
+    "SessionFacts",
     "Stored",
 ]

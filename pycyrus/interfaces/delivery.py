@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from zope.interface import Interface
 
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
+
+if TYPE_CHECKING:
+    from pycyrus.interfaces.mailboxes import IMailbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ class Arrival:
 
     @ivar size: Octets as they were received.
     @ivar sender: Reverse path; empty for the null sender.
+    @ivar opened: The mailbox itself, open while it is told; None where nobody may look.
     """
 
     mailbox: MailboxName
@@ -105,6 +110,7 @@ class Arrival:
     size: int
     sender: str
     session_id: str
+    opened: IMailbox | None = field(default=None, compare=False)
 
 
 class IDeliveryObserver(Interface):
@@ -115,6 +121,13 @@ class IDeliveryObserver(Interface):
         A message is in a mailbox, durably.
 
         It neither waits nor raises: the sender has no answer yet.
+        """
+
+    def over_quota(mailbox: MailboxName, session_id: str) -> None:
+        """
+        A message did not get into a mailbox, as its quota is exceeded.
+
+        It neither waits nor raises.
         """
 
     def close() -> None:

@@ -1,17 +1,19 @@
-"""The forms of notices: what notifyd takes, and events as JSON (RFC 5423); no I/O."""
+"""The form of notices: what notifyd takes; no I/O."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from urllib.parse import quote
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pycyrus.interfaces import Arrival
+from pycyrus.notices.urls import folder_of, owner_of
 
 MAX_DATAGRAM = 8192
-"""Octets of a notice; of a longer one the text is cut, and an event is left out."""
+"""Octets of a notice: notifyd reads no more."""
+
+DISPENSABLE = ("messageContent", "bodyStructure", "vnd.cmu.envelope", "vnd.cmu.midset")
+"""What an event tells no more, one after another, when it is too long for a notice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,43 +45,23 @@ def _string(text: str) -> bytes:
     return text.replace("\0", "").encode("utf-8", "replace") + b"\0"
 
 
-def user_of(arrival: Arrival) -> str:
-    """The id of a mailbox's owner; empty for a shared one."""
-    name = arrival.mailbox
-    if name.owner is None:
-        return ""
-    return f"{name.owner}@{name.domain}" if name.domain else name.owner
-
-
 def new_mail(method: str, arrival: Arrival) -> Notice:
     """Tell a user of new mail (C{mailnotifier})."""
-    path = "/".join(arrival.mailbox.path)
-    mailbox = path if arrival.mailbox.owner is None else path or "INBOX"
-    return Notice(method, "MAIL", user_of(arrival), mailbox, "You have new mail")
+    name = arrival.mailbox
+    return Notice(method, "MAIL", owner_of(name), folder_of(name), "You have new mail")
 
 
-def message_new(arrival: Arrival, *, server: str, pid: int, now: float) -> str:
-    """
-    RFC 5423 section 4.1: the event MessageNew, as one object of JSON.
+def as_json(event: Mapping[str, object]) -> str:
+    """An event on one line."""
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=False)
 
-    @param now: Seconds since the epoch.
-    """
-    user = user_of(arrival)
-    path = "/".join(arrival.mailbox.path)
-    mailbox = path if arrival.mailbox.owner is None else path or "INBOX"
-    authority = f"{quote(user, safe='')}@{server}" if user else server
-    uri = f"imap://{authority}/{quote(mailbox)};UIDVALIDITY={arrival.uidvalidity}/;UID={arrival.uid}"
-    event: dict[str, object] = {
-        "event": "MessageNew",
-        "timestamp": datetime.fromtimestamp(now).astimezone().isoformat(timespec="milliseconds"),
-        "service": "lmtp",
-        "uri": uri,
-        "mailboxID": uri.rpartition("/;UID=")[0],
-        "uidset": str(arrival.uid),
-        "messageSize": arrival.size,
-        "pid": pid,
-        "vnd.cmu.sessionId": arrival.session_id,
-    }
-    if user:
-        event["user"] = user
-    return json.dumps(event, separators=(",", ":"))
+
+def event_notice(method: str, event: Mapping[str, object]) -> Notice:
+    """An event as a notice that is short enough, if there is one."""
+    notice = Notice(method, "EVENT", text=as_json(event))
+    for name in DISPENSABLE:
+        if len(notice.encode()) <= MAX_DATAGRAM:
+            break
+        event = {key: value for key, value in event.items() if key != name}
+        notice = replace(notice, text=as_json(event))
+    return notice

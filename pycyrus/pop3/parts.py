@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from pycyrus.interfaces import IAuthenticator, IMaildropClaims, IMailStore
+from pycyrus.interfaces import IAuthenticator, IMaildropClaims, IMailStore, IStoreObserver
 from pycyrus.pop3.settings import Pop3Settings
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class Parts:
     What all sessions of a service share.
 
     @ivar elsewhere: None where all maildrops are here.
+    @ivar watcher: Who is told what sessions do; None for nobody.
     """
 
     store: IMailStore
@@ -102,3 +103,4 @@ class Parts:
     clock: IReactorTime
     has_tls: bool
     elsewhere: Elsewhere | None = None
+    watcher: IStoreObserver | None = None

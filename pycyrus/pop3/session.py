@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pycyrus.errors import InvalidMailboxName, MailStoreError, StoreUnavailable
-from pycyrus.interfaces import Authenticated, Channel, LoginTooSoon
+from pycyrus.interfaces import Authenticated, Channel, IMailStore, ISessionWatch, LoginTooSoon
 from pycyrus.model.acl import LOOKUP, READ
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import inbox_of
@@ -51,10 +51,24 @@ class Pop3Session:
 
     log = Logger()
 
-    def __init__(self, link: Link, parts: Parts, run: Run, *, peer: str, local_address: str, session_id: str) -> None:
-        """@param run: Finds and runs the command of a line, and gives the reply."""
+    def __init__(
+        self,
+        link: Link,
+        parts: Parts,
+        run: Run,
+        *,
+        peer: str,
+        local_address: str,
+        session_id: str,
+        watch: ISessionWatch | None = None,
+    ) -> None:
+        """
+        @param run: Finds and runs the command of a line, and gives the reply.
+        @param watch: Who is told what the session does; None for nobody.
+        """
         self.settings = parts.settings
-        self.store = parts.store
+        self.store: IMailStore = parts.store if watch is None else watch.store
+        self._watch = watch
         self.authenticator = parts.authenticator
         self.clock = parts.clock
         self.peer = peer
@@ -171,6 +185,8 @@ class Pop3Session:
         if self._pipe is None:
             await self._open_maildrop(identity)
         self.identity = identity
+        if self._watch is not None:
+            self._watch.logged_in(identity)
         proxy = authenticated.authenticated_as
         self.log.info(
             "login: {peer} {user} {mechanism} User logged in SESSIONID=<{session}>",
@@ -299,6 +315,8 @@ class Pop3Session:
         self._let_go()
 
     def _let_go(self) -> None:
+        if self._watch is not None:
+            self._watch.logged_out()
         maildrop, self.maildrop = self.maildrop, None
         if maildrop is not None:
             maildrop.close()
@@ -338,7 +356,7 @@ class Pop3Session:
         left = LINES_AT_ONCE
         try:
             while not self._is_closing:
-                line = self._take_line(MAX_LINE)
+                line = self._take_line(self._longest_command())
                 if line is None:
                     break
                 await self._command(line)
@@ -370,6 +388,16 @@ class Pop3Session:
         if self._is_paused and not self._is_closing:
             self._is_paused = False
             self._link.resume()
+
+    def _longest_command(self) -> int:
+        """
+        Octets of the next command.
+
+        RFC 5034 section 4 has clients send a long initial response apart; those with
+        access tokens do not always heed it.
+        """
+        is_sasl = self.identity is None and self._waiting[:5].upper() == b"AUTH "
+        return MAX_SASL_LINE if is_sasl else MAX_LINE
 
     def _take_line(self, limit: int) -> bytes | None:
         end = self._waiting.find(b"\n", 0, limit)

@@ -28,6 +28,7 @@ def make_factory(context: Context, name: str, arguments: Sequence[str]) -> IProt
         tls,
         context.reactor,
         None if frontend is None else frontend.imap,
+        context.watcher,
     )
 
 

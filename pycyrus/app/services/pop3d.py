@@ -32,6 +32,7 @@ def make_factory(context: Context, name: str, arguments: Sequence[str]) -> IProt
         tls,
         context.reactor,
         None if frontend is None else frontend.pop3,
+        context.watcher,
     )
 
 

@@ -1,0 +1,1 @@
+Events (RFC 5423) are told for all that users do, with Cyrus's names and parameters: of messages, quotas, flags, logins, rights, mailboxes and subscriptions.  They go to the notification service, a program (``notify_external``), a web server (``event_http_url``), or a plugin.

@@ -1,0 +1,197 @@
+"""A mailbox in a watched session: what is done with it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from zope.interface import implementer
+
+from pycyrus.errors import MailStoreError, OverQuota
+from pycyrus.interfaces import Appended, Copied, Expunged, IMailbox, NewMessage, Stored
+from pycyrus.model.flags import FlagChange
+from pycyrus.model.quota import Enforcement, Quota
+from pycyrus.model.uids import UidArray
+from pycyrus.notices.contents import of_mailbox, of_messages, uid_set
+from pycyrus.notices.flags import FlagChanges, FlagState
+from pycyrus.notices.kinds import (
+    MESSAGE_APPEND,
+    MESSAGE_COPY,
+    MESSAGE_EXPUNGE,
+    MESSAGE_MOVE,
+    QUOTA_EXCEED,
+    QUOTA_WITHIN,
+    Group,
+    Kind,
+)
+from pycyrus.notices.reporter import is_full
+from pycyrus.notices.urls import mailbox_url
+
+if TYPE_CHECKING:
+    from pycyrus.notices.watch import SessionWatch
+
+
+@implementer(IMailbox)
+class WatchedMailbox:
+    """
+    One opening.
+
+    What changes nothing goes straight to the mailbox itself.
+    """
+
+    def __init__(self, mailbox: IMailbox, watch: SessionWatch) -> None:
+        self._mailbox = mailbox
+        self._watch = watch
+        # What commands ask for again and again costs nothing more than without us.
+        self.refresh = mailbox.refresh
+        self.view = mailbox.view
+        self.counts = mailbox.counts
+        self.rights = mailbox.rights
+        self.message = mailbox.message
+        self.highest_modseq = mailbox.highest_modseq
+        self.keyword_names = mailbox.keyword_names
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._mailbox, name)
+
+    # --- what changes something -------------------------------------------------------
+
+    async def append(self, messages: Sequence[NewMessage], *, enforcement: Enforcement = Enforcement.FULL) -> Appended:
+        """See L{IMailbox.append}."""
+        try:
+            appended = await self._mailbox.append(messages, enforcement=enforcement)
+        except OverQuota:
+            await self._full(self._mailbox)
+            raise
+        await self._tell(MESSAGE_APPEND, np.array(appended.uids, np.uint32))
+        return appended
+
+    async def store(self, uids: UidArray, change: FlagChange, unchanged_since: int | None = None) -> Stored:
+        """See L{IMailbox.store}."""
+        if not self._watch.reporter.wants(Group.FLAGS):
+            return await self._mailbox.store(uids, change, unchanged_since)
+        before = FlagState.of(self._mailbox, uids)
+        stored = await self._mailbox.store(uids, change, unchanged_since)
+        if stored.modseq is not None:
+            await self._tell_flags(before)
+        return stored
+
+    async def expunge(self, uids: UidArray | None = None) -> Expunged:
+        """See L{IMailbox.expunge}."""
+        before = await self._quota()
+        expunged = await self._mailbox.expunge(uids)
+        if len(expunged.uids):
+            await self._tell(MESSAGE_EXPUNGE, expunged.uids)
+            await self._within(before)
+        return expunged
+
+    async def copy(self, uids: UidArray, target: IMailbox) -> Copied:
+        """See L{IMailbox.copy}."""
+        inner = _inner(target)
+        try:
+            copied = await self._mailbox.copy(uids, inner)
+        except OverQuota:
+            await self._full(inner)
+            raise
+        await self._tell_copied(MESSAGE_COPY, copied, inner)
+        return copied
+
+    async def move(self, uids: UidArray, target: IMailbox) -> tuple[Copied, Expunged]:
+        """See L{IMailbox.move}."""
+        inner = _inner(target)
+        before = await self._quota()
+        try:
+            copied, expunged = await self._mailbox.move(uids, inner)
+        except OverQuota:
+            await self._full(inner)
+            raise
+        await self._tell_copied(MESSAGE_MOVE, copied, inner)
+        await self._within(before)
+        return copied, expunged
+
+    # --- telling ------------------------------------------------------------------------
+
+    def _url(self, uids: UidArray | None = None) -> str:
+        uid = int(uids[0]) if uids is not None and len(uids) == 1 else None
+        return mailbox_url(self._watch.server, self._mailbox.name, self._mailbox.uidvalidity, uid)
+
+    async def _tell(self, kind: Kind, uids: UidArray) -> None:
+        reporter = self._watch.reporter
+        if not len(uids) or not reporter.wants(kind.group):
+            return
+        # It is done: that it cannot be told is no reason to say it failed.
+        with suppress(MailStoreError):
+            if await reporter.is_excluded(self._mailbox.name):
+                return
+            self._mailbox.refresh()
+            settings = reporter.settings
+            self._watch.tell(
+                kind,
+                {
+                    "uri": self._url(uids if kind.has_content else None),
+                    "uidset": uid_set(uids),
+                    **of_mailbox(self._mailbox, settings.extras),
+                    **of_messages(self._mailbox, uids, kind, settings),
+                },
+            )
+
+    async def _tell_copied(self, kind: Kind, copied: Copied, target: IMailbox) -> None:
+        reporter = self._watch.reporter
+        if not len(copied.source_uids) or not reporter.wants(kind.group):
+            return
+        with suppress(MailStoreError):
+            if await reporter.is_excluded(target.name):
+                return
+            target.refresh()
+            url = mailbox_url(self._watch.server, target.name, target.uidvalidity)
+            self._watch.tell(
+                kind,
+                {
+                    "uri": url,
+                    "mailboxID": url,
+                    "uidset": uid_set(copied.target_uids),
+                    "oldMailboxID": self._url(),
+                    "vnd.cmu.oldUidset": uid_set(copied.source_uids),
+                    **of_mailbox(target, reporter.settings.extras),
+                    **of_messages(target, copied.target_uids, kind, reporter.settings),
+                },
+            )
+
+    async def _tell_flags(self, before: FlagState) -> None:
+        reporter = self._watch.reporter
+        with suppress(MailStoreError):
+            if await reporter.is_excluded(self._mailbox.name):
+                return
+            after = FlagState.of(self._mailbox, before.uids)
+            changes = FlagChanges.between(before, after, reporter.settings.excluded_flags)
+            for kind, uids, names in changes.events():
+                params: dict[str, object] = {"uri": self._url(), "uidset": uid_set(uids)}
+                if names:
+                    params["flagNames"] = " ".join(names)
+                params |= of_mailbox(self._mailbox, reporter.settings.extras)
+                params |= of_messages(self._mailbox, uids, kind, reporter.settings)
+                self._watch.tell(kind, params)
+
+    async def _quota(self) -> Quota | None:
+        reporter = self._watch.reporter
+        return await reporter.quota_of(self._mailbox.name) if reporter.wants(Group.QUOTA) else None
+
+    async def _within(self, before: Quota | None) -> None:
+        """Tell that there is room again, if there is."""
+        if not is_full(before):
+            return
+        reporter = self._watch.reporter
+        if not is_full(await reporter.quota_of(self._mailbox.name)):
+            await reporter.tell_quota(QUOTA_WITHIN, self._watch.facts, self._mailbox.name, self._url())
+
+    async def _full(self, mailbox: IMailbox) -> None:
+        reporter = self._watch.reporter
+        if reporter.wants(Group.QUOTA):
+            url = mailbox_url(self._watch.server, mailbox.name, mailbox.uidvalidity)
+            await reporter.tell_quota(QUOTA_EXCEED, self._watch.facts, mailbox.name, url)
+
+
+def _inner(mailbox: IMailbox) -> IMailbox:
+    return mailbox._mailbox if isinstance(mailbox, WatchedMailbox) else mailbox
