@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pycyrus.admin.mailboxes import Mailboxes, open_mailboxes
+from pycyrus.admin.murder import add_push_options, run_push
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import CommandError, reported, run_on_store
 from pycyrus.app.store_parts import store_settings
@@ -38,9 +39,8 @@ def register(verbs: Any) -> None:
     mode.add_argument("-d", "--dump", action="store_true", help="write the list to standard output")
     mode.add_argument("-u", "--undump", action="store_true", help="read a dump (from standard input, or a file)")
     mode.add_argument("-v", "--verify", action="store_true", help="tell of mailboxes that are only listed, or on disk")
-    mode.add_argument("-m", "--mupdate", action="store_true", help="nothing: the server tells the Murder by itself")
-    for letter in "awi":
-        parser.add_argument(f"-{letter}", action="store_true", help=argparse.SUPPRESS)  # of -m
+    mode.add_argument("-m", "--mupdate", action="store_true", help="tell the Murder's master what is here")
+    add_push_options(parser.add_argument_group("with -m"))
     parser.add_argument("-p", "--partition", metavar="NAME", help="only mailboxes of this partition")
     parser.add_argument("-L", "--legacy", action="store_true", help="with -u: a dump of Cyrus before 3.6")
     parser.add_argument("-y", action="store_true", help="intermediary mailboxes too (there are none)")
@@ -56,9 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     @return: 0 if all is well.
     """
-    configuration = load(source_of(arguments))
     if arguments.mupdate:
-        return 0
+        return run_push(arguments)
+    configuration = load(source_of(arguments))
     if arguments.undump:
         return _undump(arguments, configuration)
     with open_mailboxes(configuration) as mailboxes:

@@ -1,0 +1,109 @@
+"""C{pycyrus murder} and C{ctl_mboxlist -m}, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.threads import deferToThread
+from typing_extensions import override
+
+from pycyrus.interfaces import Location
+from pycyrus.test.mupdate.test_master import FRED, MasterCase
+from pycyrus.testing.commands import commands
+
+OWN = "b1.example"
+
+
+class CommandTests(MasterCase):
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.home = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.home)
+        self.write(proxyservers="mailproxy")
+
+    def write(self, **options: str) -> None:
+        options = {
+            "configdirectory": f"{self.home}/c",
+            "partition-default": f"{self.home}/s",
+            "cyrus_user": pwd.getpwuid(os.geteuid()).pw_name,
+            "servername": OWN,
+            "mupdate_server": f"127.0.0.1:{self.port}",
+            "mupdate_authname": "admin",
+            "mupdate_password": "secret",
+            **options,
+        }
+        (self.home / "imapd.conf").write_text("".join(f"{key}: {value}\n" for key, value in options.items() if value))
+        (self.home / "cyrus.conf").write_text('SERVICES {\n  imap cmd="imapd" listen="127.0.0.1:0"\n}\n')
+
+    async def call(self, *words: str, code: int = 0) -> str:
+        """Run it, while our master goes on; @return: what it printed."""
+        ended, output, errors = await deferToThread(commands().call, *words, *self.conf)
+        self.assertEqual(ended, code, output + errors)
+        return output if not code else output + errors
+
+    async def answer(self, given: str, *words: str) -> None:
+        """Run it, and answer its questions."""
+        command = [sys.executable, "-m", "pycyrus.admin.main", *words, *self.conf]
+        await deferToThread(subprocess.run, command, input=given, stdout=subprocess.DEVNULL, text=True, check=True)
+
+    @property
+    def conf(self) -> tuple[str, str]:
+        return "-C", str(self.home / "imapd.conf")
+
+    def known(self) -> dict[str, str]:
+        return {each.mailbox: each.where for each in self.locations.page("", "", 100)}
+
+    async def status(self, code: int = 0) -> dict[str, Any]:
+        printed = await self.call("murder", "status", "--json", code=code)
+        # Behind it may be what went wrong.
+        found: dict[str, Any] = json.JSONDecoder().raw_decode(printed)[0]
+        return found
+
+    async def test_a_backend(self) -> None:
+        await self.call("user", "add", "fred", "--password", "x")
+        self.assertEqual(self.known(), {"user.fred": f"{OWN}!default"})
+        self.assertEqual((await self.status())["untold"], 0)
+        await self.locations.delete("user.fred")
+        await self.locations.activate(Location("user.gone", OWN, "default", "x\tl\t"))
+        status = await self.status(code=1)
+        self.assertEqual((status["roles"], status["untold"], len(status["problems"])), (["backend"], 2, 1))
+        printed = await self.call("ctl_mboxlist", "-m", "-w")
+        self.assertEqual(set(printed.splitlines()), {"Force Activate: user.fred", "Remove from MUPDATE: user.gone"})
+        self.assertEqual(set(self.known()), {"user.gone"})
+        await self.answer("y\nn\n", "murder", "push", "-i")
+        self.assertEqual(set(self.known()), {"user.gone", "user.fred"})
+        await self.call("ctl_mboxlist", "-m")
+        self.assertEqual(set(self.known()), {"user.fred"})
+
+    async def test_a_conflict(self) -> None:
+        """What is here and elsewhere is told, and stays in both places."""
+        await self.call("user", "add", "fred", "--password", "x")
+        await self.locations.activate(FRED)
+        printed = await self.call("ctl_mboxlist", "-m", code=1)
+        self.assertIn("Conflict: user.fred", printed)
+        self.assertEqual((await self.status(code=1))["conflicts"], ["user.fred"])
+        self.assertEqual(self.locations.find("user.fred"), FRED)
+        await self.call("ctl_mboxlist", "-m", "-a")
+        self.assertEqual(self.known(), {"user.fred": f"{OWN}!default"})
+
+    async def test_without_a_master(self) -> None:
+        """No name is taken that nobody can say is free; and the reason is told."""
+        self.write(proxyservers="mailproxy", mupdate_server="127.0.0.1:1")
+        printed = await self.call("user", "add", "fred", "--password", "x", code=1)
+        self.assertIn("MUPDATE master", printed)
+        self.assertIn("PROBLEM: the master cannot be used", await self.call("murder", "status", code=1))
+
+    async def test_outside(self) -> None:
+        self.write(mupdate_server="")
+        self.assertIn("not part of a Murder", await self.call("murder", "status", code=1))
+        self.write()
+        self.assertIn("no mailboxes to tell a master of", await self.call("murder", "push", code=1))
