@@ -148,8 +148,13 @@ class RealDaemonTests(SocketCase):
         )
         conf = str(self.directory / "conf")
         command = [str(program), "-d", "-a", "ldap", "-O", conf, "-m", str(self.directory), "-n", "1"]
+        # In a session of its own: at its end it ends its whole process group.
         daemon = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         self.addCleanup(daemon.wait)
         self.addCleanup(daemon.terminate)
