@@ -8,7 +8,7 @@ from dataclasses import replace
 from zope.interface import implementer
 
 from pycyrus.errors import StoreUnavailable
-from pycyrus.interfaces import ILocations, IMailboxDirectory, Location
+from pycyrus.interfaces import ILocations, IMailboxDirectory, Location, LocationState
 from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 
@@ -34,12 +34,13 @@ class MurderDirectory:
         """See L{IMailboxDirectory.locate}."""
         mailbox = internal(name, self._deleted_prefix)
         found = self._locations.find(mailbox)
-        if found is None and self._catch_up is not None:
+        # What was reserved a moment ago may be there by now.
+        if (found is None or found.state is LocationState.RESERVED) and self._catch_up is not None:
             try:
                 await self._catch_up()
             except StoreUnavailable:
                 # Nobody knows better than the copy now.
-                return None
+                return found if found is None else self._here(found)
             found = self._locations.find(mailbox)
         return None if found is None else self._here(found)
 

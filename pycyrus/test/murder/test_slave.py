@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.auth.client import ClientCredentials
 from pycyrus.errors import StoreUnavailable
-from pycyrus.interfaces import Location
+from pycyrus.interfaces import Location, LocationState
 from pycyrus.model.internal_names import parse_internal
 from pycyrus.mupdate.client import MupdateClient, Told
 from pycyrus.murder.directory import MurderDirectory
@@ -92,6 +92,12 @@ class SlaveTests(SlaveCase):
         here = await directory.locate(parse_internal("user.jane"))
         self.assertEqual(here and here.server, "")
         self.assertIsNone(await directory.locate(parse_internal("user.nobody")))
+        half = Location("user.half", "b3", "default", "", LocationState.RESERVED)
+        await self.locations.reserve(half)
+        self.assertEqual(await directory.locate(parse_internal("user.half")), half)
+        whole = Location("user.half", "b3", "default", "half\tl\t")
+        await self.locations.activate(whole)
+        self.assertEqual(await directory.locate(parse_internal("user.half")), whole)
 
     async def turn(self) -> None:
         waiting: Deferred[None] = Deferred()
