@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,16 @@ from pycyrus.auth.client import ClientCredentials
 from pycyrus.config.options import option_table
 from pycyrus.config.problems import ConfigError, Problem
 from pycyrus.config.settings import Settings
-from pycyrus.interfaces import IMailboxDirectory
+from pycyrus.delivery.settings import DeliverySettings
+from pycyrus.interfaces import IDeliveryAgent, IMailboxDirectory, IRecipientVerifier
 from pycyrus.murder.backends import Backends, BackendSettings
 from pycyrus.murder.directory import MurderDirectory
 from pycyrus.murder.imap_create import ServerChoice, ServerChoiceSettings
 from pycyrus.murder.imap_routes import ImapRoutes, RouteSettings
+from pycyrus.murder.lmtp import LmtpBackends, MurderDeliveryAgent
 from pycyrus.murder.pop3 import Pop3Routes
 from pycyrus.murder.slave import Slave
+from pycyrus.murder.smmap import MurderVerifier
 from pycyrus.store.locations import Locations
 
 _PORT = re.compile(r"(\S+)/(imap|pop3|lmtp|sieve|smmap)=([0-9]{1,5})")
@@ -67,8 +71,25 @@ class Frontend:
             deleted_prefix,
         )
 
+        within = float(settings.duration("lmtptxn_timeout"))
+        self._lmtp = LmtpBackends(self.backends, server_name, within, reactor)
+        self._reactor = reactor
+
+    def delivery(self, local: IDeliveryAgent, settings: DeliverySettings) -> IDeliveryAgent:
+        """
+        Deliver to the mailboxes of all servers.
+
+        @param local: To those of this one.
+        """
+        return MurderDeliveryAgent(local, settings, self.directory, self._lmtp, time.time)
+
+    def verifier(self, local: IRecipientVerifier, settings: DeliverySettings) -> IRecipientVerifier:
+        """Look for recipients likewise."""
+        return MurderVerifier(local, settings, self.directory, self.backends, self._reactor)
+
     def close(self) -> None:
         """End the connections to backends."""
+        self._lmtp.close()
         self.backends.close()
 
 

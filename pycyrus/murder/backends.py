@@ -306,6 +306,18 @@ class Backends:
             if self._reactor.seconds() < down[0]:
                 raise StoreUnavailable(down[1])
             del self._down[server]
+        try:
+            await self.connect_quietly(server, service, protocol)
+        except StoreUnavailable as error:
+            self._note_down(server, str(error))
+            raise
+
+    async def connect_quietly(self, server: str, service: str, protocol: Protocol) -> None:
+        """
+        Connect a protocol to a service that a server need not have.
+
+        @raise StoreUnavailable: There is no connection.
+        """
         address = self.settings.address(server, service)
         endpoint = HostnameEndpoint(
             self._reactor, address.host.encode("idna"), address.port, timeout=self.settings.connect_within
@@ -313,9 +325,7 @@ class Backends:
         try:
             await endpoint.connect(_One(protocol))
         except (ConnectError, DNSLookupError) as error:
-            text = f"{server}: {error}"
-            self._note_down(server, text)
-            raise StoreUnavailable(text) from error
+            raise StoreUnavailable(f"{server}: {error}") from error
 
     def _note_down(self, server: str, text: str) -> None:
         if server not in self._down:

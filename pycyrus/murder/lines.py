@@ -139,9 +139,17 @@ class LineClient(Protocol):
             if end >= 0 and self.lost_reason != "a line that is too long":
                 line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
                 return line.rstrip(b"\r")
-            self.check()
-            self._waiter = Deferred()
-            await self._within(within, self._waiter)
+            await self.more(within)
+
+    async def more(self, within: float) -> None:
+        """
+        Wait until something came.
+
+        @raise StoreUnavailable: Nothing did.
+        """
+        self.check()
+        self._waiter = Deferred()
+        await self._within(within, self._waiter)
 
     async def _within(self, seconds: float, waiter: Deferred[None]) -> None:
         timer: IDelayedCall = self._reactor.callLater(seconds, self.abort, "no answer")
@@ -181,7 +189,7 @@ class LineClient(Protocol):
             if line.startswith(challenge_mark):
                 answer = first if first is not None else await self._step(exchange, line[len(challenge_mark) :].strip())
                 first = None
-                self.send(b2a_base64(answer))
+                self.send(b2a_base64(answer, newline=False) + b"\r\n")
             elif success(line):
                 exchange.finished(None)
                 return line

@@ -388,7 +388,7 @@ class ImapLink(Protocol):
                 self._end_login(line[len(tag) + 1 :], exchange)
                 return
             if line.startswith(b"+"):
-                self.send(b2a_base64(await self._step(exchange, line[1:].strip())))
+                self.send(b2a_base64(await self._step(exchange, line[1:].strip()), newline=False) + b"\r\n")
             elif not line.startswith(b"* "):
                 break
         raise MalformedExchange("no end of challenges")

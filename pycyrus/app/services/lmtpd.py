@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from twisted.internet.interfaces import IProtocolFactory
 
-from pycyrus.app.context import Context, product
+from pycyrus.app.context import Context, delivery_settings, product
 from pycyrus.config.settings import Settings
 from pycyrus.lmtp.protocol import LmtpFactory
 from pycyrus.lmtp.settings import LmtpSettings
@@ -21,8 +21,12 @@ def make_factory(context: Context, name: str, arguments: Sequence[str]) -> IProt
     settings = context.settings.for_service(name)
     trusted = "-a" in arguments
     tls = None if "-s" in arguments or trusted else context.tls.optional(settings)
+    frontend = context.frontend()
+    delivery = context.delivery
+    if frontend is not None:
+        delivery = frontend.delivery(delivery, delivery_settings(settings, context.server_name))
     return LmtpFactory(
-        context.delivery,
+        delivery,
         context.authenticator(settings, "lmtpd"),
         lmtp_settings(settings, name, context.server_name, trusted),
         context.limits(settings, "lmtpd"),

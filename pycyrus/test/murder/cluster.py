@@ -124,10 +124,10 @@ class MurderCase(TestCase):
         self.addCleanup(store.close)
         return store
 
-    def authenticator(self, **settings: Any) -> Any:
+    def authenticator(self, admins: Sequence[str] = ("admin",), **settings: Any) -> Any:
         """Who may come in."""
         parts = Authentication(Clock(), CheckerChain([SecretsChecker(USERS)]), at_once, CACHE, DelaySettings(pause=0))
-        identities = IdentitySettings(admins=("admin",))
+        identities = IdentitySettings(admins=tuple(admins))
         return parts.authenticator(identities, AuthSettings(allow_plaintext=True, **settings))
 
     def start_backend(self) -> str:

@@ -1,0 +1,198 @@
+"""The client's side of LMTP (RFC 2033), as a frontend delivers to backends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pycyrus.errors import (
+    MailStoreError,
+    MessageRejected,
+    MessageTooLarge,
+    OverQuota,
+    PermissionDenied,
+    StoreUnavailable,
+)
+from pycyrus.interfaces import Envelope, Recipient
+from pycyrus.murder.lines import LineClient
+from pycyrus.murder.spool import Spool
+from pycyrus.wire.dots import DotWriter
+
+_MOST_LINES = 100
+_PIECE = 65_536
+_AT_ONCE = 100
+"""Recipients asked for before answers are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class LmtpReply:
+    """
+    An answer.
+
+    @ivar enhanced: C{2.1.5} and the like; empty if there is none.
+    @ivar text: Of its last line.
+    """
+
+    code: int
+    enhanced: str
+    text: str
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether what was asked for was done."""
+        return 200 <= self.code < 300
+
+    def error(self, *, at_recipient: bool) -> MailStoreError | None:
+        """
+        What it means for a recipient.
+
+        An unknown user is no permanent failure: the directory here may be older
+        than what the backend knows, and the sender shall try again.
+
+        @param at_recipient: It answers RCPT.
+        @return: None for success.
+        """
+        if self.is_ok:
+            return None
+        detail = self.enhanced.partition(".")[2]
+        if detail in ("2.2", "3.4"):
+            return OverQuota(self.text)
+        if self.code < 500 or detail == "1.1":
+            return StoreUnavailable(self.text)
+        if detail == "2.3":
+            return MessageTooLarge(self.text)
+        if detail == "7.1":
+            return PermissionDenied(self.text)
+        return StoreUnavailable(self.text) if at_recipient else MessageRejected(self.text)
+
+
+class LmtpLink(LineClient):
+    """
+    A connection to a backend's LMTP, logged in as the frontend itself.
+
+    @ivar extensions: By name, in upper case, with their parameters.
+    """
+
+    def __init__(self, server: str, reactor: Any, within: float) -> None:
+        """@param within: Seconds for each answer (C{lmtptxn_timeout})."""
+        super().__init__(server, reactor)
+        self.extensions: dict[str, list[str]] = {}
+        self._answer_within = within
+        self._is_used = False
+
+    async def reply(self) -> LmtpReply:
+        """
+        Take an answer (RFC 5321 section 4.2.1).
+
+        @raise StoreUnavailable: There is none.
+        """
+        lines = await self._lines()
+        text = lines[-1][4:].decode("utf-8", "replace")
+        enhanced, _, rest = text.partition(" ")
+        if enhanced.count(".") != 2 or not enhanced.replace(".", "").isdigit():
+            enhanced, rest = "", text
+        return LmtpReply(int(lines[-1][:3]), enhanced, rest)
+
+    async def _lines(self) -> list[bytes]:
+        lines: list[bytes] = []
+        while len(lines) < _MOST_LINES:
+            line = await self.line(self._answer_within)
+            if not line[:3].isdigit() or line[3:4] not in (b"", b" ", b"-"):
+                break
+            lines.append(line)
+            if line[3:4] != b"-":
+                return lines
+        self.abort("this is no LMTP")
+        self.check()
+        raise StoreUnavailable(self.server)
+
+    async def greet(self, name: str) -> None:
+        """
+        Begin, and learn what the server can (RFC 2033 section 4.1).
+
+        @raise StoreUnavailable: It will not.
+        """
+        if not self._is_used:
+            self._is_used = True
+            if not (await self.reply()).is_ok:
+                raise StoreUnavailable(f"{self.server}: refused")
+        self.send(b"LHLO %b\r\n" % name.encode("ascii", "replace"))
+        lines = await self._lines()
+        if lines[-1][:3] != b"250":
+            raise StoreUnavailable(f"{self.server}: LHLO was refused")
+        words = [line[4:].decode("ascii", "replace").upper().split() for line in lines[1:]]
+        self.extensions = {each[0]: each[1:] for each in words if each}
+
+    async def deliver(
+        self, envelope: Envelope, recipients: Sequence[Recipient], message: Spool
+    ) -> list[MailStoreError | None]:
+        """
+        Deliver a message; each recipient has an answer of its own (RFC 2033 section 4.2).
+
+        @return: In the order of the recipients; None for success.
+        @raise StoreUnavailable: The connection went before there was an answer for anybody.
+        """
+        self.send(b"RSET\r\n" + self._mail(envelope, message.size))
+        await self.reply()
+        sender = await self.reply()
+        if not sender.is_ok:
+            return [sender.error(at_recipient=True) for _ in recipients]
+        outcomes: list[MailStoreError | None] = []
+        for start in range(0, len(recipients), _AT_ONCE):
+            some = recipients[start : start + _AT_ONCE]
+            self.send(b"".join(self._recipient(recipient) for recipient in some))
+            outcomes += [(await self.reply()).error(at_recipient=True) for _ in some]
+        accepted = [place for place, error in enumerate(outcomes) if error is None]
+        if accepted:
+            await self._send_message(outcomes, accepted, message)
+        return outcomes
+
+    async def _send_message(
+        self, outcomes: list[MailStoreError | None], accepted: Sequence[int], message: Spool
+    ) -> None:
+        self.send(b"DATA\r\n")
+        go_ahead = await self.reply()
+        if go_ahead.code != 354:
+            for place in accepted:
+                outcomes[place] = go_ahead.error(at_recipient=True) or StoreUnavailable(go_ahead.text)
+            return
+        writer = DotWriter()
+        for offset in range(0, message.size, _PIECE):
+            self.send(writer.write(message.read(offset, _PIECE)))
+            await self.drain(self._answer_within)
+        self.send(writer.end())
+        for place in accepted:
+            # Until it is told otherwise nobody knows, and the sender tries again.
+            outcomes[place] = StoreUnavailable(f"{self.server}: no answer")
+        for place in accepted:
+            try:
+                outcomes[place] = (await self.reply()).error(at_recipient=False)
+            except StoreUnavailable as error:
+                outcomes[place] = error
+                return
+
+    def _mail(self, envelope: Envelope, size: int) -> bytes:
+        parameters = ""
+        if "SIZE" in self.extensions:
+            parameters += f" SIZE={size}"
+        if envelope.utf8 and "SMTPUTF8" in self.extensions:
+            parameters += " SMTPUTF8"
+        if "AUTH" in self.extensions:
+            # RFC 4954 section 5: for whose rights to post.
+            parameters += f" AUTH={_xtext(envelope.auth)}" if envelope.auth else " AUTH=<>"
+        return f"MAIL FROM:<{envelope.sender}>{parameters}\r\n".encode()
+
+    def _recipient(self, recipient: Recipient) -> bytes:
+        local = recipient.local_part
+        if not local or not all(each.isalnum() or each in "!#$%&'*+-/=?^_`{|}~." for each in local) or ".." in local:
+            local = '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        address = f"{local}@{recipient.domain}" if recipient.domain else local
+        ignore = " IGNOREQUOTA" if recipient.ignore_quota and "IGNOREQUOTA" in self.extensions else ""
+        return f"RCPT TO:<{address}>{ignore}\r\n".encode()
+
+
+def _xtext(text: str) -> str:
+    """RFC 3461 section 4."""
+    octets = text.encode("utf-8")
+    return "".join(chr(each) if 0x21 <= each <= 0x7E and each not in b"+=" else f"+{each:02X}" for each in octets)

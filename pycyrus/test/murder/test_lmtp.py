@@ -1,0 +1,202 @@
+"""LMTP of a frontend: a message to recipients of several servers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import SynchronousTestCase
+
+from pycyrus.delivery.pipeline import DeliveryAgent
+from pycyrus.delivery.settings import DeliverySettings
+from pycyrus.delivery.verifier import RecipientVerifier
+from pycyrus.errors import MailboxNotFound, OverQuota, PermissionDenied, StoreUnavailable
+from pycyrus.interfaces import Envelope, IDelivery, Location, Recipient
+from pycyrus.lmtp.protocol import LmtpFactory
+from pycyrus.lmtp.settings import LmtpSettings
+from pycyrus.model.identity import POSTMAN, Identity
+from pycyrus.model.names import inbox_of
+from pycyrus.model.quota import Limit, Resource
+from pycyrus.murder.lmtp import LmtpBackends, MurderDeliveryAgent
+from pycyrus.murder.lmtp_link import LmtpReply
+from pycyrus.murder.smmap import MurderVerifier
+from pycyrus.net.limits import ConnectionLimits, LimitSettings
+from pycyrus.smmap.protocol import SmmapFactory, SmmapSettings
+from pycyrus.test.murder.cluster import ADMIN, NAMES, MurderCase
+
+SETTINGS = DeliverySettings("frontend", namespace=NAMES)
+ENVELOPE = Envelope("sender@example.com", None, POSTMAN, "client", "127.0.0.1", "LMTP", "s1")
+BODY = b"From: a@example.com\r\nSubject: hi\r\n\r\n.dotted\r\n..twice\r\n"
+
+
+class LmtpTests(MurderCase):
+    async def setUp(self) -> None:  # type: ignore[override] # trial waits
+        await super().setUp()
+        self.lmtp_factories: dict[str, LmtpFactory] = {}
+        ports = {}
+        for server in self.servers:
+            ports[server, "lmtp"] = self._lmtp(server)
+            ports[server, "smmap"] = self._smmap(server)
+        self.links = self.make_links(ports=ports, connect_within=2.0)
+        self.lmtp = LmtpBackends(self.links, "frontend", 5.0, self.reactor)
+        self.addCleanup(self.lmtp.close)
+        local = DeliveryAgent(self._store(), SETTINGS, self.reactor)
+        self.agent = MurderDeliveryAgent(local, SETTINGS, self.directory, self.lmtp, lambda: 1e9)
+
+    def _lmtp(self, server: str) -> int:
+        factory = LmtpFactory(
+            DeliveryAgent(
+                self.stores[server], DeliverySettings("backend", namespace=NAMES, strict_quota=True), self.reactor
+            ),
+            self.authenticator(("admin", "mailproxy"), admins_only=True),
+            LmtpSettings("backend"),
+            ConnectionLimits(LimitSettings()),
+            None,
+            self.reactor,
+        )
+        self.lmtp_factories[server] = factory
+        number: int = self.listen(factory).getHost().port
+        return number
+
+    def _smmap(self, server: str) -> int:
+        verifier = RecipientVerifier(self.stores[server], DeliverySettings("backend", namespace=NAMES))
+        factory = SmmapFactory(verifier, SmmapSettings(), ConnectionLimits(LimitSettings()), self.reactor)
+        port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        number: int = port.getHost().port
+        return number
+
+    async def stop(self, port: Any, factory: Any) -> None:
+        """Sessions of LMTP end by their protocols."""
+        if not isinstance(factory, LmtpFactory):
+            await super().stop(port, factory)
+            return
+        port.stopListening()
+        while factory.sessions:
+            for session in list(factory.sessions):
+                session._link.transport.abortConnection()  # type: ignore[attr-defined] # a protocol
+            await self.turn()
+
+    async def _deliver(self, *recipients: str) -> Sequence[Exception | None]:
+        delivery: IDelivery = self.agent.start(ENVELOPE)
+        for recipient in recipients:
+            await delivery.add_recipient(Recipient(recipient, ""))
+        await delivery.begin()
+        delivery.write(BODY)
+        outcome = await delivery.commit()
+        delivery.abort()
+        return outcome
+
+    async def test_two_servers(self) -> None:
+        """Each has its copy, complete, and each recipient an answer."""
+        self.assertEqual(await self._deliver("alice", "bob", "alice"), [None, None, None])
+        for user in ("alice", "bob"):
+            client = await self.client(user)
+            await self.do(client, b"SELECT INBOX")
+            said = await self.do(client, b"FETCH 1 BODY[]")
+            self.assertIn(BODY, said)
+            self.assertEqual(said.count(b"Return-Path: <sender@example.com>"), 1)
+            self.assertIn(b"by frontend", said)
+            self.assertIn(b"by backend", said)
+
+    async def test_connections_are_kept(self) -> None:
+        """The next message needs no login."""
+        for _ in range(3):
+            self.assertEqual(await self._deliver("alice"), [None])
+        self.assertEqual(len(self.lmtp_factories[self.servers[0]].sessions), 1)
+
+    async def test_unknown_users(self) -> None:
+        """They are refused here, unless the directory is older than the backend's knowledge."""
+        with self.assertRaises(MailboxNotFound):
+            await self._deliver("nobody")
+        location = Location("user.gone", self.servers[0], "default", "")
+        self.directory.locations[location.mailbox] = location
+        (outcome, other) = await self._deliver("gone", "bob")
+        self.assertIsInstance(outcome, StoreUnavailable)
+        self.assertIsNone(other)
+
+    async def test_one_server_is_away(self) -> None:
+        """Its recipients have to wait; others have their mail."""
+        factory = self.lmtp_factories[self.servers[1]]
+        self.links.settings.ports[self.servers[1], "lmtp"] = 1  # type: ignore[index] # a dict
+        alice, bob = await self._deliver("alice", "bob")
+        self.assertIsNone(alice)
+        self.assertIsInstance(bob, StoreUnavailable)
+        self.assertEqual(factory.sessions, set())
+
+    async def test_over_quota(self) -> None:
+        """It is told as such."""
+        alice = inbox_of(Identity("alice"))
+        await self.stores[self.servers[0]].set_quota(ADMIN, alice, [Limit(Resource.MESSAGE.value, 0)])
+        outcome, other = await self._deliver("alice", "bob")
+        self.assertIsInstance(outcome, OverQuota)
+        self.assertIsNone(other)
+
+    async def test_socket_maps(self) -> None:
+        """The directory says who exists, the backend who is full; without it the directory must do."""
+        verifier = MurderVerifier(
+            RecipientVerifier(self._store(), SETTINGS), SETTINGS, self.directory, self.links, self.reactor
+        )
+        await verifier.verify(Recipient("alice", "example.com"))
+        with self.assertRaises(MailboxNotFound):
+            await verifier.verify(Recipient("nobody", ""))
+        with self.assertRaises(MailboxNotFound):
+            await verifier.verify(Recipient("alice+none", ""))
+        alice = inbox_of(Identity("alice"))
+        await self.stores[self.servers[0]].set_quota(ADMIN, alice, [Limit(Resource.MESSAGE.value, 0)])
+        with self.assertRaises(OverQuota):
+            await verifier.verify(Recipient("alice", ""))
+        self.links.settings.ports[self.servers[0], "smmap"] = 1  # type: ignore[index] # a dict
+        await verifier.verify(Recipient("alice", ""))
+
+    async def test_a_backend_that_dies_after_the_message(self) -> None:
+        """Nobody knows whether it was delivered: the sender tries again."""
+        port = self.reactor.listenTCP(0, _Dying(), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.links.settings.ports[self.servers[0], "lmtp"] = port.getHost().port  # type: ignore[index] # a dict
+        (outcome,) = await self._deliver("alice")
+        self.assertIsInstance(outcome, StoreUnavailable)
+
+
+class _DyingProtocol(Protocol):
+    def connectionMade(self) -> None:
+        self._say(b"220 hi\r\n")
+
+    def _say(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(data)
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        if data.endswith(b"\r\n.\r\n"):
+            self.transport.loseConnection()
+            return
+        for line in data.splitlines():
+            self._say(b"354 go\r\n" if line == b"DATA" else b"250 ok\r\n")
+
+
+class _Dying(Factory):
+    protocol = _DyingProtocol
+    noisy = False
+
+
+class ReplyTests(SynchronousTestCase):
+    def test_meanings(self) -> None:
+        for code, enhanced, kind in [
+            (550, "5.1.1", StoreUnavailable),
+            (452, "4.2.2", OverQuota),
+            (552, "5.2.2", OverQuota),
+            (550, "5.7.1", PermissionDenied),
+            (451, "", StoreUnavailable),
+        ]:
+            self.assertIsInstance(LmtpReply(code, enhanced, "x").error(at_recipient=True), kind)
+        self.assertIsNone(LmtpReply(250, "2.1.5", "ok").error(at_recipient=False))
+
+    @settings(max_examples=100, deadline=None, database=None)
+    @given(st.integers(300, 599), st.text(max_size=8), st.booleans())
+    def test_nothing_but_success_is_success(self, code: int, enhanced: str, at_recipient: bool) -> None:
+        """Whatever a backend says, mail that it did not take is not taken for delivered."""
+        self.assertIsNotNone(LmtpReply(code, enhanced, "").error(at_recipient=at_recipient))
