@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -67,6 +69,16 @@ class LimitTests(SessionCase):
         line.send(b"USER " + b"x" * 600)
         self.assertEqual(line.read(), replies.LINE_TOO_LONG + b"\r\n")
         self.assertTrue(line.is_closed)
+
+    def test_room_for_tokens(self) -> None:
+        """An AUTH with its initial response may be long, though not without end."""
+        line = self.server().connect()
+        line.read()
+        line.send(b"auth PLAIN " + b64encode(b"\0alice\0" + b"x" * 8000) + b"\r\n")
+        self.assertTrue(line.read().startswith(b"-ERR [AUTH]"))
+        self.assertFalse(line.is_closed)
+        line.send(b"AUTH PLAIN " + b"A" * 17_000)
+        self.assertEqual(line.read(), replies.LINE_TOO_LONG + b"\r\n")
 
     def test_guessing(self) -> None:
         """Passwords cannot be tried for ever on one connection."""
