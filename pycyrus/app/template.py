@@ -28,6 +28,7 @@ from typing import Any
 
 from pycyrus.app import worker
 from pycyrus.app.mail_service import mail_services
+from pycyrus.app.notice_parts import sink_factories
 from pycyrus.app.privileges import UnixUser, become
 from pycyrus.auth.checkers.chain import factories
 from pycyrus.auth.shared_answers import SharedMemory
@@ -54,6 +55,7 @@ def preload() -> None:
         import_module(name)
     option_table()
     factories()
+    sink_factories()
     for service in mail_services().values():
         load = getattr(service, "load", None)
         if load is not None:
