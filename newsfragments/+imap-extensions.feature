@@ -1,1 +1,1 @@
-IMAP: LIST-METADATA (RFC 9590), searches in several mailboxes at once (MULTISEARCH, RFC 7377), searches whose results are kept up to date (CONTEXT=SEARCH, CONTEXT=SORT, RFC 5267), and news of any mailbox at any time (NOTIFY, RFC 5465).
+IMAP: LIST-METADATA (RFC 9590), searches in several mailboxes at once (MULTISEARCH, RFC 7377), searches whose results are kept up to date (CONTEXT=SEARCH, CONTEXT=SORT, RFC 5267), news of any mailbox at any time (NOTIFY, RFC 5465), and messages with binary parts, which are kept in base64 (RFC 3516).

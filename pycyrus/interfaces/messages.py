@@ -35,6 +35,13 @@ class IStaged(Interface):
         @raise StoreUnavailable: As C{write}.
         """
 
+    def read(offset: int, length: int) -> bytes:
+        """
+        Read octets of a finished message; short at its end.
+
+        @raise StoreUnavailable: They cannot be read.
+        """
+
     def discard() -> None:
         """Remove the file.  Must be called in the end, appended or not."""
 

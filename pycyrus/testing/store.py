@@ -100,6 +100,10 @@ class MemoryStaged:
         self.data = b"".join(self._pieces)
         self.is_finished = True
 
+    def read(self, offset: int, length: int) -> bytes:
+        """Octets of it."""
+        return self.data[offset : offset + length]
+
     def discard(self) -> None:
         """Remove it."""
         self.is_discarded = True

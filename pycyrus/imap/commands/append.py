@@ -11,12 +11,17 @@ from pycyrus.imap.incoming import IncomingMessage
 from pycyrus.imap.replies import Bad, No
 from pycyrus.imap.wire.append import encode_appenduid
 from pycyrus.interfaces import NewMessage
+from pycyrus.mime.binary import without_binary
 from pycyrus.model.acl import INSERT
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
     from pycyrus.imap.wire.append import Append, AppendMessage
     from pycyrus.model.names import MailboxName
+
+
+MAX_BINARY = 1 << 25
+"""Octets of a message whose binary parts are encoded: it is in memory meanwhile."""
 
 
 async def append(session: Session, command: Append) -> bytes:
@@ -54,9 +59,29 @@ async def new_message(session: Session, name: MailboxName, message: AppendMessag
     if not incoming.size:
         raise No(b"Zero-length message literal")
     incoming.check(is_binary=literal is not None and literal.binary)
-    if incoming.has_nul:
-        # RFC 3516 section 4.4: a mailbox without binary content.  BODY[] could
-        # not give it back: its literals have no NUL (RFC 9051 section 9).
-        raise No(b"Can not process the binary data", b"UNKNOWN-CTE")
     incoming.finish()
+    if incoming.has_nul:
+        incoming = await _encoded(session, name, incoming)
     return NewMessage(incoming.staged, message.flags, message.internaldate)
+
+
+async def _encoded(session: Session, name: MailboxName, binary: IncomingMessage) -> IncomingMessage:
+    """
+    Make base64 of the binary parts of a message (RFC 3516 section 4.4).
+
+    BODY[] could not give them back otherwise: its literals have no NUL (RFC
+    9051 section 9).
+
+    @raise No: It is too large for that, or has a NUL elsewhere.
+    """
+    pieces = None
+    if binary.size <= MAX_BINARY:
+        octets = binary.staged.read(0, binary.size)
+        pieces = await session.in_thread(lambda: without_binary(octets))
+    if pieces is None:
+        raise No(b"Can not process the binary data", b"UNKNOWN-CTE")
+    incoming = await session.stage(name)
+    for piece in pieces:
+        incoming.write(piece)
+    incoming.finish()
+    return incoming

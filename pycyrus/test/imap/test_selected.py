@@ -421,9 +421,19 @@ class AppendTests(CommandCase):
         self.assertIn(b"APPENDUID", self.append(b"A: b\r\n\r\nx"))
         self.assertIn(b"APPENDUID", self.append(b"A: b\r\n\r\nends with CR CR LF\r\r\n"))
         self.assertIn(b"APPENDUID", self.append(b"A: b\r\n\r\nbare\nlf", b"~"))
-        # RFC 3516 section 4.4: there is no binary content here.
+        # RFC 3516 section 4.4: a part that says so may be binary; nothing else may.
         refusal = b"a NO [UNKNOWN-CTE] Can not process the binary data"
         self.assertEqual(self.append(b"A: b\r\n\r\na\0b\r\n", b"~"), refusal)
+
+    def test_binary(self) -> None:
+        """It is kept in base64, and decodes to what it was."""
+        binary = b"Content-Type: application/x\r\nContent-Transfer-Encoding: binary\r\n\r\na\0\nb"
+        self.assertIn(b"APPENDUID", self.append(binary, b"~"))
+        self.do(b"SELECT INBOX")
+        self.assertEqual(
+            self.do(b"FETCH 1 BINARY.PEEK[1]")[:3], [b"* 1 FETCH (BINARY[1] ~{4}", b"a\0\nb)", b"a OK Completed"]
+        )
+        self.assertIn(b"YQAKYg==", b"".join(self.do(b"FETCH 1 BODY.PEEK[TEXT]")))
 
     def test_newlines_split_between_packets(self) -> None:
         for data, is_good in ((b"a\r\nb\r\n", True), (b"a\r\r\n", True), (b"a\nb\r\n", False)):

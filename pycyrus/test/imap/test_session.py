@@ -55,6 +55,9 @@ class Staged:
     def finish(self) -> None:
         pass
 
+    def read(self, offset: int, length: int) -> bytes:
+        return self.octets[offset : offset + length]
+
     def discard(self) -> None:
         self.is_discarded = True
 

@@ -1,0 +1,53 @@
+"""Messages with binary parts, made such as every reader can take them (RFC 3516 section 4.4)."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+
+from pycyrus.mime.structure import Kind, Part, parse
+
+_ENCODING = re.compile(rb"(?im)^content-transfer-encoding[ \t]*:[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*")
+_BINARY = b"BINARY"
+_PIECE = 57 * 4096
+"""Octets encoded at a time: whole lines."""
+
+
+def without_binary(data: bytes) -> list[bytes] | None:
+    """
+    Encode the binary parts of a message in base64.
+
+    @return: Its octets, in pieces; None where it has a NUL elsewhere.
+    """
+    pieces: list[bytes] = []
+    at = 0
+    for start, end, replacement in _changes(data, parse(data).root):
+        pieces.append(data[at:start])
+        if b"\0" in pieces[-1]:
+            return None
+        pieces += replacement
+        at = end
+    pieces.append(data[at:])
+    return None if b"\0" in pieces[-1] else pieces
+
+
+def _changes(data: bytes, part: Part) -> Iterator[tuple[int, int, Iterator[bytes]]]:
+    """Ranges in ascending order, and what is to stand there."""
+    if part.encoding == _BINARY:
+        match = _ENCODING.search(data, part.header_start, part.body_start)
+        if match is not None:
+            # What holds other parts cannot be encoded itself (RFC 2045 section 6.4).
+            name = b"base64" if part.kind is Kind.SINGLE else b"8bit"
+            yield match.start(), match.end(), iter((b"Content-Transfer-Encoding: " + name,))
+            if part.kind is Kind.SINGLE:
+                yield part.body_start, part.end, _encoded(data, part)
+    for child in part.children:
+        yield from _changes(data, child)
+
+
+def _encoded(data: bytes, part: Part) -> Iterator[bytes]:
+    for start in range(part.body_start, part.end, _PIECE):
+        octets = data[start : min(start + _PIECE, part.end)]
+        # RFC 2045 section 6.8: lines of 76 characters.
+        yield base64.encodebytes(octets).replace(b"\n", b"\r\n")
