@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from pycyrus import __version__
 from pycyrus.app.autocreate_parts import WELCOMING, WelcomingAuthenticator, autocreation
-from pycyrus.app.checker_parts import checker_names, checkers_of
+from pycyrus.app.checker_parts import checker_names, checkers_of, unix_groups
 from pycyrus.app.delivery_parts import duplicate_suppression
 from pycyrus.app.frontend_parts import Frontend, is_frontend
 from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets, tokens
@@ -79,6 +79,7 @@ def delivery_settings(settings: Settings, server_name: str) -> DeliverySettings:
         excluded_special_uses=frozenset(settings.text("lmtp_exclude_specialuse").lower().split()),
         eight_bit_headers=eight_bit,
         strict_quota=settings.switch("lmtp_strict_quota"),
+        single_instance=settings.switch("singleinstancestore"),
     )
 
 
@@ -191,6 +192,7 @@ class Context:
             shared=logins,
             tickets=tickets(settings),
             tokens=tokens(settings, self.reactor),
+            groups=unix_groups(settings, self.reactor),
         )
 
     def authenticator(self, settings: Settings, program: str) -> IAuthenticator:

@@ -107,7 +107,7 @@ class Delivery:
         self._clock = clock
         self._copies: dict[Target, Copy] = {}
         self._recipients: list[Copy] = []
-        self._stages = Stages(store)
+        self._stages = Stages(store, single_instance=settings.single_instance)
         self._header: HeaderFilter | None = None
         self._rejected: MessageRejected | None = None
         self._delivered: list[str] = []

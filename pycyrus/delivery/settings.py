@@ -36,6 +36,7 @@ class DeliverySettings:
         quota takes one more, of any size.
     @ivar fuzzy_mailbox_match: A folder that is not there may be meant for one
         that is spelt alike, or for the nearest above it.
+    @ivar single_instance: Copies of a message on one partition share a file.
     """
 
     server_name: str
@@ -48,3 +49,4 @@ class DeliverySettings:
     excluded_special_uses: frozenset[str] = frozenset()
     eight_bit_headers: EightBitHeaders = EightBitHeaders.MUNGE
     strict_quota: bool = False
+    single_instance: bool = True

@@ -2,7 +2,7 @@
 The body of one message, staged once on each partition that it goes to.
 
 It is linked from there into each recipient's mailbox, so that all copies on a
-partition share one file.
+partition share one file; unless each mailbox is to have one of its own.
 """
 
 from __future__ import annotations
@@ -15,14 +15,20 @@ from pycyrus.model.identity import POSTMAN
 
 
 class Stages:
-    """Staged copies by partition; one that fails does not spoil the others."""
+    """Staged copies by partition, or by mailbox; one that fails does not spoil the others."""
 
     log = Logger()
 
-    def __init__(self, store: IMailStore) -> None:
+    def __init__(self, store: IMailStore, *, single_instance: bool = True) -> None:
+        """@param single_instance: Mailboxes of one partition share a file."""
         self._store = store
+        self._single_instance = single_instance
         self._staged: dict[str, IStaged] = {}
         self._failed: dict[str, StoreUnavailable] = {}
+
+    def _place(self, mailbox: IMailbox) -> str:
+        partition: str = mailbox.partition
+        return partition if self._single_instance else f"{partition}/{mailbox.unique_id}"
 
     async def begin(self, mailbox: IMailbox) -> None:
         """
@@ -30,13 +36,13 @@ class Stages:
 
         What goes wrong is kept until L{staged} is called.
         """
-        partition = mailbox.partition
-        if partition in self._staged or partition in self._failed:
+        place = self._place(mailbox)
+        if place in self._staged or place in self._failed:
             return
         try:
-            self._staged[partition] = await self._store.stage(POSTMAN, mailbox.name)
+            self._staged[place] = await self._store.stage(POSTMAN, mailbox.name)
         except StoreUnavailable as error:
-            self._fail(partition, error)
+            self._fail(place, error)
 
     def check(self) -> None:
         """
@@ -49,19 +55,19 @@ class Stages:
 
     def write(self, data: bytes) -> None:
         """Add octets to all of them."""
-        for partition, staged in list(self._staged.items()):
+        for place, staged in list(self._staged.items()):
             try:
                 staged.write(data)
             except StoreUnavailable as error:
-                self._fail(partition, error)
+                self._fail(place, error)
 
     def finish(self) -> None:
         """End the message."""
-        for partition, staged in list(self._staged.items()):
+        for place, staged in list(self._staged.items()):
             try:
                 staged.finish()
             except StoreUnavailable as error:
-                self._fail(partition, error)
+                self._fail(place, error)
 
     def staged(self, mailbox: IMailbox) -> IStaged:
         """
@@ -69,12 +75,12 @@ class Stages:
 
         @raise StoreUnavailable: Its partition failed.
         """
-        partition = mailbox.partition
-        if partition in self._failed:
-            raise self._failed[partition]
-        if partition not in self._staged:
+        place = self._place(mailbox)
+        if place in self._failed:
+            raise self._failed[place]
+        if place not in self._staged:
             raise StoreUnavailable("the mailbox moved to another partition meanwhile")
-        return self._staged[partition]
+        return self._staged[place]
 
     def discard(self) -> None:
         """Remove the files.  May be called more than once."""
@@ -82,9 +88,9 @@ class Stages:
         for each in staged.values():
             each.discard()
 
-    def _fail(self, partition: str, error: StoreUnavailable) -> None:
-        self.log.error("staging on {partition} failed: {error}", partition=partition, error=error)
-        self._failed[partition] = error
-        staged = self._staged.pop(partition, None)
+    def _fail(self, place: str, error: StoreUnavailable) -> None:
+        self.log.error("staging on {place} failed: {error}", place=place, error=error)
+        self._failed[place] = error
+        staged = self._staged.pop(place, None)
         if staged is not None:
             staged.discard()
