@@ -1,107 +1,218 @@
-"""
-C{pycyrus explain login USER}: how a login would be decided, and why.
-
-It asks what the server would ask, but for the password, and shows no secret.
-"""
+"""C{pycyrus explain}: which rules decide about somebody's rights, a quota or a delivery, and which one did."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from pycyrus.admin.running import run_with_reactor
+from pycyrus.admin.explain_login import add_login
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import act_as_server
-from pycyrus.app.checker_parts import checker_names, checkers_of
-from pycyrus.app.context import identity_settings
-from pycyrus.app.login_parts import denials
-from pycyrus.auth.checkers.chain import CheckerChain
-from pycyrus.auth.groups import KnownGroups
+from pycyrus.admin.storing import CommandError, mailbox_named, name_text, reported, run_on_store
+from pycyrus.app.context import delivery_settings, identity_settings
 from pycyrus.auth.identity import Identities, InvalidUserId
-from pycyrus.auth.interfaces import BadCheckerOptions
-from pycyrus.auth.users import UserDatabaseError
-from pycyrus.config.load import load
-from pycyrus.config.settings import Settings
-from pycyrus.errors import AuthenticationUnavailable
-from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.config.load import Configuration, load
+from pycyrus.delivery.recipients import catchall_target, nearest, poster, resolve
+from pycyrus.delivery.settings import DeliverySettings
+from pycyrus.errors import InvalidMailboxName
+from pycyrus.interfaces import Envelope, Recipient
+from pycyrus.model.acl import IMPLICIT_ADMIN_RIGHTS, IMPLICIT_OWNER_RIGHTS, Acl, rights_of
+from pycyrus.model.acl_text import write_rights
+from pycyrus.model.identity import POSTMAN, Identity
+from pycyrus.model.names import MailboxName
+from pycyrus.store.quota_roots import domain_root
+from pycyrus.store.rows import Entry
+from pycyrus.store.store import MailStore
 
-_SCOPES = {
-    AdminScope.NONE: "none",
-    AdminScope.DOMAIN: "administrator of {domain}",
-    AdminScope.GLOBAL: "administrator of everything",
-}
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """
+    One rule.
+
+    @ivar rule: What was looked at.
+    @ivar outcome: What came of it.
+    @ivar decided: The result is this one's.
+    """
+
+    rule: str
+    outcome: str
+    decided: bool = False
 
 
 def register(verbs: Any) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("explain", help="tell how something would be decided")
+    parser = verbs.add_parser("explain", help="tell why somebody may, a mailbox is full, or mail goes somewhere")
     subjects = parser.add_subparsers(title="subjects", metavar="SUBJECT", required=True)
-    login = subjects.add_parser("login", help="tell how a login would be decided, and why")
-    login.add_argument("user", metavar="USER", help="as the user writes it")
-    login.add_argument("--service", metavar="NAME", default="imap", help="the service in cyrus.conf (default imap)")
-    add_source_options(login)
-    login.set_defaults(run=run)
+    acl = subjects.add_parser("acl", help="what a user may do with a mailbox, and why")
+    acl.add_argument("user", metavar="USER")
+    acl.add_argument("mailbox", metavar="MAILBOX")
+    quota = subjects.add_parser("quota", help="which quota root holds for a mailbox")
+    quota.add_argument("mailbox", metavar="MAILBOX")
+    delivery = subjects.add_parser("delivery", help="where mail to an address goes")
+    delivery.add_argument("address", metavar="ADDRESS")
+    delivery.add_argument("--auth", metavar="USER", help="as sent by this user (MAIL's AUTH parameter)")
+    add_login(subjects)
+    for subject, work in ((acl, _acl), (quota, _quota), (delivery, _delivery)):
+        subject.add_argument("--json", action="store_true", help="print JSON")
+        add_source_options(subject)
+        subject.set_defaults(run=reported(run), work=work)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """
-    Explain.
-
-    @return: 0 if the password decides, 1 if nothing lets this user in, or that cannot be told.
-    @raise ConfigError: The configuration cannot be used.
-    """
+    """Explain; returns 0 unless it cannot be told."""
     configuration = load(source_of(arguments))
-    settings = configuration.settings.for_service(arguments.service)
-    act_as_server(configuration)
-    steps: list[str] = []
+
+    async def work(store: MailStore) -> list[Step]:
+        return [step async for step in _each(arguments.work(store, arguments, configuration))]
+
+    steps = run_on_store(configuration, work)
+    if arguments.json:
+        print(json.dumps([asdict(step) for step in steps], indent=2, ensure_ascii=False))
+    else:
+        for step in steps:
+            print(f"{'=>' if step.decided else '  '} {step.rule}: {step.outcome}")
+    return 0
+
+
+async def _each(steps: Any) -> Any:
+    if hasattr(steps, "__aiter__"):
+        async for step in steps:
+            yield step
+    else:
+        for step in steps:
+            yield step
+
+
+def _entry(store: MailStore, name: MailboxName, text: str) -> Entry:
+    entry = store.directory.lookup(name)
+    if entry is None:
+        raise CommandError(f"there is no mailbox {text}")
+    return entry
+
+
+# --- rights -----------------------------------------------------------------
+
+
+def _acl(store: MailStore, arguments: argparse.Namespace, configuration: Configuration) -> Iterator[Step]:
     try:
-        verdict = run_with_reactor(lambda reactor: _explain(arguments, settings, reactor, steps))
-    except (AuthenticationUnavailable, BadCheckerOptions, UserDatabaseError) as error:
-        verdict = f"cannot be told now: {error}"
-    for step in steps:
-        print(step)
-    print(f"result: {verdict or 'the password decides'}")
-    sys.stdout.flush()
-    return 1 if verdict else 0
-
-
-async def _at_once(function: Callable[[], Any]) -> Any:
-    return function()
-
-
-async def _explain(arguments: argparse.Namespace, settings: Settings, reactor: Any, steps: list[str]) -> str:
-    """
-    Collect the steps.
-
-    @return: What keeps the user out whatever the password is; empty for nothing.
-    """
-    checkers = checkers_of(settings, _at_once, reactor)
-    groups = KnownGroups(checkers, reactor)
-    identities = Identities(identity_settings(settings), groups.of, groups.fetch)
-    try:
-        user_id = identities.canonical(os.fsencode(arguments.user))
+        identities = Identities(identity_settings(configuration.settings))
+        identity = identities.identity(identities.canonical(os.fsencode(arguments.user)))
     except InvalidUserId as error:
-        return f"refused: no user can be called so: {error}"
-    steps.append(f"user id: {user_id}")
-    if not identities.may_log_in(user_id):
-        return "refused: the realm is not in loginrealms"
-    names, missing = checker_names(settings)
-    steps.append(f"checkers, in this order: {', '.join(names)}")
-    steps.extend(f"not part of this server: {name}" for name in missing)
-    steps.extend(await checkers.explain(user_id, arguments.service))
-    await identities.prepare(user_id)
-    identity = identities.identity(user_id)
-    steps.append(f"groups: {', '.join(f'group:{name}' for name in sorted(identity.groups)) or 'none'}")
-    steps.append(f"rights beyond ACLs: {_SCOPES[identity.admin].format(domain=identity.domain)}")
-    return _refusal(identity, checkers, settings, arguments.service)
+        raise CommandError(f"{arguments.user!r} cannot be a user: {error}") from error
+    name = mailbox_named(arguments.mailbox, configuration)
+    return explain_rights(identity, name, _entry(store, name, arguments.mailbox).acl)
 
 
-def _refusal(identity: Identity, checkers: CheckerChain, settings: Settings, service: str) -> str:
-    if checkers.is_disabled(identity.user_id):
-        return "refused: the account is disabled"
-    if identity.admin is AdminScope.NONE and denials(settings)(identity.user_id, service):
-        return f"refused: user_deny.db denies {service}"
-    return ""
+def explain_rights(identity: Identity, name: MailboxName, acl: Acl) -> Iterator[Step]:
+    """The rules of L{rights_of}, in their order."""
+    administers = identity.administers(name.domain)
+    if identity.domain != name.domain and not administers:
+        yield Step("domain", f"{identity.user_id} is of another domain than the mailbox: no rights", decided=True)
+        return
+    identifiers = {identity.user_id, "anyone"} | {f"group:{group}" for group in identity.groups}
+    for identifier, rights in acl.entries:
+        text = write_rights(rights)
+        if identifier in identifiers:
+            yield Step(f"entry {identifier} {text}", "gives these")
+        elif identifier[:1] == "-" and identifier[1:] in identifiers:
+            yield Step(f"entry {identifier} {text}", "takes these from what entries give")
+        else:
+            yield Step(f"entry {identifier} {text}", "is about somebody else")
+    if name.owned_by(identity):
+        yield Step("owner", f"has {write_rights(IMPLICIT_OWNER_RIGHTS)} whatever the entries say")
+    if administers:
+        yield Step("administrator", f"has {write_rights(IMPLICIT_ADMIN_RIGHTS)} whatever the entries say")
+    yield Step("result", write_rights(rights_of(identity, name, acl)) or "no rights", decided=True)
+
+
+# --- quotas -----------------------------------------------------------------
+
+
+async def _quota(store: MailStore, arguments: argparse.Namespace, configuration: Configuration) -> Any:
+    name = mailbox_named(arguments.mailbox, configuration)
+    _entry(store, name, arguments.mailbox)
+    for root in _roots_above(name):
+        text = name_text(root, configuration) if root.owner is not None or root.path else f"@{root.domain}"
+        quota = await store.quotas.quota(root)
+        if quota is None:
+            yield Step(text, "is no quota root")
+            continue
+        limits = ", ".join(f"{limit.name} {quota.used(limit)} of {limit.value}" for limit in quota.limits)
+        yield Step(text, f"is the nearest quota root: {limits or 'without limits'}", decided=True)
+        return
+    yield Step("result", "no quota holds for it", decided=True)
+
+
+def _roots_above(name: MailboxName) -> Iterator[MailboxName]:
+    at: MailboxName | None = name
+    while at is not None:
+        yield at
+        at = at.parent
+    if name.domain:
+        yield domain_root(name.domain)
+
+
+# --- deliveries -------------------------------------------------------------
+
+
+def _delivery(store: MailStore, arguments: argparse.Namespace, configuration: Configuration) -> Iterator[Step]:
+    settings = delivery_settings(configuration.settings, "localhost")
+    local_part, _, domain = arguments.address.rpartition("@")
+    if not local_part:
+        local_part, domain = domain, ""
+    envelope = Envelope("", None, POSTMAN, "localhost", "localhost", "LMTP", "", auth=arguments.auth)
+    try:
+        target = resolve(Recipient(local_part, domain), settings)
+    except InvalidMailboxName as error:
+        yield Step("address", f"nobody can have it: {error}")
+        target = None
+    if target is not None:
+        if target.inbox is None:
+            yield Step(f"postuser {settings.post_user}", "it is a shared mailbox's address")
+        else:
+            yield Step("address", f"is of the user {target.inbox.owner_id}")
+        is_user = target.inbox is None or store.directory.lookup(target.inbox) is not None
+        if target.folder is not None and is_user:
+            sender = poster(envelope, target.domain, settings)
+            found = _folder_step(store, target.folder, sender, settings, configuration)
+            yield found
+            if found.decided:
+                return
+        if target.inbox is not None:
+            text = name_text(target.inbox, configuration)
+            if is_user:
+                yield Step("INBOX", f"is there: mail goes to {text}", decided=True)
+                return
+            yield Step("INBOX", f"{text} is not there")
+            if configuration.settings.switch("autocreate_post"):
+                yield Step("autocreate_post", "it is made when mail comes, if autocreate_users lets it", decided=True)
+                return
+    fallback = catchall_target(settings)
+    if fallback is not None and fallback.inbox is not None and store.directory.lookup(fallback.inbox) is not None:
+        text = name_text(fallback.inbox, configuration)
+        yield Step("lmtp_catchall_mailbox", f"mail goes to {text}", decided=True)
+        return
+    yield Step("result", "the address is refused", decided=True)
+
+
+def _folder_step(
+    store: MailStore, folder: MailboxName, sender: Identity, settings: DeliverySettings, configuration: Configuration
+) -> Step:
+    text = name_text(folder, configuration)
+    entry = store.directory.lookup(folder)
+    if entry is None and settings.fuzzy_mailbox_match:
+        names = [each.name for each in store.directory.entries(folder.domain, deleted=False)]
+        alike = nearest(folder, [name for name in names if name.owner == folder.owner])
+        entry = store.directory.lookup(alike) if alike is not None else None
+    if entry is None:
+        return Step("folder", f"{text} is not there")
+    text = name_text(entry.name, configuration)
+    if not settings.excluded_special_uses.isdisjoint(use.lower() for use in entry.special_use):
+        return Step("lmtp_exclude_specialuse", f"{text} gets no mail by address")
+    if "p" not in rights_of(sender, entry.name, entry.acl):
+        return Step("folder", f"{sender.user_id} has no right p on {text}")
+    return Step("folder", f"{sender.user_id} has right p: mail goes to {text}", decided=True)

@@ -9,6 +9,7 @@ from typing import Any
 from pycyrus.app.privileges import UnixUser, as_user
 from pycyrus.auth.checkers.chain import CheckerChain, factories, make_checkers
 from pycyrus.auth.interfaces import BadCheckerOptions, CheckerContext
+from pycyrus.auth.unix_groups import UnixGroups
 from pycyrus.config.load import Configuration
 from pycyrus.config.problems import Problem
 from pycyrus.config.settings import Settings
@@ -49,6 +50,12 @@ def checkers_of(settings: Settings, run: Callable[[Callable[[], Any]], Awaitable
     names, _ = checker_names(settings)
     directory = Path(settings.text("configdirectory"))
     return make_checkers(names, CheckerContext(directory, settings.texts, run, reactor))
+
+
+def unix_groups(settings: Settings, reactor: Any) -> UnixGroups | None:
+    """The groups of this machine, where they count (C{auth_mech}, C{unix_group_enable})."""
+    is_wanted = settings.word("auth_mech") == "unix" and settings.switch("unix_group_enable")
+    return UnixGroups(reactor) if is_wanted else None
 
 
 async def _never(function: Callable[[], Any]) -> Any:

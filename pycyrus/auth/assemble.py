@@ -13,7 +13,7 @@ from pycyrus.auth.checkers.chain import CheckerChain
 from pycyrus.auth.delays import DelaySettings, FailureDelays
 from pycyrus.auth.groups import KnownGroups
 from pycyrus.auth.identity import Identities, IdentitySettings
-from pycyrus.auth.interfaces import Run
+from pycyrus.auth.interfaces import IGroups, Run
 from pycyrus.auth.local_domains import LocalDomains
 from pycyrus.auth.mechanisms.gssapi import Tickets
 from pycyrus.auth.mechanisms.oauth import Tokens
@@ -42,6 +42,7 @@ class Authentication:
         shared: SharedMemory | None = None,
         tickets: Tickets | None = None,
         tokens: Tokens | None = None,
+        groups: IGroups | None = None,
     ) -> None:
         """
         @param checkers: As made by L{pycyrus.auth.checkers.chain.make_checkers}.
@@ -49,12 +50,14 @@ class Authentication:
         @param shared: Memory that the workers of a server share.
         @param tickets: Whose tickets GSSAPI takes.
         @param tokens: Says whose access tokens are.
+        @param groups: Knows groups beside those that checkers know.
         """
         self._checkers = checkers
         self._run, self._tickets, self._tokens = run, tickets, tokens
         self.cache = CachedChecker(checkers, clock, cache, checkers.version, shared)
         self.delays = FailureDelays(clock, delays, shared)
-        self._groups = KnownGroups(checkers, clock) if checkers.has_groups else None
+        sources = [*([checkers] if checkers.has_groups else []), *([groups] if groups is not None else [])]
+        self._groups = KnownGroups(sources, clock) if sources else None
         self._local_domains = LocalDomains(clock, run)
 
     def authenticator(

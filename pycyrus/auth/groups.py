@@ -6,6 +6,8 @@ An identity is made in one step, so whoever makes one first has its groups fetch
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -23,10 +25,14 @@ NONE: frozenset[str] = frozenset()
 
 
 class KnownGroups:
-    """The groups of those who log in."""
+    """
+    The groups of those who log in.
 
-    def __init__(self, source: IGroups, clock: IReactorTime, lifetime: float = LIFETIME) -> None:
-        self._source = source
+    @param sources: Are asked one after another; a user has the groups of all.
+    """
+
+    def __init__(self, sources: Sequence[IGroups], clock: IReactorTime, lifetime: float = LIFETIME) -> None:
+        self._sources = sources
         self._clock = clock
         self._lifetime = lifetime
         self._known: dict[str, tuple[float, frozenset[str]]] = {}
@@ -57,15 +63,16 @@ class KnownGroups:
                 return
         self._asking[user_id] = []
         try:
-            groups = await self._source.groups_of(user_id)
+            self._remember(user_id, [await source.groups_of(user_id) for source in self._sources])
         except AuthenticationUnavailable:
             if known is None:
                 raise
-            return
         finally:
             for done in self._asking.pop(user_id):
                 done.callback(None)
+
+    def _remember(self, user_id: str, told: list[frozenset[str]]) -> None:
         if len(self._known) >= KEPT:
-            self._known.pop(next(iter(self._known)))
+            del self._known[next(iter(self._known))]
         self._known.pop(user_id, None)
-        self._known[user_id] = (self._clock.seconds() + self._lifetime, groups)
+        self._known[user_id] = (self._clock.seconds() + self._lifetime, frozenset(chain.from_iterable(told)))

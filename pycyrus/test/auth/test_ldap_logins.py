@@ -170,7 +170,7 @@ class OutageTests(DirectoryCase):
 
     async def test_groups_in_an_outage(self) -> None:
         """Those of before count; who was never told is told to come again."""
-        groups = KnownGroups(self.checker, self.reactor, lifetime=0.0)
+        groups = KnownGroups([self.checker], self.reactor, lifetime=0.0)
         await groups.fetch("alice@rfc.example")
         await deferToThread(self.servers[0].stop)
         await groups.fetch("alice@rfc.example")
