@@ -130,6 +130,11 @@ class Notices:
             watched.close()
         self._watched.clear()
 
+    @property
+    def watched(self) -> int:
+        """How many mailboxes are watched."""
+        return len(self._watched)
+
     # --- what to watch --------------------------------------------------
 
     def follow_selected(self) -> None:
