@@ -94,7 +94,7 @@ COMMANDS: tuple[Command, ...] = (
         rfc="9051 6.3.9",
         capability=(b"CHILDREN", b"LIST-EXTENDED", b"LIST-METADATA", b"LIST-MYRIGHTS", b"LIST-STATUS", b"SPECIAL-USE"),
     ),
-    # All mailboxes are here, so a client that would follow referrals is told of none (RFC 2193 section 5).
+    # Where all mailboxes are here, a client that would follow referrals is told of none (RFC 2193 section 5).
     Command(b"RLIST", LOGGED_IN, parse_plain_list, list_mailboxes, rfc="2193 5.1", capability=(b"MAILBOX-REFERRALS",)),
     Command(b"RLSUB", LOGGED_IN, parse_lsub, lsub, rfc="2193 5.2"),
     Command(b"XLIST", LOGGED_IN, parse_plain_list, xlist, rfc="6154 2", capability=(b"XLIST",)),
