@@ -315,7 +315,11 @@ class LdapDirectory:
             raise Refused("an empty name")
 
         def bind(connection: ldap3.Connection) -> None:
-            connection.rebind(user=dn, password=password, read_server_info=False)
+            try:
+                connection.rebind(user=dn, password=password, read_server_info=False)
+            finally:
+                # It is kept for others, and must not keep this.
+                connection.password = None
             code = connection.result["result"]
             if code == RESULT_SUCCESS:
                 return
