@@ -49,6 +49,10 @@ class OperationNotSupported(MailStoreError):
     """Never possible on this mailbox, such as deleting one's own INBOX."""
 
 
+class MailboxDisabled(MailStoreError):
+    """Its user is denied the service by an administrator, who may allow it again."""
+
+
 class UnknownPartition(MailStoreError):
     """The partition asked for is not configured."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -125,3 +126,9 @@ def denials_path(settings: Settings) -> Path:
 def denials(settings: Settings) -> IsDenied:
     """Who may not use a service (C{user_deny.db})."""
     return Denials(denials_path(settings)).is_denied
+
+
+def mail_denials(settings: Settings) -> Callable[[str], bool]:
+    """Who gets no mail: whoever is denied C{lmtp}, whatever the services of that kind are called."""
+    is_denied = denials(settings)
+    return lambda user_id: is_denied(user_id, "lmtp")

@@ -24,6 +24,7 @@ from pycyrus.delivery.staging import Stages
 from pycyrus.delivery.suppression import DuplicateSuppression, Fingerprint, fingerprint_of
 from pycyrus.errors import (
     InvalidMailboxName,
+    MailboxDisabled,
     MailboxNotFound,
     MailStoreError,
     MessageRejected,
@@ -119,12 +120,15 @@ class Delivery:
         Accept a recipient; an address named twice gets one copy and two answers.
 
         @raise MailboxNotFound: As L{IDelivery}.
+        @raise MailboxDisabled: The user gets no mail for now; not even a catchall does.
         """
         try:
             target = self._resolve(recipient)
             copy = self._copies.get(target)
             if copy is None:
                 copy = await self._open(target, recipient)
+        except MailboxDisabled:
+            raise
         except MailStoreError:
             fallback = catchall_target(self._settings)
             if fallback is None or not self._may_deliver(fallback):
@@ -141,6 +145,9 @@ class Delivery:
             raise MailboxNotFound from error
         if not self._may_deliver(target):
             raise MailboxNotFound
+        is_denied, owner = self._settings.is_denied, target.inbox.owner_id if target.inbox is not None else None
+        if is_denied is not None and owner is not None and is_denied(owner):
+            raise MailboxDisabled(owner)
         return target
 
     def _may_deliver(self, target: Target) -> bool:

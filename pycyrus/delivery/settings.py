@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pycyrus.model.names import NamespaceSettings
@@ -36,6 +37,8 @@ class DeliverySettings:
         quota takes one more, of any size.
     @ivar fuzzy_mailbox_match: A folder that is not there may be meant for one
         that is spelt alike, or for the nearest above it.
+    @ivar is_denied: Whether a user id gets no mail for now (C{user_deny.db}); None where
+        everybody does.
     @ivar single_instance: Copies of a message on one partition share a file.
     """
 
@@ -50,3 +53,4 @@ class DeliverySettings:
     eight_bit_headers: EightBitHeaders = EightBitHeaders.MUNGE
     strict_quota: bool = False
     single_instance: bool = True
+    is_denied: Callable[[str], bool] | None = None

@@ -88,6 +88,7 @@ REPLIES: dict[type[errors.MailStoreError], Reply] = {
     errors.StoreUnavailable: Reply(b"System I/O error", b"UNAVAILABLE"),
     errors.MessageGone: Reply(b"Message no longer exists", b"EXPUNGEISSUED"),
     errors.StoreFull: Reply(b"System I/O error, no room left", b"UNAVAILABLE"),
+    errors.MailboxDisabled: Reply(b"Mailbox is disabled", b"NOPERM"),
     errors.MailboxCorrupted: Reply(b"Mailbox format corruption detected", b"CORRUPTION"),
     errors.AuthenticationFailed: Reply(b"Login failed: authentication failure", b"AUTHENTICATIONFAILED"),
     errors.AuthenticationUnavailable: Reply(b"Login failed: temporary failure", b"UNAVAILABLE"),

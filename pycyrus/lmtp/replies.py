@@ -107,6 +107,7 @@ ERROR_REPLIES: dict[type[errors.MailStoreError], Reply] = {
     errors.StoreUnavailable: _SYSTEM_ERROR,
     errors.MessageGone: _SYSTEM_ERROR,
     errors.StoreFull: _reply(451, "4.3.1", "No room on the file system"),
+    errors.MailboxDisabled: _reply(451, "4.2.1", "Mailbox disabled"),
     errors.MailboxCorrupted: _MAILBOX_ERROR,
     errors.AuthenticationFailed: _NOT_YOU,
     errors.AuthenticationUnavailable: _reply(454, "4.7.0", "Temporary authentication failure"),

@@ -63,6 +63,7 @@ REPLIES: dict[type[errors.MailStoreError], bytes] = {
     errors.StoreUnavailable: b"[SYS/TEMP] System I/O error",
     errors.MessageGone: b"[SYS/TEMP] Message no longer exists",
     errors.StoreFull: b"[SYS/TEMP] System I/O error, no room left",
+    errors.MailboxDisabled: b"[SYS/PERM] Mailbox is disabled",
     errors.MailboxCorrupted: b"[SYS/TEMP] Mailbox format corruption detected",
     errors.AuthenticationFailed: b"[AUTH] Invalid login",
     errors.AuthenticationUnavailable: b"[SYS/TEMP] Login failed: temporary failure",

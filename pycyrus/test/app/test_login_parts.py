@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets, tokens
+from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, mail_denials, tickets, tokens
 from pycyrus.config.settings import Settings
 from pycyrus.interfaces import IMailStore
 from pycyrus.model.acl import OWNER_RIGHTS, Acl
@@ -57,6 +57,9 @@ class LoginPartsTests(SynchronousTestCase):
         self.assertTrue(here("fred", "imap"))
         self.assertFalse(there("fred", "imap"))
         self.assertTrue(there("mary", "imap"))
+        (directory / "user_deny.db").write_bytes(b"fred\t2\tlmtp\t\n")
+        self.assertFalse(here("fred", "imap"))
+        self.assertTrue(mail_denials(Settings({"configdirectory": str(directory)}))("fred"))
 
     def test_inbox_administrators(self) -> None:
         """C{loginuseacl}: the right a on the INBOX."""

@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 
 from pycyrus.delivery.pipeline import Delivery, DeliveryAgent
 from pycyrus.delivery.settings import DeliverySettings
-from pycyrus.errors import MailboxNotFound, OverQuota, PermissionDenied, StoreFull, StoreUnavailable
+from pycyrus.errors import MailboxDisabled, MailboxNotFound, OverQuota, PermissionDenied, StoreFull, StoreUnavailable
 from pycyrus.interfaces import Envelope, IDelivery, IDeliveryAgent, Recipient
 from pycyrus.model.identity import POSTMAN
 from pycyrus.model.names import MailboxName
@@ -47,6 +47,21 @@ class PipelineTests(SynchronousTestCase):
 
     def count(self, *names: MailboxName) -> list[int]:
         return [len(self.store.mailboxes[name]) for name in names]
+
+    def test_denied_users_get_no_mail(self) -> None:
+        """Whom C{user_deny.db} names is told of; others, and whoever catches all, are not touched."""
+        denied = {"jane"}
+        delivery = self.start(is_denied=denied.__contains__, catchall="fred")
+        self.add(delivery, "fred", "nobody")
+        for local_part in ("jane", "jane+folder"):
+            result = Deferred.fromCoroutine(delivery.add_recipient(Recipient(local_part, "")))
+            self.failureResultOf(result, MailboxDisabled)
+        self.assertEqual(self.deliver(delivery), [None, None])
+        self.assertEqual(self.count(FRED, JANE), [1, 0])
+        denied.clear()
+        delivery = self.start(is_denied=denied.__contains__)
+        self.add(delivery, "jane")
+        self.assertEqual(self.deliver(delivery), [None])
 
     def test_interfaces(self) -> None:
         verifyObject(IDeliveryAgent, self.agent())
