@@ -46,6 +46,8 @@ class IdentitySettings:
     @ivar default_domain: The domain that is not written (C{defaultdomain}).
     @ivar lower: Fold to lower case (C{username_tolower}).
     @ivar realms: What may follow the C{@} of who logs in (C{loginrealms}).
+    @ivar crossdomains: Domains are not closed to one another, but for their
+        administrators.
     @ivar admins: User ids, and groups as C{group:name} (C{admins}, or the
         service's own list).
     """
@@ -55,6 +57,7 @@ class IdentitySettings:
     lower: bool = True
     realms: frozenset[str] = frozenset()
     admins: tuple[str, ...] = ()
+    crossdomains: bool = False
 
 
 @dataclass(slots=True)
@@ -153,7 +156,8 @@ class Identities:
         scope = AdminScope.NONE
         if user_id in self._admins or groups & self._admin_groups:
             scope = AdminScope.DOMAIN if domain else AdminScope.GLOBAL
-        return Identity(user, domain, groups, scope)
+        crosses = self.settings.crossdomains and scope is AdminScope.NONE
+        return Identity(user, domain, groups, scope, crosses_domains=crosses)
 
 
 def _split(user_id: str) -> tuple[str, str]:

@@ -40,13 +40,14 @@ def rights_of(identity: Identity, name: MailboxName, acl: Acl) -> frozenset[str]
     """
     Evaluate an ACL for an identity (RFC 4314 section 2, and Cyrus's implicit rights).
 
-    A foreign domain gives nothing, whatever the entries say, and so does an
-    administrator's scope that does not reach the mailbox's domain.
+    A foreign domain gives nothing, whatever the entries say, unless the identity
+    crosses domains; nor does an administrator's scope that does not reach the
+    mailbox's domain.
     """
     if identity.postman:
         return frozenset((POST, LOOKUP))
     administers = identity.administers(name.domain)
-    if identity.domain != name.domain and not administers:
+    if identity.domain != name.domain and not (administers or identity.crosses_domains):
         return frozenset()
     identifiers = {identity.user_id, "anyone"} | {f"group:{group}" for group in identity.groups}
     granted: set[str] = set()

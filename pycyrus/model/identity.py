@@ -26,6 +26,8 @@ class Identity:
     @ivar admin: Nobody, of L{domain}, or of all domains.
     @ivar postman: The internal identity of pre-authenticated LMTP; it may
         deliver everywhere and do nothing else.
+    @ivar crosses_domains: What entries grant in other domains counts
+        (C{crossdomains}).
     """
 
     user: str
@@ -33,6 +35,7 @@ class Identity:
     groups: frozenset[str] = field(default=frozenset())
     admin: AdminScope = AdminScope.NONE
     postman: bool = False
+    crosses_domains: bool = False
 
     @property
     def user_id(self) -> str:

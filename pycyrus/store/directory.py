@@ -369,13 +369,14 @@ class Directory:
 
     def _granted_pages(self, identity: Identity, scope: ListScope) -> Iterator[list[Row]]:
         """What entries let an ordinary identity see of others."""
-        if scope.domain not in (None, identity.domain) or identity.postman:
+        domain = scope.domain if identity.crosses_domains else identity.domain
+        if scope.domain not in (None, domain) or identity.postman:
             return
         shared = scope.namespace is Namespace.SHARED
         identifiers = [identity.user_id, "anyone", *(f"group:{group}" for group in sorted(identity.groups))]
         after = 0
         while page := rows.page_of_granted(
-            self._database.read, identifiers, identity.domain, shared=shared, after=after, limit=_PAGE
+            self._database.read, identifiers, domain, shared=shared, after=after, limit=_PAGE
         ):
             yield [row for row in page if _begins(row, scope)]
             if len(page) < _PAGE:

@@ -312,20 +312,28 @@ def page_of_owner(connection: sqlite3.Connection, owner: str, low: str, limit: i
 
 
 def page_of_granted(
-    connection: sqlite3.Connection, identifiers: Iterable[str], domain: str, *, shared: bool, after: int, limit: int
+    connection: sqlite3.Connection,
+    identifiers: Iterable[str],
+    domain: str | None,
+    *,
+    shared: bool,
+    after: int,
+    limit: int,
 ) -> list[Row]:
     """
     Some rows of mailboxes that an entry lets one of the identifiers see, by row id.
 
+    @param domain: None for any.
     @param after: Row id above which to go on.
     """
     names = list(identifiers)
     marks = ",".join("?" * len(names))
     statement = (
         f"SELECT {_COLUMNS} FROM mailboxes WHERE id IN (SELECT mailbox FROM grants WHERE identifier IN ({marks})"
-        " AND domain = ? AND shared = ? AND mailbox > ?) ORDER BY id LIMIT ?"
+        f"{'' if domain is None else ' AND domain = ?'} AND shared = ? AND mailbox > ?) ORDER BY id LIMIT ?"
     )
-    return connection.execute(statement, (*names, domain, shared, after, limit)).fetchall()
+    where = () if domain is None else (domain,)
+    return connection.execute(statement, (*names, *where, shared, after, limit)).fetchall()
 
 
 def pending(connection: sqlite3.Connection) -> list[Pending]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -110,6 +111,11 @@ ON_MAILBOX: dict[bytes, tuple[bytes, ...] | None] = {
     b"APPEND": (b'APPEND "%b" {9+}\r\nSubject: ', b'APPEND "%b" (\\Seen) CATENATE (URL "/INBOX/;UID=1")'),
     b"LOCALAPPEND": (b'LOCALAPPEND "%b" INBOX {9+}\r\nSubject: ',),
     **dict.fromkeys((b"CHECK", b"CLOSE", b"UNSELECT", b"EXPUNGE", b"UID EXPUNGE", b"CANCELUPDATE"), NO_MAILBOX),
+    b"NOTIFY": (
+        b'NOTIFY SET STATUS (mailboxes "%b" (MessageNew MessageExpunge))',
+        b'NOTIFY SET (subtree "%b" (MailboxName SubscriptionChange))',
+        b"NOTIFY NONE",
+    ),
     b"ESEARCH": (
         b'ESEARCH IN (mailboxes "%b") ALL',
         b'ESEARCH IN (subtree "%b" personal) RETURN (COUNT ALL) BODY sesame',
@@ -155,17 +161,23 @@ ON_SELECTED: dict[bytes, bytes] = {
 class ScopedAuthenticator(FixedAuthenticator):
     """Everybody says C{secret}; who they are is what the server makes of user ids."""
 
+    def __init__(self, identities: Identities) -> None:
+        super().__init__()
+        self._identities = identities
+
     async def login(self, user: bytes, password: bytes, channel: Channel) -> Authenticated:
         if password != b"secret":
             raise AuthenticationFailed
-        user_id = IDENTITIES.canonical(user)
-        return Authenticated(IDENTITIES.identity(user_id), user_id)
+        user_id = self._identities.canonical(user)
+        return Authenticated(self._identities.identity(user_id), user_id)
 
 
 class DomainCase(TestCase):
     """A server with two domains, in one of which there is something to hide."""
 
     timeout = 60
+    namespace = NAMESPACE
+    identities = IDENTITIES
 
     async def setUp(self) -> None:  # type: ignore[override] # trial awaits it
         from twisted.internet import reactor
@@ -176,8 +188,8 @@ class DomainCase(TestCase):
             directory,
             reactor=cast(WatchReactor, reactor),
             users=(),
-            authenticator=ScopedAuthenticator(),
-            namespace=NAMESPACE,
+            authenticator=ScopedAuthenticator(self.identities),
+            namespace=self.namespace,
         )
         self.store = self.server.store
         self.addCleanup(lambda: Deferred.fromCoroutine(self.server.shut_down()))
@@ -321,6 +333,37 @@ class ImapScopeTests(DomainCase):
                 self.assertNotIn(b"t OK", answer, name)
             self.assertEqual(await self.state(), before, name)
             client.drop()
+
+
+class CrossDomainTests(DomainCase):
+    """With C{crossdomains} what was granted to somebody of another domain is theirs, and no more."""
+
+    namespace = replace(NAMESPACE, crossdomains=True)
+    identities = Identities(replace(IDENTITIES.settings, crossdomains=True))
+
+    async def test_granted(self) -> None:
+        eve = "eve@other.org"
+        await self.store.change_acl(BOSS, HIDDEN[1], AclChange(eve, AclAction.REPLACE, frozenset("lr")))
+        for user in (eve, "eve", "mallory@example.com"):
+            client = await self.log_in(user)
+            listed = await self.say(client, b'LIST "" *')
+            self.assertIn(b'"Shared Folders/plans@example.com"\r\n', listed, user)
+            self.assertEqual(b'"Other Users/fred@example.com/Work"\r\n' in listed, user == eve, user)
+            self.assertNotIn(b'"Other Users/fred@example.com"\r\n', listed.replace(b"\\Noselect", b""), user)
+            answer = await self.say(client, b'SELECT "Other Users/fred@example.com/Work"')
+            self.assertEqual(b"t OK" in answer, user == eve, user)
+        client = await self.log_in(eve)
+        self.assertIn(b"t OK", await self.say(client, b'EXAMINE "Other Users/fred@example.com/Work"'))
+        self.assertIn(b"sesame", await self.say(client, b"FETCH 1 BODY.PEEK[]"))
+        self.assertIn(b'"Other Users/"', await self.say(client, b"NAMESPACE"))
+        self.assertIn(b"t NO", await self.say(client, b'STATUS "Other Users/fred@example.com" (MESSAGES)'))
+
+    async def test_administrators(self) -> None:
+        """They end at their domain all the same."""
+        client = await self.log_in("da@other.org")
+        self.assertNotIn(b"example.com", await self.say(client, b'LIST "" *'))
+        self.assertIn(b"t NO", await self.say(client, b"SELECT plans@example.com"))
+        self.assertIn(b"t NO", await self.say(client, b"SETACL plans@example.com da@other.org lrs"))
 
 
 class DeliveryScopeTests(DomainCase):
