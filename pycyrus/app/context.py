@@ -91,6 +91,7 @@ def identity_settings(settings: Settings) -> IdentitySettings:
         lower=settings.switch("username_tolower"),
         realms=frozenset(settings.words("loginrealms")),
         admins=settings.words("admins"),
+        crossdomains=settings.switch("crossdomains"),
     )
 
 
