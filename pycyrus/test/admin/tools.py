@@ -58,12 +58,12 @@ class ToolsTestCase(SynchronousTestCase):
         @param code: That it is to end with.
         @return: What it printed.
         """
-        done = call(words[0], "--home", str(self.home), *words[1:], stdin=stdin)
+        done = call(*words, "--home", str(self.home), stdin=stdin)
         self.assertEqual(done.returncode, code, done.stderr)
         return done.stdout
 
     def look(self, *words: str, code: int = 0) -> str:
         """Run a verb that needs no reactor, in this process, which takes less time."""
         with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
-            self.assertEqual(main([words[0], "--home", str(self.home), *words[1:]]), code, errors.getvalue())
+            self.assertEqual(main([*words, "--home", str(self.home)]), code, errors.getvalue())
         return output.getvalue()
