@@ -221,7 +221,7 @@ class Slapd:
             self.add(name, entries)
 
     def add(self, tree: str, entries: Sequence[str]) -> None:
-        """Add entries, written as LDIF (RFC 2849)."""
+        """Add entries, written as LDIF."""
         run(
             [self._add, "-x", "-H", self.uri, "-D", f"cn=admin,dc={tree}", "-w", PASSWORD],
             given=("\n\n".join(entries) + "\n").encode("utf-8"),
