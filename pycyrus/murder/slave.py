@@ -33,7 +33,7 @@ _LOCK_EVERY = 1.0
 _AT_ONCE = 1000
 _MOST_WAITING = 20_000
 """Changes that wait to be written before the master is made to wait."""
-_PAGE = 1000
+_PAGE = 200
 
 Dial = Callable[[Callable[[Sequence[Told]], None], Callable[[str], None]], Awaitable[MupdateClient]]
 
@@ -179,6 +179,9 @@ class Slave:
             others: list[Told] = [each.mailbox for each in page if each.mailbox not in seen]
             if others:
                 await self._locations.follow(others)
+            else:
+                # There may be a million, and others have work to do.
+                await self._pause(0)
 
     async def _pause(self, seconds: float, or_until: Deferred[str] | None = None) -> None:
         done: Deferred[None] = Deferred()
