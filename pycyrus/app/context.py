@@ -18,10 +18,10 @@ from pycyrus.app.autocreate_parts import WELCOMING, WelcomingAuthenticator, auto
 from pycyrus.app.checker_parts import checker_names, checkers_of, unix_groups
 from pycyrus.app.delivery_parts import duplicate_suppression
 from pycyrus.app.frontend_parts import Frontend, is_frontend
-from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, tickets, tokens
+from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, mail_denials, tickets, tokens
 from pycyrus.app.murder_parts import make_publisher, make_slave, publishes
 from pycyrus.app.notice_parts import Notices
-from pycyrus.app.store_parts import store_settings
+from pycyrus.app.store_parts import owner_rights, store_settings
 from pycyrus.app.tls_parts import TLSContexts
 from pycyrus.auth.assemble import Authentication
 from pycyrus.auth.delays import DelaySettings
@@ -79,6 +79,7 @@ def delivery_settings(settings: Settings, server_name: str) -> DeliverySettings:
         excluded_special_uses=frozenset(settings.text("lmtp_exclude_specialuse").lower().split()),
         eight_bit_headers=eight_bit,
         strict_quota=settings.switch("lmtp_strict_quota"),
+        is_denied=mail_denials(settings),
         single_instance=settings.switch("singleinstancestore"),
     )
 
@@ -92,6 +93,8 @@ def identity_settings(settings: Settings) -> IdentitySettings:
         realms=frozenset(settings.words("loginrealms")),
         admins=settings.words("admins"),
         crossdomains=settings.switch("crossdomains"),
+        owner_rights=owner_rights(settings),
+        admin_implies_write=settings.switch("acl_admin_implies_write"),
     )
 
 
