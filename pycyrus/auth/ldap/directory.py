@@ -183,6 +183,11 @@ class LdapDirectory:
     def _find(self, tokens: Mapping[str, str], told: Looked) -> UserEntry | None:
         settings = self.settings
         base = expand(settings.base, tokens, escape_name)
+        if settings.domain_base and tokens["d"]:
+            root = self._root_of(tokens["d"], told)
+            if root is None:
+                return None
+            base = root
         filter_ = expand(settings.filter, tokens, escape_filter)
         wanted = [settings.user_attribute, settings.member_attribute]
         if settings.method is AuthMethod.CUSTOM:
@@ -202,6 +207,22 @@ class LdapDirectory:
             raise Refused("an entry without a name")
         told.note(f"entry: {entries[0].dn}")
         return entries[0]
+
+    def _root_of(self, domain: str, told: Looked) -> str | None:
+        """Where the users of a domain are; None of one that is not there."""
+        settings = self.settings
+        filter_ = expand(settings.domain_filter, {"s": domain, "%": "%"}, escape_filter)
+        wanted = settings.domain_result_attribute
+        entries = self._search(settings.domain_base, filter_, settings.domain_scope, [wanted], 2)
+        told.note(f"{self.where}: searched {settings.domain_base} for {filter_}: {len(entries)} found")
+        if len(entries) > 1:
+            raise Refused("more than one domain of that name")
+        if not entries:
+            return None
+        roots = entries[0].values(wanted)
+        if roots:
+            return roots[0].decode("utf-8", "replace")
+        return ",".join(f"dc={escape_name(label)}" for label in domain.split("."))
 
     def _search(self, base: str, filter_: str, scope: str, attributes: list[str], most: int) -> list[UserEntry]:
         settings = self.settings

@@ -63,6 +63,7 @@ _ALIASES = {
 _WITHOUT_EFFECT = frozenset(
     {
         "ldap_debug",
+        "ldap_domain_name_attribute",
         "ldap_member_scope",
         "ldap_referrals",
         "ldap_restart",
@@ -72,6 +73,8 @@ _WITHOUT_EFFECT = frozenset(
     }
 )
 """What a file may say, and has no effect here."""
+_DOMAIN_FILTER = "(&(objectclass=domainrelatedobject)(associateddomain=%s))"
+_DOMAIN_ROOT = "inetdomainbasedn"
 _LINE = re.compile(r"([A-Za-z_]+)\s*[:=]?\s*(.*)")
 _TRUE = frozenset({"1", "yes", "on", "true", "t"})
 _FALSE = frozenset({"0", "no", "off", "false", "f", ""})
@@ -96,6 +99,9 @@ class LdapSettings:
     @ivar member_method: C{attribute} of the user's entry, or C{filter}: how groups are found.
     @ivar member_attribute: With C{attribute} what names groups, with C{filter} a group's name.
     @ivar nesting: Groups of groups are looked for so many levels up.
+    @ivar domain_base: Where entries of domains are; the users of each are below its root then.
+    @ivar domain_filter: Finds a domain's entry; C{%s} is its name.
+    @ivar domain_result_attribute: Of such an entry, the domain's root.
     @ivar timeout: For the network.
     @ivar time_limit: For a search.
     """
@@ -134,6 +140,10 @@ class LdapSettings:
     sasl_id: str = ""
     sasl_authz: str = ""
     sasl_realm: str = ""
+    domain_base: str = ""
+    domain_filter: str = _DOMAIN_FILTER
+    domain_scope: str = "SUBTREE"
+    domain_result_attribute: str = _DOMAIN_ROOT
     timeout: int = 5
     time_limit: int = 5
 
@@ -264,6 +274,10 @@ def ldap_settings(options: Mapping[str, str], where: str = "imapd.conf", form: F
         sasl_id=text("ldap_id"),
         sasl_authz=text("ldap_authz"),
         sasl_realm=text("ldap_realm"),
+        domain_base=text("ldap_domain_base_dn"),
+        domain_filter=text("ldap_domain_filter", _DOMAIN_FILTER),
+        domain_scope=given.one_of("ldap_domain_scope", "sub", _SCOPES),
+        domain_result_attribute=text("ldap_domain_result_attribute", _DOMAIN_ROOT),
         timeout=given.seconds("ldap_timeout", 5),
         time_limit=given.seconds("ldap_time_limit", 5),
     )
@@ -289,7 +303,7 @@ def _templates(settings: LdapSettings) -> tuple[str, ...]:
 
 
 def _check(settings: LdapSettings, where: str) -> None:
-    if settings.method is not AuthMethod.FASTBIND and not settings.base:
+    if settings.method is not AuthMethod.FASTBIND and not settings.base and not settings.domain_base:
         raise BadDirectory(f"{where}: ldap_base is missing: say where users are searched")
     tokens = user_tokens("user@example.com", dn="cn=user")
     for template in _templates(settings):

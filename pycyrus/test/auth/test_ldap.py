@@ -214,6 +214,33 @@ class SchemaTests(SlapdCase):
         for user in ("alice@rfc", "alice", "alice@people,dc=rfc.x"):
             self.assert_refused(ldap, user)
 
+    def test_entries_of_domains(self) -> None:
+        """Each domain has its own root, which its entry names, or its own name makes."""
+        self.slapd.add(
+            "gon",
+            [
+                f"dn: ou={name},dc=gon\nobjectClass: organizationalUnit\nobjectClass: domainRelatedObject\nou: {name}"
+                f"\nassociatedDomain: {domain}{root}"
+                for name, domain, root in (
+                    ("one", "one.example", "\nseeAlso: ou=people,dc=gon"),
+                    ("two", "rfc", ""),
+                    ("three", "twice.example", ""),
+                    ("four", "twice.example", ""),
+                )
+            ],
+        )
+        ldap = self.ldap(
+            {
+                "ldap_domain_base_dn": "dc=gon",
+                "ldap_domain_result_attribute": "seeAlso",
+                "ldap_filter": "(uid=%U)",
+            }
+        )
+        self.assertEqual(ldap.check("dora@one.example", SECRET, "imap"), "dora@one.example")
+        self.assertEqual(ldap.check("bob@rfc", SECRET, "imap"), "bob@rfc")
+        for user in ("bob@one.example", "dora@rfc", "dora@*", "alice@twice.example", "alice@other.example"):
+            self.assert_refused(ldap, user)
+
     def test_user_attribute(self) -> None:
         """It says who somebody is, within the domain."""
         ldap = self.ldap({**GON, "ldap_user_attribute": "uid"})
