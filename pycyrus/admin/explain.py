@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pycyrus.admin.explain_login import add_login
@@ -19,9 +19,9 @@ from pycyrus.delivery.recipients import catchall_target, nearest, poster, resolv
 from pycyrus.delivery.settings import DeliverySettings
 from pycyrus.errors import InvalidMailboxName
 from pycyrus.interfaces import Envelope, Recipient
-from pycyrus.model.acl import IMPLICIT_ADMIN_RIGHTS, IMPLICIT_OWNER_RIGHTS, Acl, rights_of
+from pycyrus.model.acl import IMPLICIT_ADMIN_RIGHTS, Acl, rights_of
 from pycyrus.model.acl_text import write_rights
-from pycyrus.model.identity import POSTMAN, Identity
+from pycyrus.model.identity import POSTMAN, AdminScope, Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.store.quota_roots import domain_root
 from pycyrus.store.rows import Entry
@@ -110,23 +110,31 @@ def _acl(store: MailStore, arguments: argparse.Namespace, configuration: Configu
 def explain_rights(identity: Identity, name: MailboxName, acl: Acl) -> Iterator[Step]:
     """The rules of L{rights_of}, in their order."""
     administers = identity.administers(name.domain)
-    if identity.domain != name.domain and not administers:
+    if identity.domain != name.domain and not (administers or identity.crosses_domains):
         yield Step("domain", f"{identity.user_id} is of another domain than the mailbox: no rights", decided=True)
         return
     identifiers = {identity.user_id, "anyone"} | {f"group:{group}" for group in identity.groups}
+    known: set[str] = set()
     for identifier, rights in acl.entries:
         text = write_rights(rights)
         if identifier in identifiers:
+            known |= rights
             yield Step(f"entry {identifier} {text}", "gives these")
         elif identifier[:1] == "-" and identifier[1:] in identifiers:
             yield Step(f"entry {identifier} {text}", "takes these from what entries give")
         else:
             yield Step(f"entry {identifier} {text}", "is about somebody else")
     if name.owned_by(identity):
-        yield Step("owner", f"has {write_rights(IMPLICIT_OWNER_RIGHTS)} whatever the entries say")
+        implicit = rights_of(replace(identity, admin=AdminScope.NONE), name, Acl())
+        known |= implicit
+        yield Step("owner", f"has {write_rights(implicit)} whatever the entries say")
     if administers:
+        known |= IMPLICIT_ADMIN_RIGHTS
         yield Step("administrator", f"has {write_rights(IMPLICIT_ADMIN_RIGHTS)} whatever the entries say")
-    yield Step("result", write_rights(rights_of(identity, name, acl)) or "no rights", decided=True)
+    result = rights_of(identity, name, acl)
+    if not result <= known:
+        yield Step("acl_admin_implies_write", f"adds {write_rights(result - known)}, as right a is there")
+    yield Step("result", write_rights(result) or "no rights", decided=True)
 
 
 # --- quotas -----------------------------------------------------------------

@@ -21,6 +21,7 @@ from pycyrus.app.frontend_parts import Frontend, is_frontend
 from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, mail_denials, tickets, tokens
 from pycyrus.app.murder_parts import make_publisher, make_slave, publishes
 from pycyrus.app.notice_parts import Notices
+from pycyrus.app.proc import begin_proc_directory
 from pycyrus.app.store_parts import owner_rights, store_settings
 from pycyrus.app.tls_parts import TLSContexts
 from pycyrus.auth.assemble import Authentication
@@ -108,6 +109,10 @@ def limit_settings(settings: Settings) -> LimitSettings:
     )
 
 
+_SERVICES = {"imapd": "imap", "lmtpd": "lmtp", "pop3d": "pop3", "smmapd": "smmap"}
+"""What programs are called in the directory of sessions."""
+
+
 # --- parts ------------------------------------------------------------------
 
 
@@ -165,6 +170,7 @@ class Context:
         self._workers = workers
         self._open_store = store
         self._limits: dict[str, ConnectionLimits] = {}
+        self._proc = begin_proc_directory(settings.text("proc_path"), Path(settings.text("configdirectory")), reactor)
         self._locations: Locations | None = None
         self._slave: Slave | None = None
         self._frontend: Frontend | None = None
@@ -254,7 +260,9 @@ class Context:
         """The limits of a program, which its services share: a user of imap and imaps is one user."""
         wanted = limit_settings(settings).shared_by(self._workers)
         if program not in self._limits:
-            self._limits[program] = ConnectionLimits(wanted)
+            service = _SERVICES.get(program, program)
+            presence = None if self._proc is None else self._proc.presence(service)
+            self._limits[program] = ConnectionLimits(wanted, presence)
         self._limits[program].settings = wanted
         return self._limits[program]
 
@@ -269,6 +277,8 @@ class Context:
 
     async def close(self) -> None:
         """Close what must be closed; what was acknowledged is durable then."""
+        if self._proc is not None:
+            self._proc.end()
         if self._frontend is not None:
             self._frontend.close()
         if self._slave is not None:

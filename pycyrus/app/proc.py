@@ -14,9 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from typing_extensions import override
+
+from pycyrus.net.limits import Presence
 
 WRITTEN_AFTER = 0.2
 """Seconds until a session is written down: what ends before costs nothing."""
@@ -59,6 +61,17 @@ def directory_of(proc_path: str, configdirectory: Path) -> Path:
     return Path(proc_path) if proc_path else configdirectory / "proc"
 
 
+def begin_proc_directory(proc_path: str, configdirectory: Path, clock: IReactorTime) -> ProcDirectory | None:
+    """Begin to write the sessions of this process down; None where that cannot be, which is logged."""
+    directory = ProcDirectory(directory_of(proc_path, configdirectory), clock)
+    try:
+        directory.begin()
+    except OSError as error:
+        ProcDirectory.log.error("sessions cannot be listed: {error}", error=str(error))
+        return None
+    return directory
+
+
 def _names(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir()]
 
@@ -91,6 +104,16 @@ class ProcDirectory:
         self._changed: set[int] = set()
         self._written: set[int] = set()
         self._failed = False
+        self._timer: IDelayedCall | None = None
+
+    def presence(self, service: str) -> Presence:
+        """What a service's connections are to be told to."""
+        pid = os.getpid()
+
+        def tell(number: int, address: str, user: str | None) -> None:
+            self.tell(number, None if user is None else Session(pid, service, f"[{address or 'local'}]", user))
+
+        return tell
 
     def begin(self) -> None:
         """
@@ -118,7 +141,7 @@ class ProcDirectory:
         else:
             self._sessions[key] = session
         if not self._changed:
-            self._clock.callLater(WRITTEN_AFTER, self.flush)
+            self._timer = self._clock.callLater(WRITTEN_AFTER, self.flush)
         self._changed.add(key)
 
     def flush(self) -> None:
@@ -144,6 +167,8 @@ class ProcDirectory:
 
     def end(self) -> None:
         """Remove all that is ours."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         self._sessions.clear()
         self._changed |= self._written
         self.flush()

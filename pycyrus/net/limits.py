@@ -7,7 +7,9 @@ limit divided by their number: the kernel spreads connections evenly enough.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
@@ -39,11 +41,22 @@ class LimitSettings:
         )
 
 
+Presence = Callable[[int, str, str | None], None]
+"""
+Is told of a connection's number in this process, the client's address and the user:
+empty before the login, None when it has ended.
+"""
+
+_numbers = itertools.count(1)
+
+
 class ConnectionLimits:
     """Counts connections, and refuses those above the limits."""
 
-    def __init__(self, settings: LimitSettings) -> None:
+    def __init__(self, settings: LimitSettings, presence: Presence | None = None) -> None:
+        """@param presence: Is told of each connection."""
         self.settings = settings
+        self.presence = presence
         self.total = 0
         self.before_login = 0
         self._addresses: Counter[str] = Counter()
@@ -66,7 +79,7 @@ class ConnectionLimits:
             raise LimitExceeded("Too many connections that have not logged in")
         if network and settings.per_address and self._addresses[network] >= settings.per_address:
             raise LimitExceeded("Too many open connections from your address")
-        return Admission(self, network)
+        return Admission(self, network, address)
 
     def connections_from(self, address: str) -> int:
         """Connections that count for this address."""
@@ -80,10 +93,12 @@ class ConnectionLimits:
 class Admission:
     """One counted connection."""
 
-    __slots__ = ("_limits", "_network", "_open", "_user")
+    __slots__ = ("_address", "_limits", "_network", "_number", "_open", "_user")
 
-    def __init__(self, limits: ConnectionLimits, network: str) -> None:
+    def __init__(self, limits: ConnectionLimits, network: str, address: str) -> None:
         self._limits = limits
+        self._address = address
+        self._number = next(_numbers)
         self._network = network
         self._user: str | None = None
         self._open = True
@@ -91,6 +106,11 @@ class Admission:
         limits.before_login += 1
         if network:
             limits._addresses[network] += 1
+        self._tell("")
+
+    def _tell(self, user_id: str | None) -> None:
+        if self._limits.presence is not None:
+            self._limits.presence(self._number, self._address, user_id)
 
     def logged_in(self, user_id: str) -> None:
         """
@@ -106,6 +126,7 @@ class Admission:
         self._user = user_id
         limits._users[user_id] += 1
         limits.before_login -= 1
+        self._tell(user_id)
 
     def logged_out(self) -> None:
         """It is nobody's again (RFC 8437)."""
@@ -113,6 +134,7 @@ class Admission:
             _decrease(self._limits._users, self._user)
             self._limits.before_login += 1
             self._user = None
+            self._tell("")
 
     def close(self) -> None:
         """It ended.  May be called more than once."""
@@ -122,6 +144,7 @@ class Admission:
         self.logged_out()
         self._limits.before_login -= 1
         self._limits.total -= 1
+        self._tell(None)
         if self._network:
             _decrease(self._limits._addresses, self._network)
 
