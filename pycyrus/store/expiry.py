@@ -141,6 +141,9 @@ async def _expire_messages(
             await sweep(state)
             if len(state.contents.retained):
                 gone = await writing.purge(state, math.ceil(order.expunged_before))
+        if gone:
+            # What was removed for good is not to be read in what was made for searches.
+            await state.texts.keep(state.view().uids)
         dropped = await drop_keywords(state) if order.drop_keywords else 0
     finally:
         store.release(state)

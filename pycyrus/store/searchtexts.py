@@ -81,10 +81,7 @@ class SearchTexts:
         @param progress: Told (added, to be added) now and then.
         @raise StoreUnavailable: The cache cannot be read.
         """
-        path = str(self._paths.meta / NAME)
-        texts = self._texts
-        if texts is None or texts.path != path:
-            texts = self._texts = TextLog(path)
+        texts = self._log()
         await in_thread(self._reactor, texts.load)
         missing = np.flatnonzero(possible & texts.unknown(view))
         for start in range(0, len(missing), _TEXTS_AT_ONCE):
@@ -97,6 +94,17 @@ class SearchTexts:
         if len(missing):
             await in_thread(self._reactor, texts.shrink, view.uids)
         return await texts.matches(needle.encode("utf-8", "replace"), view, breathe, in_body=in_body)
+
+    def _log(self) -> TextLog:
+        path = str(self._paths.meta / NAME)
+        texts = self._texts
+        if texts is None or texts.path != path:
+            texts = self._texts = TextLog(path)
+        return texts
+
+    async def keep(self, uids: NDArray[np.uint32]) -> None:
+        """Forget what all but these messages said."""
+        await in_thread(self._reactor, self._log().keep, uids)
 
     def _add(self, texts: TextLog, uids: list[int], guids: list[bytes], items: list[bytes]) -> None:
         """Read messages, and add what they say to the log; for a thread."""

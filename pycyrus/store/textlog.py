@@ -139,6 +139,32 @@ class TextLog:
                 self.log.warn("{path} cannot be removed: {error}", path=self.path, error=error)
             self._forget()
 
+    def keep(self, uids: NDArray[np.uint32]) -> None:
+        """Forget what messages said that are gone; for a thread."""
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.log.warn("{path} cannot be written: {error}", path=self.path, error=error)
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            self.load()
+            stays = np.isin(self._records["uid"], uids)
+            if os.fstat(fd).st_ino != self._inode or self._map is None or stays.all():
+                return
+            kept = self._records[stays]
+            pieces = [
+                self._map[begin - _HEAD.size : end] for begin, end in zip(kept["begin"], kept["end"], strict=True)
+            ]
+            files.replace_file(self.path, MAGIC + b"".join(pieces), sync=False)
+        except OSError as error:
+            self.log.warn("{path} cannot be written: {error}", path=self.path, error=error)
+        finally:
+            os.close(fd)
+        self.load()
+
     def _forget(self) -> None:
         # The map stays open as long as somebody searches in it.
         self._map = None

@@ -18,6 +18,7 @@ from pycyrus.interfaces import NewMessage
 from pycyrus.model.flags import DELETED, FlagAction, FlagChange, Flags
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.names import parse_internal
+from pycyrus.model.search import BodyContains
 from pycyrus.store import expiry
 from pycyrus.store.expiry import Expired, Expiry, expire
 from pycyrus.store.settings import StoreSettings
@@ -122,6 +123,26 @@ class ExpiryTests(ExpiryCase):
         self.assertEqual(world.files("user/fred"), ["2."])
         self.assertEqual(world.view("user.fred"), [2])
         self.assertEqual(world.expire().expunged, 0)
+
+    def test_texts_made_for_searches(self) -> None:
+        """What a removed message said is nowhere any more."""
+        self.world.append("user.fred", b"A: b\r\n\r\nsecret one\r\n", b"A: b\r\n\r\nsecret two\r\n")
+        self.assertEqual(self.search("user.fred", "secret"), [1, 2])
+        self.world.expunge("user.fred", 1)
+        self.world.expire()
+        (path,) = self.world.root.glob("**/pycyrus.text")
+        self.assertNotIn(b"secret one", path.read_bytes())
+        self.assertIn(b"secret two", path.read_bytes())
+        self.assertEqual(self.search("user.fred", "secret"), [2])
+
+    def search(self, mailbox: str, words: str) -> list[int]:
+        async def work() -> list[int]:
+            opened = await self.world.store.open(FRED, parse_internal(mailbox), "r")
+            found = await opened.search(BodyContains(words))
+            opened.close()
+            return [int(uid) for uid in found]
+
+        return self.world.run(work())
 
     def test_beside_another(self) -> None:
         """Files that another expiry removes meanwhile are no failure."""

@@ -144,6 +144,28 @@ class TextLogTests(SynchronousTestCase):
             matches = self.texts.matches(b"apple", self.view, nothing, in_body=False)
             self.successResultOf(Deferred.fromCoroutine(matches))
 
+    def test_messages_that_are_gone(self) -> None:
+        """What they said is nowhere in the file; of the others everything is, for those who had read it as well."""
+        other = TextLog(self.texts.path)
+        other.load()
+        texts = [Text(uid, bytes([uid]) * 20, b"", b"says %d." % uid) for uid in (1, 2, 3)]
+        self.texts.add(texts)
+        other.load()
+        self.texts.keep(np.array([1, 3], dtype=np.uint32))
+        octets = Path(self.texts.path).read_bytes()
+        self.assertEqual([b"says %d." % uid in octets for uid in (1, 2, 3)], [True, False, True])
+        inode = Path(self.texts.path).stat().st_ino
+        self.texts.keep(np.array([1, 3], dtype=np.uint32))
+        self.assertEqual(Path(self.texts.path).stat().st_ino, inode)
+        other.add([Text(4, bytes([4]) * 20, b"", b"says 4.")])
+        fresh = TextLog(self.texts.path)
+        fresh.load()
+        self.assertIn(b"says 4.", Path(self.texts.path).read_bytes())
+        self.assertEqual(len(Path(self.texts.path).read_bytes().split(b"says ")), 4)
+        Path(self.texts.path).unlink()
+        self.texts.keep(np.array([1], dtype=np.uint32))
+        self.assertFalse(Path(self.texts.path).exists())
+
     def test_no_file(self) -> None:
         """Where it cannot be written, nothing is known."""
         texts = TextLog(str(self.path / "absent" / "file"))
