@@ -8,19 +8,23 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from pycyrus.delivery.duplicates import Duplicates, Key, State
-from pycyrus.errors import StoreUnavailable
+from pycyrus.errors import MailStoreError, StoreUnavailable
 from pycyrus.interfaces import Appended, IMailbox
 from pycyrus.model.names import internal
-from pycyrus.model.search import And, AnyHeaderContains, UidSet
-from pycyrus.model.uids import LARGEST, SequenceSet
+from pycyrus.model.view import CachedItem
 
 _MESSAGE_ID = re.compile(rb"^message-id[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _DATE = re.compile(rb"^date[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _BRACKETED = re.compile(rb"<[^<>]*>")
+_ESCAPED = re.compile(rb'\\(["\\])')
+_AT_ONCE = 200
+"""Envelopes looked at until others have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +97,29 @@ class DuplicateSuppression:
 
     async def _arrived(self, mailbox: IMailbox, fingerprint: Fingerprint, first_uid: int) -> bool:
         """Whether the message that somebody died over is in the mailbox; then it is durable, too."""
-        mailbox.refresh()
-        found = await mailbox.search(
-            And(
-                (
-                    UidSet(SequenceSet(((max(first_uid, 1), LARGEST),))),
-                    AnyHeaderContains(b"message-id", fingerprint.message_id.decode("ascii", "replace")),
-                )
-            )
-        )
-        # n:* always has the last message.
-        if not any(int(uid) >= first_uid for uid in found):
+        # Not by a search: who delivers may not read what others wrote.
+        wanted = b"".join(fingerprint.message_id.split())
+        try:
+            mailbox.refresh()
+            view = mailbox.view()
+            positions = np.flatnonzero(view.uids >= first_uid)
+            for start in range(0, len(positions), _AT_ONCE):
+                [envelopes] = view.cached(positions[start : start + _AT_ONCE], (CachedItem.ENVELOPE,))
+                if any(_has(envelope, wanted) for envelope in envelopes):
+                    break
+                await self._pause()
+            else:
+                return False
+        except MailStoreError as error:
+            self.log.error("not looked whether a message had arrived: {error}", error=repr(error))
             return False
         await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), os.sync)
         return True
+
+    def _pause(self) -> Deferred[None]:
+        paused: Deferred[None] = Deferred()
+        self._reactor.callLater(0, paused.callback, None)
+        return paused
 
     async def _release(self, key: Key) -> None:
         try:
@@ -121,3 +134,8 @@ class DuplicateSuppression:
             message_id=fingerprint.message_id.decode("ascii", "replace"),
             date=fingerprint.date.decode("ascii", "replace"),
         )
+
+
+def _has(envelope: bytes, message_id: bytes) -> bool:
+    """Whether an envelope, as FETCH prints it, has the id; also one with what is escaped there."""
+    return message_id in b"".join(_ESCAPED.sub(rb"\1", envelope).split())

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import shutil
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from pycyrus.delivery.duplicates import Duplicates
+from pycyrus.delivery.duplicates import FILE_NAME, Duplicates
 from pycyrus.delivery.pipeline import DeliveryAgent
 from pycyrus.delivery.settings import DeliverySettings
 from pycyrus.delivery.suppression import DuplicateSuppression
@@ -115,6 +117,28 @@ class InterruptedTests(TestCase):
                     for user in USERS:
                         self.assertEqual(await self.copies(user, name), 1, (name, user, counted.calls[at - 1]))
         self.assertGreater(refused, 0)
+
+    async def test_died_before_it_was_recorded(self) -> None:
+        """A message that is there, and of which the record does not know more than its beginning, came already."""
+        for user in USERS:
+            await self.store.create(BOSS, inbox_of(Identity(user)))
+        for name in (b"first", b'odd"\\id', b"third"):
+            with captured():
+                self.assertEqual(await self.deliver(name), [None] * len(USERS))
+        await self.record.close()
+        with closing(sqlite3.connect(self.root / "config" / FILE_NAME)) as connection:
+            # As it is from the claim until it is settled, and its owner is gone.
+            changed = connection.execute("UPDATE deliveries SET owner = 99, uid = 1").rowcount
+            connection.commit()
+        self.assertEqual(changed, 3 * len(USERS))
+        await self.store.close()
+        self.open()
+        for name in (b"third", b'odd"\\id', b"first", b"new"):
+            with captured() as log:
+                self.assertEqual(await self.deliver(name), [None] * len(USERS))
+            self.assertEqual(sum("dupelim" in text for text in log.texts()), 0 if name == b"new" else len(USERS))
+            for user in USERS:
+                self.assertEqual(await self.copies(user, name), 1)
 
     async def test_the_record_is_full(self) -> None:
         """Without room for the record mail still arrives: better twice than never."""

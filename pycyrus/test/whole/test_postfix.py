@@ -7,6 +7,7 @@ import pwd
 import smtplib
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from pycyrus.testing.postfix import DOMAIN, Postfix
 SAMPLES = Path(__file__).parents[3] / "conf" / "mta"
 MESSAGE = b"Subject: by Postfix\r\nFrom: a@example.org\r\n\r\ntext\r\n"
 MANY = 50
+BIG = b"Subject: by Postfix\r\nFrom: a@example.org\r\nMessage-ID: %b\r\n\r\n" + b"a line of the body\r\n" * 2000
+IN_THE_QUEUE = 40
+ROUNDS = 1
 
 
 class PostfixTests(WholeServerCase):
@@ -122,6 +126,40 @@ class PostfixTests(WholeServerCase):
         self.assertEqual(list(self.send(postfix, f"nobody@{DOMAIN}", f"{user.user}@{DOMAIN}")), [f"nobody@{DOMAIN}"])
         postfix.wait_until_empty(60)
         self.assertEqual(self.subjects(user.user, user.password), 1)
+
+    def test_kill_in_the_middle(self) -> None:
+        """The server dies by kill -9, Postfix comes again, and each message is there once for each recipient."""
+        users = [self.server.account("user"), self.server.add_user("jane", "secret")]
+        recipients = [f"{user.user}@{DOMAIN}" for user in users]
+        postfix = self.postfix("postfix-virtual.cf")
+        ids: list[bytes] = []
+        for round_ in range(ROUNDS):
+            directory = self.message_directory("jane")
+            enough = len(list(directory.glob("[0-9]*."))) + 5
+            with smtplib.SMTP("127.0.0.1", postfix.port, timeout=TIMEOUT) as smtp:
+                for serial in range(IN_THE_QUEUE):
+                    ids.append(b"<%d.%d@postfix.test>" % (round_, serial))
+                    smtp.sendmail("a@example.org", recipients, BIG % ids[-1])
+            deadline = time.monotonic() + TIMEOUT
+            while len(list(directory.glob("[0-9]*."))) < enough and time.monotonic() < deadline:
+                time.sleep(0.001)
+            self.server.kill()
+            self.server.start()
+            deadline = time.monotonic() + TIMEOUT
+            while postfix.queue() and time.monotonic() < deadline:
+                postfix.flush()
+                time.sleep(0.2)
+            postfix.wait_until_empty(TIMEOUT)
+        for user in users:
+            found = [
+                line.removeprefix(b"Message-ID: ")
+                for message in fetch_all(self.imap(user)).values()
+                for line in message.split(b"\r\n")
+                if line.endswith(b"@postfix.test>")
+            ]
+            self.assertEqual(sorted(found), sorted(ids))
+        self.assertNotIn("status=bounced", postfix.log_text())
+        self.server.stop()
 
     def test_bounce(self) -> None:
         """Where nobody asks beforehand, the sender is told in the words of the server."""
