@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from twisted.logger import Logger
+
 from pycyrus.config.settings import Settings
-from pycyrus.model.acl_text import parse_default_acl
+from pycyrus.model.acl_text import BadAcl, parse_default_acl, parse_rights
+from pycyrus.model.identity import IMPLICIT_OWNER_RIGHTS
 from pycyrus.store.commit import SyncMode
 from pycyrus.store.partition_choice import ChoiceSettings, SelectMode
 from pycyrus.store.settings import SPECIAL_USES, DeleteMode, ExpungeMode, StoreSettings
@@ -49,3 +52,13 @@ def choice_settings(settings: Settings) -> ChoiceSettings:
 def special_uses(settings: Settings) -> tuple[str, ...]:
     """Attributes that a mailbox may be given; those of an administrator begin with a backslash too."""
     return tuple(dict.fromkeys((*SPECIAL_USES, *settings.words("specialuse_extra"))))
+
+
+def owner_rights(settings: Settings) -> frozenset[str]:
+    """What owners may do with their mailboxes whatever the entries say."""
+    text = settings.text("implicit_owner_rights").strip()
+    try:
+        return parse_rights(text)
+    except BadAcl:
+        Logger().warn("implicit_owner_rights: {text} are no rights; the default holds", text=text)
+        return IMPLICIT_OWNER_RIGHTS

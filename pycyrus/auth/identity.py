@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from pycyrus.errors import AuthenticationUnavailable
-from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.identity import IMPLICIT_OWNER_RIGHTS, AdminScope, Identity
 
 LONGEST_USER_ID = 80
 """Characters of a canonical user id, as in Cyrus."""
@@ -48,6 +48,8 @@ class IdentitySettings:
     @ivar realms: What may follow the C{@} of who logs in (C{loginrealms}).
     @ivar crossdomains: Domains are not closed to one another, but for their
         administrators.
+    @ivar owner_rights: C{implicit_owner_rights}.
+    @ivar admin_implies_write: C{acl_admin_implies_write}.
     @ivar admins: User ids, and groups as C{group:name} (C{admins}, or the
         service's own list).
     """
@@ -58,6 +60,8 @@ class IdentitySettings:
     realms: frozenset[str] = frozenset()
     admins: tuple[str, ...] = ()
     crossdomains: bool = False
+    owner_rights: frozenset[str] = IMPLICIT_OWNER_RIGHTS
+    admin_implies_write: bool = False
 
 
 @dataclass(slots=True)
@@ -157,7 +161,15 @@ class Identities:
         if user_id in self._admins or groups & self._admin_groups:
             scope = AdminScope.DOMAIN if domain else AdminScope.GLOBAL
         crosses = self.settings.crossdomains and scope is AdminScope.NONE
-        return Identity(user, domain, groups, scope, crosses_domains=crosses)
+        return Identity(
+            user,
+            domain,
+            groups,
+            scope,
+            crosses_domains=crosses,
+            owner_rights=self.settings.owner_rights,
+            writes_administered=self.settings.admin_implies_write,
+        )
 
 
 def _split(user_id: str) -> tuple[str, str]:

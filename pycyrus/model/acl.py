@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pycyrus.model.identity import IMPLICIT_OWNER_RIGHTS as IMPLICIT_OWNER_RIGHTS
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
 
@@ -18,7 +19,8 @@ ALL_RIGHTS = frozenset("lrswipkxtean0123456789")
 """RFC 4314 section 2.1, and digits, which sites may use as they like."""
 OWNER_RIGHTS = frozenset("lrswipkxtean")
 """What the owner of a new user mailbox is granted."""
-IMPLICIT_OWNER_RIGHTS = frozenset("lkxan")
+WRITE_RIGHTS = frozenset("switen")
+"""What C{a} implies with C{acl_admin_implies_write}."""
 IMPLICIT_ADMIN_RIGHTS = frozenset("lkxa")
 """An administrator manages, but does not read, unless an entry says so."""
 
@@ -59,7 +61,9 @@ def rights_of(identity: Identity, name: MailboxName, acl: Acl) -> frozenset[str]
             refused |= rights
     granted -= refused
     if name.owned_by(identity):
-        granted |= IMPLICIT_OWNER_RIGHTS
+        granted |= identity.owner_rights
+    if identity.writes_administered and ADMINISTER in granted:
+        granted |= WRITE_RIGHTS
     if administers:
         granted |= IMPLICIT_ADMIN_RIGHTS
     return frozenset(granted)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+IMPLICIT_OWNER_RIGHTS = frozenset("lkxan")
+"""What owners may do with their mailboxes whatever the entries say, by default."""
+
 
 class AdminScope(enum.Enum):
     """How far administrator's rights reach."""
@@ -28,6 +31,10 @@ class Identity:
         deliver everywhere and do nothing else.
     @ivar crosses_domains: What entries grant in other domains counts
         (C{crossdomains}).
+    @ivar owner_rights: Rights in its own mailboxes, whatever the entries say
+        (C{implicit_owner_rights}).
+    @ivar writes_administered: Whoever may change the entries of a mailbox may
+        change its messages (C{acl_admin_implies_write}).
     """
 
     user: str
@@ -36,6 +43,8 @@ class Identity:
     admin: AdminScope = AdminScope.NONE
     postman: bool = False
     crosses_domains: bool = False
+    owner_rights: frozenset[str] = IMPLICIT_OWNER_RIGHTS
+    writes_administered: bool = False
 
     @property
     def user_id(self) -> str:

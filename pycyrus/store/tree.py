@@ -24,7 +24,7 @@ from pycyrus.errors import (
     SpecialUseConflict,
     StoreUnavailable,
 )
-from pycyrus.model.acl import ADMINISTER, DELETE_MAILBOX, IMPLICIT_OWNER_RIGHTS, LOOKUP, OWNER_RIGHTS, Acl
+from pycyrus.model.acl import ADMINISTER, DELETE_MAILBOX, LOOKUP, OWNER_RIGHTS, Acl
 from pycyrus.model.acl_changes import AclChange
 from pycyrus.model.acl_text import acl_pairs
 from pycyrus.model.identity import Identity
@@ -383,7 +383,7 @@ class MailboxTree:
         entry = access.check(identity, rows.find(connection, name), ADMINISTER)
         is_safe = change.identifier == name.owner_id and not identity.administers(name.domain)
         self.set_acl(
-            connection, identity, name, change.apply(entry.acl, IMPLICIT_OWNER_RIGHTS if is_safe else frozenset())
+            connection, identity, name, change.apply(entry.acl, identity.owner_rights if is_safe else frozenset())
         )
 
     def set_acl(self, connection: sqlite3.Connection, identity: Identity, name: MailboxName, acl: Acl) -> None:

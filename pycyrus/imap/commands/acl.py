@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pycyrus.errors import MailboxNotFound, PermissionDenied
 from pycyrus.imap.replies import No
 from pycyrus.imap.wire.acl import encode_acl, encode_listrights, encode_myrights
-from pycyrus.model.acl import ADMINISTER, ALL_RIGHTS, IMPLICIT_OWNER_RIGHTS, LOOKUP, POST
+from pycyrus.model.acl import ADMINISTER, ALL_RIGHTS, LOOKUP, POST
 from pycyrus.model.acl_changes import AclAction, AclChange
 from pycyrus.model.acl_text import RIGHTS_ORDER
 
@@ -74,7 +74,7 @@ async def listrights(session: Session, command: MailboxIdentifier) -> None:
     if ADMINISTER not in rights:
         raise PermissionDenied(ADMINISTER) if LOOKUP in rights else MailboxNotFound("hidden")
     if name.owner_id is not None and identifier == name.owner_id:
-        required = IMPLICIT_OWNER_RIGHTS
+        required = session.user.owner_rights
     else:
         required = frozenset(POST) if name.is_inbox else _NO_RIGHTS
     optional = sorted(ALL_RIGHTS - required, key=RIGHTS_ORDER.index)

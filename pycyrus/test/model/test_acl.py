@@ -34,6 +34,20 @@ class RightsTests(SynchronousTestCase):
         """The owner may always see, delete, subdivide and administer, but not read against the ACL."""
         self.assertEqual(self.rights(Identity("fred"), acl(not_fred="lrkxa", fred="rs")), "aklnsx")
 
+    def test_owner_keeps_what_is_configured(self) -> None:
+        """C{implicit_owner_rights}; nothing of it is for others."""
+        lesser = Identity("fred", owner_rights=frozenset("la"))
+        self.assertEqual(self.rights(lesser, acl(fred="r")), "alr")
+        self.assertEqual(self.rights(Identity("wilma", owner_rights=frozenset("la")), acl(fred="r")), "")
+
+    def test_right_a_may_imply_writing(self) -> None:
+        """C{acl_admin_implies_write}, but no reading, posting, or anything for administrators of the server."""
+        wilma = Identity("wilma", writes_administered=True)
+        self.assertEqual(self.rights(wilma, acl(wilma="a")), "aeinstw")
+        self.assertEqual(self.rights(wilma, acl(wilma="a", not_wilma="a")), "")
+        admin = Identity("cyrus", admin=AdminScope.GLOBAL, writes_administered=True)
+        self.assertEqual(self.rights(admin, Acl()), "aklx")
+
     def test_administrator_does_not_read(self) -> None:
         admin = Identity("cyrus", admin=AdminScope.GLOBAL)
         self.assertEqual(self.rights(admin, Acl()), "aklx")
