@@ -56,15 +56,18 @@ class _Trouble:
 
 
 class _Question(Generic[T]):
-    """Asked in a thread, unless whoever asked has gone before a thread was free."""
+    """Asked in a thread, unless before one was free whoever asked has gone, or others found the source to be down."""
 
-    def __init__(self, question: Callable[[], T]) -> None:
+    def __init__(self, question: Callable[[], T], check: Callable[[], None]) -> None:
+        """@param check: Raises what keeps the question from being asked."""
         self._question = question
+        self._check = check
         self.given_up = False
 
     def __call__(self) -> T:
         if self.given_up:
-            raise SourceDown("nobody wants to know any more")
+            raise AuthenticationUnavailable("nobody wants to know any more")
+        self._check()
         return self._question()
 
 
@@ -102,16 +105,14 @@ class Outside:
         @raise Refused: As the question.
         @raise AuthenticationUnavailable: It is down, or too busy.
         """
-        now = self._reactor.seconds()
-        if now < self._trouble.until:
-            raise AuthenticationUnavailable(f"not asked again yet: {self._trouble.reason}")
+        self._check()
         if self._waiting >= _MOST_WAITING:
             raise AuthenticationUnavailable(f"{self.where}: too many wait for it")
         if self._trigger is None:
             self._pool.start()
             self._trigger = self._reactor.addSystemEventTrigger("during", "shutdown", self._stop)
         self._waiting += 1
-        asked = _Question(question)
+        asked = _Question(question, self._check)
         answer: Deferred[T] = deferToThreadPool(self._reactor, self._pool, asked)
         answer.addTimeout(self._patience, self._reactor)  # type: ignore[unused-awaitable] # the same Deferred
         try:
@@ -130,6 +131,12 @@ class Outside:
             self.log.info("{where}: answers again", where=self.where)
             self._trouble = _Trouble()
         return told
+
+    def _check(self) -> None:
+        """In any thread."""
+        trouble = self._trouble
+        if self._reactor.seconds() < trouble.until:
+            raise AuthenticationUnavailable(f"not asked again yet: {trouble.reason}")
 
     def _down(self, reason: str) -> AuthenticationUnavailable:
         if reason != self._trouble.reason:

@@ -63,7 +63,7 @@ class SlapdCase(SynchronousTestCase):
 
     def ldap(self, options: dict[str, str], form: Form = Form.IMAPD, **more: str) -> LdapDirectory:
         """A directory, at the server unless the options say otherwise."""
-        all_options = {"ldap_uri": self.slapd.uri, "ldap_timeout": "1", **options, **more}
+        all_options = {"ldap_uri": self.slapd.uri, "ldap_timeout": "20", **options, **more}
         made = LdapDirectory(ldap_settings(all_options, form=form), "test")
         self.addCleanup(made.close)
         return made
@@ -293,7 +293,7 @@ class ServerTests(SlapdCase):
         with socket.create_server(("127.0.0.1", 0)) as silent:
             dead = "ldap://127.0.0.1:1"
             mute = f"ldap://127.0.0.1:{silent.getsockname()[1]}"
-            ldap = self.ldap({**RFC, "ldap_uri": f"{dead} {mute} {self.slapd.uri}"})
+            ldap = self.ldap({**RFC, "ldap_uri": f"{dead} {mute} {self.slapd.uri}"}, ldap_timeout="2")
             self.assertEqual(ldap.check("alice", SECRET, "imap"), "alice")
             self.assertEqual(ldap.check("bob", SECRET, "imap"), "bob")
             silent.settimeout(0)
@@ -309,7 +309,7 @@ class ServerTests(SlapdCase):
 
     def test_outage(self) -> None:
         """Told as one, and over when the server is back."""
-        ldap = self.ldap(RFC)
+        ldap = self.ldap(RFC, ldap_timeout="2")
         ldap.check("alice", SECRET, "imap")
         self.slapd.hang()
         self.assertRaises(DirectoryDown, ldap.check, "alice", SECRET, "imap")

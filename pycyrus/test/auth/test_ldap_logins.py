@@ -51,7 +51,7 @@ class DirectoryCase(TestCase):
             ("gon.example", self.servers[1], {**GON, "ldap_filter": "(mail=%u@%r)"}),
             ("ad.example", self.servers[1], AD),
         ):
-            options = {"ldap_uri": server.uri, "ldap_timeout": "1", **said}
+            options = {"ldap_uri": server.uri, "ldap_timeout": "2", **said}
             text = "".join(f"{key}: {value}\n" for key, value in options.items())
             (self.directory / "domains" / f"{domain}.conf").write_text(text)
         options = {"ldap_config_dir": str(self.directory / "domains")}
