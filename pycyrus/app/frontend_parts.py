@@ -62,7 +62,7 @@ class Frontend:
         self.imap = ImapRoutes(
             self.directory,
             self.backends,
-            ServerChoice(choice_settings(settings), self.backends),
+            ServerChoice(choice_settings(settings, server_name), self.backends),
             RouteSettings(
                 refers=not settings.switch("proxyd_disable_mailbox_referrals"),
                 refers_status=settings.switch("proxyd_allow_status_referral"),
@@ -93,11 +93,12 @@ class Frontend:
         self.backends.close()
 
 
-def choice_settings(settings: Settings) -> ServerChoiceSettings:
+def choice_settings(settings: Settings, server_name: str) -> ServerChoiceSettings:
     """How servers are chosen for new mailboxes."""
     return ServerChoiceSettings(
         servers=tuple(settings.text("serverlist").replace(",", " ").split()),
-        first=settings.text("defaultserver"),
+        # As in Cyrus: a server with mailboxes has new ones itself, and so never passes on what was passed to it.
+        first=server_name if settings.word("mupdate_config") == "unified" else settings.text("defaultserver"),
         mode=settings.word("serverlist_select_mode"),
         soft_limit=settings.integer("serverlist_select_soft_usage_limit"),
         reuse=settings.integer("serverlist_select_usage_reinit"),

@@ -158,7 +158,7 @@ async def creation(routes: SessionRoutes, frame: Frame, name: MailboxName) -> tu
         server = await _server_of_parent(routes, name)
     if server is None:
         server = await shared.choice.choose(session.user)
-    if not server:
+    if not server or server.lower() == session.settings.server_name.lower():
         return None
     return server, _without_server(command)
 
