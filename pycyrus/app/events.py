@@ -170,6 +170,8 @@ class Programs:
         del self._running[run]
         if code and not self._stopped:
             self.log.warn("{program} ended with {code}", program=run.name, code=code)
+        elif not self._stopped:
+            self.log.info("{program} has run", program=run.name)
         return code
 
     def _wanted(self, entry: _Entry, section: str) -> Program | None:

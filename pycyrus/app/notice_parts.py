@@ -12,6 +12,7 @@ from twisted.plugin import getPlugins
 from pycyrus.config.settings import Settings
 from pycyrus.interfaces import IDeliveryObserver, IEventSink, IEventSinkFactory, IMailStore, IStoreObserver
 from pycyrus.notices.arrivals import ArrivalEvents
+from pycyrus.notices.audit import AuditedDeliveries, AuditedSessions, AuditLog
 from pycyrus.notices.http import HttpSink
 from pycyrus.notices.kinds import Extra, Group
 from pycyrus.notices.notifyd import NoticeSender, NotifydSocket
@@ -59,6 +60,10 @@ class Notices:
             if wanted.groups & {Group.MESSAGE, Group.QUOTA}:
                 observers.append(ArrivalEvents(self._reporter))
         self.deliveries: IDeliveryObserver | None = DeliveryObservers(observers) if observers else None
+        if settings.switch("auditlog"):
+            audit = AuditLog(settings.text("deletedprefix"))
+            self.deliveries = AuditedDeliveries(audit, self.deliveries)
+            self.sessions = AuditedSessions(audit, self.sessions)
 
     def _sinks(self) -> list[IEventSink]:
         sinks: list[IEventSink] = []
