@@ -215,10 +215,11 @@ class Slapd:
                     raise ProgramFailed(f"slapd does not come up: {text[-2000:]}") from None
                 time.sleep(0.01)
 
-    def load(self) -> None:
-        """Fill the trees."""
+    def load(self, *names: str) -> None:
+        """Fill trees: those named, or all."""
         for name, entries in (("rfc", _rfc()), ("gon", _gon()), ("ad", _ad())):
-            self.add(name, entries)
+            if not names or name in names:
+                self.add(name, entries)
 
     def add(self, tree: str, entries: Sequence[str]) -> None:
         """Add entries, written as LDIF."""

@@ -37,7 +37,7 @@ class ExplainTests(SynchronousTestCase):
         self.slapd = Slapd(self.directory / "slapd")
         self.slapd.start()
         self.addCleanup(self.slapd.stop)
-        self.slapd.load()
+        self.slapd.load("ad")
         said = {"ldap_uri": self.slapd.uri, **AD, "ldap_group_nesting": "2", "ldap_timeout": "1"}
         self.file = self.directory / "domains" / "ad.example.conf"
         self.file.parent.mkdir()

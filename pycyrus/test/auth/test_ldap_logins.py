@@ -44,7 +44,7 @@ class DirectoryCase(TestCase):
         self.reactor: Any = reactor
         self.directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.directory)
-        self.servers = [self.server(name) for name in ("one", "two")]
+        self.servers = [self.server("one", "rfc"), self.server("two", "gon", "ad")]
         (self.directory / "domains").mkdir()
         for domain, server, said in (
             ("rfc.example", self.servers[0], RFC),
@@ -57,13 +57,13 @@ class DirectoryCase(TestCase):
         options = {"ldap_config_dir": str(self.directory / "domains")}
         self.authenticator = self.made(options)
 
-    def server(self, name: str) -> Slapd:
+    def server(self, name: str, *trees: str) -> Slapd:
         directory = self.directory / name
         directory.mkdir()
         slapd = Slapd(directory)
         slapd.start()
         self.addCleanup(slapd.stop)
-        slapd.load()
+        slapd.load(*trees)
         return slapd
 
     def made(self, options: Mapping[str, str], *more: str) -> Authenticator:

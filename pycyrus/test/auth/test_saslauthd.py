@@ -141,7 +141,7 @@ class RealDaemonTests(SocketCase):
         slapd = Slapd(directory)
         slapd.start()
         self.addCleanup(slapd.stop)
-        await deferToThread(slapd.load)
+        await deferToThread(slapd.load, "ad")
         (self.directory / "conf").write_text(
             f"ldap_servers: {slapd.uri}\nldap_search_base: cn=Users,dc=ad\nldap_filter: (sAMAccountName=%u)\n"
             f"ldap_bind_dn: cn=admin,dc=ad\nldap_password: {PASSWORD}\nldap_timeout: 3\n"
