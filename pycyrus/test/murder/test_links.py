@@ -49,7 +49,7 @@ class LinkTests(SynchronousTestCase):
     def _end_of(self, work: Coroutine[Any, Any, Any], link: Any, pieces: list[bytes], clock: Clock) -> object:
         """What came of it, when the pieces came, and then nothing more."""
         found: list[object] = []
-        Deferred.fromCoroutine(work).addBoth(found.append)  # type: ignore[unused-awaitable] # it ends below
+        _ = Deferred.fromCoroutine(work).addBoth(found.append)
         for piece in pieces:
             if link.lost_reason is None:
                 link.dataReceived(piece)
