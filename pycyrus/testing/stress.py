@@ -103,6 +103,9 @@ class Client:
         self._is_selected = False
         self._line()
         self.command(b"LOGIN", b"%b %b" % (user.encode(), password.encode()))
+        if seed % 3 == 0:
+            # To be told of changes between commands as well, but of no other numbers.
+            self.command(b"NOTIFY", b"SET (selected-delayed (MessageNew MessageExpunge FlagChange))")
 
     # --- the wire ---
 
@@ -143,7 +146,7 @@ class Client:
         self._verb = b""
         status = answer[:3].rstrip()
         self.report.count(verb, status == b"OK")
-        if status == b"BAD":
+        if status == b"BAD" and verb != b"NOTIFY":
             self._violation(f"BAD to {line[:200]!r}: {answer!r}")
         return answer, untagged
 
@@ -177,6 +180,9 @@ class Client:
     def _untagged(self, line: bytes) -> None:
         if line.startswith(b"* BYE"):
             return
+        if line.startswith(b"* OK [CLOSED]"):
+            self.uids, self.flags = [], {}
+            return
         words = line[2:].split(None, 2)
         if words[0].isdigit() and len(words) > 1:
             number, what = int(words[0]), words[1].upper()
@@ -189,7 +195,7 @@ class Client:
 
     def _exists(self, number: int) -> None:
         if self._verb == b"SELECT":
-            self.uids = [None] * number
+            self.uids, self.flags = [None] * number, {}
             self._is_selected = True
         elif number < len(self.uids):
             self._violation(f"EXISTS went from {len(self.uids)} to {number}")
@@ -238,8 +244,7 @@ class Client:
     # --- what we do ---
 
     def select(self) -> None:
-        """Begin anew with the mailbox."""
-        self.uids, self.flags = [], {}
+        """Begin anew with the mailbox; until it says so the server may tell of the old one."""
         self.command(b"SELECT", self.mailbox.encode())
 
     def step(self) -> None:
