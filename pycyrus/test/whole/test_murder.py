@@ -1,0 +1,157 @@
+"""A Murder of three servers, set up from the samples in C{conf/murder}: what its users and administrators see."""
+
+from __future__ import annotations
+
+import imaplib
+import os
+import poplib
+import pwd
+import shutil
+import signal
+import smtplib
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pycyrus.test.app.launch import Launched
+
+SAMPLES = Path(__file__).parents[3] / "conf" / "murder"
+MESSAGE = b"Subject: hello\r\n\r\nbody\r\n"
+TIMEOUT = 20.0
+ROLES = ("master", "backend", "frontend")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, for servers must know one another's."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
+class MurderTests(SynchronousTestCase):
+    timeout = 150
+
+    def setUp(self) -> None:
+        if not SAMPLES.is_dir():
+            self.skipTest("only in a checkout")
+        self.root = Path(tempfile.mkdtemp(prefix="pm-"))
+        self.addCleanup(shutil.rmtree, self.root)
+        names = ("master", "copy", "backend-imap", "backend-pop3", "backend-lmtp", "imap", "pop3", "lmtp")
+        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
+        self.servers: dict[str, Launched] = {}
+        self.addCleanup(lambda: [server.stop() for server in self.servers.values()])
+        for role in ROLES:
+            self.configure(role)
+        for role, users in (("master", ["mupdate"]), ("backend", ["mailproxy"]), ("frontend", ["cyrus", "fred"])):
+            for user in users:
+                self.pycyrus(role, "user", "add", user, "--password", "secret", "--no-inbox")
+        for role in ROLES:
+            self.start(role)
+
+    def configure(self, role: str) -> None:
+        """Fill in a sample what is different here: places, ports and the names that have them."""
+        ports = self.ports
+        text = (SAMPLES / f"{role}-imapd.conf").read_text("utf-8")
+        for old, new in {
+            "/var/lib/cyrus": f"{self.root}/{role}",
+            "/var/spool/cyrus/mail": f"{self.root}/{role}-spool",
+            "cyrus_user: cyrus": f"cyrus_user: {pwd.getpwuid(os.geteuid()).pw_name}",
+            "mupdate_server: mupdate.example.com": f"mupdate_server: 127.0.0.1:{ports['master']}",
+            "backend1.example.com": f"127.0.0.1:{ports['backend-imap']}",
+        }.items():
+            text = text.replace(old, new)
+        if role == "frontend":
+            backend = f"127.0.0.1:{ports['backend-imap']}"
+            text += f"backend_ports: {backend}/pop3={ports['backend-pop3']} {backend}/lmtp={ports['backend-lmtp']}\n"
+        # Faults must show soon.
+        text += "failedloginpause: 0\nmupdate_retry_delay: 1\nclient_timeout: 3\nworkers: 0\n" * (role != "master")
+        (self.root / f"{role}.conf").write_text(text)
+        services = (SAMPLES / f"{role}-cyrus.conf").read_text("utf-8").partition("EVENTS")[0]
+        prefix = "backend-" if role == "backend" else ""
+        for name in ("imap", "pop3", "lmtp"):
+            if f'listen="{name}"' in services:
+                services = services.replace(f'listen="{name}"', f'listen="127.0.0.1:{ports[prefix + name]}"')
+        mupdate = ports["master" if role == "master" else "copy"]
+        services = services.replace('listen="3905"', f'listen="127.0.0.1:{mupdate}"')
+        (self.root / f"{role}-cyrus.conf").write_text(services)
+
+    def pycyrus(self, role: str, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "pycyrus.admin.main", *words, "-C", str(self.root / f"{role}.conf")],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def start(self, role: str) -> None:
+        files = ["-C", str(self.root / f"{role}.conf"), "-M", str(self.root / f"{role}-cyrus.conf")]
+        self.servers[role] = Launched(self.root / role, files).__enter__()
+
+    def stop(self, role: str, number: int) -> None:
+        self.servers.pop(role).stop(number)
+
+    def imap(self, user: str) -> imaplib.IMAP4:
+        client = imaplib.IMAP4("127.0.0.1", self.ports["imap"], TIMEOUT)
+        self.addCleanup(client.shutdown)
+        client.login(user, "secret")
+        return client
+
+    def deliver(self, user: str) -> None:
+        with smtplib.LMTP("127.0.0.1", self.ports["lmtp"], timeout=TIMEOUT) as client:
+            client.sendmail("a@example.com", [user], MESSAGE)
+
+    def count(self, client: imaplib.IMAP4) -> bytes:
+        status, answer = client.status("INBOX", "(MESSAGES)")
+        self.assertEqual(status, "OK", answer)
+        return bytes(answer[0])
+
+    def test_life_and_death(self) -> None:
+        admin = self.imap("cyrus")
+        self.assertEqual(admin.create("user/fred")[0], "OK")
+        fred = self.imap("fred")
+        self.assertEqual(fred.create("Sent")[0], "OK")
+        self.assertEqual(fred.select()[0], "OK")
+        self.assertEqual(fred.append("INBOX", "", "", MESSAGE)[0], "OK")
+        self.deliver("fred")
+        self.assertEqual(fred.noop()[0], "OK")
+        self.assertEqual(fred.copy("1:2", "Sent")[0], "OK")
+        fetched = fred.fetch("1", "(BODY.PEEK[])")[1][0]
+        assert isinstance(fetched, tuple)
+        self.assertEqual(fetched[1], MESSAGE)
+        drop = poplib.POP3("127.0.0.1", self.ports["pop3"], TIMEOUT)
+        drop.user("fred")
+        drop.pass_("secret")
+        self.assertEqual(drop.stat()[0], 2)
+        drop.quit()
+        # The mail is where it should be, and nowhere else.
+        self.assertEqual(len(list((self.root / "backend-spool").glob("**/[0-9]*."))), 4)
+        self.assertEqual(list((self.root / "frontend-spool").glob("**/[0-9]*.")), [])
+
+        # Without the master all goes on but what needs a new name.
+        self.stop("master", signal.SIGKILL)
+        self.assertEqual(self.count(self.imap("fred")), b'"INBOX" (MESSAGES 2)'.replace(b'"', b""))
+        self.deliver("fred")
+        self.assertEqual(self.imap("fred").create("New")[0], "NO")
+        self.start("master")
+
+        # Without the backend its users are told so, and can log in.
+        self.stop("backend", signal.SIGKILL)
+        status, answer = self.imap("fred").status("INBOX", "(MESSAGES)")
+        self.assertEqual((status, b"UNAVAILABLE" in answer[0]), ("NO", True))
+        with self.assertRaises(smtplib.SMTPDataError) as raised:
+            self.deliver("fred")
+        self.assertEqual(raised.exception.smtp_code // 100, 4)
+        self.start("backend")
+        fred = self.imap("fred")
+        while fred.status("INBOX", "(MESSAGES)")[0] != "OK":
+            fred.noop()
+        self.assertEqual(self.count(fred), b"INBOX (MESSAGES 3)")
+        while fred.create("New")[0] != "OK":
+            fred.noop()
+        self.assertIn(b'"/" New', b" ".join(each for each in fred.list()[1] if isinstance(each, bytes)))
