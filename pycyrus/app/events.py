@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IProcessTransport
 from twisted.internet.posixbase import PosixReactorBase
@@ -34,6 +34,9 @@ DAEMON_PAUSE = 10.0
 
 READY_FD = 3
 """Where a waited-for daemon writes that it is ready (cyrus.conf: C{wait=y})."""
+
+_LAST_WORDS = 1.0
+"""Seconds that a program's output may come later than its end."""
 
 _READY = b"ok\r\n"
 _MAX_LINE = 2000
@@ -195,7 +198,21 @@ class Programs:
             program = self._wanted(entry, "START")
             if program is not None and not self._stopped:
                 # That it failed is in the log, and no reason to serve nobody.
-                await _when_fired(self._run(entry.name, program).exited)
+                await self._over(self._run(entry.name, program))
+
+    async def _over(self, run: Run) -> None:
+        """Wait until a program has ended and has said all; children that it left behind may have its pipes for ever."""
+        await _when_fired(run.exited)
+        done = _when_fired(run.ended)
+        timer = self._reactor.callLater(_LAST_WORDS, done.cancel)
+        try:
+            await done
+        except CancelledError:
+            if timer.active():
+                timer.cancel()
+                raise  # it is we who are cancelled
+        if timer.active():
+            timer.cancel()
 
     async def start_daemons(self) -> None:
         """Start the DAEMON entries, and wait for those that say when they are ready."""
@@ -308,7 +325,8 @@ def _when_fired(waited: Deferred[Any]) -> Deferred[None]:
     fired: Deferred[None] = Deferred()
 
     def tell(result: Any) -> Any:
-        fired.callback(None)
+        if not fired.called:
+            fired.callback(None)
         return result
 
     waited.addBoth(tell)  # type: ignore[unused-awaitable] # the result is passed on
