@@ -169,7 +169,8 @@ class Publisher:
                             await self._compare(client)
                         await client.noop()
             except MailStoreError as error:
-                self.log.warn("The MUPDATE master cannot be told of mailboxes now: {error}", error=str(error))
+                if not self._is_closed:
+                    self.log.warn("The MUPDATE master cannot be told of mailboxes now: {error}", error=str(error))
             finally:
                 self._is_dialling = False
                 lost, self._client = self._client, None

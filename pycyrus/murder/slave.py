@@ -145,7 +145,8 @@ class Slave:
             try:
                 await self._once()
             except MailStoreError as error:
-                self.log.warn("The MUPDATE master cannot be followed now: {error}", error=str(error))
+                if not self._is_closed:
+                    self.log.warn("The MUPDATE master cannot be followed now: {error}", error=str(error))
             finally:
                 self.is_connected = False
                 client, self._client = self._client, None

@@ -64,7 +64,7 @@ class ClientTests(SynchronousTestCase):
         client.connectionLost(Failure(ConnectionError("gone")))
         for each in waiting:
             self.assertTrue(each.called)
-            each.addErrback(lambda failure: failure.trap(MailStoreError))  # type: ignore[unused-awaitable] # it is there
+            _ = each.addErrback(lambda failure: failure.trap(MailStoreError))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_line_that_does_not_end(self) -> None:
