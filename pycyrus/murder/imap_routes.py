@@ -300,16 +300,18 @@ class SessionRoutes:
             self._close_selected()
             deselect(self.session)
             link = await self.routes.backends.link(location.server, self.session.user)
-        self.link = link
+        was_selected, self.link = self.link is link, link
         line = b""
         try:
             line = await self._pass_selected(link, frame)
         finally:
-            if not is_ok(line):
+            # What was not understood has changed nothing; what was refused has (RFC 9051 section 6.3.2).
+            if not is_ok(line) and not (was_selected and line[len(frame.tag) :].upper().startswith(b" BAD ")):
                 self.link = None
                 self._is_lost = False
                 self.routes.backends.give_back(link, self.session.user)
-        self._selected_name = wire
+        if is_ok(line):
+            self._selected_name = wire
         return line
 
     def _close_selected(self) -> None:

@@ -46,6 +46,20 @@ class SelectedTests(MurderCase):
         self.assertIn(b"* 2 EXISTS", said)
         self.assertIn(b"MESSAGES 1", await self.do(client, b"STATUS INBOX (MESSAGES)"))
 
+    async def test_a_select_that_fails(self) -> None:
+        """Refused, it leaves nothing selected; not understood, it leaves what was (RFC 9051 section 6.3.2)."""
+        client = await self.client()
+        await self.append(client, b"INBOX", MESSAGE)
+        await self.do(client, b"SELECT INBOX")
+        await self.do(client, b"SELECT INBOX (RUBBISH)", b"BAD")
+        await self.do(client, b"FETCH 1 FLAGS")
+        await self.do(client, b"CREATE INBOX.hidden")
+        await self.do(client, b"SETACL INBOX.hidden alice lkxa")
+        await self.do(client, b"SELECT INBOX.hidden", b"NO")
+        await self.do(client, b"FETCH 1 FLAGS", b"BAD")
+        await self.do(client, b"SELECT INBOX")
+        await self.do(client, b"FETCH 1 FLAGS")
+
     async def test_idle(self) -> None:
         """What happens on the backend is told at once."""
         client = await self.client()
