@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pycyrus.murder import imap_copy
 from pycyrus.test.murder.cluster import MurderCase
 
 MESSAGE = b"From: a@example.com\r\nSubject: hello\r\n\r\nbody\r\n"
@@ -120,6 +121,21 @@ class CopyTests(MurderCase):
         bob = await self.client("bob")
         await self.do(bob, b"SETACL INBOX alice lr")
         await self.do(self.user, b"MOVE 1:2 user.bob", b"NO")
+        self.assertIn(b"MESSAGES 2", await self.do(self.user, b"STATUS INBOX (MESSAGES)"))
+
+    async def test_a_move_that_is_interrupted(self) -> None:
+        """The server that gives the messages dies half-way: the other has none of them, and it all."""
+        await self.asyncSetUp()
+        self.patch(imap_copy, "_PIECE", 500)
+        self.user.send(b"m MOVE 1:2 user.bob\r\n")
+        source, target = (self.factories[server].sessions for server in self.servers)
+        while not any(session.session.tag for session in target):
+            await self.turn()
+        for session in list(source):
+            session.abort()
+        _, status, text = await self.user.answer(b"m")
+        self.assertEqual(status, b"NO", text)
+        self.assertIn(b"MESSAGES 0", await self.do(self.user, b"STATUS user.bob (MESSAGES)"))
         self.assertIn(b"MESSAGES 2", await self.do(self.user, b"STATUS INBOX (MESSAGES)"))
 
     async def test_copy_within_a_server(self) -> None:
