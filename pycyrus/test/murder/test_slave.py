@@ -116,6 +116,37 @@ class SlaveTests(SlaveCase):
         self.assertEqual(await directory.locate(parse_internal("user.fred")), FRED)
         self.assertIsNone(await directory.locate(parse_internal("user.jane")))
 
+    async def test_cut_off_in_the_middle(self) -> None:
+        """What the master has not come to yet is not taken for gone; the next connection makes it whole."""
+        many = [Location(f"user.u{number:04d}", "b1", "default", "x\tl\t") for number in range(2000)]
+        await self.locations.follow(many)
+        copy = Locations(self.copies, net)
+        self.addCleanup(lambda: Deferred.fromCoroutine(copy.close()))
+        await copy.follow([JANE, Location("user.zoe", "b1", "default", "x\tl\t")])
+        settings = MasterSettings(MasterAddress("127.0.0.1", self.port), ClientCredentials("admin", password="secret"))
+        kept: list[bool] = []
+
+        async def dial(told: Callable[[Sequence[Told]], None], gone: Callable[[str], None]) -> MupdateClient:
+            if len(kept) >= 3:
+                return await connect_to_master(net, settings, told, gone)
+
+            def cut(changes: Sequence[Told]) -> None:
+                told(changes)
+                if client.lost_reason is None:
+                    kept.append(copy.find("user.zoe") is not None and copy.find("user.jane") is not None)
+                    client.transport.abortConnection()  # type: ignore[union-attr] # a TCP transport's
+
+            client = await connect_to_master(net, settings, cut, gone)
+            return client
+
+        slave = Slave(copy, self.copies, dial, net, retry_delay=0.05)
+        self.addCleanup(lambda: Deferred.fromCoroutine(slave.close()))
+        slave.start()
+        while not slave.is_connected:
+            await self.turn()
+        self.assertEqual(set(kept), {True})
+        self.assertEqual(copy.page("", "", 3000), many)
+
     async def test_another_takes_over(self) -> None:
         first, copy = self.slave()
         second, _ = self.slave()
