@@ -28,6 +28,8 @@ ALWAYS = (b"ID", b"ENABLE")
 ASKED_EARLY = (b"METADATA",)
 """What cyradm looks for before it logs in, and never again."""
 COMPRESS = b"COMPRESS=DEFLATE"
+HERE_ONLY = frozenset((b"MULTISEARCH", b"NOTIFY"))
+"""What a server cannot do with mailboxes that other servers have."""
 _BASE = (b"IMAP4rev1", b"IMAP4rev2")
 _PLACED = frozenset((*ALWAYS, b"IDLE"))
 
@@ -48,6 +50,7 @@ def capabilities(
     is_login_disabled: bool,
     is_compressed: bool,
     mechanisms: tuple[str, ...],
+    is_frontend: bool = False,
 ) -> bytes:
     """
     List the capabilities of a session, parted by spaces.
@@ -56,6 +59,7 @@ def capabilities(
     @param is_login_disabled: LOGIN would be refused.
     @param is_compressed: COMPRESS is active, and so not offered.
     @param mechanisms: SASL mechanisms on this channel.
+    @param is_frontend: Mailboxes may be on other servers.
     """
     known = {token for row in COMMANDS for token in row.capability}
     tokens = [*_BASE, b"LITERAL-" if settings.is_literal_minus else b"LITERAL+"]
@@ -79,5 +83,7 @@ def capabilities(
         tokens.append(b"APPENDLIMIT=%d" % limit if limit else b"APPENDLIMIT")
     if is_compressed:
         tokens.remove(COMPRESS)
+    if is_frontend:
+        tokens = [token for token in tokens if token not in HERE_ONLY]
     hidden = {name.upper().encode("ascii", "replace") for name in settings.suppressed_capabilities}
     return b" ".join(token for token in tokens if token.upper() not in hidden)

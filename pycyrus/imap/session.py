@@ -337,6 +337,7 @@ class Session(Output):
             is_login_disabled=not self.authenticator.allows_plaintext(channel),
             is_compressed=self.is_compressed,
             mechanisms=tuple(self.authenticator.mechanisms(channel)),
+            is_frontend=self.elsewhere is not None,
         )
 
     def log_in(self, authenticated: Authenticated) -> None:
