@@ -18,7 +18,7 @@ from urllib.parse import quote
 from twisted.logger import Logger
 
 from pycyrus.errors import InvalidMailboxName, MessageTooLarge, StoreUnavailable
-from pycyrus.imap.commands.command import LOGGED_IN, Command, State
+from pycyrus.imap.commands.command import Command, State
 from pycyrus.imap.commands.select import deselect
 from pycyrus.imap.replies import No
 from pycyrus.imap.wire.frames import Announced, Frame, Staged
@@ -427,9 +427,6 @@ class SessionRoutes:
             self._is_lost = link.lost_reason is not None
             raise
 
-    async def _append(self, frame: Frame) -> bytes | None:
-        return await self._owner(frame)
-
     async def _idle(self, frame: Frame) -> bytes | None:
         """What comes meanwhile is passed on as it comes (RFC 9051 section 6.3.13)."""
         link, session = self.link, self.session
@@ -460,9 +457,6 @@ class SessionRoutes:
             link.listener = None
         return line
 
-    async def _noop(self, frame: Frame) -> bytes | None:
-        return await self._selected(frame)
-
 
 _Route = Callable[[SessionRoutes, Frame], Awaitable[bytes | None]]
 
@@ -483,7 +477,7 @@ _ROUTES: dict[bytes, _Route] = {
     b"SETQUOTA": SessionRoutes._owner,
     b"GETMETADATA": SessionRoutes._metadata,
     b"SETMETADATA": SessionRoutes._metadata,
-    b"APPEND": SessionRoutes._append,
+    b"APPEND": SessionRoutes._owner,
     b"SUBSCRIBE": SessionRoutes._home,
     b"UNSUBSCRIBE": SessionRoutes._home,
     b"LIST": SessionRoutes._list,
@@ -496,7 +490,7 @@ _ROUTES: dict[bytes, _Route] = {
     b"MOVE": SessionRoutes._copy,
     b"UID MOVE": SessionRoutes._copy,
     b"IDLE": SessionRoutes._idle,
-    b"NOOP": SessionRoutes._noop,
+    b"NOOP": SessionRoutes._selected,
 }
 """What may be another server's, whatever is selected; all else is about the selected mailbox, or this server."""
 
@@ -505,5 +499,3 @@ _REFERRED_ADMIN = frozenset((b"CREATE", b"SETACL", b"DELETEACL"))
 _REFERRED = _REFERRED_ADMIN | {
     b"SELECT", b"EXAMINE", b"DELETE", b"RENAME", b"STATUS", b"GETACL", b"LISTRIGHTS", b"GETQUOTAROOT",
 }  # fmt: skip
-
-__all__ = ["LOGGED_IN", "ImapRoutes", "RouteSettings", "SessionRoutes"]
