@@ -86,6 +86,7 @@ class MemoryStore:
     @ivar checks: Octets and messages for which room was looked for.
     @ivar enforcements: Of the appends.
     @ivar full: Mailboxes that are over their quota.
+    @ivar uses: Special uses.
     """
 
     def __init__(self) -> None:
@@ -101,6 +102,7 @@ class MemoryStore:
         self.checks: list[tuple[int, int]] = []
         self.enforcements: list[Enforcement] = []
         self.full: set[MailboxName] = set()
+        self.uses: dict[MailboxName, tuple[str, ...]] = {}
         self.held: list[Deferred[None]] | None = None
 
     def add(self, name: MailboxName, *entries: tuple[str, str]) -> MailboxName:
@@ -130,7 +132,7 @@ class MemoryStore:
     async def list(self, identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:
         (scope,) = scopes
         return [
-            MailboxListing(name, True, False, (), frozenset(), "")
+            MailboxListing(name, True, False, self.uses.get(name, ()), frozenset(), "")
             for name in self.mailboxes
             if name.owner == scope.owner and name.domain == scope.domain
         ]

@@ -185,6 +185,16 @@ class PipelineTests(SynchronousTestCase):
         self.assertEqual(self.deliver(delivery), [None] * 4)
         self.assertEqual(self.count(lists, closed, shared, FRED), [2, 0, 1, 1])
 
+    def test_folders_with_an_excluded_special_use(self) -> None:
+        """They get nothing by a detail, which goes to the INBOX then; others do."""
+        snoozed = self.store.add(MailboxName("", "fred", ("Later",)), ("anyone", "p"))
+        drafts = self.store.add(MailboxName("", "fred", ("Notes",)), ("anyone", "p"))
+        self.store.uses = {snoozed: (r"\Snoozed",), drafts: (r"\Drafts",)}
+        delivery = self.start(excluded_special_uses=frozenset((r"\snoozed",)))
+        self.add(delivery, "fred+Later", "fred+Notes")
+        self.assertEqual(self.deliver(delivery), [None] * 2)
+        self.assertEqual(self.count(snoozed, drafts, FRED), [0, 1, 1])
+
     def test_all_recipients_are_appended_side_by_side(self) -> None:
         names = [f"u{number}" for number in range(20)]
         for name in names:

@@ -479,6 +479,20 @@ class TimeTests(SynchronousTestCase):
         self.assertEqual(connection.factory.sessions, set())
 
 
+class AddressTests(SynchronousTestCase):
+    def test_8bit_octets(self) -> None:
+        """They are refused, or each becomes an X (C{lmtp_strict_rfc2821})."""
+        strict = Connection(two_users())
+        self.assertEqual(strict.send(b"LHLO x\r\n")[-1], "250 Ok SESSIONID=<ID>")
+        self.assertTrue(strict.send(b"MAIL FROM:<fr\xe9d@x>\r\n")[-1].startswith("5"))
+        lenient = Connection(two_users(), strict_rfc2821=False)
+        lenient.send(b"LHLO x\r\n")
+        self.assertEqual(lenient.send(b"MAIL FROM:<fr\xe9d@x>\r\n"), ["250 2.1.0 ok"])
+        self.assertEqual(lenient.send(b"RCPT TO:<fred>\r\nDATA\r\n\r\n.\r\n")[-1], SUCCESS)
+        (message,) = lenient.store.mailboxes[MailboxName("", "fred", ())]
+        self.assertTrue(message.startswith(b"Return-Path: <frXd@x>\r\n"), message)
+
+
 class LoginTests(SynchronousTestCase):
     PLAIN = b64encode(b"\0cyrus\0secret").decode()
 
