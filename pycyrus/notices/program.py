@@ -24,7 +24,8 @@ class ExternalProgram:
     """
     Runs the program for each notice, one after another.
 
-    With C{-c class -p priority -u user -m mailbox}, as far as there are such; the text is its standard input.
+    As notifyd does: with C{-c class -p priority -u user -m mailbox -f file}, of which what there is not is
+    empty; the text is its standard input.
     """
 
     def __init__(self, path: str, reactor: Any) -> None:
@@ -48,9 +49,9 @@ class ExternalProgram:
             ("-p", notice.priority),
             ("-u", notice.user),
             ("-m", notice.mailbox),
+            ("-f", ""),
         ):
-            if value:
-                arguments += [letter, value.replace("\0", "")]
+            arguments += [letter, value.replace("\0", "")]
         run = _Run(notice.text.encode("utf-8", "replace"))
         try:
             process = self._reactor.spawnProcess(

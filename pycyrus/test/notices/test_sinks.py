@@ -143,7 +143,10 @@ class ProgramTests(TestCase):
         await program.close()
         self.assertEqual(
             out.read_text().split("\n"),
-            ["<-c>", "<MAIL>", "<-u>", "<fred>", "<-m>", "<Work; rm -rf *>", "text", "<-c>", "<EVENT>", "{}", ""],
+            [
+                *("<-c>", "<MAIL>", "<-p>", "<>", "<-u>", "<fred>", "<-m>", "<Work; rm -rf *>", "<-f>", "<>", "text"),
+                *("<-c>", "<EVENT>", "<-p>", "<>", "<-u>", "<>", "<-m>", "<>", "<-f>", "<>", "{}", ""),
+            ],
         )
         self.assertEqual(program.losses.count, 0)
 
