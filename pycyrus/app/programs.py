@@ -64,6 +64,7 @@ VERBS = {
     "cyr_deny": "deny",
     "deliver": "deliver",
     "ipurge": "ipurge",
+    "mbexamine": "mbexamine",
     "mbpath": "mbpath",
     "mkimap": "mkimap",
     "quota": "quota",

@@ -36,6 +36,10 @@ class MailboxTests(ToolsTestCase):
         self.assertIn(b"anyone lp", client.getacl("Rooms")[1][0] or b"")
         last = self.tool("explain", "delivery", f"{account.user}+Rooms").splitlines()[-1]
         self.assertEqual(last, f"=> folder: anonymous has right p: mail goes to {inbox}/Rooms")
+        examined = self.tool("mbexamine", "-u", "1", f"{inbox}/Rooms")
+        for part in ("Number of Messages: 1  Mailbox Size: 21 bytes", "000001> UID:00000001   SIZE:21 "):
+            self.assertIn(part, examined)
+        self.assertIn("CORRECT quota usage: 21", self.tool("mbexamine", "-q", f"{inbox}/Rooms"))
         # What is small, and is in a user's mailbox.
         self.assertIn("Deleted messages   1\n", self.tool("ipurge", "-f", "-i", "-b", "50", "-v", f"{inbox}/Rooms"))
         self.assertEqual(client.select("Rooms")[1], [b"0"])
