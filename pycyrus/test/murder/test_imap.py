@@ -129,7 +129,7 @@ class CopyTests(MurderCase):
         self.patch(imap_copy, "_PIECE", 500)
         self.user.send(b"m MOVE 1:2 user.bob\r\n")
         source, target = (self.factories[server].sessions for server in self.servers)
-        while not any(session.session.tag for session in target):
+        while not any(session.session._intake.holds for session in target):
             await self.turn()
         for session in list(source):
             session.abort()
