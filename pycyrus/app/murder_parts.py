@@ -13,7 +13,7 @@ from pycyrus.config.settings import Settings
 from pycyrus.errors import InvalidMailboxName
 from pycyrus.interfaces import Location
 from pycyrus.model.internal_names import internal, parse_internal
-from pycyrus.mupdate.client import MupdateClient, Told
+from pycyrus.mupdate.client import ANSWER_WITHIN, MupdateClient, Told
 from pycyrus.murder.comparison import Here
 from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
 from pycyrus.murder.publisher import Publisher
@@ -65,17 +65,24 @@ def own_location(settings: Settings, server_name: str) -> str:
 Dial = Callable[[Callable[[Sequence[Told]], None], Callable[[str], None]], Awaitable[MupdateClient]]
 
 
-def make_dial(settings: Settings, reactor: Any) -> Dial:
+_ANSWER_WITHIN = 20.0
+"""Seconds for a master's answer while somebody's command waits for it."""
+
+
+def make_dial(settings: Settings, reactor: Any, *, answer_within: float = _ANSWER_WITHIN) -> Dial:
     """
     Makes what connects to the master, over TLS where it offers that.
 
+    @param answer_within: Seconds that the master has for each answer.
     @raise ConfigError: As L{master_settings}, or a file cannot be read.
     """
     master = master_settings(settings)
     make_tls = client_tls(settings)
 
     async def dial(told: Callable[[Sequence[Told]], None], gone: Callable[[str], None]) -> MupdateClient:
-        return await connect_to_master(reactor, master, told, gone, tls=make_tls(master.address.host))
+        return await connect_to_master(
+            reactor, master, told, gone, tls=make_tls(master.address.host), answer_within=answer_within
+        )
 
     return dial
 
@@ -136,6 +143,6 @@ def make_slave(settings: Settings, locations: Locations, reactor: Any) -> Slave:
 
     @raise ConfigError: As L{make_dial}.
     """
-    dial = make_dial(settings, reactor)
+    dial = make_dial(settings, reactor, answer_within=ANSWER_WITHIN)
     directory = Path(settings.text("configdirectory"))
     return Slave(locations, directory, dial, reactor, retry_delay=float(settings.integer("mupdate_retry_delay")))

@@ -92,11 +92,14 @@ class MupdateClient(Protocol):
         gone: Callable[[str], None] = lambda reason: None,
         *,
         most: int = 1 << 22,
+        answer_within: float = ANSWER_WITHIN,
     ) -> None:
         """
         @param told: Given what a stream tells, in order.
         @param gone: Told why the connection went.
         @param most: Entries that an answer may have.
+        @param answer_within: Seconds for which the server may say nothing while something is
+            asked of it; then the connection is cut.
         """
         self.banner = Banner()
         self.lost_reason: str | None = None
@@ -104,6 +107,7 @@ class MupdateClient(Protocol):
         self._told = told
         self._gone = gone
         self._most = most
+        self._answer_within = answer_within
         self._reader = LineReader()
         self._waiting: dict[bytes, _Waiting] = {}
         self._number = 0
@@ -276,7 +280,7 @@ class MupdateClient(Protocol):
 
     def _expect(self) -> None:
         if self._timer is None:
-            self._timer = self._clock.callLater(ANSWER_WITHIN, self._too_late)
+            self._timer = self._clock.callLater(self._answer_within, self._too_late)
 
     def _too_late(self) -> None:
         self._timer = None
@@ -294,7 +298,7 @@ class MupdateClient(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._timer is not None:
             # Whoever sends is alive; a long list takes its time.
-            self._timer.reset(ANSWER_WITHIN)
+            self._timer.reset(self._answer_within)
         try:
             if self._deflate is None:
                 self._feed(data)

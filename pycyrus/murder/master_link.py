@@ -17,7 +17,7 @@ from pycyrus.errors import (
     MechanismUnavailable,
     StoreUnavailable,
 )
-from pycyrus.mupdate.client import MupdateClient, Told
+from pycyrus.mupdate.client import ANSWER_WITHIN, MupdateClient, Told
 
 CONNECT_WITHIN = 15.0
 PORT = 3905
@@ -82,6 +82,7 @@ async def connect_to_master(
     gone: Callable[[str], None] = lambda reason: None,
     *,
     tls: object = None,
+    answer_within: float = ANSWER_WITHIN,
 ) -> MupdateClient:
     """
     Connect, and log in.
@@ -89,10 +90,11 @@ async def connect_to_master(
     @param told: Given what a stream tells.
     @param gone: Told why the connection went.
     @param tls: What STARTTLS begins with; None for never.
+    @param answer_within: As in L{MupdateClient}.
     @raise StoreUnavailable: It cannot be reached, or does not let us in.
     """
     address = settings.address
-    client = MupdateClient(reactor, told, gone)
+    client = MupdateClient(reactor, told, gone, answer_within=answer_within)
     endpoint = HostnameEndpoint(reactor, address.host.encode("idna"), address.port, timeout=CONNECT_WITHIN)
     try:
         await connectProtocol(endpoint, client)

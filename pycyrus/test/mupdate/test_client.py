@@ -95,6 +95,15 @@ class ClientTests(SynchronousTestCase):
         client.connectionLost(Failure(ConnectionError("gone")))
         self.failureResultOf(waiting, StoreUnavailable)
 
+    def test_a_command_waits(self) -> None:
+        """Where somebody waits for it, the server has less time."""
+        client = self.client(answer_within=5.0)
+        waiting = Deferred.fromCoroutine(client.find("a"))
+        self.clock.advance(6)
+        self.assertTrue(self.is_cut())
+        client.connectionLost(Failure(ConnectionError("gone")))
+        self.failureResultOf(waiting, StoreUnavailable)
+
     def test_challenges_without_end(self) -> None:
         client = self.client()
         exchange = choose(["PLAIN"], ClientCredentials("a", password="b"), tls=False, allow_plaintext=True)
