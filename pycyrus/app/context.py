@@ -177,7 +177,7 @@ class Context:
         self._publisher: Publisher | None = None
         if publishes(settings):
             self._publisher = make_publisher(settings, self.server_name, store, reactor)
-            self._publisher.start()
+            reactor.callWhenRunning(self._publisher.start)
             store.publish_to(self._publisher)
         self._namespace = namespace_settings(settings)
         self._authentication = self._make_authentication(logins)
@@ -238,7 +238,7 @@ class Context:
         """
         if self._slave is None:
             self._slave = make_slave(self.settings, self.locations(), self.reactor)
-            self._slave.start()
+            self.reactor.callWhenRunning(self._slave.start)
         return self._slave
 
     def frontend(self) -> Frontend | None:

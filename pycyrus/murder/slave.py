@@ -73,6 +73,8 @@ class Slave:
     def start(self) -> None:
         """Begin to follow, now or when it is our turn."""
         self._timer = None
+        if self._is_closed:
+            return
         if self._take_lock():
             self._listen()
             self._tasks.spawn(self._follow(), self._failed)
