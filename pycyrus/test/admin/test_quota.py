@@ -73,6 +73,6 @@ class QuotaTests(SynchronousTestCase):
         self.assertEqual(self.call("-f", "-q"), "")
 
     def test_mistakes(self) -> None:
-        self.assertIn("'FRIENDS=3' is not RESOURCE=NUMBER", self.call("--set", "FRIENDS=3", "x", code=2))
+        self.assertIn("'FRIENDS=3' is not RESOURCE=NUMBER", self.call("--set", "FRIENDS=3", "x", code=64))
         self.assertIn("need names", self.call("--remove", code=1))
         self.call("--set", "STORAGE=1", "user/nobody", code=1)

@@ -102,7 +102,7 @@ class ReconstructTests(SynchronousTestCase):
         self.assertIn("not on the mailbox list", self.call("-u", "nobody", code=1)[1][0])
         self.assertIn("cannot be a user", self.call("-u", "a/b", code=1)[1][0])
         self.assertEqual(self.call("-R", "-U", "user/fred", code=1), ("", ["pycyrus: -R and -U exclude each other"]))
-        self.assertIn("unrecognized arguments: -d", self.call("-d", code=2)[1][-1])
+        self.assertIn("unrecognized arguments: -d", self.call("-d", code=64)[1][-1])
         output, errors = self.call("-M", "-P", "-V", "max", "user/bob")
         self.assertEqual(output, "user/bob\n")
         self.assertEqual([line.split()[1] for line in errors], ["-M", "-P", "-V"])
