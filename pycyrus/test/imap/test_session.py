@@ -20,7 +20,7 @@ from pycyrus.interfaces import Authenticated, Channel, IStaged
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.testing.imap import Client, EmptyStore, FixedAuthenticator, ImapServer
 
-CAPABILITY = b"[CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE METADATA "
+CAPABILITY = b"[CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE CREATE-SPECIAL-USE METADATA "
 
 
 class SlowAuthenticator(FixedAuthenticator):

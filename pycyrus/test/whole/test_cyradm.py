@@ -43,6 +43,10 @@ class CyradmTests(CyradmCase):
         self.assertNotIn("user/jane ", self.cyradm("lm user/*"))
         self.assertIn("DELETED/user/jane/", self.cyradm("lm DELETED/*"))
 
+    def test_special_use(self) -> None:
+        self.assertEqual(self.cyradm("cm user/jane", "cm --specialuse \\\\Junk user/jane/Spam"), "")
+        self.assertIn("SPECIAL-USE flag conflict", self.cyradm("cm --specialuse \\\\Junk user/jane/Again"))
+
     def test_rights(self) -> None:
         """With the names of cyradm for sets of rights, and the old letters."""
         self.cyradm("cm user/jane")
