@@ -19,7 +19,7 @@ from pycyrus.imap.wire.esearch import Result, encode_search
 from pycyrus.imap.wire.fetch import Column
 from pycyrus.imap.wire.fetch_lines import COLUMN_FORMATS, ItemFormat, LineFormat, Rows, cached_literal
 from pycyrus.imap.wire.flags import flag_lists
-from pycyrus.mime.header import cached_fields
+from pycyrus.mime.header import select_fields
 from pycyrus.mime.summary import summarise
 from pycyrus.model.view import CachedItem
 
@@ -89,7 +89,7 @@ def header_fields() -> ItemFormat:
     return cached_literal(
         b"BODY[HEADER.FIELDS (FROM TO SUBJECT DATE)]",
         CachedItem.HEADERS,
-        lambda uid, item: cached_fields(item, names) or b"",
+        lambda uid, item: select_fields(item, names),
     )
 
 

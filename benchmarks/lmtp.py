@@ -58,7 +58,10 @@ class NoStore:
     async def stage(self, identity: object, name: object) -> NoStore:
         return self
 
-    async def append(self, messages: Sequence[object]) -> Appended:
+    async def check_quota(self, octets: int = 0, messages: int = 0) -> None:
+        pass
+
+    async def append(self, messages: Sequence[object], *, enforcement: object = None) -> Appended:
         return Appended(1, (1,))
 
     def write(self, data: bytes) -> None:
