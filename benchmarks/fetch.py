@@ -52,6 +52,8 @@ def rows(count: int) -> Rows:
         recent=None,
         sizes=chance.integers(500, 10**5, count).astype(np.uint32),
         internaldates=chance.integers(10**9, 1_700_000_000, count),
+        savedates=chance.integers(10**9, 1_700_000_000, count),
+        guids=np.zeros(count, dtype="V20"),
         cached=lambda items: [[ITEMS[item]] * count for item in items],
         flag_lists=flag_lists(KEYWORDS),
     )
@@ -68,6 +70,8 @@ def part(whole: Rows, start: int, stop: int) -> Rows:
         recent=None,
         sizes=whole.sizes[start:stop],
         internaldates=whole.internaldates[start:stop],
+        savedates=whole.savedates[start:stop],
+        guids=whole.guids[start:stop],
         cached=lambda items: [[ITEMS[item]] * (min(stop, len(whole)) - start) for item in items],
         flag_lists=whole.flag_lists,
     )
