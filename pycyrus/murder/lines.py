@@ -6,15 +6,13 @@ from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
-from twisted.python.failure import Failure
 from typing_extensions import override
 
 from pycyrus.auth.client import ClientExchange
-from pycyrus.errors import AuthenticationFailed, MalformedExchange, StoreUnavailable
+from pycyrus.errors import AuthenticationFailed, MalformedExchange
+from pycyrus.murder.connection import ServerConnection
 
 LONGEST_LINE = 16_384
 ANSWER_WITHIN = 30.0
@@ -23,32 +21,12 @@ _MOST_WAITING = 262_144
 _MAX_ROUNDS = 10
 
 
-class LineClient(Protocol):
-    """
-    A connection that is read line by line, one reader at a time.
-
-    @ivar server: Whom it is connected to.
-    @ivar lost_reason: None while the connection is there.
-    @ivar used: When it last said something, by the reactor's clock.
-    """
+class LineClient(ServerConnection):
+    """A connection that is read line by line, one reader at a time."""
 
     def __init__(self, server: str, reactor: Any) -> None:
-        self.server = server
-        self.lost_reason: str | None = None
-        self.used = reactor.seconds()
-        self._reactor = reactor
+        super().__init__(server, reactor)
         self._buffer = b""
-        self._waiter: Deferred[None] | None = None
-        self._writable: Deferred[None] | None = None
-        self._is_full = False
-
-    @override
-    def connectionMade(self) -> None:
-        transport: Any = self.transport
-        # A command and what follows are several writes: none may wait for an acknowledgement.
-        transport.setTcpNoDelay(True)
-        transport.setTcpKeepAlive(True)
-        transport.registerProducer(self, True)
 
     @override
     def dataReceived(self, data: bytes) -> None:
@@ -59,72 +37,12 @@ class LineClient(Protocol):
         self._wake()
 
     @override
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.lost_reason is None:
-            self.lost_reason = reason.getErrorMessage()
-        self._wake()
-        self.resumeProducing()
+    def end(self, word: bytes = b"QUIT\r\n", reason: str = "ended") -> None:
+        super().end(word, reason)
 
-    def pauseProducing(self) -> None:  # noqa: N802 - IPushProducer
-        """The server reads too slowly."""
-        self._is_full = True
-
-    def resumeProducing(self) -> None:  # noqa: N802 - IPushProducer
-        """It has caught up."""
-        self._is_full = False
-        waiter, self._writable = self._writable, None
-        if waiter is not None:
-            waiter.callback(None)
-
-    def stopProducing(self) -> None:  # noqa: N802 - IPushProducer
-        """The connection is lost, as C{connectionLost} tells as well."""
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            waiter.callback(None)
-
-    def abort(self, reason: str) -> None:
-        """Cut the connection."""
-        if self.lost_reason is None:
-            self.lost_reason = reason
-            transport: Any = self.transport
-            transport.abortConnection()
-
-    def end(self, word: bytes = b"QUIT\r\n") -> None:
-        """End it politely."""
-        if self.lost_reason is None:
-            self.send(word)
-            self.lost_reason = "ended"
-            transport: Any = self.transport
-            transport.unregisterProducer()
-            transport.loseConnection()
-
-    def check(self) -> None:
-        """@raise StoreUnavailable: The connection is gone."""
-        if self.lost_reason is not None:
-            raise StoreUnavailable(f"{self.server}: {self.lost_reason}")
-
-    def send(self, data: bytes) -> None:
-        """
-        Send octets.
-
-        @raise StoreUnavailable: The connection is gone.
-        """
-        self.check()
-        transport: Any = self.transport
-        transport.write(data)
-
+    @override
     async def drain(self, within: float = ANSWER_WITHIN) -> None:
-        """
-        Wait until the server has read most of what was sent.
-
-        @raise StoreUnavailable: It does not.
-        """
-        if self._is_full:
-            self._writable = Deferred()
-            await self._within(within, self._writable)
-            self.check()
+        await super().drain(within)
 
     async def line(self, within: float = ANSWER_WITHIN) -> bytes:
         """
@@ -150,18 +68,6 @@ class LineClient(Protocol):
         self.check()
         self._waiter = Deferred()
         await self._within(within, self._waiter)
-
-    async def _within(self, seconds: float, waiter: Deferred[None]) -> None:
-        timer: IDelayedCall = self._reactor.callLater(seconds, self.abort, "no answer")
-        try:
-            await waiter
-        except CancelledError:
-            self._waiter = self._writable = None
-            self.abort("given up")
-            raise
-        finally:
-            if timer.active():
-                timer.cancel()
 
     async def authenticate(
         self, verb: bytes, exchange: ClientExchange, challenge_mark: bytes, success: Callable[[bytes], bool]

@@ -7,15 +7,13 @@ from collections.abc import Callable
 from typing import Any
 from typing import Protocol as TypingProtocol
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
-from twisted.python.failure import Failure
 from typing_extensions import override
 
 from pycyrus.auth.client import ClientExchange
 from pycyrus.errors import AuthenticationFailed, MalformedExchange, StoreUnavailable
+from pycyrus.murder.connection import ServerConnection
 from pycyrus.murder.responses import BadResponse, ResponseScanner
 
 LOGIN_WITHIN = 30.0
@@ -48,46 +46,30 @@ class Source(TypingProtocol):
         """Read a range."""
 
 
-class ImapLink(Protocol):
+class ImapLink(ServerConnection):
     """
     One connection; it has one command at a time.
 
-    @ivar server: Whom it is connected to, as the directory calls it.
     @ivar capabilities: In upper case.
     @ivar enabled: What was switched on there; such a link is no other session's.
     @ivar is_clean: Nobody would notice that somebody else used it before.
-    @ivar lost_reason: None while the connection is there.
     @ivar listener: Called when something came.
     """
 
     def __init__(self, server: str, reactor: Any) -> None:
-        self.server = server
+        super().__init__(server, reactor)
         self.capabilities: frozenset[bytes] = frozenset()
         self.enabled: set[bytes] = set()
         self.is_clean = True
-        self.lost_reason: str | None = None
         self.listener: Callable[[], None] | None = None
-        self.used = reactor.seconds()
         self.greeting = b""
-        self._reactor = reactor
         self._scanner = ResponseScanner()
-        self._waiter: Deferred[None] | None = None
         self._has_news = False
         self._unread = 0
         self._is_paused = False
         self._number = 0
-        self._writable: Deferred[None] | None = None
-        self._is_full = False
 
     # --- the connection -----------------------------------------------------------
-
-    @override
-    def connectionMade(self) -> None:
-        transport: Any = self.transport
-        # A command and its literal are several writes: none of them may wait for an acknowledgement.
-        transport.setTcpNoDelay(True)
-        transport.setTcpKeepAlive(True)
-        transport.registerProducer(self, True)
 
     @override
     def dataReceived(self, data: bytes) -> None:
@@ -99,54 +81,9 @@ class ImapLink(Protocol):
             transport.pauseProducing()
         self._wake()
 
-    @override
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.lost_reason is None:
-            self.lost_reason = reason.getErrorMessage()
-        self._wake()
-        self.resumeProducing()
-
-    def pauseProducing(self) -> None:  # noqa: N802 - IPushProducer
-        """The server reads too slowly."""
-        self._is_full = True
-
-    def resumeProducing(self) -> None:  # noqa: N802 - IPushProducer
-        """It has caught up."""
-        self._is_full = False
-        waiter, self._writable = self._writable, None
-        if waiter is not None:
-            waiter.callback(None)
-
-    def stopProducing(self) -> None:  # noqa: N802 - IPushProducer
-        """The connection is lost, as C{connectionLost} tells as well."""
-
-    def abort(self, reason: str) -> None:
-        """Cut the connection."""
-        if self.lost_reason is None:
-            self.lost_reason = reason
-            transport: Any = self.transport
-            if transport is not None:
-                transport.abortConnection()
-
     def log_out(self) -> None:
         """End it politely."""
-        if self.lost_reason is None:
-            self.send(b"Q01 LOGOUT\r\n")
-            self.lost_reason = "logged out"
-            transport: Any = self.transport
-            transport.unregisterProducer()
-            transport.loseConnection()
-
-    def check(self) -> None:
-        """@raise StoreUnavailable: The connection is gone."""
-        if self.lost_reason is not None:
-            raise StoreUnavailable(f"{self.server}: {self.lost_reason}")
-
-    def send(self, data: bytes) -> None:
-        """Send octets."""
-        self.check()
-        transport: Any = self.transport
-        transport.write(data)
+        self.end(b"Q01 LOGOUT\r\n", "logged out")
 
     async def send_source(self, source: Source, piece: int = 65_536) -> None:
         """
@@ -161,13 +98,11 @@ class ImapLink(Protocol):
                 self.abort("a message became shorter")
             self.send(data)
             offset += len(data)
-            if self._is_full:
-                self._writable = Deferred()
-                await self._within(ANSWER_WITHIN, self._writable)
-                self.check()
+            await self.drain(ANSWER_WITHIN)
 
     # --- waiting --------------------------------------------------------------------
 
+    @override
     def _wake(self) -> None:
         self._has_news = True
         waiter, self._waiter = self._waiter, None
@@ -190,18 +125,6 @@ class ImapLink(Protocol):
                 await self._waiter
             else:
                 await self._within(within, self._waiter)
-
-    async def _within(self, seconds: float, waiter: Deferred[None]) -> None:
-        timer: IDelayedCall = self._reactor.callLater(seconds, self.abort, "no answer")
-        try:
-            await waiter
-        except CancelledError:
-            self._waiter = self._writable = None
-            self.abort("given up")
-            raise
-        finally:
-            if timer.active():
-                timer.cancel()
 
     def _take(self, tag: bytes) -> tuple[bytes, bytes | None]:
         self._has_news = False

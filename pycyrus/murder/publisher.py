@@ -17,7 +17,6 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -28,6 +27,7 @@ from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.mupdate.client import MupdateClient
 from pycyrus.murder.comparison import Here, compare, in_pieces, settle
+from pycyrus.murder.pauses import Pause
 from pycyrus.tasks import Tasks
 
 LOCK = "mupdate-push.lock"
@@ -75,7 +75,7 @@ class Publisher:
         self._client: MupdateClient | None = None
         self._waiting: list[Deferred[None]] = []
         self._tasks = Tasks()
-        self._timer: IDelayedCall | None = None
+        self._pause = Pause(reactor)
         self._is_closed = False
         self._has_missed = False
         self._has_started = False
@@ -90,8 +90,6 @@ class Publisher:
     def close(self) -> None:
         """End the connection."""
         self._is_closed = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
         self._tasks.cancel_all()
         if self._client is not None:
             self._client.log_out()
@@ -153,17 +151,16 @@ class Publisher:
 
     async def _stay_connected(self) -> None:
         while not self._is_closed:
-            gone: Deferred[str] = Deferred()
             self._is_dialling = True
             try:
-                client = await self._dial(lambda reason, gone=gone: _fire(gone, reason))  # type: ignore[misc]
+                client = await self._dial(self._gone)
                 self._client = client
                 self._is_dialling = False
                 self._wake()
                 if self._compares:
                     await self._compare(client)
                 while client.lost_reason is None:
-                    await self._pause(gone)
+                    await self._pause.wait(self._delay)
                     if client.lost_reason is None:
                         if self._has_missed and self._compares:
                             await self._compare(client)
@@ -178,18 +175,12 @@ class Publisher:
                     lost.log_out()
             self._wake()
             if not self._is_closed:
-                await self._pause()
+                await self._pause.wait(self._delay)
 
-    async def _pause(self, or_until: Deferred[str] | None = None) -> None:
-        done: Deferred[None] = Deferred()
-        self._timer = self._reactor.callLater(self._delay, lambda: _fire(done, None))
-        if or_until is not None:
-            or_until.addCallback(lambda reason: _fire(done, None))  # type: ignore[unused-awaitable] # done is awaited
-        try:
-            await done
-        finally:
-            if self._timer is not None and self._timer.active():
-                self._timer.cancel()
+    def _gone(self, reason: str) -> None:
+        # Of a connection that was given up nobody need hear.
+        if self._client is not None:
+            self._pause.end()
 
     def _failed(self, failure: Failure) -> None:
         if not failure.check(CancelledError, ConnectingCancelledError):
@@ -220,8 +211,3 @@ class Publisher:
                 yield True
         finally:
             os.close(fd)
-
-
-def _fire(done: Deferred[Any], value: object) -> None:
-    if not done.called:
-        done.callback(value)

@@ -25,6 +25,7 @@ from pycyrus.errors import MailStoreError, StoreUnavailable
 from pycyrus.interfaces import Location
 from pycyrus.mupdate.client import MupdateClient, Told
 from pycyrus.murder.kick import SOCKET, KickFactory, kick
+from pycyrus.murder.pauses import Pause
 from pycyrus.store.locations import Locations
 from pycyrus.tasks import Tasks
 
@@ -68,6 +69,7 @@ class Slave:
         self._written: list[Deferred[None]] = []
         self._seen: set[str] | None = None
         self._timer: IDelayedCall | None = None
+        self._pause = Pause(reactor)
         self._is_closed = False
 
     def start(self) -> None:
@@ -155,20 +157,19 @@ class Slave:
                 if client is not None:
                     client.log_out()
             if not self._is_closed:
-                await self._pause(self._delay * (1 + random.random() / 2))
+                await self._pause.wait(self._delay * (1 + random.random() / 2))
 
     async def _once(self) -> None:
-        gone: Deferred[str] = Deferred()
         # Before the first change is told: all that is not told is gone.
         self._seen = set()
-        client = self._client = await self._dial(self._told, lambda reason: _fire(gone, reason))
+        client = self._client = await self._dial(self._told, self._gone)
         await client.update()
         await self._until_written()
         await self._drop_others()
         self.is_connected = True
         self.log.info("The directory is that of the MUPDATE master")
         while client.lost_reason is None:
-            await self._pause(self._delay, gone)
+            await self._pause.wait(self._delay)
             if client.lost_reason is None:
                 await client.noop()
         raise StoreUnavailable(client.lost_reason)
@@ -184,19 +185,12 @@ class Slave:
                 await self._locations.follow(others)
             else:
                 # There may be a million, and others have work to do.
-                await self._pause(0)
+                await self._pause.wait(0)
 
-    async def _pause(self, seconds: float, or_until: Deferred[str] | None = None) -> None:
-        done: Deferred[None] = Deferred()
-        self._timer = self._reactor.callLater(seconds, lambda: _fire(done, None))
-        if or_until is not None and not or_until.called:
-            or_until.addCallback(lambda reason: _fire(done, None))  # type: ignore[unused-awaitable] # done is awaited
-        try:
-            await done
-        finally:
-            if self._timer is not None and self._timer.active():
-                self._timer.cancel()
-            self._timer = None
+    def _gone(self, reason: str) -> None:
+        # Of a connection that was given up nobody need hear.
+        if self._client is not None:
+            self._pause.end()
 
     def _failed(self, failure: Failure) -> None:
         if not failure.check(CancelledError, ConnectingCancelledError):
@@ -239,8 +233,3 @@ class Slave:
             written, self._written = self._written, []
             for done in written:
                 done.callback(None)
-
-
-def _fire(done: Deferred[Any], value: object) -> None:
-    if not done.called:
-        done.callback(value)

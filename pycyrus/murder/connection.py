@@ -1,0 +1,122 @@
+"""A connection to another server: what all protocols do with its transport."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from pycyrus.errors import StoreUnavailable
+
+
+class ServerConnection(Protocol):
+    """
+    Has one reader and one writer that wait.
+
+    @ivar server: Whom it is connected to, as the directory calls it.
+    @ivar lost_reason: None while the connection is there.
+    @ivar used: When it was last of use, by the reactor's clock.
+    """
+
+    def __init__(self, server: str, reactor: Any) -> None:
+        self.server = server
+        self.lost_reason: str | None = None
+        self.used = reactor.seconds()
+        self._reactor = reactor
+        self._waiter: Deferred[None] | None = None
+        self._writable: Deferred[None] | None = None
+        self._is_full = False
+
+    @override
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        # A command and what follows are several writes: none may wait for an acknowledgement.
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)
+        transport.registerProducer(self, True)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.lost_reason is None:
+            self.lost_reason = reason.getErrorMessage()
+        self._wake()
+        self.resumeProducing()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """The server reads too slowly."""
+        self._is_full = True
+
+    def resumeProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """It has caught up."""
+        self._is_full = False
+        waiter, self._writable = self._writable, None
+        if waiter is not None:
+            waiter.callback(None)
+
+    def stopProducing(self) -> None:  # noqa: N802 - IPushProducer
+        """The connection is lost, as C{connectionLost} tells as well."""
+
+    def _wake(self) -> None:
+        """Something came, or the connection went."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.callback(None)
+
+    def abort(self, reason: str) -> None:
+        """Cut the connection."""
+        if self.lost_reason is None:
+            self.lost_reason = reason
+            transport: Any = self.transport
+            if transport is not None:
+                transport.abortConnection()
+
+    def end(self, word: bytes, reason: str = "ended") -> None:
+        """End it politely."""
+        if self.lost_reason is None:
+            self.send(word)
+            self.lost_reason = reason
+            transport: Any = self.transport
+            transport.unregisterProducer()
+            transport.loseConnection()
+
+    def check(self) -> None:
+        """@raise StoreUnavailable: The connection is gone."""
+        if self.lost_reason is not None:
+            raise StoreUnavailable(f"{self.server}: {self.lost_reason}")
+
+    def send(self, data: bytes) -> None:
+        """
+        Send octets.
+
+        @raise StoreUnavailable: The connection is gone.
+        """
+        self.check()
+        transport: Any = self.transport
+        transport.write(data)
+
+    async def drain(self, within: float) -> None:
+        """
+        Wait until the server has read most of what was sent.
+
+        @raise StoreUnavailable: It does not.
+        """
+        if self._is_full:
+            self._writable = Deferred()
+            await self._within(within, self._writable)
+            self.check()
+
+    async def _within(self, seconds: float, waiter: Deferred[None]) -> None:
+        timer: IDelayedCall = self._reactor.callLater(seconds, self.abort, "no answer")
+        try:
+            await waiter
+        except CancelledError:
+            self._waiter = self._writable = None
+            self.abort("given up")
+            raise
+        finally:
+            if timer.active():
+                timer.cancel()
