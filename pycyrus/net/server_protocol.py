@@ -21,6 +21,41 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 
 
+class Link(TypingProtocol):
+    """What a session asks of its connection, a L{ServerProtocol}."""
+
+    def write(self, data: bytes) -> None:
+        """Send octets; when the client reads slowly, C{Session.hold_back} is called."""
+
+    def pause(self) -> None:
+        """Read nothing until C{resume}."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+    def start_tls(self) -> None:
+        """Begin the server's side of a TLS handshake, after what was written."""
+
+    def tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
+        """Keying material of the TLS connection; None without TLS."""
+
+    def client_certificate(self) -> bytes | None:
+        """The client's verified certificate as DER; None if it showed none."""
+
+    def logged_in(self, user_id: str) -> None:
+        """
+        Count the connection for a user.
+
+        @raise LimitExceeded: The user has too many.
+        """
+
+    def close(self) -> None:
+        """Close the connection once all was sent."""
+
+    def abort(self) -> None:
+        """Close it now."""
+
+
 class Session(TypingProtocol):
     """What a connection tells its session."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,41 +13,6 @@ if TYPE_CHECKING:
 
     from pycyrus.model.identity import Identity
     from pycyrus.pop3.session import Pop3Session
-
-
-class Link(Protocol):
-    """What a session asks of its connection."""
-
-    def write(self, data: bytes) -> None:
-        """Send octets; when the client reads slowly, C{Pop3Session.hold_back} is called."""
-
-    def pause(self) -> None:
-        """Read nothing until C{resume}."""
-
-    def resume(self) -> None:
-        """Read again."""
-
-    def start_tls(self) -> None:
-        """Begin the server's side of a TLS handshake, after what was written."""
-
-    def tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
-        """Keying material of the TLS connection; None without TLS."""
-
-    def client_certificate(self) -> bytes | None:
-        """The client's verified certificate as DER; None if it showed none."""
-
-    def logged_in(self, user_id: str) -> None:
-        """
-        Count the connection for a user.
-
-        @raise LimitExceeded: The user has too many.
-        """
-
-    def close(self) -> None:
-        """Close the connection once all was sent."""
-
-    def abort(self) -> None:
-        """Close it now."""
 
 
 class Pipe(Protocol):

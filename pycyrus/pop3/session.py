@@ -19,9 +19,10 @@ from pycyrus.interfaces import Authenticated, Channel, IMailStore, ISessionWatch
 from pycyrus.model.acl import LOOKUP, READ
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import inbox_of
+from pycyrus.net.server_protocol import Link
 from pycyrus.pop3 import replies
 from pycyrus.pop3.maildrop import SHOW_AFTER, Maildrop, shown_after
-from pycyrus.pop3.parts import Link, Parts, Pipe
+from pycyrus.pop3.parts import Parts, Pipe
 from pycyrus.pop3.replies import Err, Goodbye
 from pycyrus.tasks import Tasks
 
