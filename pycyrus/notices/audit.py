@@ -40,6 +40,7 @@ from pycyrus.model.quota import Enforcement, Limit
 from pycyrus.model.uids import UidArray
 from pycyrus.model.view import CachedItem, View
 from pycyrus.notices.contents import found, message_id
+from pycyrus.notices.passing import PassingMailbox
 from pycyrus.notices.reporter import OBSERVER
 
 
@@ -256,22 +257,12 @@ class AuditedStore:
 
 
 @implementer(IMailbox)
-class AuditedMailbox:
-    """One opening; what changes nothing goes straight to the mailbox itself."""
+class AuditedMailbox(PassingMailbox):
+    """One opening."""
 
     def __init__(self, mailbox: IMailbox, session: _AuditedSession) -> None:
-        self._mailbox = mailbox
+        super().__init__(mailbox)
         self._session = session
-        self.refresh = mailbox.refresh
-        self.view = mailbox.view
-        self.counts = mailbox.counts
-        self.rights = mailbox.rights
-        self.message = mailbox.message
-        self.highest_modseq = mailbox.highest_modseq
-        self.keyword_names = mailbox.keyword_names
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._mailbox, name)
 
     async def append(self, messages: Sequence[NewMessage], *, enforcement: Enforcement = Enforcement.FULL) -> Appended:
         """See L{IMailbox.append}."""

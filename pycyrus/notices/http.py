@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet import defer
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
 from twisted.web.error import Error, SchemeNotSupported
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
 from typing_extensions import override
 from zope.interface import implementer
 
 from pycyrus.interfaces import IEventSink
+from pycyrus.net.http_body import ShortBody
 from pycyrus.notices.forms import as_json
 from pycyrus.notices.losses import Losses
 from pycyrus.notices.queue import Refused, SendQueue, TryAgain
@@ -80,35 +79,12 @@ class HttpSink:
             raise Refused(f"the answer is {code}")
 
     async def _exchange(self, body: bytes) -> int:
-        response = await self._agent.request(b"POST", self._url, self._headers, _Body(body))
+        response = await self._agent.request(b"POST", self._url, self._headers, ShortBody(body))
         rest = _Rest()
         response.deliverBody(rest)
         await rest.ended
         code: int = response.code
         return code
-
-
-@implementer(IBodyProducer)
-class _Body:
-    """The body of a request, which goes out at once."""
-
-    def __init__(self, body: bytes) -> None:
-        self.length = len(body)
-        self._body = body
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:  # noqa: N802 - IBodyProducer
-        """Send it."""
-        consumer.write(self._body)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:  # noqa: N802 - IBodyProducer
-        """It has gone already."""
-
-    def resumeProducing(self) -> None:  # noqa: N802 - IBodyProducer
-        """It has gone already."""
-
-    def stopProducing(self) -> None:  # noqa: N802 - IBodyProducer
-        """It has gone already."""
 
 
 class _Rest(Protocol):

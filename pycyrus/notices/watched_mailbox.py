@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from zope.interface import implementer
@@ -26,6 +26,7 @@ from pycyrus.notices.kinds import (
     Group,
     Kind,
 )
+from pycyrus.notices.passing import PassingMailbox
 from pycyrus.notices.reporter import is_full
 from pycyrus.notices.urls import mailbox_url
 
@@ -34,27 +35,12 @@ if TYPE_CHECKING:
 
 
 @implementer(IMailbox)
-class WatchedMailbox:
-    """
-    One opening.
-
-    What changes nothing goes straight to the mailbox itself.
-    """
+class WatchedMailbox(PassingMailbox):
+    """One opening."""
 
     def __init__(self, mailbox: IMailbox, watch: SessionWatch) -> None:
-        self._mailbox = mailbox
+        super().__init__(mailbox)
         self._watch = watch
-        # What commands ask for again and again costs nothing more than without us.
-        self.refresh = mailbox.refresh
-        self.view = mailbox.view
-        self.counts = mailbox.counts
-        self.rights = mailbox.rights
-        self.message = mailbox.message
-        self.highest_modseq = mailbox.highest_modseq
-        self.keyword_names = mailbox.keyword_names
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._mailbox, name)
 
     # --- what changes something -------------------------------------------------------
 

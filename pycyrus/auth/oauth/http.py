@@ -10,9 +10,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from twisted.internet import defer
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.python.failure import Failure
@@ -20,12 +19,11 @@ from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, ResponseDone, R
 from twisted.web.error import Error, SchemeNotSupported
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
 from typing_extensions import override
-from zope.interface import implementer
 
 from pycyrus.auth.oauth.settings import OAuthConfigurationError
 from pycyrus.errors import AuthenticationUnavailable
+from pycyrus.net.http_body import ShortBody
 
 LARGEST = 256 * 1024
 """Octets of an answer."""
@@ -77,29 +75,6 @@ class _Collector(Protocol):
             self.done.errback(AuthenticationUnavailable("the answer broke off"))
 
 
-@implementer(IBodyProducer)
-class _Form:
-    """The body of a request, which is short and goes out at once."""
-
-    def __init__(self, body: bytes) -> None:
-        self.length = len(body)
-        self._body = body
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:  # noqa: N802 - IBodyProducer
-        """Send it."""
-        consumer.write(self._body)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:  # noqa: N802 - IBodyProducer
-        """It has gone already."""
-
-    def resumeProducing(self) -> None:  # noqa: N802 - IBodyProducer
-        """It has gone already."""
-
-    def stopProducing(self) -> None:  # noqa: N802 - IBodyProducer
-        """It has gone already."""
-
-
 class Requests:
     """Asks the servers of an authority."""
 
@@ -136,13 +111,15 @@ class Requests:
         return await self._ask(b"POST", url, headers, urlencode(fields).encode("ascii"))
 
     async def _ask(self, method: bytes, url: str, headers: Headers, body: bytes | None) -> bytes:
-        whole = Deferred.fromCoroutine(self._exchange(method, url, headers, _Form(body) if body is not None else None))
+        whole = Deferred.fromCoroutine(
+            self._exchange(method, url, headers, ShortBody(body) if body is not None else None)
+        )
         try:
             return await whole.addTimeout(self._timeout, self._reactor)
         except _FAILURES as error:
             raise AuthenticationUnavailable(f"{url}: {type(error).__name__}") from error
 
-    async def _exchange(self, method: bytes, url: str, headers: Headers, form: _Form | None) -> bytes:
+    async def _exchange(self, method: bytes, url: str, headers: Headers, form: ShortBody | None) -> bytes:
         response = await self._agent.request(method, url.encode("ascii"), headers, form)
         collector = _Collector()
         response.deliverBody(collector)
