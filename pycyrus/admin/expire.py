@@ -16,13 +16,12 @@ from typing import Any
 
 from pycyrus.admin.durations import read_duration
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import CommandError, reported, run_on_store
+from pycyrus.admin.storing import inbox_named, reported, run_on_store
 from pycyrus.app.context import retentions
 from pycyrus.app.logs import syslog_prefix
 from pycyrus.config.load import Configuration, load
 from pycyrus.delivery.duplicates import FILE_NAME, prune
-from pycyrus.errors import InvalidMailboxName
-from pycyrus.model.names import internal, user_inbox
+from pycyrus.model.names import internal
 from pycyrus.store.expiry import Expired, Expiry, expire
 from pycyrus.store.rows import Entry
 from pycyrus.store.store import MailStore
@@ -110,13 +109,7 @@ def order_of(arguments: argparse.Namespace, configuration: Configuration, now: f
 def _concerns(arguments: argparse.Namespace, configuration: Configuration) -> Callable[[Entry], bool]:
     settings = configuration.settings
     if arguments.user is not None:
-        local, _, domain = arguments.user.partition("@")
-        if domain == settings.text("defaultdomain"):
-            domain = ""
-        try:
-            inbox = user_inbox(local, domain)
-        except InvalidMailboxName as error:
-            raise CommandError(f"{arguments.user} cannot be a user: {error}") from error
+        inbox = inbox_named(arguments.user, configuration)
         return lambda entry: (entry.name.domain, entry.name.owner) == (inbox.domain, inbox.owner)
     if arguments.prefix is not None:
         deleted_prefix = settings.text("deletedprefix")

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import SERVER, CommandError, mailbox_named, name_text, reported, run_on_store
+from pycyrus.admin.storing import SERVER, CommandError, inbox_named, mailbox_named, name_text, reported, run_on_store
 from pycyrus.config.load import Configuration, load
-from pycyrus.errors import InvalidMailboxName
-from pycyrus.model.names import MailboxName, user_inbox
+from pycyrus.model.names import MailboxName
 from pycyrus.model.quota import RESOURCES, Limit, Quota, Resource
 from pycyrus.store.quota_roots import domain_root
 from pycyrus.store.store import MailStore
@@ -147,13 +146,7 @@ def _root_named(text: str, is_user: bool, configuration: Configuration) -> Mailb
     @raise CommandError: It is none.
     """
     if is_user:
-        local, _, domain = text.partition("@")
-        if domain == configuration.settings.text("defaultdomain"):
-            domain = ""
-        try:
-            return user_inbox(local, domain)
-        except InvalidMailboxName as error:
-            raise CommandError(f"{text} cannot be a user: {error}") from error
+        return inbox_named(text, configuration)
     if text.startswith("@"):
         return domain_root(text[1:].lower())
     return mailbox_named(text, configuration)

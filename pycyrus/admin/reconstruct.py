@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import CommandError, mailbox_named, name_text, reported, run_on_store
+from pycyrus.admin.storing import CommandError, inbox_named, mailbox_named, name_text, reported, run_on_store
 from pycyrus.app.store_parts import store_settings
 from pycyrus.config.load import Configuration, load
-from pycyrus.errors import InvalidMailboxName, MailStoreError
-from pycyrus.model.names import MailboxName, user_inbox
+from pycyrus.errors import MailStoreError
+from pycyrus.model.names import MailboxName
 from pycyrus.store.reconstruct import Order, reconstruct
 from pycyrus.store.rows import Entry
 from pycyrus.store.store import MailStore
@@ -108,11 +108,7 @@ def _choice(arguments: argparse.Namespace, configuration: Configuration) -> Call
     if arguments.users:
         users = set()
         for text in arguments.mailboxes:
-            local, _, domain = text.partition("@")
-            try:
-                inbox = user_inbox(local, "" if domain == configuration.settings.text("defaultdomain") else domain)
-            except InvalidMailboxName as error:
-                raise CommandError(f"{text} cannot be a user: {error}") from error
+            inbox = inbox_named(text, configuration)
             users.add((inbox.domain, inbox.owner))
         return lambda name: (name.domain, name.owner) in users and name.deleted is None
     names = [mailbox_named(text, configuration) for text in arguments.mailboxes]

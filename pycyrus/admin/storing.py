@@ -33,7 +33,7 @@ from pycyrus.app.store_parts import store_settings
 from pycyrus.config.load import Configuration, namespace_settings
 from pycyrus.errors import InvalidMailboxName, MailStoreError
 from pycyrus.model.identity import AdminScope, Identity
-from pycyrus.model.names import ExternalNames, MailboxName, parse_internal
+from pycyrus.model.names import ExternalNames, MailboxName, parse_internal, user_inbox
 from pycyrus.store.partitions import BadPartition
 from pycyrus.store.store import MailStore, open_store
 
@@ -143,6 +143,19 @@ def mailbox_named(text: str, configuration: Configuration) -> MailboxName:
         return names.decode(os.fsencode(text), utf8=not text.isascii())
     except InvalidMailboxName as error:
         raise CommandError(f"{text} cannot be a mailbox: {error}") from error
+
+
+def inbox_named(text: str, configuration: Configuration) -> MailboxName:
+    """
+    The INBOX of a user as administrators write users: C{fred} or C{fred@example.com}.
+
+    @raise CommandError: It can be nobody's.
+    """
+    local, _, domain = text.partition("@")
+    try:
+        return user_inbox(local, "" if domain == configuration.settings.text("defaultdomain") else domain)
+    except InvalidMailboxName as error:
+        raise CommandError(f"{text} cannot be a user: {error}") from error
 
 
 def name_text(name: MailboxName, configuration: Configuration) -> str:

@@ -383,20 +383,18 @@ class MailStore:
         return await self._create(Wanted(None, name, partition))
 
     async def _create(self, wanted: Wanted) -> str:
-        # Who may not create there is told of no quota either.
-        if wanted.identity is None or self._could_create(wanted.identity, wanted.name):
-            self.quotas.admit(wanted.name, Usage(mailboxes=1))
-        entry = await self._shield.run(self._create_claimed(wanted))
-        return entry.unique_id
-
-    async def _create_claimed(self, wanted: Wanted) -> Entry:
-        # Who may not create there gives the other servers no work.
+        # Who may not create there is told of no quota, and gives the other servers no work.
         is_allowed = wanted.identity is None or self._could_create(wanted.identity, wanted.name)
-        return await self._claimed(
-            wanted.name if is_allowed else None,
-            wanted.partition or "",
-            self._directory.change(lambda connection: self._tree.create(connection, wanted)),
+        if is_allowed:
+            self.quotas.admit(wanted.name, Usage(mailboxes=1))
+        entry = await self._shield.run(
+            self._claimed(
+                wanted.name if is_allowed else None,
+                wanted.partition or "",
+                self._directory.change(lambda connection: self._tree.create(connection, wanted)),
+            )
         )
+        return entry.unique_id
 
     async def _claimed(self, name: MailboxName | None, partition: str, change: Coroutine[Any, Any, T]) -> T:
         """
