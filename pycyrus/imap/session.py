@@ -9,37 +9,34 @@ the frame reader, and the transport is paused when that becomes much.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
-from pycyrus.errors import LimitExceeded, MailStoreError, StoreUnavailable
-from pycyrus.imap import contexts, replies
-from pycyrus.imap.capabilities import capabilities
+from pycyrus.errors import LimitExceeded, StoreUnavailable
+from pycyrus.imap import replies
+from pycyrus.imap.client import Client
 from pycyrus.imap.commands import table
 from pycyrus.imap.commands.command import Command, Seqs
-from pycyrus.imap.commands.sort import orders
+from pycyrus.imap.dialogue import Dialogue
 from pycyrus.imap.literals import LiteralIntake
-from pycyrus.imap.output import Output
-from pycyrus.imap.parts import Parts, Visit, Wire
+from pycyrus.imap.parts import Parts, Wire
+from pycyrus.imap.patience import Patience
 from pycyrus.imap.replies import Bad, Bye, CommandError
+from pycyrus.imap.telling import Telling
 from pycyrus.imap.wire.frames import Announced, Chunk, Event, Frame, FrameReader, Overflow, Refused
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
-from pycyrus.interfaces import Authenticated, Channel, IMailStore, ISessionWatch
-from pycyrus.model.identity import Identity
-from pycyrus.model.names import ExternalNames
-from pycyrus.net.limits import Admission
+from pycyrus.interfaces import Authenticated, ISessionWatch
+from pycyrus.net.threads import in_thread
 from pycyrus.tasks import Tasks
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
     from pycyrus.imap.incoming import IncomingMessage
-    from pycyrus.imap.notices import Notices
     from pycyrus.imap.selected import SelectedMailbox
     from pycyrus.model.names import MailboxName
 
@@ -52,59 +49,31 @@ INTERRUPTED = b"Fatal error: Command was interrupted"
 _ARGUMENT_COUNTS = (b"Missing required argument", b"Unexpected extra arguments")
 
 
-class Session(Output):
+class Session(Client):
     """
     One connection's state, and what commands may do with it.
 
-    @ivar identity: Who is logged in; None before.
-    @ivar names: How the identity sees mailbox names.
     @ivar selected: The selected mailbox.
-    @ivar enabled: What was switched on: C{CONDSTORE}, C{QRESYNC}, C{IMAP4REV2}.
     @ivar tag: Of the command that runs; empty if none does.
-    @ivar elsewhere: The mailboxes of other servers, if this one is their frontend.
-    @ivar client_id: What the client said of itself by ID; None before.
-    @ivar notices: What the client wants to be told at any time; None for nothing.
-    @ivar warned_of: Quota roots, and when the client was warned of them.
+    @ivar telling: What it tells of changes.
     """
 
     __slots__ = (
-        "_admission",
-        "_bad_commands",
-        "_commands",
+        "_dialogue",
         "_intake",
         "_is_advancing",
         "_is_busy",
-        "_is_noticed",
         "_is_paused",
-        "_last_heard",
         "_later",
         "_limits",
-        "_line",
-        "_names",
-        "_opened",
+        "_patience",
         "_reader",
         "_tasks",
-        "_timer",
         "_turn",
-        "_watch",
-        "_woken",
-        "authenticator",
-        "client_id",
-        "clock",
-        "elsewhere",
-        "enabled",
-        "identity",
         "is_idling",
-        "local_address",
-        "make_names",
-        "notices",
-        "peer",
         "selected",
-        "session_id",
-        "settings",
-        "store",
         "tag",
-        "warned_of",
+        "telling",
     )
 
     def __init__(
@@ -121,40 +90,22 @@ class Session(Output):
         @param local_address: Where it connected to.
         @param watch: Who is told what it does; None for nobody.
         """
-        super().__init__(wire)
-        self.settings = parts.settings
-        self.store: IMailStore = parts.store if watch is None else watch.store
-        self._watch = watch
-        self.authenticator = parts.authenticator
-        self.clock = parts.clock
-        self.make_names = parts.names
-        self.peer = peer
-        self.local_address = local_address
-        self.session_id = session_id
-        self.identity: Identity | None = None
+        super().__init__(parts, wire, peer, local_address, session_id, watch)
         self.selected: SelectedMailbox | None = None
-        self.enabled: set[bytes] = set()
-        self.warned_of: dict[MailboxName, float] = {}
         self.tag = b""
-        self.client_id: tuple[tuple[bytes, bytes | None], ...] | None = None
         self.is_idling = False
-        self._names: ExternalNames | None = None
         self._reader = FrameReader(parts.settings.before_login)
         self._intake = LiteralIntake(self, self._reader)
         self._tasks = Tasks(self._stepped)
         self._limits = parts.limits
-        self._admission: Admission | None = None
         self._is_advancing = self._is_busy = self._is_paused = False
-        self._line: Deferred[bytes | None] | None = None
-        self.notices: Notices | None = None
-        self._is_noticed = False
-        self._woken = False
+        self._dialogue = Dialogue(self._reader, parts.settings.max_sasl_line, self._resume_reading)
+        self.telling = Telling(self, self._do_between)
         self._later: Callable[[], None] | None = None
         self._turn: IDelayedCall | None = None
-        self._bad_commands = self._commands = 0
-        self._opened = self._last_heard = parts.clock.seconds()
-        self._timer: IDelayedCall | None = parts.clock.callLater(parts.settings.login_timeout, self._time_passed)
-        self.elsewhere: Visit | None = None if parts.elsewhere is None else parts.elsewhere.visit(self)
+        self._patience = Patience(parts.clock, parts.settings, self._time_passed)
+        if parts.elsewhere is not None:
+            self.elsewhere = parts.elsewhere.visit(self)
 
     # --- for commands: output -----------------------------------------------
 
@@ -171,59 +122,7 @@ class Session(Output):
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Have something computed that takes long, where other sessions go on meanwhile."""
-        clock: Any = self.clock
-        if not hasattr(clock, "getThreadPool"):
-            # Time alone, as tests have it.
-            return work()
-        return await deferToThreadPool(clock, clock.getThreadPool(), work)
-
-    def tell_updates(self, may_expunge: bool) -> bool:
-        """
-        Tell the client what changed in the selected mailbox.
-
-        @param may_expunge: Whether messages may get new numbers now.
-        @return: Whether there is more to tell.
-        """
-        if self.selected is None:
-            return False
-        try:
-            return self.selected.tell_updates(self, may_expunge)
-        except MailStoreError as error:
-            # The command itself can be answered; the next one tries again.
-            self.log.warn("no updates for {session}: {error}", session=self.session_id, error=error)
-            return False
-
-    async def tell_all(self, may_expunge: bool) -> bool:
-        """As L{tell_updates}, and what changed in the results of searches (RFC 5267 section 4.3)."""
-        selected = self.selected
-        if selected is None or not selected.contexts:
-            return self.tell_updates(may_expunge)
-        return await contexts.tell_updates(self, selected, may_expunge, orders)
-
-    def notice(self) -> None:
-        """Something happened that the client may want to be told at any time; a listener (RFC 5465)."""
-        if self._is_noticed or self._is_closing:
-            return
-        self._is_noticed = True
-        if self.is_idling:
-            self.wake()
-        else:
-            self.clock.callLater(0, self._tell_noticed)
-
-    def end_notices(self) -> None:
-        """Tell nothing between commands any more."""
-        notices, self.notices = self.notices, None
-        self._is_noticed = False
-        if notices is not None:
-            notices.close()
-
-    async def tell_notices(self) -> None:
-        """Tell what the client wants to be told at any time."""
-        self._is_noticed = False
-        if self.notices is not None:
-            await self.notices.tell()
-        if self.notices is not None:
-            await self.notices.tell_selected()
+        return await in_thread(self.clock, work)
 
     # --- for commands: input ------------------------------------------------
 
@@ -245,18 +144,7 @@ class Session(Output):
         @return: The line without its end; None when woken.
         @raise Bye: The line is too long.
         """
-        line = self._reader.next_line(self.settings.max_sasl_line)
-        while line is None:
-            if self._woken:
-                self._woken = False
-                return None
-            self._line = Deferred()
-            self._resume_reading()
-            await self._line
-            line = self._reader.next_line(self.settings.max_sasl_line)
-        if isinstance(line, Overflow):
-            raise Bye(b"[TOOBIG] " + line.text)
-        return line
+        return await self._dialogue.read_line_or_wake()
 
     async def stage(self, name: MailboxName) -> IncomingMessage:
         """
@@ -268,27 +156,9 @@ class Session(Output):
 
     def wake(self) -> None:
         """Have L{read_line_or_wake} return; a listener for C{watch}."""
-        self._woken = True
-        self._line_came()
-
-    def _line_came(self) -> None:
-        waiter, self._line = self._line, None
-        if waiter is not None:
-            waiter.callback(None)
+        self._dialogue.wake()
 
     # --- for commands: the session itself -----------------------------------
-
-    @property
-    def names(self) -> ExternalNames:
-        """How the identity that is logged in sees mailbox names."""
-        assert self._names is not None
-        return self._names
-
-    @property
-    def user(self) -> Identity:
-        """The identity that is logged in."""
-        assert self.identity is not None
-        return self.identity
 
     @property
     def is_busy(self) -> bool:
@@ -296,49 +166,9 @@ class Session(Output):
         return self._is_busy
 
     @property
-    def is_utf8(self) -> bool:
-        """Whether names and quoted strings are UTF-8 (RFC 9051 section 5.1, RFC 9755 section 3)."""
-        return b"IMAP4REV2" in self.enabled or b"UTF8=ACCEPT" in self.enabled
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether TLS is active."""
-        return self._wire.is_secure
-
-    @property
-    def can_start_tls(self) -> bool:
-        """Whether STARTTLS is configured and has not happened."""
-        return self._wire.can_start_tls and not self._wire.is_secure
-
-    @property
-    def is_compressed(self) -> bool:
-        """Whether COMPRESS is active."""
-        return self._wire.is_compressed
-
-    def channel(self) -> Channel:
-        """How the client is connected, for authentication."""
-        return Channel(
-            self.settings.service,
-            self.peer,
-            self._wire.is_secure,
-            self.local_address,
-            self.session_id,
-            self._wire.tls_exporter(),
-            self._wire.client_certificate,
-        )
-
-    def capabilities(self) -> bytes:
-        """What CAPABILITY tells now."""
-        channel = self.channel()
-        return capabilities(
-            self.settings,
-            is_logged_in=self.identity is not None,
-            can_start_tls=self.can_start_tls,
-            is_login_disabled=not self.authenticator.allows_plaintext(channel),
-            is_compressed=self.is_compressed,
-            mechanisms=tuple(self.authenticator.mechanisms(channel)),
-            is_frontend=self.elsewhere is not None,
-        )
+    def is_closing(self) -> bool:
+        """Whether nothing more is taken from the client."""
+        return self._is_closing
 
     def log_in(self, authenticated: Authenticated) -> None:
         """
@@ -346,33 +176,18 @@ class Session(Output):
 
         @raise LimitExceeded: The user has too many sessions.
         """
-        identity = authenticated.identity
-        if self._admission is not None:
-            self._admission.logged_in(identity.user_id)
-        self.identity = identity
-        self._names = self.make_names(identity)
+        self.become(authenticated)
         self._reader.limits = self.settings.limits
-        if self._watch is not None:
-            self._watch.logged_in(identity)
 
     def log_out(self) -> None:
         """Become nobody again, with the patience that is had with those (RFC 8437 section 3)."""
-        self.end_notices()
-        if self._watch is not None:
-            self._watch.logged_out()
+        self.telling.begin(None)
         selected, self.selected = self.selected, None
         if selected is not None:
             selected.close()
-        if self.elsewhere is not None:
-            self.elsewhere.leave()
-        if self._admission is not None:
-            self._admission.logged_out()
-        self.identity = self._names = self.client_id = None
-        self.enabled.clear()
+        self.become_nobody()
         self._reader.limits = self.settings.before_login
-        self._bad_commands = self._commands = 0
-        self._opened = self.clock.seconds()
-        self._set_timer(self.settings.login_timeout)
+        self._patience.begin()
 
     def after_reply(self, function: Callable[[], None]) -> None:
         """Have something done when the current command was answered."""
@@ -409,7 +224,7 @@ class Session(Output):
         self.flush()
         self._is_closing = True
         self._reader.clear()
-        self._set_timer(self.settings.close_timeout)
+        self._patience.wait(self.settings.close_timeout)
         self._wire.close()
 
     # --- for the protocol ---------------------------------------------------
@@ -430,14 +245,14 @@ class Session(Output):
         """Take octets from the client."""
         if self._is_closing:
             return
-        self._last_heard = self.clock.seconds()
+        self._patience.heard = self.clock.seconds()
         self._reader.feed(data)
         if not self._is_busy:
             self._advance()
-        elif self._line is not None:
-            self._line_came()
+        elif self._dialogue.is_waiting:
+            self._dialogue.came()
         # A line that is awaited has a limit of its own.
-        if self._is_busy and self._line is None and not self._is_paused:
+        if self._is_busy and not self._is_paused and not self._dialogue.is_waiting:
             settings = self.settings
             if self._reader.waiting > (settings.read_ahead if self.identity else settings.before_login.command):
                 self._pause_reading()
@@ -448,13 +263,13 @@ class Session(Output):
 
     def go_on(self) -> None:
         """The client has read most of what was sent."""
-        self._last_heard = self.clock.seconds()
+        self._patience.heard = self.clock.seconds()
         if not self._go_on_writing() and not self._is_busy:
             self._advance()
 
     def shut_down(self) -> None:
         """Say goodbye because the server goes; what is being done is answered first."""
-        if self.tag and self._line is None:
+        if self.tag and not self._dialogue.is_waiting:
             self._later = partial(self.say_bye, SHUTDOWN)
         else:
             self.say_bye(SHUTDOWN)
@@ -462,23 +277,18 @@ class Session(Output):
     def connection_lost(self) -> None:
         """The connection is gone: end what still runs."""
         self._is_closing = True
-        for call in (self._timer, self._turn):
-            if call is not None and call.active():
-                call.cancel()
-        self._timer = self._turn = None
+        self._patience.stop()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         self._tasks.cancel_all()
-        self.end_notices()
+        self.telling.begin(None)
         self._intake.discard()
         self._reader.clear()
         selected, self.selected = self.selected, None
         if selected is not None:
             selected.close()
-        if self.elsewhere is not None:
-            self.elsewhere.leave()
-        if self._watch is not None:
-            self._watch.logged_out()
-        if self._admission is not None:
-            self._admission.close()
+        self.leave()
 
     # --- the way of a command -----------------------------------------------
 
@@ -551,11 +361,9 @@ class Session(Output):
             self._advance()
 
     def _start(self, frame: Frame) -> None:
-        if self.identity is None:
-            self._commands += 1
-            if self._commands > self.settings.max_commands_before_login:
-                self.say_bye(b"Too many commands before login")
-                return
+        if self.identity is None and self._patience.has_asked():
+            self.say_bye(b"Too many commands before login")
+            return
         row = self.row_of(frame.name)
         if row is None:
             self._intake.discard()
@@ -573,14 +381,7 @@ class Session(Output):
 
     def unavailable(self, name: bytes) -> Bad:
         """Why a command has no row now."""
-        row = table.KNOWN_COMMANDS.get(name)
-        if row is None:
-            return Bad(b"Unrecognized command")
-        if self.identity is None:
-            return Bad(b"Please login first")
-        if row.states is table.State.NOT_AUTHENTICATED:
-            return Bad(b"Already logged in")
-        return Bad(b"Please select a mailbox first")
+        return table.unavailable(name, is_logged_in=self.identity is not None)
 
     async def _execute(self, row: Command, frame: Frame) -> None:
         tag = self.tag = frame.tag
@@ -609,9 +410,9 @@ class Session(Output):
                 self._intake.discard()
         if self.selected is not None and row.seqs is not Seqs.NONE:
             if self.selected.contexts:
-                await self.tell_all(row.seqs is Seqs.MAY_EXPUNGE)
+                await self.telling.tell_all(row.seqs is Seqs.MAY_EXPUNGE)
             else:
-                self.tell_updates(row.seqs is Seqs.MAY_EXPUNGE)
+                self.telling.tell_updates(row.seqs is Seqs.MAY_EXPUNGE)
         self._answer(reply)
 
     def _answer(self, reply: bytes) -> None:
@@ -624,24 +425,18 @@ class Session(Output):
             later, self._later = self._later, None
             later()
         self._check_patience()
-        if self.notices is not None:
-            self.notices.follow_selected()
-            if self._is_noticed:
-                self.clock.callLater(0, self._tell_noticed)
+        self.telling.command_ended()
         if not self._is_advancing:
             self._advance()
 
-    def _tell_noticed(self) -> None:
-        """Tell what happened, unless a command is at work: its end comes here again."""
-        if self._is_noticed and not self._is_busy and not self._is_advancing and not self._is_closing:
+    def _do_between(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something that no command asks for, unless one is at work."""
+        if not self._is_busy and not self._is_advancing and not self._is_closing:
             self._is_busy = True
-            self._tasks.spawn(self._tell_between(), self._crashed)
+            self._tasks.spawn(self._finish_between(work()), self._crashed)
 
-    async def _tell_between(self) -> None:
-        try:
-            await self.tell_notices()
-        except MailStoreError as error:
-            self.log.warn("no notices for {session}: {error}", session=self.session_id, error=error)
+    async def _finish_between(self, work: Coroutine[Any, Any, None]) -> None:
+        await work
         self._is_busy = False
         if not self._is_advancing:
             self._advance()
@@ -670,7 +465,7 @@ class Session(Output):
                 error=error,
             )
         if self.identity is None:
-            self._bad_commands += 1
+            self._patience.has_failed()
 
     def _crashed(self, failure: Failure) -> None:
         """A command let out what it should not."""
@@ -689,35 +484,24 @@ class Session(Output):
     def _write_bad(self, reply: bytes) -> None:
         self.write(reply)
         if self.identity is None:
-            self._bad_commands += 1
+            self._patience.has_failed()
             self._check_patience()
 
     def _check_patience(self) -> None:
-        if self._bad_commands >= self.settings.max_bad_commands and self.identity is None:
+        if self.identity is None and self._patience.is_over:
             self.say_bye(b"Too many invalid commands")
 
-    def _set_timer(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.clock.callLater(seconds, self._time_passed)
-
     def _time_passed(self) -> None:
-        """End a session that is silent, or was not logged in, for too long (RFC 9051 section 5.4)."""
-        self._timer = None
+        """End a session that is silent, or was not logged in, for too long."""
         if self._is_closing:
             self._wire.abort()
             return
-        if self.identity is None:
-            # However much the client sends meanwhile.
-            due = self._opened + self.settings.login_timeout
-        else:
-            due = self._last_heard + (self.settings.idle_silence if self.is_idling else self.settings.silence)
-            if self._is_busy and self._line is None and self._is_writable:
-                # It is not the client who is slow.
-                due = self.clock.seconds() + self.settings.silence
-        left = due - self.clock.seconds()
+        is_served = self._is_busy and not self._dialogue.is_waiting and self._is_writable
+        left = self._patience.left(
+            is_logged_in=self.identity is not None, is_idling=self.is_idling, is_served=is_served
+        )
         if left > 0:
-            self._set_timer(left)
+            self._patience.wait(left)
             return
         self.say_bye(b"idle for too long")
         self._tasks.cancel_all()

@@ -19,6 +19,7 @@ from pycyrus.errors import (
 )
 from pycyrus.interfaces import Authenticated, Challenge, ISaslExchange, Recipient
 from pycyrus.lmtp import replies
+from pycyrus.lmtp.binary import BinaryBody
 from pycyrus.lmtp.session import Chunk, LmtpSession
 from pycyrus.lmtp.wire import (
     Auth,
@@ -121,6 +122,7 @@ async def lhlo(session: LmtpSession, command: Lhlo) -> Reply:
         "ENHANCEDSTATUSCODES",
         "PIPELINING",
         "CHUNKING",
+        "BINARYMIME",
         "SMTPUTF8",
         f"SIZE {limit}" if limit else "SIZE",
     ]
@@ -294,6 +296,10 @@ async def data(session: LmtpSession, arguments: None) -> Reply:
     if transaction.chunked:
         session.count_error()
         return replies.CHUNKED
+    if transaction.mail.binary:
+        # RFC 3030 section 3: DATA ends at a line with a dot, as binary octets may have it.
+        session.count_error()
+        return replies.BINARY
     try:
         await transaction.delivery.begin()
     except MailStoreError as error:
@@ -325,6 +331,8 @@ async def _refusal_of_chunk(session: LmtpSession) -> Reply | None:
             session.reset_transaction()
             return replies.reply_to_error(error, session_id=session.session_id)
         transaction.chunked = True
+        if transaction.mail.binary:
+            transaction.binary = BinaryBody()
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
@@ -30,7 +30,10 @@ from pycyrus.lmtp.settings import LmtpSettings
 from pycyrus.model.identity import POSTMAN
 from pycyrus.net import session_id
 from pycyrus.net.limits import Admission, ConnectionLimits
+from pycyrus.net.threads import in_thread
 from pycyrus.net.tls import exporter
+
+T = TypeVar("T")
 
 CLOSE_TIMEOUT = 10.0
 """Seconds for a client to take the last reply; then the connection is aborted."""
@@ -140,6 +143,10 @@ class LmtpProtocol(Protocol):
     def soon(self, function: Callable[[], None]) -> None:
         """Call a function in a later turn of the reactor."""
         self.factory.reactor.callLater(0, function)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Have something computed that takes long, where other connections go on meanwhile."""
+        return await in_thread(self.factory.reactor, work)
 
     def start_tls(self) -> None:
         """Begin the TLS handshake."""

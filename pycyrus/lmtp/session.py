@@ -8,14 +8,15 @@ another; while one waits, what arrives is kept, within limits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pycyrus.errors import MailStoreError, MessageTooLarge
+from pycyrus.errors import MailStoreError, MessageTooLarge, StoreUnavailable
 from pycyrus.interfaces import (
     Authenticated,
     Channel,
@@ -25,6 +26,7 @@ from pycyrus.interfaces import (
     IDeliveryAgent,
 )
 from pycyrus.lmtp import replies
+from pycyrus.lmtp.binary import BinaryBody
 from pycyrus.lmtp.settings import LmtpSettings
 from pycyrus.lmtp.wire import MAX_LINE, MAX_SASL_LINE, MailFrom, Reply
 from pycyrus.model.identity import POSTMAN, Identity
@@ -32,6 +34,8 @@ from pycyrus.model.view import LARGEST_MESSAGE
 from pycyrus.sasl import SaslDialogue
 from pycyrus.tasks import Tasks
 from pycyrus.wire.dots import DotReader
+
+T = TypeVar("T")
 
 MAX_WAITING = 65536
 """Octets kept while a command waits; then the transport is paused."""
@@ -53,6 +57,9 @@ class Link(Protocol):
 
     def soon(self, function: Callable[[], None]) -> None:
         """Call a function after others had their turn."""
+
+    def in_thread(self, work: Callable[[], T]) -> Awaitable[T]:
+        """Have something computed that takes long, where other connections go on meanwhile."""
 
     def start_tls(self) -> None:
         """Begin the server's side of a TLS handshake, after what was written."""
@@ -99,6 +106,7 @@ class Transaction:
     @ivar refused: How many recipients were not.
     @ivar chunked: The body comes by BDAT (RFC 3030).
     @ivar carriage_return: The last chunk ended with one, which is kept back.
+    @ivar binary: Where the body waits until it can be taken apart, if it comes as BINARYMIME.
     @ivar committing: The body is complete and on its way to the disk.
     """
 
@@ -112,6 +120,7 @@ class Transaction:
     refused: int = 0
     chunked: bool = False
     carriage_return: bool = False
+    binary: BinaryBody | None = None
     committing: bool = False
 
 
@@ -472,7 +481,7 @@ class LmtpSession:
             transaction.too_big = True
             transaction.delivery.abort()
         else:
-            transaction.delivery.write(content)
+            (transaction.binary or transaction.delivery).write(content)
 
     async def _end_of_body(self, transaction: Transaction) -> None:
         """One reply for each accepted recipient, in their order (RFC 2033 section 4.2)."""
@@ -487,13 +496,27 @@ class LmtpSession:
             return
         transaction.committing = True
         try:
-            results = await transaction.delivery.commit()
+            results = await self._commit(transaction)
         finally:
             transaction.committing = False
             self._end_transaction()
         self._errors = 0
         for error in results:
             self.send(self._result(error))
+
+    async def _commit(self, transaction: Transaction) -> Sequence[Exception | None]:
+        if transaction.binary is not None:
+            try:
+                await transaction.binary.pass_on(transaction.delivery, self._link.in_thread, self._others)
+            except StoreUnavailable as error:
+                return [error] * transaction.recipients
+        return await transaction.delivery.commit()
+
+    async def _others(self) -> None:
+        """Let other connections have their turn."""
+        turn: Deferred[None] = Deferred()
+        self._link.soon(lambda: turn.callback(None))
+        await turn
 
     def _result(self, error: Exception | None) -> Reply:
         if error is None:
@@ -511,6 +534,8 @@ class LmtpSession:
         transaction, self.transaction = self.transaction, None
         if transaction is not None:
             transaction.delivery.abort()
+            if transaction.binary is not None:
+                transaction.binary.discard()
 
     def _flush(self) -> None:
         if self._output and not self._closed:

@@ -69,12 +69,14 @@ class MailFrom:
     @ivar size: RFC 1870; None if not announced.
     @ivar auth: RFC 4954 section 5, decoded; empty for C{<>}, None for none.
     @ivar utf8: SMTPUTF8 was said (RFC 6531 section 3.4).
+    @ivar binary: C{BODY=BINARYMIME} was said (RFC 3030 section 3).
     """
 
     sender: Address
     size: int | None = None
     auth: str | None = None
     utf8: bool = False
+    binary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +273,7 @@ def decode_xtext(text: bytes) -> str:
 
 _CLIENT_NAME = re.compile(rb"[\x21-\x7e]{1,255}")
 _SIZE = re.compile(rb"[0-9]{1,20}")
-_BODIES = (b"7BIT", b"8BITMIME")
+_BODIES = (b"7BIT", b"8BITMIME", b"BINARYMIME")
 _SMTPUTF8 = re.compile(rb"> (?:\S+ +)*SMTPUTF8(?: |\Z)", re.IGNORECASE)
 _CHUNK = re.compile(rb"([0-9]{1,20})( +LAST)?", re.IGNORECASE)
 _MECHANISM = re.compile(rb"[A-Za-z0-9_-]{1,20}")
@@ -299,7 +301,7 @@ def parse_mail(arguments: bytes, *, strict: bool = True) -> MailFrom:
     sender, parameters = _path_and_parameters(b"FROM:", arguments, strict, wants_utf8)
     size: int | None = None
     auth: str | None = None
-    utf8 = False
+    utf8 = binary = False
     for keyword, value in parameters.items():
         match keyword, value:
             case b"SIZE", bytes():
@@ -310,6 +312,7 @@ def parse_mail(arguments: bytes, *, strict: bool = True) -> MailFrom:
             case b"BODY", bytes():
                 if value.upper() not in _BODIES:
                     raise BadArguments("no body type")
+                binary = value.upper() == b"BINARYMIME"
             case b"AUTH", bytes():
                 auth = "" if value == b"<>" else decode_xtext(value)
             case b"SMTPUTF8", None:
@@ -320,7 +323,7 @@ def parse_mail(arguments: bytes, *, strict: bool = True) -> MailFrom:
                 raise UnknownParameter
     if wants_utf8 and not utf8:
         raise BadArguments("SMTPUTF8 within an address")
-    return MailFrom(sender, size, auth, utf8)
+    return MailFrom(sender, size, auth, utf8, binary)
 
 
 def parse_rcpt(arguments: bytes, *, strict: bool = True, utf8: bool = False) -> RcptTo:

@@ -1,4 +1,4 @@
-"""Messages with binary parts, made such as every reader can take them (RFC 3516 section 4.4)."""
+"""Messages with binary parts, made such as every reader can take them (RFC 3516 section 4.4, RFC 3030 section 3)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Iterator
 
+from pycyrus.mime.header import Octets
 from pycyrus.mime.structure import Kind, Part, parse
 
 _ENCODING = re.compile(rb"(?im)^content-transfer-encoding[ \t]*:[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*")
@@ -20,19 +21,30 @@ def without_binary(data: bytes) -> list[bytes] | None:
 
     @return: Its octets, in pieces; None where it has a NUL elsewhere.
     """
-    pieces: list[bytes] = []
+    pieces = list(encoded_pieces(data, parse(data).root))
+    return None if any(b"\0" in piece for piece in pieces) else pieces
+
+
+def encoded_pieces(data: Octets, root: Part) -> Iterator[bytes]:
+    """
+    A message with its binary parts in base64, in pieces of at most some hundred thousand octets.
+
+    @param root: The message taken apart.
+    """
     at = 0
-    for start, end, replacement in _changes(data, parse(data).root):
-        pieces.append(data[at:start])
-        if b"\0" in pieces[-1]:
-            return None
-        pieces += replacement
+    for start, end, replacement in _changes(data, root):
+        yield from _copied(data, at, start)
+        yield from replacement
         at = end
-    pieces.append(data[at:])
-    return None if b"\0" in pieces[-1] else pieces
+    yield from _copied(data, at, len(data))
 
 
-def _changes(data: bytes, part: Part) -> Iterator[tuple[int, int, Iterator[bytes]]]:
+def _copied(data: Octets, start: int, end: int) -> Iterator[bytes]:
+    for at in range(start, end, _PIECE):
+        yield data[at : min(at + _PIECE, end)]
+
+
+def _changes(data: Octets, part: Part) -> Iterator[tuple[int, int, Iterator[bytes]]]:
     """Ranges in ascending order, and what is to stand there."""
     if part.encoding == _BINARY:
         match = _ENCODING.search(data, part.header_start, part.body_start)
@@ -46,7 +58,7 @@ def _changes(data: bytes, part: Part) -> Iterator[tuple[int, int, Iterator[bytes
         yield from _changes(data, child)
 
 
-def _encoded(data: bytes, part: Part) -> Iterator[bytes]:
+def _encoded(data: Octets, part: Part) -> Iterator[bytes]:
     for start in range(part.body_start, part.end, _PIECE):
         octets = data[start : min(start + _PIECE, part.end)]
         # RFC 2045 section 6.8: lines of 76 characters.

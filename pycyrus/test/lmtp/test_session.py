@@ -1,6 +1,11 @@
 """LMTP as a client sees it: delivery, login, TLS, limits."""
 
+import errno
 from base64 import b64encode
+from email import message_from_bytes
+from email.message import Message
+from typing import cast
+from unittest.mock import Mock, patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,9 +46,9 @@ TRANSACTION = (
 )
 MESSAGE = b"Message-ID: <1@x>\r\nDate: Thu, 20 Nov 2025 12:00:00 +0000\r\n\r\n.dot\r\nbare\r\nlf\r\n"
 ANSWERS = [
-    "250-mail.test", "250-8BITMIME", "250-ENHANCEDSTATUSCODES", "250-PIPELINING", "250-CHUNKING", "250-SMTPUTF8",
-    "250-SIZE", "250-AUTH EXTERNAL", "250-IGNOREQUOTA", "250 Ok SESSIONID=<ID>", "250 2.1.0 ok", "250 2.1.5 ok",
-    *UNKNOWN, "250 2.1.5 ok", "354 go ahead", SUCCESS, SUCCESS, "221 2.0.0 bye",
+    "250-mail.test", "250-8BITMIME", "250-ENHANCEDSTATUSCODES", "250-PIPELINING", "250-CHUNKING",
+    "250-BINARYMIME", "250-SMTPUTF8", "250-SIZE", "250-AUTH EXTERNAL", "250-IGNOREQUOTA", "250 Ok SESSIONID=<ID>",
+    "250 2.1.0 ok", "250 2.1.5 ok", *UNKNOWN, "250 2.1.5 ok", "354 go ahead", SUCCESS, SUCCESS, "221 2.0.0 bye",
 ]  # fmt: skip
 
 
@@ -152,7 +157,7 @@ class DeliveryTests(SynchronousTestCase):
         store.open_errors[MailboxName("", "jane", ())] = StoreUnavailable()
         store.errors["stage"] = StoreFull()
         self.assertEqual(
-            connection.lines("LHLO x", "MAIL FROM:<>", "RCPT TO:<jane>", "RCPT TO:<fred>", "DATA", "NOOP")[11:],
+            connection.lines("LHLO x", "MAIL FROM:<>", "RCPT TO:<jane>", "RCPT TO:<fred>", "DATA", "NOOP")[12:],
             [
                 "250 2.1.0 ok",
                 "451 4.3.0 System I/O error SESSIONID=<ID>",
@@ -285,6 +290,76 @@ class ChunkTests(SynchronousTestCase):
             connection.send(b"BDAT 20 LAST\r\n" + b"x" * 20),
             ["552 5.2.3 Message size (20) exceeds fixed maximum message size (10)"],
         )
+
+
+class BinaryTests(SynchronousTestCase):
+    """RFC 3030 section 3."""
+
+    HEAD = (
+        b"Message-ID: <1@x>\r\nDate: x\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=q\r\n\r\n"
+        b"--q\r\n\r\nplain\nlf\r\n--q\r\nContent-Type: image/x\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+    )
+
+    def deliver(self, text: bytes, chunk: int, most: int = 0) -> tuple[list[str], list[bytes], Connection]:
+        connection = Connection(two_users(), max_message_size=most)
+        connection.lines("LHLO x", "MAIL FROM:<> BODY=BINARYMIME", "RCPT TO:<fred>", "RCPT TO:<jane>")
+        chunks = [text[at : at + chunk] for at in range(0, len(text), chunk)]
+        answers: list[str] = []
+        for number, octets in enumerate(chunks, 1):
+            answers = connection.send(b"BDAT %d%b\r\n" % (len(octets), b" LAST" * (number == len(chunks))) + octets)
+        for _ in range(len(text) // 500_000 + 1):
+            connection.clock.advance(0)
+        answers += connection.read()
+        return answers, connection.store.mailboxes[MailboxName("", "fred", ())], connection
+
+    def test_any_octets_arrive(self) -> None:
+        content = bytes(range(256)) * 3 + b"\r\n.\r\nbare\n\r--qq"
+        for chunk in (1, 7, 1 << 20):
+            answers, (message,), connection = self.deliver(self.HEAD + content + b"\r\n--q--\r\n", chunk)
+            self.assertEqual(answers, [SUCCESS, SUCCESS])
+            self.assertNotIn(b"\0", message)
+            plain, binary = cast("list[Message]", message_from_bytes(message).get_payload())
+            self.assertEqual(plain.get_payload(), "plain\r\nlf")
+            self.assertEqual(binary.get_payload(decode=True), content)
+            self.assertEqual(connection.store.openings, 0)
+
+    def test_large(self) -> None:
+        """It goes to a file, and on in pieces."""
+        content = bytes(range(256)) * 8000
+        answers, (message,), _ = self.deliver(self.HEAD + content + b"\r\n--q--\r\n", 300_000)
+        self.assertEqual(answers, [SUCCESS, SUCCESS])
+        _, binary = cast("list[Message]", message_from_bytes(message).get_payload())
+        self.assertEqual(binary.get_payload(decode=True), content)
+
+    def test_nul_without_a_label(self) -> None:
+        answers, kept, _ = self.deliver(b"Subject: x\r\n\r\na\0b\r\n", 1 << 20)
+        self.assertEqual(answers, ["554 5.6.0 Message contains NUL characters SESSIONID=<ID>"] * 2)
+        self.assertEqual(kept, [])
+
+    def test_too_big(self) -> None:
+        answers, kept, _ = self.deliver(b"x" * 20, 1 << 20, most=10)
+        self.assertEqual(answers, ["552 5.2.3 Message size (20) exceeds fixed maximum message size (10)"] * 2)
+        self.assertEqual(kept, [])
+
+    def test_no_room_for_it(self) -> None:
+        """Where it cannot wait, all recipients are to be tried again."""
+        full = Mock(side_effect=OSError(errno.ENOSPC, "full"))
+        with patch("tempfile.SpooledTemporaryFile.rollover", full):
+            answers, kept, _ = self.deliver(b"Subject: x\r\n\r\n" + b"x" * 300_000, 1 << 20)
+        self.assertEqual(answers, ["451 4.3.0 System I/O error SESSIONID=<ID>"] * 2)
+        self.assertEqual(kept, [])
+
+    def test_not_with_data(self) -> None:
+        connection = Connection(two_users())
+        connection.lines("LHLO x", "MAIL FROM:<> BODY=BINARYMIME", "RCPT TO:<fred>")
+        self.assertEqual(connection.lines("DATA"), ["503 5.5.1 BODY=BINARYMIME requires BDAT"])
+
+    @settings(max_examples=40, deadline=None, database=None)
+    @given(st.lists(st.sampled_from([HEAD, b"\0", b"\r\n", b"--q\r\n", b"--q--", b":", b"\xff"])))
+    def test_whatever_comes(self, pieces: list[bytes]) -> None:
+        answers, _, connection = self.deliver(b"".join(pieces) or b"x", 1 << 20)
+        self.assertEqual([answer[0] in "25" for answer in answers], [True, True])
+        self.assertEqual(connection.store.openings, 0)
 
 
 class Utf8Tests(SynchronousTestCase):

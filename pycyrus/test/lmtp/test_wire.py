@@ -68,6 +68,7 @@ class CommandTests(SynchronousTestCase):
         for wire, value in {
             b"FROM:<>": MailFrom(NULL_PATH),
             b"from: <a@b> size=12 BODY=8bitmime": MailFrom(Address("a", "b"), 12),
+            b"FROM:<a@b> BODY=binarymime": MailFrom(Address("a", "b"), binary=True),
             b"FROM:<a@b> AUTH=<>": MailFrom(Address("a", "b"), None, ""),
             b"FROM:<a@b> AUTH=fred+40example.com": MailFrom(Address("a", "b"), None, "fred@example.com"),
             b"FROM:<a@b> SIZE=99999999999999999999": MailFrom(Address("a", "b"), 99999999999999999999),
@@ -77,7 +78,7 @@ class CommandTests(SynchronousTestCase):
     def test_mail_refused(self) -> None:
         for wire in (
             b"", b"FROM", b"FROM:", b"TO:<a@b>", b"FROM:<a@b>SIZE=1", b"FROM:<a@b> SIZE=x", b"FROM:<a@b> SIZE=-1",
-            b"FROM:<a@b> SIZE", b"FROM:<a@b> SIZE=1 SIZE=2", b"FROM:<a@b> BODY=BINARYMIME", b"FROM:<a@b> AUTH=a+4",
+            b"FROM:<a@b> SIZE", b"FROM:<a@b> SIZE=1 SIZE=2", b"FROM:<a@b> BODY=9BIT", b"FROM:<a@b> AUTH=a+4",
             b"FROM:<a@b> AUTH=a+00", b"FROM:<a@b> SIZE=111111111111111111111", b"FROM:<a@b> " + b"A=1 " * 20,
             b"FROM:<a@b> ==",
         ):  # fmt: skip

@@ -1,0 +1,1 @@
+LMTP: BINARYMIME (RFC 3030); binary parts are kept in base64.

@@ -1,0 +1,21 @@
+"""Work that takes long, done where the connections go on meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from twisted.internet.threads import deferToThreadPool
+
+T = TypeVar("T")
+
+
+async def in_thread(reactor: Any, work: Callable[[], T]) -> T:
+    """
+    Have something computed in a thread of the reactor's pool.
+
+    @param reactor: A clock without a pool, as tests have it, does it at once.
+    """
+    if not hasattr(reactor, "getThreadPool"):
+        return work()
+    return await deferToThreadPool(reactor, reactor.getThreadPool(), work)
