@@ -86,7 +86,7 @@ async def tell_updates(session: Session, selected: SelectedMailbox, may_expunge:
     """
     Tell what changed in the selected mailbox, and in the results.
 
-    @return: Whether there is more to tell, as for C{Session.tell_updates}.
+    @return: Whether there is more to tell, as for C{Telling.tell_updates}.
     """
     changed: list[tuple[Context, UidArray]] = []
     for context in list(selected.contexts.values()):
@@ -98,7 +98,7 @@ async def tell_updates(session: Session, selected: SelectedMailbox, may_expunge:
         if now is not None:
             await _tell_gone(session, selected, context, now)
             changed.append((context, now))
-    is_cut = session.tell_updates(may_expunge)
+    is_cut = session.telling.tell_updates(may_expunge)
     for context, now in changed:
         _tell_new(session, selected, context, now)
     return is_cut

@@ -147,11 +147,11 @@ class Notices:
         self._selected, self._stop_selected = selected, None
         self._fetched = 0 if selected is None else _last_told(selected)
         if selected is not None and self.selected_group is not None and self.selected_group.events:
-            self._stop_selected = selected.mailbox.watch(self._session.notice)
+            self._stop_selected = selected.mailbox.watch(self._session.telling.notice)
 
     def _list_changed(self) -> None:
         self._is_list_changed = True
-        self._session.notice()
+        self._session.telling.notice()
 
     async def _look(self) -> None:
         """Watch the mailboxes that there are now."""
@@ -173,7 +173,7 @@ class Notices:
             except MailStoreError:
                 # It cannot be read, so nothing is told of it; or it went meanwhile.
                 continue
-            self._watched[name] = _Watched(mailbox, events, self._session.notice)
+            self._watched[name] = _Watched(mailbox, events, self._session.telling.notice)
 
     async def _named(self) -> dict[str, MailboxName]:
         """The mailboxes whose names are told, by unique id."""
@@ -226,7 +226,7 @@ class Notices:
             except TooMany:
                 # RFC 5465 section 5.8
                 self._session.write(b"* OK [NOTIFICATIONOVERFLOW] Too many mailboxes to watch\r\n")
-                self._session.end_notices()
+                self._session.telling.begin(None)
                 return
         for name, watched in list(self._watched.items()):
             if watched.is_changed:
@@ -241,7 +241,7 @@ class Notices:
             return
         # RFC 5465 section 6.2: SELECTED-DELAYED keeps message numbers as they are until a command allows otherwise.
         may_expunge = session.is_idling or group.where.where is Where.SELECTED
-        while await session.tell_all(may_expunge):
+        while await session.telling.tell_all(may_expunge):
             await session.drain()
         first, self._fetched = self._fetched + 1, _last_told(selected)
         if not group.items or first > self._fetched:

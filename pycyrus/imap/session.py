@@ -28,7 +28,6 @@ from pycyrus.imap.patience import Patience
 from pycyrus.imap.replies import Bad, Bye, CommandError
 from pycyrus.imap.telling import Telling
 from pycyrus.imap.wire.frames import Announced, Chunk, Event, Frame, FrameReader, Overflow, Refused
-from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.interfaces import Authenticated, ISessionWatch
 from pycyrus.net.threads import in_thread
 from pycyrus.tasks import Tasks
@@ -46,7 +45,6 @@ TURN = 128
 """Events handled until other connections get their turn."""
 SHUTDOWN = b"Server shutting down"
 INTERRUPTED = b"Fatal error: Command was interrupted"
-_ARGUMENT_COUNTS = (b"Missing required argument", b"Unexpected extra arguments")
 
 
 class Session(Client):
@@ -392,7 +390,7 @@ class Session(Client):
             if answered is not None:
                 reply = answered
             else:
-                parsed = None if row.parser is None and not frame.args else self._parse(row, frame)
+                parsed = None if row.parser is None and not frame.args else row.parse(frame, utf8=self.is_utf8)
                 text = await row.function(self, parsed)
                 reply = b"%b OK %b\r\n" % (tag, text or b"Completed")
         except CommandError as error:
@@ -440,20 +438,6 @@ class Session(Client):
         self._is_busy = False
         if not self._is_advancing:
             self._advance()
-
-    def _parse(self, row: Command, frame: Frame) -> Any:
-        """
-        Read the arguments of a command.
-
-        @raise Bad: They are not what it takes.
-        """
-        if row.parser is None:
-            raise Bad(b"Unexpected extra arguments to " + row.name.title())
-        try:
-            return row.parser(Cursor(frame.args, utf8=self.is_utf8))
-        except BadSyntax as error:
-            preposition = b" to " if error.text in _ARGUMENT_COUNTS else b" in "
-            raise Bad(error.text + preposition + row.name.title()) from None
 
     def _refused(self, row: Command, error: Exception) -> None:
         """Note a command that was answered by NO or BAD."""

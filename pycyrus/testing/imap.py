@@ -278,7 +278,7 @@ class Client:
         deadline = reactor.seconds() + PATIENCE
         session = self.protocol.session
         # Busy, or with something to tell at any time (RFC 5465).
-        while (session.is_busy or session.notices) and not self._is_lost and b"\r\n" not in self.pending():
+        while (session.is_busy or session.telling.notices) and not self._is_lost and b"\r\n" not in self.pending():
             if reactor.seconds() > deadline:
                 raise TranscriptError("the server does not answer")
             turn: Deferred[None] = Deferred()

@@ -7,9 +7,14 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pycyrus.imap.replies import Bad
+from pycyrus.imap.wire.grammar import BadSyntax, Cursor
+
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
-    from pycyrus.imap.wire.grammar import Cursor
+    from pycyrus.imap.wire.frames import Frame
+
+_ARGUMENT_COUNTS = (b"Missing required argument", b"Unexpected extra arguments")
 
 
 class State(enum.Flag):
@@ -59,3 +64,17 @@ class Command:
     rfc: str = ""
     capability: tuple[bytes, ...] = ()
     may_create: bool = False
+
+    def parse(self, frame: Frame, *, utf8: bool) -> Any:
+        """
+        Read the arguments of a command.
+
+        @raise Bad: They are not what it takes.
+        """
+        if self.parser is None:
+            raise Bad(b"Unexpected extra arguments to " + self.name.title())
+        try:
+            return self.parser(Cursor(frame.args, utf8=utf8))
+        except BadSyntax as error:
+            preposition = b" to " if error.text in _ARGUMENT_COUNTS else b" in "
+            raise Bad(error.text + preposition + self.name.title()) from None

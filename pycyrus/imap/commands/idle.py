@@ -22,10 +22,10 @@ async def idle(session: Session, arguments: None) -> None:
     try:
         line = None
         while line is None:
-            while await session.tell_all(True):
+            while await session.telling.tell_all(True):
                 await session.drain()
-            if session.notices is not None:
-                await session.tell_notices()
+            if session.telling.notices is not None:
+                await session.telling.tell_notices()
             await session.drain()
             line = await session.read_line_or_wake()
     finally:

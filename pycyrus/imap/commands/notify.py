@@ -25,7 +25,7 @@ async def notify(session: Session, command: Notify) -> None:
     if command.unknown:
         raise No(b"Not all of these events can be told", _BADEVENT)
     if not command.groups:
-        session.end_notices()
+        session.telling.begin(None)
         return
     for group in command.groups:
         for wire in group.where.mailboxes:
@@ -44,5 +44,4 @@ async def notify(session: Session, command: Notify) -> None:
     except BaseException:
         notices.close()
         raise
-    session.end_notices()
-    session.notices = notices
+    session.telling.begin(notices)

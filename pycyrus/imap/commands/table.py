@@ -42,6 +42,7 @@ from pycyrus.imap.commands.status import status
 from pycyrus.imap.commands.store import store
 from pycyrus.imap.commands.subscribe import subscribe, unsubscribe
 from pycyrus.imap.commands.unauthenticate import unauthenticate
+from pycyrus.imap.replies import Bad
 from pycyrus.imap.wire.acl import parse_mailbox_identifier, parse_setacl
 from pycyrus.imap.wire.append import parse_append, parse_local_append, parse_replace, parse_uid_replace
 from pycyrus.imap.wire.copy import parse_copy, parse_uid_copy, parse_uid_expunge
@@ -208,6 +209,19 @@ KNOWN_COMMANDS = {row.name: row for row in COMMANDS}
 NUMBERED = {name for name in KNOWN_COMMANDS if b"UID " + name in KNOWN_COMMANDS} - {b"EXPUNGE"}
 """Commands that take or tell message numbers (RFC 9586 section 3.1)."""
 
+
+def unavailable(name: bytes, *, is_logged_in: bool) -> Bad:
+    """Why a command is not allowed now."""
+    row = KNOWN_COMMANDS.get(name)
+    if row is None:
+        return Bad(b"Unrecognized command")
+    if not is_logged_in:
+        return Bad(b"Please login first")
+    if row.states is State.NOT_AUTHENTICATED:
+        return Bad(b"Already logged in")
+    return Bad(b"Please select a mailbox first")
+
+
 __all__ = [
     "ANY",
     "AUTHENTICATED_COMMANDS",
@@ -220,4 +234,5 @@ __all__ = [
     "Command",
     "Seqs",
     "State",
+    "unavailable",
 ]

@@ -153,7 +153,7 @@ class FuzzTests(TestCase):
             if line.startswith((tag + b" ", b"* BAD ")):
                 break
         # After NOTIFY something may be told at any time.
-        if not client.is_closed and client.protocol.session.notices is None:
+        if not client.is_closed and client.protocol.session.telling.notices is None:
             self.assertEqual(client.pending(), b"")
         return b"\n".join(lines)
 

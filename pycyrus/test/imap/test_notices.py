@@ -84,7 +84,7 @@ class NoticesTests(TestCase):
             # After that nothing is told any more (RFC 5465 section 5.8).
             await self.do(other, b"CREATE c")
             await self.silence(client)
-            self.assertIsNone(client.protocol.session.notices)
+            self.assertIsNone(client.protocol.session.telling.notices)
 
         return self.run_async(body)
 
@@ -132,13 +132,13 @@ class NoticesTests(TestCase):
             for end in (b"NOTIFY NONE", _ALL, b"UNAUTHENTICATE", b""):
                 client = await self.connect()
                 await self.do(client, _ALL)
-                before = client.protocol.session.notices
+                before = client.protocol.session.telling.notices
                 assert before is not None
                 if end:
                     await self.do(client, end)
                 else:
                     client.drop()
-                self.assertIsNot(client.protocol.session.notices, before)
+                self.assertIsNot(client.protocol.session.telling.notices, before)
                 self.assertEqual(before.watched, 0)
                 client.drop()
 
