@@ -11,22 +11,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pycyrus.errors import MailboxExists, MailboxNotFound, MailStoreError
+from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import ILocations, Location, LocationChange, LocationState
+from pycyrus.store import location_changes
 from pycyrus.store.database import Database
+from pycyrus.store.location_changes import Change, ChangeQueue
 from pycyrus.store.signal import Signal
 from pycyrus.store.threads import StoreReactor
-from pycyrus.tasks import Tasks
 
 FILE_NAME = "mupdate.db"
 SIGNAL_NAME = "mupdate.signal"
@@ -58,14 +55,6 @@ _Row = tuple[str, str, str, str, int]
 _Work = Callable[[sqlite3.Connection], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """A change to be made, and who waits for it."""
-
-    work: _Work
-    done: Deferred[None]
-
-
 @implementer(ILocations)
 class Locations:
     """
@@ -76,8 +65,6 @@ class Locations:
     @raise StoreUnavailable: The database cannot be used.
     """
 
-    log = Logger()
-
     def __init__(self, directory: Path, reactor: StoreReactor, *, strict: bool = True) -> None:
         self._database = Database(directory / FILE_NAME, SCHEMA, SCHEMA_VERSION, reactor)
         self._signal = Signal(directory / SIGNAL_NAME)
@@ -86,10 +73,7 @@ class Locations:
         self._token = self._signal.value()
         self._listeners: list[Callable[[], None]] = []
         self._looking: IDelayedCall | None = None
-        self._queue: list[_Request] = []
-        self._is_writing = False
-        self._tasks = Tasks()
-        self._closing: Deferred[None] | None = None
+        self._queue: ChangeQueue[_Work] = ChangeQueue(self._write)
 
     # --- reading ----------------------------------------------------------------
 
@@ -164,38 +148,29 @@ class Locations:
 
     async def reserve(self, location: Location) -> None:
         """See L{ILocations.reserve}."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            held = _find(connection, location.mailbox)
-            if self._strict and held is not None and held.where != location.where:
-                raise MailboxExists(location.mailbox)
-            _put(connection, location, LocationState.RESERVED)
-
-        await self._write(work)
+        await self._change(location_changes.reserve(location, strict=self._strict))
 
     async def activate(self, location: Location) -> None:
         """See L{ILocations.activate}."""
-        await self._write(lambda connection: _put(connection, location, LocationState.ACTIVE))
+        await self._change(location_changes.activate(location))
 
     async def deactivate(self, location: Location) -> None:
         """See L{ILocations.deactivate}."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            held = _find(connection, location.mailbox)
-            if held is None or held.state is not LocationState.ACTIVE:
-                raise MailboxNotFound(location.mailbox)
-            _put(connection, location, LocationState.RESERVED)
-
-        await self._write(work)
+        await self._change(location_changes.deactivate(location))
 
     async def delete(self, mailbox: str) -> None:
         """See L{ILocations.delete}."""
+        await self._change(location_changes.delete(mailbox))
 
+    async def _change(self, change: Change) -> None:
         def work(connection: sqlite3.Connection) -> None:
-            if not _remove(connection, mailbox):
-                raise MailboxNotFound(mailbox)
+            location = change.rule(_find(connection, change.mailbox))
+            if location is None:
+                _remove(connection, change.mailbox)
+            else:
+                _put(connection, location)
 
-        await self._write(work)
+        await self._queue.add(work)
 
     async def follow(self, changes: Sequence[Location | str]) -> None:
         """
@@ -210,42 +185,14 @@ class Locations:
                 if isinstance(change, str):
                     _remove(connection, change)
                 elif _find(connection, change.mailbox) != change:
-                    _put(connection, change, change.state)
+                    _put(connection, change)
 
-        await self._write(work)
+        await self._queue.add(work)
 
-    async def _write(self, work: _Work) -> None:
-        done: Deferred[None] = Deferred()
-        self._queue.append(_Request(work, done))
-        if not self._is_writing:
-            self._is_writing = True
-            self._tasks.spawn(self._write_all(), self._failed)
-        await done
-
-    async def _write_all(self) -> None:
-        try:
-            while self._queue:
-                requests, self._queue = self._queue, []
-                try:
-                    refusals = await self._database.write(partial(_run, requests), self._signal.change)
-                except MailStoreError as error:
-                    refusals = [error] * len(requests)
-                self._tell()
-                for request, refusal in zip(requests, refusals, strict=True):
-                    if request.done.called:
-                        continue
-                    if refusal is None:
-                        request.done.callback(None)
-                    else:
-                        request.done.errback(refusal)
-        finally:
-            self._is_writing = False
-            closing, self._closing = self._closing, None
-            if closing is not None:
-                closing.callback(None)
-
-    def _failed(self, failure: Failure) -> None:
-        self.log.failure("The directory could not be written", failure)
+    async def _write(self, works: Sequence[_Work]) -> list[MailStoreError | None]:
+        refusals = await self._database.write(partial(_run, works), self._signal.change)
+        self._tell()
+        return refusals
 
     async def close(self) -> None:
         """End what was begun, and give the files back."""
@@ -253,19 +200,17 @@ class Locations:
             self._looking.cancel()
             self._looking = None
         self._listeners.clear()
-        if self._is_writing:
-            self._closing = Deferred()
-            await self._closing
+        await self._queue.end()
         self._database.close()
         self._signal.close()
 
 
-def _run(requests: Sequence[_Request], connection: sqlite3.Connection) -> list[MailStoreError | None]:
+def _run(works: Sequence[_Work], connection: sqlite3.Connection) -> list[MailStoreError | None]:
     """Do all of them in one transaction, each by itself; what each was refused with."""
     refusals: list[MailStoreError | None] = []
-    for request in requests:
+    for work in works:
         try:
-            request.work(connection)
+            work(connection)
         except MailStoreError as error:
             # Whoever refuses has written nothing yet.
             refusals.append(error)
@@ -292,14 +237,14 @@ def _last(connection: sqlite3.Connection) -> int:
     return int(number)
 
 
-def _put(connection: sqlite3.Connection, location: Location, state: LocationState) -> None:
+def _put(connection: sqlite3.Connection, location: Location) -> None:
     number = _last(connection) + 1
     held = connection.execute(
         "SELECT server FROM locations WHERE mailbox = ?1 UNION SELECT was_at FROM gone WHERE mailbox = ?1",
         (location.mailbox,),
     ).fetchone()
     connection.execute("DELETE FROM gone WHERE mailbox = ?", (location.mailbox,))
-    is_active = state is LocationState.ACTIVE
+    is_active = location.state is LocationState.ACTIVE
     connection.execute(
         "INSERT OR REPLACE INTO locations VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
