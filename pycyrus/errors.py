@@ -116,6 +116,10 @@ class MessageGone(MailStoreError):
     """The message was expunged and its file is gone."""
 
 
+class MailboxMoving(StoreUnavailable):
+    """The mailbox is on its way to another server, and for a moment at none that could be asked."""
+
+
 class StoreFull(StoreUnavailable):
     """The file system has no room left; nothing was changed."""
 

@@ -87,6 +87,7 @@ REPLIES: dict[type[errors.MailStoreError], Reply] = {
     errors.LimitExceeded: Reply(b"Limit exceeded", b"LIMIT"),
     errors.StoreUnavailable: Reply(b"System I/O error", b"UNAVAILABLE"),
     errors.MessageGone: Reply(b"Message no longer exists", b"EXPUNGEISSUED"),
+    errors.MailboxMoving: Reply(b"Mailbox is being moved to another server", b"INUSE"),
     errors.StoreFull: Reply(b"System I/O error, no room left", b"UNAVAILABLE"),
     errors.MailboxDisabled: Reply(b"Mailbox is disabled", b"NOPERM"),
     errors.MailboxCorrupted: Reply(b"Mailbox format corruption detected", b"CORRUPTION"),

@@ -107,6 +107,7 @@ ERROR_REPLIES: dict[type[errors.MailStoreError], Reply] = {
     errors.LimitExceeded: _reply(452, "4.5.3", "Limit exceeded"),
     errors.StoreUnavailable: _SYSTEM_ERROR,
     errors.MessageGone: _SYSTEM_ERROR,
+    errors.MailboxMoving: _reply(451, "4.2.0", "Mailbox is being moved to another server"),
     errors.StoreFull: _reply(451, "4.3.1", "No room on the file system"),
     errors.MailboxDisabled: _reply(451, "4.2.1", "Mailbox disabled"),
     errors.MailboxCorrupted: _MAILBOX_ERROR,

@@ -62,6 +62,7 @@ REPLIES: dict[type[errors.MailStoreError], bytes] = {
     errors.LimitExceeded: b"[SYS/TEMP] Limit exceeded",
     errors.StoreUnavailable: b"[SYS/TEMP] System I/O error",
     errors.MessageGone: b"[SYS/TEMP] Message no longer exists",
+    errors.MailboxMoving: b"[SYS/TEMP] Mailbox is being moved to another server",
     errors.StoreFull: b"[SYS/TEMP] System I/O error, no room left",
     errors.MailboxDisabled: b"[SYS/PERM] Mailbox is disabled",
     errors.MailboxCorrupted: b"[SYS/TEMP] Mailbox format corruption detected",

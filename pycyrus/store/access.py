@@ -6,11 +6,11 @@ What may not be seen is answered as if it were not there.
 
 from __future__ import annotations
 
-from pycyrus.errors import MailboxNotFound, PermissionDenied
+from pycyrus.errors import MailboxMoving, MailboxNotFound, PermissionDenied
 from pycyrus.model.acl import CREATE, LOOKUP, Acl, rights_of
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
-from pycyrus.store.rows import Entry
+from pycyrus.store.rows import LEAVING, Entry
 
 NO_RIGHTS: frozenset[str] = frozenset()
 
@@ -35,15 +35,27 @@ def check(identity: Identity, entry: Entry | None, right: str) -> Entry:
     @return: The entry.
     @raise MailboxNotFound: There is none, or the identity may not know of it.
     @raise PermissionDenied: It may, but lacks the right.
+    @raise MailboxMoving: It is on its way to another server.
     """
     if entry is None:
         raise MailboxNotFound("absent")
     held = rights(identity, entry.name, entry.acl)
     if right in held:
+        check_stays(entry)
         return entry
     if LOOKUP in held:
         raise PermissionDenied(right)
     raise MailboxNotFound("hidden")
+
+
+def check_stays(entry: Entry) -> None:
+    """
+    Make sure that a mailbox can be used.
+
+    @raise MailboxMoving: It is on its way to another server.
+    """
+    if entry.mailbox_type == LEAVING:
+        raise MailboxMoving("on its way to another server")
 
 
 def visible(identity: Identity, entry: Entry | None) -> bool:

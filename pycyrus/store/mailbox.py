@@ -410,8 +410,10 @@ class MailboxState:
             if status.st_size == self._offset and status.st_nlink:
                 if self._renamed_locked == self.contents.renamed:
                     return
-                self._renamed_locked = self.contents.renamed
+                renamed = self.contents.renamed
                 self._locate()
+                # Not if that raised: then the next writer must not write either.
+                self._renamed_locked = renamed
                 if not self._is_elsewhere():
                     return
                 self._follow_replacement()

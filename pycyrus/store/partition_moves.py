@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pycyrus.errors import MailboxNotFound, StoreUnavailable
-from pycyrus.store import files, journal, moves, paths, rows
+from pycyrus.store import access, files, journal, moves, paths, rows
 from pycyrus.store.files import store_error
 from pycyrus.store.layout import GUARD, QUARANTINE, MailboxPaths, is_message, microseconds
 from pycyrus.store.locks import block_lock, try_lock
@@ -99,6 +99,7 @@ class PartitionMove:
         entry = rows.find_id(connection, self.entry.unique_id)
         if entry is None or (entry.partition, entry.location) != (self.entry.partition, self.entry.location):
             raise MailboxNotFound("no longer there")
+        access.check_stays(entry)
         try:
             self._take_lock()
             _copy_messages(self._old, self._new)

@@ -83,6 +83,8 @@ _END = "\x01"
 _AFTER = "\x02"
 _COLUMNS = "key, unique_id, partition, location, uidvalidity, mailbox_type, acl, special_use, created, changed, id"
 Row = tuple[str, str, str, str, int, str, str, str, int, int, int]
+LEAVING = "leaving"
+"""The type of a mailbox that is on its way to another server: nobody may use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,10 @@ class Work(enum.Enum):
     """Rename a directory."""
     REMOVE = "remove"
     """Remove a mailbox's files."""
+    MOVE_ARCHIVE = "move archive"
+    """Rename the directory in the archive partition, which may be missing for a time."""
+    REMOVE_ARCHIVE = "remove archive"
+    """Remove a mailbox's archived messages, likewise."""
     TELL_RENAME = "rename"
     """Write the new name to the mailbox's header and journal."""
     TELL_ACL = "acl"

@@ -132,12 +132,13 @@ class _Access:
         self._refresh()
         if not self._rights:
             raise MailboxNotFound("deleted or hidden")
+        access.check_stays(self.entry)
         return self._rights
 
     def allows(self, name: MailboxName, right: str) -> bool:
         """Whether it is the mailbox of that name, now, and the identity has the right."""
         self._refresh()
-        return right in self._rights and self.entry.name == name
+        return right in self._rights and self.entry.name == name and not self.entry.mailbox_type
 
     def name(self) -> MailboxName:
         """The name now; the last one, if it is gone."""
@@ -342,6 +343,8 @@ class MailStore:
         entry = self._directory.by_id(unique_id)
         if entry is None:
             raise MailboxNotFound("deleted")
+        # Whoever has the lock asks here before it writes.
+        access.check_stays(entry)
         return self._paths(entry)
 
     def _changed(self, unique_ids: set[str]) -> None:

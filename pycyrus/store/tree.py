@@ -82,7 +82,7 @@ class MailboxTree:
         @raise StoreUnavailable: It cannot be done now, and will be done later.
         """
         stuck = moves.finish(connection, self._partitions, self.text, self._user_changed)
-        if any(each.number > self._last_stuck for each in stuck):
+        if any(each.number > self._last_stuck and each.work not in moves.OF_ARCHIVES for each in stuck):
             raise StoreUnavailable("mailbox directories cannot be moved now")
 
     def catch_up(self, connection: sqlite3.Connection) -> None:
@@ -136,6 +136,8 @@ class MailboxTree:
             raise PermissionDenied("no such user")
         if identity is not None and not access.may_create_below(identity, above, name):
             raise PermissionDenied("k")
+        if above is not None:
+            access.check_stays(above)
 
     def _demand_administrator(self, identity: Identity, name: MailboxName) -> None:
         if not identity.administers(name.domain):
@@ -173,7 +175,7 @@ class MailboxTree:
         unique_id = str(uuid.uuid4())
         location = self._layout.location(name, unique_id)
         if rows.find_location(connection, partition, location) is not None or not moves.clear_leftovers(
-            self._partitions, partition, location
+            connection, self._partitions, partition, location
         ):
             location = location_by_id(unique_id)
         validity = rows.next_uidvalidity(connection, now)
@@ -209,7 +211,7 @@ class MailboxTree:
             # The innermost first, so that directories are empty when their turn comes.
             for victim in reversed(victims):
                 rows.remove(connection, victim)
-                rows.add_pending(connection, Work.REMOVE, victim.partition, victim.location)
+                moves.ask(connection, self._partitions, Work.REMOVE, victim.partition, victim.location)
         else:
             self._put_aside(connection, victims)
         if whole_user:
@@ -246,8 +248,9 @@ class MailboxTree:
         here = rows.find_id(connection, entry.unique_id)
         if here is None or here.name != entry.name or here.name.deleted is None:
             return False
+        access.check_stays(here)
         rows.remove(connection, here)
-        rows.add_pending(connection, Work.REMOVE, here.partition, here.location)
+        moves.ask(connection, self._partitions, Work.REMOVE, here.partition, here.location)
         return True
 
     def undelete(self, connection: sqlite3.Connection, deleted: MailboxName) -> Renamed:
@@ -323,11 +326,14 @@ class MailboxTree:
 
     def _rename_all(self, connection: sqlite3.Connection, tree: Sequence[Entry], names: dict[str, MailboxName]) -> None:
         """Give mailboxes new names, and have their directories follow."""
+        for each in tree:
+            access.check_stays(each)
         now = int(time.time())
         whole_user = tree[0].name.is_inbox
         for partition in sorted({entry.partition for entry in tree}):
             part = [entry for entry in tree if entry.partition == partition]
-            plan = moves.plan(part, lambda entry: self.place(entry, names[entry.unique_id]), self._is_occupied)
+            occupied = partial(self._is_occupied, connection)
+            plan = moves.plan(part, lambda entry: self.place(entry, names[entry.unique_id]), occupied)
             for entry in part:
                 name = names[entry.unique_id]
                 rows.replace(
@@ -342,7 +348,7 @@ class MailboxTree:
                     ),
                 )
             for source, target in plan.moves:
-                rows.add_pending(connection, Work.MOVE, partition, source, target)
+                moves.ask(connection, self._partitions, Work.MOVE, partition, source, target)
             for entry in part:
                 rows.add_pending(connection, Work.TELL_RENAME, partition, entry.unique_id)
 
@@ -350,8 +356,8 @@ class MailboxTree:
         """Where a mailbox belongs; by unique id it stays where it is."""
         return self._layout.location(name, entry.unique_id) if self._layout.by_name else entry.location
 
-    def _is_occupied(self, entry: Entry, location: str) -> bool:
-        return moves.is_occupied(self._partitions, entry.partition, location)
+    def _is_occupied(self, connection: sqlite3.Connection, entry: Entry, location: str) -> bool:
+        return moves.is_occupied(connection, self._partitions, entry.partition, location)
 
     # --- special use ----------------------------------------------------
 
