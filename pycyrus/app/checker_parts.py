@@ -25,18 +25,28 @@ def checker_names(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]
     @return: Those asked, and those of C{sasl_pwcheck_method} that are not
         installed.  Where none is left, the built-in user database is asked.
     """
-    wanted = [_ours(name, settings) for name in settings.words("sasl_pwcheck_method")]
+    wanted = list(
+        dict.fromkeys(ours for name in settings.words("sasl_pwcheck_method") for ours in _ours(name, settings))
+    )
     known = factories()
     return tuple(name for name in wanted if name in known) or ("passwd",), tuple(
         name for name in wanted if name not in known
     )
 
 
-def _ours(name: str, settings: Settings) -> str:
-    """What libsasl calls auxprop is a kind of checker of its own here."""
-    if name in ("auxprop", "auxprop-hashed") and "sql" in settings.words("sasl_auxprop_plugin"):
-        return "sql"
-    return name
+_AUXPROP = ("sql", "sasldb")
+"""Plugins of libsasl's auxprop that are checkers here."""
+
+
+def _ours(name: str, settings: Settings) -> list[str]:
+    """What libsasl calls auxprop are checkers of their own here."""
+    if name not in ("auxprop", "auxprop-hashed"):
+        return [name]
+    plugins = settings.words("sasl_auxprop_plugin")
+    if not plugins and Path(settings.text("sasl_sasldb_path")).exists():
+        # All that are installed, and that is the one which always is.
+        return ["sasldb"]
+    return [plugin for plugin in plugins if plugin in _AUXPROP] or [name]
 
 
 def checkers_of(settings: Settings, run: Callable[[Callable[[], Any]], Awaitable[Any]], reactor: Any) -> CheckerChain:

@@ -34,6 +34,9 @@ PACKAGES = {
     "mupdate": "cyrus-murder",
     "imapd": "cyrus-imapd",
     "saslpasswd2": "sasl2-bin",
+    "sasldblistusers2": "sasl2-bin",
+    "gdbm_load": "gdbmtool",
+    "mdb_load": "lmdb-utils",
     "cyr_buildinfo": "cyrus-common",
 }
 _DIRECTORIES = "/usr/sbin:/sbin:/usr/lib/cyrus/bin:/usr/local/lib/cyrus-peer/usr/lib/cyrus/bin"
@@ -96,3 +99,9 @@ def run(
     if status is not None and done.returncode != status:
         raise ProgramFailed(f"{' '.join(words)} ended with {done.returncode}: {printed}")
     return printed
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -14,6 +14,7 @@ from zope.interface import implementer
 from pycyrus.auth.checkers.ldap import LdapCheckerFactory
 from pycyrus.auth.checkers.passwd import PasswdCheckerFactory
 from pycyrus.auth.checkers.saslauthd import SaslauthdCheckerFactory
+from pycyrus.auth.checkers.sasldb import SasldbCheckerFactory
 from pycyrus.auth.checkers.sql import SqlCheckerFactory
 from pycyrus.auth.interfaces import (
     CheckerContext,
@@ -33,7 +34,13 @@ class UnknownChecker(Exception):
     """No plugin of that name; the text says which there are."""
 
 
-BUILT_IN = (PasswdCheckerFactory(), LdapCheckerFactory(), SaslauthdCheckerFactory(), SqlCheckerFactory())
+BUILT_IN = (
+    PasswdCheckerFactory(),
+    LdapCheckerFactory(),
+    SaslauthdCheckerFactory(),
+    SasldbCheckerFactory(),
+    SqlCheckerFactory(),
+)
 """Checkers that are there even where no plugin can be found."""
 
 
