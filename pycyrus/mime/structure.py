@@ -59,8 +59,8 @@ class Part:
 
     @ivar header_start: Offset of its header.
     @ivar body_start: Offset of its body.
-    @ivar end: Offset after its body; the line end before a boundary is not
-        in it.
+    @ivar end: Offset after its body; the line end before a boundary is in
+        it only if it also ends the header or a closing delimiter.
     @ivar fields: Values by lower-case name, unfolded; of whole messages also
         those that ENVELOPE needs.
     @ivar media_type: Upper-case.
@@ -100,7 +100,7 @@ class Message:
 def parse(data: Octets, limits: Limits = DEFAULT_LIMITS) -> Message:
     """Take a message apart."""
     parser = _Parser(data, limits)
-    root, cached = parser.message(0, len(data), 0, _ROOT_USES)
+    root, cached = parser.message(0, len(data), len(data), 0, _ROOT_USES)
     return Message(root, cached, parser.budget)
 
 
@@ -121,28 +121,43 @@ class _Parser:
         found, cached = read_fields(fields, uses, limits.field)
         return found, None if end - start > limits.header or len(fields) >= limits.fields else cached
 
-    def message(self, start: int, end: int, depth: int, uses: dict[bytes, int]) -> tuple[Part, list[bytes] | None]:
-        """A whole message: the one given, or an embedded one."""
-        body_start = header_end(self.data, start, end)
-        fields, cached = self._read_header(start, body_start, uses)
-        return self._part(start, body_start, end, fields, depth, TEXT_PLAIN), cached
+    def _header_end(self, start: int, end: int, limit: int) -> int:
+        """The offset of the body; C{end} where there is no blank line."""
+        found = header_end(self.data, start, limit)
+        is_blank = end == start or self.data[end - 1 : end] == b"\n"
+        return found if found < limit or is_blank else end
 
-    def _body_part(self, start: int, end: int, depth: int, default: tuple[bytes, bytes, Parameters]) -> Part:
-        body_start = header_end(self.data, start, end)
+    def message(
+        self, start: int, end: int, limit: int, depth: int, uses: dict[bytes, int]
+    ) -> tuple[Part, list[bytes] | None]:
+        """
+        A whole message: the one given, or an embedded one.
+
+        @param limit: Where the line ends that C{end} lies in, if a boundary follows; else C{end}.
+        """
+        body_start = self._header_end(start, end, limit)
+        fields, cached = self._read_header(start, body_start, uses)
+        return self._part(start, body_start, end, limit, fields, depth, TEXT_PLAIN), cached
+
+    def _body_part(
+        self, start: int, end: int, limit: int, depth: int, default: tuple[bytes, bytes, Parameters]
+    ) -> Part:
+        body_start = self._header_end(start, end, limit)
         fields, _cached = self._read_header(start, body_start, _PART_USES)
-        return self._part(start, body_start, end, fields, depth, default)
+        return self._part(start, body_start, end, limit, fields, depth, default)
 
     def _part(
         self,
         start: int,
         body_start: int,
         end: int,
+        limit: int,
         fields: dict[bytes, bytes],
         depth: int,
         default: tuple[bytes, bytes, Parameters],
     ) -> Part:
         self.budget.parts -= 1
-        part = Part(start, body_start, end, fields)
+        part = Part(start, body_start, max(body_start, end), fields)
         content_type = fields.get(b"content-type")
         if content_type is None:
             part.media_type, part.subtype, part.parameters = default
@@ -154,55 +169,66 @@ class _Parser:
         if part.media_type == b"TEXT":
             part.lines = self._count_lines(part)
         elif part.media_type == b"MULTIPART":
-            self._multipart(part, depth + 1)
+            self._multipart(part, limit, depth + 1)
         elif part.media_type == b"MESSAGE" and part.subtype in (b"RFC822", b"GLOBAL"):
-            self._embedded(part, depth + 1)
+            self._embedded(part, limit, depth + 1)
         return part
 
-    def _embedded(self, part: Part, depth: int) -> None:
+    def _embedded(self, part: Part, limit: int, depth: int) -> None:
         """message/rfc822 (RFC 2046 section 5.2.1), message/global (RFC 6532 section 3.7)."""
         if depth > self.limits.depth or self.budget.parts <= 0 or not self.budget.scan(part.end - part.body_start):
             self._make_opaque(part)
             return
         part.kind = Kind.MESSAGE
+        child = self.message(part.body_start, part.end, limit, depth, _MESSAGE_USES)[0]
+        part.children.append(child)
+        part.end = child.end
         part.lines = self._count_lines(part)
-        part.children.append(self.message(part.body_start, part.end, depth, _MESSAGE_USES)[0])
 
-    def _multipart(self, part: Part, depth: int) -> None:
+    def _multipart(self, part: Part, limit: int, depth: int) -> None:
+        """At least one part, empty where the body has none (RFC 9051 section 9, body-type-mpart)."""
         boundary = (parameter(part.parameters, b"BOUNDARY") or b"").rstrip()
-        if boundary and len(boundary) <= self.limits.boundary and depth <= self.limits.depth and self.budget.parts > 0:
-            part.kind = Kind.MULTIPART
-            default = MESSAGE_RFC822 if part.subtype == b"DIGEST" else TEXT_PLAIN
-            for start, end in self._split(part, boundary):
-                part.children.append(self._body_part(start, end, depth, default))
-        if not part.children:
+        if not (
+            boundary
+            and len(boundary) <= self.limits.boundary
+            and depth <= self.limits.depth
+            and self.budget.parts > 0
+            and self.budget.scan(part.end - part.body_start)
+        ):
             self._make_opaque(part)
+            return
+        part.kind = Kind.MULTIPART
+        default = MESSAGE_RFC822 if part.subtype == b"DIGEST" else TEXT_PLAIN
+        spans, closed_at = self._split(part, limit, boundary)
+        for start, end, child_limit in spans or [(part.body_start, part.body_start, part.body_start)]:
+            part.children.append(self._body_part(start, end, child_limit, depth, default))
+        part.end = max(part.end, part.children[-1].end, closed_at)
 
-    def _split(self, part: Part, boundary: bytes) -> list[tuple[int, int]]:
+    def _split(self, part: Part, limit: int, boundary: bytes) -> tuple[list[tuple[int, int, int]], int]:
         """
         Where the parts of a multipart lie (RFC 2046 section 5.1.1).
 
         Preamble and epilogue are left out.  Without a closing delimiter the
         last part goes on to the end, as does the last one that the limits
         allow.
+
+        @return: Start, end and limit of each, and where the line of the closing delimiter ends, or 0.
         """
-        body_start, end = part.body_start, part.end
-        if not self.budget.scan(end - body_start):
-            return []
+        body_start = part.body_start
         data = self.data
         needle = b"\n--" + boundary
-        spans: list[tuple[int, int]] = []
+        spans: list[tuple[int, int, int]] = []
         part_start = -1
         # A blank line, thus a line end, precedes the body.
-        found = data.find(needle, max(body_start - 1, 0), end)
+        found = data.find(needle, max(body_start - 1, 0), limit)
         while found >= 0:
             after = found + len(needle)
-            rest = data[after : min(after + 2, end)]
+            rest = data[after : min(after + 2, limit)]
             closing = rest == b"--"
             if rest == b"\r\n":
                 line_end = after + 2
             else:
-                line_end = data.find(b"\n", after, end) + 1 or end
+                line_end = data.find(b"\n", after, limit) + 1 or limit
                 tail = data[after : min(line_end, after + 1024)].rstrip()
                 closing = tail == b"--"
                 if tail and not closing:
@@ -210,20 +236,20 @@ class _Parser:
                     self.budget.lookalikes -= 1
                     if self.budget.lookalikes < 0:
                         break
-                    found = data.find(needle, after, end)
+                    found = data.find(needle, after, limit)
                     continue
             if part_start >= 0:
                 part_end = found - 1 if data[found - 1 : found] == b"\r" else found
-                spans.append((part_start, max(part_end, part_start)))
+                spans.append((part_start, max(part_end, part_start), found + 1))
             part_start = line_end
             if closing:
-                return spans
+                return spans, line_end
             if len(spans) + 1 >= self.budget.parts:
                 break
-            found = data.find(needle, line_end - 1, end)
+            found = data.find(needle, line_end - 1, limit)
         if part_start >= 0:
-            spans.append((part_start, end))
-        return spans
+            spans.append((part_start, max(part.end, part_start), limit))
+        return spans, 0
 
     def _make_opaque(self, part: Part) -> None:
         part.kind = Kind.SINGLE

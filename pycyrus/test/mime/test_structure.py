@@ -227,18 +227,56 @@ class BoundaryTests(SynchronousTestCase):
         inner = root.children[0].children
         self.assertEqual([data[part.body_start : part.end] for part in inner], [b"one"])
 
-    def test_opaque(self) -> None:
-        """A multipart without parts is text, and all of it can be fetched."""
+    def test_without_boundary(self) -> None:
+        """A multipart that cannot be taken apart is text, and all of it can be fetched."""
         for data in (
             b"Content-Type: multipart/mixed\r\n\r\ntext\r\n",
-            b"Content-Type: multipart/mixed; boundary=a\r\n\r\ntext\r\n",
-            b"Content-Type: multipart/mixed; boundary=a\r\n\r\n--a--\r\n",
             b'Content-Type: multipart/mixed; boundary=""\r\n\r\n--\r\n\r\n----\r\n',
         ):
             root = parse(data).root
             self.assertEqual((root.media_type, root.subtype, root.kind), (b"TEXT", b"PLAIN", Kind.SINGLE))
             item = encode_sections(root)
             self.assertEqual(locate(item, (1,), SectionText.WHOLE), (root.body_start, len(data) - root.body_start))
+
+    def test_without_parts(self) -> None:
+        """A multipart in whose body no boundary is has one empty part, as no multipart may have none."""
+        for body in (b"", b"text\r\n", b"--a--\r\n", b"text\r\n--a--\r\n"):
+            data = b"Content-Type: multipart/digest; boundary=a\r\n\r\n" + body
+            root = parse(data).root
+            self.assertEqual((root.subtype, root.kind, root.end), (b"DIGEST", Kind.MULTIPART, len(data)), body)
+            self.assertEqual(_bodies(data), [b""], body)
+            item = encode_sections(root)
+            self.assertEqual(locate(item, (), SectionText.TEXT), (root.body_start, len(body)), body)
+
+    def test_line_ends_with_two_meanings(self) -> None:
+        """
+        The line end of a closing delimiter or of a header belongs to the part, also before a boundary.
+
+        Cyrus and Dovecot count so, and clients compare sizes.
+        """
+        inner = _MULTIPART % b"in" + b"--in\r\n\r\none\r\n--in--"
+        message = b"Content-Type: message/rfc822\r\n\r\n"
+        table: tuple[tuple[bytes, bytes], ...] = (
+            (inner + b"\r\n", b"--in\r\n\r\none\r\n--in--\r\n"),
+            (inner + b"  \r\n", b"--in\r\n\r\none\r\n--in--  \r\n"),
+            (inner + b"\r\n\r\n", b"--in\r\n\r\none\r\n--in--\r\n"),
+            (inner + b"\r\nepilogue\r\n", b"--in\r\n\r\none\r\n--in--\r\nepilogue"),
+            (inner[:-2] + b"\r\n", b"--in\r\n\r\none\r\n--in\r\n"),
+            (inner[:-6] + b"\r\n", b"--in\r\n\r\none\r\n"),
+            (message + inner + b"\r\n", inner + b"\r\n"),
+            (message + message + inner + b"\r\n", message + inner + b"\r\n"),
+            (message + b"Subject: x\r\n\r\n", b"Subject: x\r\n\r\n"),
+            (message + b"Subject: x\r\n", b"Subject: x"),
+            (message + b"\r\n", b"\r\n"),
+            (message + b"\r\ntext\r\n", b"\r\ntext"),
+            (b"Content-Type: text/html\r\n\r\n", b""),
+        )
+        for part, body in table:
+            data = _MULTIPART % b"out" + b"--out\r\n" + part + b"--out--\r\n"
+            self.assertEqual(_bodies(data), [body], part)
+            child = parse(data).root.children[0]
+            if child.kind is Kind.MESSAGE:
+                self.assertEqual(child.lines, body.count(b"\n"), part)
 
 
 class SectionTests(SynchronousTestCase):
