@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from pycyrus import __version__
+from pycyrus import COMPATIBLE_VERSION, __version__
 from pycyrus.admin.source import add_source_options
-from pycyrus.app.context import COMPATIBLE_VERSION
 from pycyrus.app.mail_service import mail_services
 
 

@@ -9,8 +9,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from pycyrus.admin.command import CommandError, act_as_server, reported
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import CommandError, act_as_server, reported, run_on_store
+from pycyrus.admin.storing import run_on_store
 from pycyrus.config.load import load
 from pycyrus.store import directory, notes, quota_roots, userstate
 from pycyrus.store.store import MailStore

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pycyrus.admin.command import CommandError, act_as_server, reported
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import CommandError, act_as_server, reported
 from pycyrus.config.load import load
 from pycyrus.delivery.duplicates import FILE_NAME, entries
 

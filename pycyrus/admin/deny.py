@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pycyrus.admin.command import CommandError, act_as_server, reported
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import CommandError, act_as_server, reported
 from pycyrus.app.login_parts import denials_path
 from pycyrus.auth.denials import Denial, read, written
 from pycyrus.config.load import load

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pycyrus.admin.command import reported
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import reported
 from pycyrus.app.store_parts import store_settings
 from pycyrus.config.load import load
 

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pycyrus.admin.command import inbox_named, reported
 from pycyrus.admin.durations import read_duration
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import inbox_named, reported, run_on_store
-from pycyrus.app.context import retentions
+from pycyrus.admin.storing import run_on_store
 from pycyrus.app.logs import syslog_prefix
+from pycyrus.app.store_parts import retentions
 from pycyrus.config.load import Configuration, load
 from pycyrus.delivery.duplicates import FILE_NAME, prune
 from pycyrus.model.names import internal

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from pycyrus.admin.command import CommandError, mailbox_named, name_text, reported
 from pycyrus.admin.explain_login import add_login
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import CommandError, mailbox_named, name_text, reported, run_on_store
-from pycyrus.app.context import delivery_settings, identity_settings
+from pycyrus.admin.storing import run_on_store
+from pycyrus.app.context import delivery_settings
+from pycyrus.app.identity_parts import identity_settings
 from pycyrus.auth.identity import Identities, InvalidUserId
 from pycyrus.config.load import Configuration, load
 from pycyrus.delivery.recipients import catchall_target, nearest, poster, resolve

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from pycyrus.admin.command import act_as_server
 from pycyrus.admin.running import run_with_reactor
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import act_as_server
 from pycyrus.app.checker_parts import checker_names, checkers_of, unix_groups
-from pycyrus.app.context import identity_settings
+from pycyrus.app.identity_parts import identity_settings
 from pycyrus.app.login_parts import denials
 from pycyrus.auth.checkers.chain import CheckerChain
 from pycyrus.auth.groups import KnownGroups

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pycyrus import __version__
+from pycyrus import COMPATIBLE_VERSION, __version__
+from pycyrus.admin.command import reported
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import reported
-from pycyrus.app.context import COMPATIBLE_VERSION
 from pycyrus.app.proc import directory_of, sessions
 from pycyrus.config.cyrus_conf import parse_cyrus_conf
 from pycyrus.config.load import load

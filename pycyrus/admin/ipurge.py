@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycyrus.admin.command import CommandError, name_text, reported
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import CommandError, name_text, reported, run_on_store
+from pycyrus.admin.storing import run_on_store
 from pycyrus.config.load import Configuration, load
 from pycyrus.errors import MailboxNotFound
 from pycyrus.model.flags import DELETED, FLAGGED

@@ -9,9 +9,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from pycyrus.admin.command import SERVER, CommandError, mailbox_named, name_text, reported
 from pycyrus.admin.durations import time_text
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import SERVER, CommandError, mailbox_named, name_text, reported, run_on_store
+from pycyrus.admin.storing import run_on_store
 from pycyrus.app.store_parts import store_settings
 from pycyrus.config.load import Configuration, load
 from pycyrus.errors import MailStoreError

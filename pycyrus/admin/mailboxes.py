@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pycyrus.admin.storing import CommandError, act_as_server
+from pycyrus.admin.command import CommandError, act_as_server
 from pycyrus.app.store_parts import store_settings
 from pycyrus.config.load import Configuration
 from pycyrus.model.names import MailboxName, internal

@@ -1,9 +1,9 @@
 """
 C{pycyrus VERB}: the administrator's commands.
 
-Each module beside this one that has a function C{register} has a verb:
-C{register} adds its parser to those of the others, and sets C{run} on it, which
-takes the parsed arguments and returns the exit code.
+L{MODULES} says which module beside this one has which verb; only that one is
+imported.  Its function C{register} adds the verb's parser, and sets C{run} on
+it, which takes the parsed arguments and returns the exit code.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import pkgutil
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -20,6 +19,38 @@ from typing_extensions import override
 
 from pycyrus import __version__, admin
 from pycyrus.config.problems import ConfigError
+
+MODULES = {
+    "acl": "mailbox",
+    "check": "check",
+    "ctl_cyrusdb": "cyrusdb",
+    "ctl_mboxlist": "mboxlist",
+    "cyr_buildinfo": "buildinfo",
+    "cyr_df": "df",
+    "cyr_info": "info",
+    "deliver": "deliver",
+    "deliveries": "deliveries",
+    "deny": "deny",
+    "expire": "expire",
+    "explain": "explain",
+    "ipurge": "ipurge",
+    "mailbox": "mailbox",
+    "master": "master",
+    "mbexamine": "mbexamine",
+    "mbpath": "mbpath",
+    "mkimap": "mkimap",
+    "murder": "murder",
+    "ptexpire": "nothing",
+    "quota": "quota",
+    "reconstruct": "reconstruct",
+    "squatter": "nothing",
+    "tls_prune": "nothing",
+    "undo": "undo",
+    "unexpunge": "unexpunge",
+    "user": "user",
+    "verify": "verify",
+}
+"""The verbs, and the modules beside this one that have them."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,16 +62,18 @@ class _Parser(argparse.ArgumentParser):
         self.exit(os.EX_USAGE, f"{self.prog}: error: {message}\n")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The command line, with all verbs."""
+def make_parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """
+    The command line.
+
+    @param verb: Of the verbs only this one; all of them if there is no such.
+    """
     parser = _Parser(prog="pycyrus", description="Administers a pycyrus server.")
     parser.add_argument("--version", action="version", version=f"pycyrus {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for found in pkgutil.iter_modules(admin.__path__):
-        if found.name != "main":
-            module = importlib.import_module(f"{admin.__name__}.{found.name}")
-            if hasattr(module, "register"):
-                module.register(verbs)
+    modules = [MODULES[verb]] if verb in MODULES else sorted(set(MODULES.values()))
+    for name in modules:
+        importlib.import_module(f"{admin.__name__}.{name}").register(verbs)
     return parser
 
 
@@ -50,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     @return: The exit code.
     """
-    parsed = make_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    parsed = make_parser(words[0] if words else None).parse_args(words)
     try:
         code: int = parsed.run(parsed)
     except ConfigError as error:

@@ -21,9 +21,8 @@ from twisted.application.app import startApplication
 from twisted.application.service import Application
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
-from pycyrus import __version__
+from pycyrus import COMPATIBLE_VERSION, __version__
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.app.context import COMPATIBLE_VERSION
 from pycyrus.app.pid_file import PidFile, PidFileTaken
 from pycyrus.app.supervisor import READY, VARIABLE
 from pycyrus.config.load import Configuration, load

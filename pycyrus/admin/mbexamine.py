@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from pycyrus.admin.command import CommandError, mailbox_named, name_text, reported
 from pycyrus.admin.durations import time_text
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import CommandError, mailbox_named, name_text, reported, run_on_store
+from pycyrus.admin.storing import run_on_store
 from pycyrus.config.load import Configuration, load
 from pycyrus.model.acl_text import acl_pairs
 from pycyrus.model.flags import SYSTEM_FLAG_NAMES

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from pycyrus.admin.command import CommandError, reported
 from pycyrus.admin.mailboxes import Mailboxes, open_mailboxes
-from pycyrus.admin.murder import add_push_options, run_push
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import CommandError, reported, run_on_store
+from pycyrus.admin.storing import run_on_store
 from pycyrus.app.store_parts import store_settings
 from pycyrus.config.load import Configuration, load
 from pycyrus.errors import InvalidMailboxName, MailStoreError
@@ -50,6 +50,15 @@ def register(verbs: Any) -> None:
     parser.set_defaults(run=reported(run))
 
 
+def add_push_options(parser: Any) -> None:
+    """Add Cyrus's options of C{ctl_mboxlist -m}."""
+    parser.add_argument("-w", "--warn-only", dest="warn_only", action="store_true", help="only say what would be done")
+    parser.add_argument(
+        "-a", "--authoritative", dest="is_right", action="store_true", help="take over what the master has elsewhere"
+    )
+    parser.add_argument("-i", "--interactive", action="store_true", help="ask before each change")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """
     Do what was asked.
@@ -57,6 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
     @return: 0 if all is well.
     """
     if arguments.mupdate:
+        # What links servers takes longer to import than the rest takes to run.
+        from pycyrus.admin.murder import run_push
+
         return run_push(arguments)
     configuration = load(source_of(arguments))
     if arguments.undump:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pycyrus.admin.command import CommandError, mailbox_named, name_text, reported
 from pycyrus.admin.mailboxes import Mailboxes, open_mailboxes
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import CommandError, mailbox_named, name_text, reported
 from pycyrus.config.load import Configuration, load
 from pycyrus.errors import InvalidMailboxName, StoreUnavailable
 from pycyrus.model.names import user_inbox

@@ -21,8 +21,10 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.protocol import Protocol
 
+from pycyrus.admin.command import CommandError, reported
+from pycyrus.admin.mboxlist import add_push_options
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import CommandError, reported, run_on_store
+from pycyrus.admin.storing import run_on_store
 from pycyrus.app.frontend_parts import is_frontend
 from pycyrus.app.murder_parts import here, make_dial, own_location, publishes
 from pycyrus.app.programs import service_program
@@ -60,15 +62,6 @@ def register(verbs: Any) -> None:
     add_push_options(push)
     add_source_options(push)
     push.set_defaults(run=reported(run_push))
-
-
-def add_push_options(parser: Any) -> None:
-    """Add Cyrus's options of C{ctl_mboxlist -m}."""
-    parser.add_argument("-w", "--warn-only", dest="warn_only", action="store_true", help="only say what would be done")
-    parser.add_argument(
-        "-a", "--authoritative", dest="is_right", action="store_true", help="take over what the master has elsewhere"
-    )
-    parser.add_argument("-i", "--interactive", action="store_true", help="ask before each change")
 
 
 # --- telling the master -----------------------------------------------------

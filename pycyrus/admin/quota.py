@@ -11,8 +11,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pycyrus.admin.command import SERVER, CommandError, inbox_named, mailbox_named, name_text, reported
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import SERVER, CommandError, inbox_named, mailbox_named, name_text, reported, run_on_store
+from pycyrus.admin.storing import run_on_store
 from pycyrus.config.load import Configuration, load
 from pycyrus.model.names import MailboxName
 from pycyrus.model.quota import RESOURCES, Limit, Quota, Resource

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from pycyrus.admin.command import CommandError, inbox_named, mailbox_named, name_text, reported
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import CommandError, inbox_named, mailbox_named, name_text, reported, run_on_store
+from pycyrus.admin.storing import run_on_store
 from pycyrus.app.store_parts import store_settings
 from pycyrus.config.load import Configuration, load
 from pycyrus.errors import MailStoreError

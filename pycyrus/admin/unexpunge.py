@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from pycyrus.admin.command import USAGE, CommandError, mailbox_named, reported
 from pycyrus.admin.durations import read_duration, time_text
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import USAGE, CommandError, mailbox_named, reported, run_on_store
+from pycyrus.admin.storing import run_on_store
 from pycyrus.app.logs import printable
 from pycyrus.config.load import load
 from pycyrus.mime.header import field_values, header_end

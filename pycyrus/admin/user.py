@@ -17,12 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pycyrus.admin.command import act_as_server
 from pycyrus.admin.running import run_with_reactor
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import act_as_server, opened
-from pycyrus.app.context import identity_settings
+from pycyrus.admin.storing import opened
+from pycyrus.admin.user_import import accounts_of, add_accounts
+from pycyrus.app.identity_parts import identity_settings
 from pycyrus.auth.checkers.passwd import DATABASE
 from pycyrus.auth.identity import Identities, InvalidUserId
+from pycyrus.auth.sasldb.database import BadSasldb
 from pycyrus.auth.users import UserDatabase, UserDatabaseError
 from pycyrus.config.load import Configuration, load
 from pycyrus.errors import InvalidMailboxName, MailboxExists, MailStoreError
@@ -41,7 +44,9 @@ def register(verbs: Any) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     for name, (function, text) in _ACTIONS.items():
         action = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        if name != "list":
+        if name == "import":
+            action.add_argument("file", metavar="FILE", help="such as /etc/sasldb2")
+        elif name != "list":
             action.add_argument("user", metavar="USER", help="NAME, or NAME@DOMAIN with virtual domains")
         if name in ("add", "passwd"):
             _add_password_options(action)
@@ -136,12 +141,26 @@ def _list(arguments: argparse.Namespace, configuration: Configuration) -> None:
         print(f"{user.user_id} (disabled)" if user.disabled else user.user_id)
 
 
+def _import(arguments: argparse.Namespace, configuration: Configuration) -> None:
+    try:
+        # While we may still read it.
+        accounts = accounts_of(Path(arguments.file), configuration)
+    except BadSasldb as error:
+        raise UserCommandError(str(error)) from error
+    with closing(_open(configuration)) as users:
+        added, others = add_accounts(accounts, users)
+    for text in others:
+        print(text)
+    print(f"added {added} of {len(accounts)} accounts, without INBOXes")
+
+
 _ACTIONS: dict[str, tuple[Callable[[argparse.Namespace, Configuration], None], str]] = {
     "add": (_add, "add an account, and create its INBOX"),
     "passwd": (_passwd, "change a password"),
     "list": (_list, "list the accounts"),
     "disable": (_disable, "keep an account from logging in"),
     "enable": (_enable, "let an account log in again"),
+    "import": (_import, "add the accounts of saslpasswd2"),
     "delete": (_delete, "delete an account, but not its mail"),
 }
 

@@ -13,8 +13,8 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from pycyrus.admin.command import CommandError, act_as_server, mailbox_named, reported
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import CommandError, act_as_server, mailbox_named, reported
 from pycyrus.app.store_parts import store_settings
 from pycyrus.config.load import load
 from pycyrus.errors import StoreUnavailable

@@ -13,20 +13,21 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from pycyrus import __version__
+from pycyrus import COMPATIBLE_VERSION, __version__
 from pycyrus.app.autocreate_parts import WELCOMING, WelcomingAuthenticator, autocreation
 from pycyrus.app.checker_parts import checker_names, checkers_of, unix_groups
 from pycyrus.app.delivery_parts import duplicate_suppression
 from pycyrus.app.frontend_parts import Frontend, is_frontend
+from pycyrus.app.identity_parts import identity_settings
 from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators, mail_denials, tickets, tokens
 from pycyrus.app.murder_parts import make_publisher, make_slave, publishes
 from pycyrus.app.notice_parts import Notices
 from pycyrus.app.proc import begin_proc_directory
-from pycyrus.app.store_parts import owner_rights, store_settings
+from pycyrus.app.store_parts import store_settings
 from pycyrus.app.tls_parts import TLSContexts
 from pycyrus.auth.assemble import Authentication
 from pycyrus.auth.delays import DelaySettings
-from pycyrus.auth.identity import Identities, IdentitySettings
+from pycyrus.auth.identity import Identities
 from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.auth.threads import HashThreads
 from pycyrus.config.load import namespace_settings
@@ -43,9 +44,6 @@ from pycyrus.net.tls import SessionKeys
 from pycyrus.store.locations import Locations
 from pycyrus.store.store import open_store
 
-COMPATIBLE_VERSION = "3.6.7"
-"""The release of Cyrus whose behaviour is the measure; peers look at it."""
-
 
 def product(settings: Settings, name: str) -> str:
     """What a greeting says of the program; empty if nothing (C{serverinfo})."""
@@ -55,11 +53,6 @@ def product(settings: Settings, name: str) -> str:
 
 
 # --- settings of parts ------------------------------------------------------
-
-
-def retentions(settings: Settings) -> tuple[int, int]:
-    """How long expunged messages and deleted mailboxes are kept, in seconds."""
-    return settings.duration("expunge_retention"), settings.duration("delete_retention")
 
 
 def delivery_settings(settings: Settings, server_name: str) -> DeliverySettings:
@@ -82,20 +75,6 @@ def delivery_settings(settings: Settings, server_name: str) -> DeliverySettings:
         strict_quota=settings.switch("lmtp_strict_quota"),
         is_denied=mail_denials(settings),
         single_instance=settings.switch("singleinstancestore"),
-    )
-
-
-def identity_settings(settings: Settings) -> IdentitySettings:
-    """How user ids are read, and who administers."""
-    return IdentitySettings(
-        virtdomains=settings.word("virtdomains"),
-        default_domain=settings.text("defaultdomain"),
-        lower=settings.switch("username_tolower"),
-        realms=frozenset(settings.words("loginrealms")),
-        admins=settings.words("admins"),
-        crossdomains=settings.switch("crossdomains"),
-        owner_rights=owner_rights(settings),
-        admin_implies_write=settings.switch("acl_admin_implies_write"),
     )
 
 

@@ -24,11 +24,12 @@ from typing_extensions import override
 
 from pycyrus.app import logs
 from pycyrus.app.context import build_context
+from pycyrus.app.directories import make_directories, others_serve
 from pycyrus.app.embedded import accounts_of, announce, make_certificate, populate
 from pycyrus.app.events import Programs
 from pycyrus.app.exit_code import fail_at_exit
 from pycyrus.app.lock import lock_state
-from pycyrus.app.prepare import Offered, find_problems, make_directories, others_serve
+from pycyrus.app.prepare import Offered, find_problems
 from pycyrus.app.privileges import UnixUser, become, raise_descriptor_limit, user_to_become
 from pycyrus.app.ready import Account, ReadyFile
 from pycyrus.app.reload import changes
@@ -76,7 +77,7 @@ def prepare(configuration: Configuration) -> Prepared:
         raise ConfigError(problems)
     for problem in problems:
         Master.log.error("{problem}; its mailboxes cannot be used until then", problem=str(problem))
-    make_directories(configuration, user)
+    make_directories(configuration, user, offered.served)
     lock = lock_state(configuration.state, user)
     try:
         return _bind(configuration, offered, user, lock)

@@ -62,3 +62,8 @@ def owner_rights(settings: Settings) -> frozenset[str]:
     except BadAcl:
         Logger().warn("implicit_owner_rights: {text} are no rights; the default holds", text=text)
         return IMPLICIT_OWNER_RIGHTS
+
+
+def retentions(settings: Settings) -> tuple[int, int]:
+    """How long expunged messages and deleted mailboxes are kept, in seconds."""
+    return settings.duration("expunge_retention"), settings.duration("delete_retention")

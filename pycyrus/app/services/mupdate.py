@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from twisted.internet.interfaces import IProtocolFactory
 
-from pycyrus.app.context import COMPATIBLE_VERSION, Context
+from pycyrus import COMPATIBLE_VERSION
+from pycyrus.app.context import Context
 from pycyrus.config.settings import Settings
 from pycyrus.mupdate.protocol import MupdateFactory
 from pycyrus.mupdate.settings import MupdateSettings

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import os
+import pkgutil
 import pwd
 import re
 import shutil
@@ -14,7 +17,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.admin.main import make_parser
+from pycyrus import admin
+from pycyrus.admin.main import MODULES, make_parser
 from pycyrus.app.programs import VERBS, program_of
 from pycyrus.test.admin.tools import ToolsTestCase, call
 
@@ -143,6 +147,17 @@ class CommandLineTests(SynchronousTestCase):
 
     def test_wrong_usage(self) -> None:
         self.assertEqual(call("mbpath", "--nonsense").returncode, os.EX_USAGE)
+
+    def test_verbs(self) -> None:
+        """Each verb is found in the module that has it, and no module has one that is not found."""
+        registered: dict[str, str] = {}
+        for found in pkgutil.iter_modules(admin.__path__):
+            module = importlib.import_module(f"{admin.__name__}.{found.name}")
+            if hasattr(module, "register"):
+                verbs = argparse.ArgumentParser().add_subparsers()
+                module.register(verbs)
+                registered.update(dict.fromkeys(verbs.choices, found.name))
+        self.assertEqual(registered, MODULES)
 
     def test_scripts(self) -> None:
         """Each of Cyrus's names is a script of ours, and can be in cyrus.conf."""

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.admin.main import main
 from pycyrus.auth.users import UserDatabase
+from pycyrus.testing.programs import find_program, run
 
 
 class UserCommandTests(SynchronousTestCase):
@@ -105,3 +106,27 @@ class UserCommandTests(SynchronousTestCase):
         self.assertEqual(printed, "added fred@example.com and their INBOX\n")
         self.assertTrue((self.home / "lib" / "users.db").exists())
         self.assertEqual(len(list((self.home / "spool").rglob("example.com/**/user/fred"))), 1)
+
+    def test_import(self) -> None:
+        """Accounts of saslpasswd2 can log in; who has an account keeps it; and it can be done again."""
+        self.home.mkdir(parents=True)
+        path = self.home / "sasldb2"
+        for user, realm in (("fred", "here"), ("mary", "here"), ("../x", "here"), ("jane", "elsewhere.example")):
+            words = [find_program("saslpasswd2"), "-p", "-c", "-f", path, "-u", realm, user]
+            run(words, given=f"of {user}".encode())
+        self.call("add", "mary", "--password", "mine", "--no-inbox")
+        options = ("--option", "servername=here", "--option", "virtdomains=userid")
+        printed, _ = self.call("import", str(path), *options)
+        self.assertEqual(
+            printed,
+            "../x: cannot be a user here\nmary: has an account, which stays as it is\n"
+            "added 2 of 4 accounts, without INBOXes\n",
+        )
+        users = self.users()
+        self.assertTrue(users.check("fred", b"of fred"))
+        self.assertTrue(users.check("mary", b"mine"))
+        self.assertTrue(users.check("jane@elsewhere.example", b"of jane"))
+        printed, _ = self.call("import", str(path), *options)
+        self.assertIn("added 0 of 4", printed)
+        _, error = self.call("import", str(self.home / "none"), code=1)
+        self.assertIn("saslpasswd2 makes it", error)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from pycyrus.app.autocreate_parts import WelcomingAuthenticator, autocreation
-from pycyrus.app.context import identity_settings
+from pycyrus.app.identity_parts import identity_settings
 from pycyrus.auth.identity import Identities
 from pycyrus.config.settings import Settings
 from pycyrus.delivery.pipeline import DeliveryAgent

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.app.prepare import find_problems, make_directories, wanted_directories
+from pycyrus.app.directories import make_directories, wanted_directories
+from pycyrus.app.prepare import find_problems
 from pycyrus.app.privileges import UnixUser, user_to_become
 from pycyrus.app.reload import changes, is_reloadable
 from pycyrus.config.load import Configuration, Source, load

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.app.context import identity_settings
+from pycyrus.app.identity_parts import identity_settings
 from pycyrus.app.store_parts import owner_rights, store_settings
 from pycyrus.auth.identity import Identities
 from pycyrus.config.settings import Settings
