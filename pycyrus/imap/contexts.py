@@ -65,7 +65,7 @@ def with_uids(key: SearchKey, selected: SelectedMailbox) -> SearchKey:
     r"""
     Say by UIDs what only the session knows: message numbers, C{$}, C{\Recent}, and C{*}.
 
-    @raise Bad: A message number that the client was not told of.
+    @raise Bad: Message numbers are not allowed.
     """
 
     def leaf(each: SearchKey) -> SearchKey:

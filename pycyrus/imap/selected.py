@@ -223,6 +223,7 @@ class SelectedMailbox:
         if by_uid:
             return sequence.uid_positions(told)
         ranges = self._number_ranges(sequence)
+        self._require_told(sequence)
         if not ranges:
             return _NO_POSITIONS
         if len(ranges) == 1:
@@ -233,21 +234,25 @@ class SelectedMailbox:
         if self.is_uid_only:
             raise Bad(b"Message numbers are not allowed once UIDONLY is enabled", b"UIDREQUIRED")
         count = len(self.view)
+        return [(low, min(high, count)) for low, high in numbers.resolve(count) if low <= count]
+
+    def _require_told(self, numbers: SequenceSet) -> None:
+        count = len(self.view)
         for first, last in numbers.ranges:
             # With "*" a range cannot miss: 7:* of five messages is the fifth.
             # Clients ask so for what is new.
             if first != LARGEST and last != LARGEST and max(first, last) > count:
                 raise Bad(b"Invalid sequence")
-        return [(low, min(high, count)) for low, high in numbers.resolve(count) if low <= count]
 
     def uid_bounds(self, numbers: SequenceSet, *, by_uid: bool) -> SequenceSet:
         """
-        Say a set by UIDs, without C{*}.
+        Say a set of a search by UIDs, without C{*}.
 
         It may hold UIDs of messages that came since the client was last told,
-        but of no other message that it did not mean.
+        but of no other message that it did not mean.  Numbers beyond the last
+        message match none, as in Cyrus and Dovecot.
 
-        @raise Bad: A message number that the client has not been told of.
+        @raise Bad: Message numbers are not allowed.
         """
         uids = self.view.uids
         if by_uid:

@@ -14,18 +14,20 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
-from pycyrus.mime.charsets import incremental_decoder
-from pycyrus.mime.content import parameter, parse_content_type
+from pycyrus.mime.charsets import decode_charset, incremental_decoder
+from pycyrus.mime.content import parameter, parse_content_type, parse_disposition
 from pycyrus.mime.encoded_words import decode_words
 from pycyrus.mime.header import Octets, Use, header_end, read_fields, split_fields, unfold
 from pycyrus.mime.limits import DEFAULT_LIMITS, Budget
 from pycyrus.mime.sections import Section, TextKind, encode_sections, sections
-from pycyrus.mime.structure import Kind, parse
+from pycyrus.mime.structure import parse
 from pycyrus.mime.transfer import decode_base64
 
 _PIECE: Final = 128 * 1024
 _CONTENT_TYPE: Final = {b"content-type": int(Use.VALUE)}
+_NAMING: Final = _CONTENT_TYPE | {b"content-disposition": int(Use.VALUE)}
 _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]+")
 _TAG: Final = re.compile(r"<[^<>]*+>")
 _BASE64, _QUOTED_PRINTABLE = 3, 4
@@ -100,7 +102,7 @@ def searchable_header(header: bytes) -> str:
 
 def searchable(data: Octets, sections_item: bytes, needle: str) -> Iterator[str]:
     """
-    The text of a message's body: its text parts, decoded and folded, and the headers of embedded messages.
+    The text of a message's body: the headers of its parts, and the text parts, decoded and folded.
 
     It comes in pieces of bounded size, so that a search costs no memory by
     the size of the message.  HTML comes as it is, and once more without its
@@ -114,19 +116,31 @@ def searchable(data: Octets, sections_item: bytes, needle: str) -> Iterator[str]
     # Pieces overlap, with room for characters that folding composes.
     overlap = 3 * len(needle) + 64
     clean = _merge_space if " " in needle else _as_is
-    parents: dict[int, int] = {}
     for number, section in enumerate(sections(sections_item) or sections(encode_sections(parse(data).root))):
-        for child in range(section.first_child, section.first_child + section.children):
-            parents[child] = section.kind
-        body = section.start + section.header
-        if parents.get(number) == Kind.MESSAGE:
-            yield searchable_header(data[section.start : body])
+        if number and section.header:
+            header = data[section.start : section.start + min(section.header, DEFAULT_LIMITS.header)]
+            yield searchable_header(header)
+            if b"*" in header:
+                yield fold(" ".join(_file_names(header)))
         if section.text == TextKind.NONE:
             continue
         for piece in _overlapping(_decoded(data, section), overlap):
             yield clean(_fold_case(piece))
             if section.text == TextKind.MARKUP:
                 yield clean(_fold_case(html.unescape(_TAG.sub("", piece))))
+
+
+def _file_names(header: bytes) -> Iterator[str]:
+    """File names that RFC 2231 encodes; others are read as they stand in the header."""
+    limits = DEFAULT_LIMITS
+    fields = read_fields(split_fields(header, limits.fields), _NAMING, limits.field)[0]
+    for value, name in ((b"content-type", b"NAME"), (b"content-disposition", b"FILENAME")):
+        # A disposition and a content type have parameters of one form.
+        found = parse_disposition(fields.get(value, b""), limits, Budget(limits, 0))
+        encoded = parameter(found[1], name) if found else None
+        if encoded is not None:
+            charset, _, text = encoded.partition(b"'")
+            yield decode_charset(unquote_to_bytes(text.partition(b"'")[2]), charset)
 
 
 def whole_text(data: Octets, sections_item: bytes, longest_needle: int) -> tuple[str, list[str]]:

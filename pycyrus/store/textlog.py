@@ -4,7 +4,7 @@ What the messages of a mailbox say, folded for searching: C{pycyrus.text}.
 It is made when a text is first looked for, and grows with later searches; it can
 be removed at any time.  All numbers are little-endian::
 
-    octets 0-7   C{PYCTEXT1}
+    octets 0-7   C{PYCTEXT2}
     records      u32 UID, u32 octets of text, u32 octets of body in it, the first 8 octets of the
                  message's SHA-1, u32 CRC-32 of all that and the text; the text in UTF-8: body, then header
                  length 0xFFFFFFFF: too long to be kept, so it may contain anything
@@ -34,7 +34,7 @@ from pycyrus.store import files
 from pycyrus.store.scanning import Breathe, scan
 
 NAME = "pycyrus.text"
-MAGIC = b"PYCTEXT1"
+MAGIC = b"PYCTEXT2"
 GUID = 8
 MAX_TEXT = 1 << 20
 """Octets of text kept of one message."""

@@ -222,14 +222,15 @@ class SearchableTests(SynchronousTestCase):
         return any(needle in piece for piece in searchable(data, summarise(data).items[CachedItem.SECTIONS], needle))
 
     def test_parts(self) -> None:
-        """Decoded text parts and embedded messages, not attachments and not the message's own header."""
+        """Decoded text parts and the headers of parts, not attachments and not the message's own header."""
         data = (
             b"Subject: own\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\npreamble\r\n--a\r\n"
             b"Content-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
             b"Gr=FC=DFe, long=\r\nword, two\r\nlines\r\n--a\r\n"
             b"Content-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n"
             + base64.b64encode(b"<p class='style'>ha<b>lf</b> &uuml;ber</p>")
-            + b"\r\n--a\r\nContent-Type: application/x\r\n\r\nattached\r\n--a\r\n"
+            + b'\r\n--a\r\nContent-Type: application/x; name="=?utf-8?q?B=C3=A4r.bin?="\r\n\r\nattached\r\n--a\r\n'
+            b"Content-Disposition: attachment;\r\n filename*0*=utf-8''%C3%96l%20und;\r\n filename*1=.gas\r\n\r\n--a\r\n"
             b"Content-Type: message/rfc822\r\n\r\nSubject: =?utf-8?q?inner=20subject?=\r\n\r\ninner body\r\n--a--\r\n"
         )
         for text in (
@@ -242,6 +243,10 @@ class SearchableTests(SynchronousTestCase):
             "inner subject",
             "INNER BODY",
             "style",
+            "application/x",
+            "bär.bin",
+            "öl und.gas",
+            "base64",
         ):
             self.assertTrue(self._contains(data, text), text)
         for text in ("own", "attached", "preamble", "boundary", "nothing"):
