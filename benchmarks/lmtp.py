@@ -35,6 +35,7 @@ from pycyrus.lmtp.settings import LmtpSettings
 from pycyrus.model.names import MailboxName
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.testing.messages import generate
+from pycyrus.testing.programs import cpu_seconds
 from pycyrus.testing.server import ServerProcess
 from pycyrus.wire.dots import stuff
 
@@ -162,12 +163,6 @@ def drive(path: Path, users: Sequence[str], messages: Sequence[bytes], seconds: 
     for key in list(selector.get_map().values()):
         cast(socket.socket, key.fileobj).close()
     return len(times), times
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure_server(seconds: float, options: Sequence[str]) -> None:
