@@ -8,8 +8,6 @@ another takes its place.  The copy serves while no master answers.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -26,11 +24,11 @@ from pycyrus.interfaces import Location
 from pycyrus.mupdate.client import MupdateClient, Told
 from pycyrus.murder.kick import SOCKET, KickFactory, kick
 from pycyrus.murder.pauses import Pause
+from pycyrus.murder.turns import TRY_EVERY, Turn
 from pycyrus.store.locations import Locations
 from pycyrus.tasks import Tasks
 
 LOCK = "mupdate.lock"
-_LOCK_EVERY = 1.0
 _AT_ONCE = 1000
 _MOST_WAITING = 20_000
 """Changes that wait to be written before the master is made to wait."""
@@ -60,7 +58,7 @@ class Slave:
         self._reactor = reactor
         self._delay = retry_delay
         self._client: MupdateClient | None = None
-        self._lock = -1
+        self._turn = Turn(configdirectory / LOCK)
         self._port: Any = None
         self._tasks = Tasks()
         self._waiting: list[Told] = []
@@ -77,21 +75,11 @@ class Slave:
         self._timer = None
         if self._is_closed:
             return
-        if self._take_lock():
+        if self._turn.take():
             self._listen()
             self._tasks.spawn(self._follow(), self._failed)
         else:
-            self._timer = self._reactor.callLater(_LOCK_EVERY, self.start)
-
-    def _take_lock(self) -> bool:
-        fd = os.open(self._directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return False
-        self._lock = fd
-        return True
+            self._timer = self._reactor.callLater(TRY_EVERY, self.start)
 
     def _listen(self) -> None:
         path = self._directory / SOCKET
@@ -115,9 +103,7 @@ class Slave:
             await maybeDeferred(port.stopListening)
         while self._is_writing:
             await self._until_written()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._turn.give_back()
 
     # --- for those who ask --------------------------------------------------------
 
@@ -127,7 +113,7 @@ class Slave:
 
         @raise StoreUnavailable: The master does not answer.
         """
-        if self._lock < 0:
+        if not self._turn.is_ours:
             await kick(self._reactor, self._directory)
             return
         client = self._client
@@ -171,8 +157,17 @@ class Slave:
         while client.lost_reason is None:
             await self._pause.wait(self._delay)
             if client.lost_reason is None:
-                await client.noop()
+                await self._ping(client)
         raise StoreUnavailable(client.lost_reason)
+
+    async def _ping(self, client: MupdateClient) -> None:
+        try:
+            await client.noop()
+        except StoreUnavailable as error:
+            if client.lost_reason is not None:
+                raise
+            # A master that cannot tell what others did is no reason to be told everything again.
+            self.log.warn("The MUPDATE master cannot tell what is new: {error}", error=str(error))
 
     async def _drop_others(self) -> None:
         """Forget what the master does not know."""

@@ -10,7 +10,8 @@ transaction together.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -203,6 +204,16 @@ class Locations:
         await self._queue.end()
         self._database.close()
         self._signal.close()
+
+
+def all_of(directory: Path) -> Iterator[Location]:
+    """
+    All entries of the file, in any order; waits for the disk.
+
+    @raise sqlite3.Error: It cannot be read.
+    """
+    with closing(sqlite3.connect((directory / FILE_NAME).absolute().as_uri() + "?mode=ro", uri=True)) as connection:
+        yield from map(_location, connection.execute(f"SELECT {_COLUMNS} FROM locations"))
 
 
 def _run(works: Sequence[_Work], connection: sqlite3.Connection) -> list[MailStoreError | None]:

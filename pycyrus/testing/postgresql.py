@@ -24,11 +24,12 @@ def _program(name: str) -> Path:
 class Postgresql:
     """One server, which refuses to run as root and so becomes the user that Debian has for it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, of: Postgresql | None = None) -> None:
         """
         Make its files; nothing runs yet.
 
         @param directory: Empty, its path short and absolute; others may pass through it.
+        @param of: Be a standby of this one, which runs.
         @raise SkipTest: The programs are not installed.
         """
         initdb, self._control = _program("initdb"), _program("pg_ctl")
@@ -41,11 +42,22 @@ class Postgresql:
         self._data = directory / "data"
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port: int = listener.getsockname()[1]
-        run([*self._as, initdb, "-D", self._data, "-A", "trust", "-U", USER, "--no-sync", "-E", "UTF8", "--locale=C"])
+        if of is None:
+            command: list[str | Path] = [initdb, "-D", self._data, "-A", "trust", "-U", USER]
+            command += ["--no-sync", "-E", "UTF8", "--locale=C"]
+        else:
+            command = [_program("pg_basebackup"), "-D", self._data, "-R", "-X", "stream", "-c", "fast", "--no-sync"]
+            command += ["-h", "127.0.0.1", "-p", str(of.port), "-U", USER]
+        run([*self._as, *command])
 
-    def start(self) -> None:
-        """Run it; it answers when this returns."""
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+    def start(self, *settings: str) -> None:
+        """
+        Run it; it answers when this returns.
+
+        @param settings: Further ones, C{NAME=VALUE} without blanks.
+        """
+        fixed = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "logging_collector=off")
+        options = f"-p {self.port} " + " ".join(f"-c {setting}" for setting in (*fixed, *settings))
         # It must not keep what would tell us of its end.
         subprocess.run(
             [
@@ -58,3 +70,7 @@ class Postgresql:
     def stop(self) -> None:
         """End it at once; does nothing if it does not run."""
         run([*self._as, self._control, "-D", self._data, "-m", "immediate", "-w", "stop"], status=None)
+
+    def promote(self) -> None:
+        """Have a standby take changes, which it does when this returns."""
+        run([*self._as, self._control, "-D", self._data, "-w", "promote"])

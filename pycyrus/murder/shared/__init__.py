@@ -1,0 +1,1 @@
+"""The directory in PostgreSQL, which any number of masters serve at once."""
