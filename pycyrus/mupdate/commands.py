@@ -163,7 +163,7 @@ async def _tell(session: MupdateSession, tag: bytes, servers: Collection[str] | 
                 b"".join(location_line(tag, location) for location in page if location.where.startswith(begin))
             )
             after = page[-1].mailbox
-            await session.drain()
+            await session.others()
 
 
 # --- changing ---------------------------------------------------------------

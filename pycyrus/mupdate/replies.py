@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pycyrus import errors
+from pycyrus.net.line_session import Farewells
 
-
-class Goodbye(Exception):
-    """The connection is to end."""
-
-    def __init__(self, reason: bytes) -> None:
-        super().__init__(reason)
-        self.reason = reason
+FAREWELLS = Farewells(
+    shutting_down=b"Server shutting down",
+    idle=b"Idle for too long",
+    too_many_errors=b"Too many errors",
+    too_many_connections=b"Server Unable",
+    internal_error=b"Internal error",
+)
 
 
 class Refused(Exception):

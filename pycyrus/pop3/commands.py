@@ -9,9 +9,10 @@ from typing import Any
 
 from pycyrus.errors import MailStoreError, PlaintextRefused
 from pycyrus.interfaces import Authenticated, IMessageFile
+from pycyrus.net.line_session import Goodbye
 from pycyrus.pop3 import replies
 from pycyrus.pop3.maildrop import Maildrop
-from pycyrus.pop3.replies import Err, Goodbye
+from pycyrus.pop3.replies import Err
 from pycyrus.pop3.session import Pop3Session
 from pycyrus.sasl import converse
 from pycyrus.wire.dots import DotWriter, stuff

@@ -8,6 +8,7 @@ exception reaches a client.
 from __future__ import annotations
 
 from pycyrus import errors
+from pycyrus.net.line_session import Farewells
 
 
 class Err(Exception):
@@ -22,27 +23,17 @@ class Err(Exception):
         self.text = text
 
 
-class Goodbye(Exception):
-    """
-    The session ends with this.
-
-    @ivar text: The whole line.
-    """
-
-    def __init__(self, text: bytes) -> None:
-        super().__init__(text)
-        self.text = text
-
-
 IN_USE = b"[IN-USE] Unable to lock maildrop: Mailbox is locked by POP server"
 TOO_SOON = b"[LOGIN-DELAY] Logins must be at least %d minute%b apart"
 NO_SUCH_MESSAGE = b"no such message"
 LINE_TOO_LONG = b"-ERR Command line too long"
-TOO_MANY_ERRORS = b"-ERR Too many errors"
-TOO_MANY_CONNECTIONS = b"-ERR [SYS/TEMP] Too many connections"
-IDLE = b"-ERR [SYS/TEMP] idle for too long"
-SHUTDOWN = b"-ERR [SYS/TEMP] Server shutting down"
-INTERNAL_ERROR = b"-ERR [SYS/TEMP] Internal error"
+FAREWELLS = Farewells(
+    shutting_down=b"-ERR [SYS/TEMP] Server shutting down",
+    idle=b"-ERR [SYS/TEMP] idle for too long",
+    too_many_errors=b"-ERR Too many errors",
+    too_many_connections=b"-ERR [SYS/TEMP] Too many connections",
+    internal_error=b"-ERR [SYS/TEMP] Internal error",
+)
 
 REPLIES: dict[type[errors.MailStoreError], bytes] = {
     errors.MailStoreError: b"[SYS/TEMP] Internal error",

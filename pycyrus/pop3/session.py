@@ -1,47 +1,33 @@
-"""
-The state of one POP3 connection, without its socket (RFC 1939).
-
-Commands run strictly one after another; while one waits, what arrives is kept,
-within limits.
-"""
+"""The state of one POP3 connection, without its socket (RFC 1939)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
+from typing_extensions import override
 
 from pycyrus.errors import InvalidMailboxName, MailStoreError, StoreUnavailable
 from pycyrus.interfaces import Authenticated, Channel, IMailStore, ISessionWatch, LoginTooSoon
 from pycyrus.model.acl import LOOKUP, READ
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import inbox_of
+from pycyrus.net.line_session import Goodbye, LineSession
 from pycyrus.net.server_protocol import Link
 from pycyrus.pop3 import replies
 from pycyrus.pop3.maildrop import SHOW_AFTER, Maildrop, shown_after
 from pycyrus.pop3.parts import Parts, Pipe
-from pycyrus.pop3.replies import Err, Goodbye
-from pycyrus.tasks import Tasks
-
-if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall
+from pycyrus.pop3.replies import Err
 
 MAX_LINE = 512
 """Octets of a command with its line end: RFC 2449 section 4 says 255, and user names may be longer."""
 MAX_SASL_LINE = 16_384
-MAX_WAITING = 65_536
-"""Octets kept while a command waits; then the transport is paused."""
-LINES_AT_ONCE = 100
-"""Commands run before other connections have their turn."""
-CORK_SIZE = 65_536
 
 Run = Callable[["Pop3Session", bytes], Coroutine[Any, Any, bytes]]
 
 
-class Pop3Session:
+class Pop3Session(LineSession):
     """
     One connection.
 
@@ -51,6 +37,7 @@ class Pop3Session:
     """
 
     log = Logger()
+    farewells = replies.FAREWELLS
 
     def __init__(
         self,
@@ -67,15 +54,12 @@ class Pop3Session:
         @param run: Finds and runs the command of a line, and gives the reply.
         @param watch: Who is told what the session does; None for nobody.
         """
+        super().__init__(link, parts.clock, parts.settings, session_id)
         self.settings = parts.settings
         self.store: IMailStore = parts.store if watch is None else watch.store
-        self._watch = watch
         self.authenticator = parts.authenticator
-        self.clock = parts.clock
         self.peer = peer
         self.local_address = local_address
-        self.session_id = session_id
-        self.is_secure = False
         self.is_utf8 = False
         self.identity: Identity | None = None
         self.maildrop: Maildrop | None = None
@@ -83,52 +67,13 @@ class Pop3Session:
         self.folder = ""
         self.timestamp = b""
         self._parts = parts
-        self._link = link
         self._run = run
-        self._tasks = Tasks(self.flush)
+        self._watch = watch
         self._waiting = b""
-        self._held: list[bytes] = []
-        self._held_size = 0
-        self._is_working = self._is_paused = self._is_closing = False
-        self._is_writable = True
-        self._drained: Deferred[None] | None = None
-        self._line: Deferred[None] | None = None
         self._release: Callable[[], None] | None = None
         self._pipe: Pipe | None = None
-        self._errors = 0
-        self._opened = self._heard = parts.clock.seconds()
-        self._turn: IDelayedCall | None = None
-        self._timer: IDelayedCall | None = parts.clock.callLater(parts.settings.login_timeout, self._look_at_time)
 
-    # --- for commands: output -------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        """Send octets; they leave together with what follows."""
-        self._held.append(data)
-        self._held_size += len(data)
-        if self._held_size >= CORK_SIZE:
-            self.flush()
-
-    def flush(self) -> None:
-        """Send what is held back."""
-        held, self._held = self._held, []
-        self._held_size = 0
-        if held and not self._is_closing:
-            self._link.write(b"".join(held))
-
-    async def drain(self) -> None:
-        """Wait until the client has read most of what was sent."""
-        if not self._is_writable:
-            self.flush()
-            self._drained = Deferred()
-            await self._drained
-
-    def abort(self) -> None:
-        """Cut the connection: what the client was told is wrong."""
-        self._is_closing = True
-        self._link.abort()
-
-    # --- for commands: the session itself -------------------------------
+    # --- for commands ---------------------------------------------------
 
     @property
     def can_start_tls(self) -> bool:
@@ -157,10 +102,7 @@ class Pop3Session:
             line = self._take_line(MAX_SASL_LINE)
             if line is not None:
                 return line
-            self.flush()
-            self._line = Deferred()
-            self._resume()
-            await self._line
+            await self.more()
 
     def start_tls(self, reply: bytes) -> None:
         """Answer, and begin TLS, forgetting what came before (RFC 2595 section 4)."""
@@ -227,12 +169,9 @@ class Pop3Session:
             raise Err(replies.IN_USE)
         return release
 
-    def count_error(self) -> None:
-        """Note something that makes no sense, or a login that failed."""
-        self._errors += 1
-
     # --- for the protocol -----------------------------------------------
 
+    @override
     def greet(self) -> None:
         """Say what this is."""
         words = [self.settings.server_name, self.settings.product, "server ready"]
@@ -241,81 +180,39 @@ class Pop3Session:
         self.write(b"+OK %b\r\n" % " ".join(filter(None, words)).encode("utf-8"))
         self.flush()
 
+    @override
     def receive(self, data: bytes) -> None:
-        """Take octets from the client."""
-        if self._is_closing:
-            return
-        self._heard = self.clock.seconds()
-        if self._pipe is not None and not self._is_working:
+        if self._pipe is not None and not self._is_working and self._turn is None and not self._is_closing:
+            self._heard = self.clock.seconds()
             self._pipe.pass_on(data)
-            return
-        self._waiting += data
-        waiter, self._line = self._line, None
-        if waiter is not None:
-            waiter.callback(None)
-        elif not self._is_working and self._turn is None:
-            self._tasks.spawn(self._work(), self._crashed)
-        if len(self._waiting) > MAX_WAITING and (self._is_working or self._turn is not None):
-            self._is_paused = True
-            self._link.pause()
+        else:
+            super().receive(data)
 
+    @override
     def hold_back(self) -> None:
-        """The client reads more slowly than we write."""
-        self._is_writable = False
+        super().hold_back()
         if self._pipe is not None:
             self._pipe.pause()
 
+    @override
     def go_on(self) -> None:
-        """The client has read most of what was sent."""
-        self._heard = self.clock.seconds()
-        self._is_writable = True
         if self._pipe is not None:
             self._pipe.resume()
-        drained, self._drained = self._drained, None
-        if drained is not None:
-            drained.callback(None)
+        super().go_on()
 
+    @override
     def shut_down(self) -> None:
         """The server goes; a session that is updating its maildrop is answered first."""
         if self._pipe is not None:
             # In the middle of an answer nothing can be said.
             self.end()
-        elif not self._is_working or self._line is not None:
-            self.end(replies.SHUTDOWN)
         else:
-            self._errors = self.settings.max_errors + 1
+            super().shut_down()
 
-    def end(self, line: bytes | None = None) -> None:
-        """Say a last word, let the maildrop go as it is, and close."""
-        if self._is_closing:
-            return
-        if line is not None:
-            self.write(line + b"\r\n")
-        # Before the client knows, since it may come back at once, to another process.
-        self._let_go()
-        self.flush()
-        self._is_closing = True
+    @override
+    def let_go(self) -> None:
+        """Let the maildrop go as it is: nothing is deleted (RFC 1939 section 6)."""
         self._waiting = b""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.clock.callLater(self.settings.close_timeout, self._link.abort)
-        self._link.close()
-
-    def refuse(self) -> None:
-        """There are too many connections."""
-        self.end(replies.TOO_MANY_CONNECTIONS)
-
-    def lost(self) -> None:
-        """The connection is gone: nothing is deleted (RFC 1939 section 6)."""
-        self._is_closing = True
-        for call in (self._timer, self._turn):
-            if call is not None and call.active():
-                call.cancel()
-        self._timer = self._turn = None
-        self._tasks.cancel_all()
-        self._let_go()
-
-    def _let_go(self) -> None:
         if self._watch is not None:
             self._watch.logged_out()
         maildrop, self.maildrop = self.maildrop, None
@@ -327,6 +224,13 @@ class Pop3Session:
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             pipe.close()
+
+    @override
+    def due(self, now: float) -> float:
+        if self.maildrop is None and self._pipe is None:
+            return self._opened + self.settings.login_timeout
+        # While a command runs, it is not the client who is slow.
+        return (self._heard if self._waits_for_client else now) + self.settings.silence
 
     # --- a maildrop elsewhere ---------------------------------------------
 
@@ -351,44 +255,40 @@ class Pop3Session:
 
     # --- the work -------------------------------------------------------
 
-    async def _work(self) -> None:
-        """Run what has arrived."""
-        self._is_working = True
-        left = LINES_AT_ONCE
-        try:
-            while not self._is_closing:
-                line = self._take_line(self._longest_command())
-                if line is None:
-                    break
-                await self._command(line)
-                if self._pipe is not None:
-                    break
-                left -= 1
-                if not left:
-                    self._turn = self.clock.callLater(0, self._next_turn)
-                    break
-                await self.drain()
-        except Goodbye as goodbye:
-            self.end(goodbye.text)
-        finally:
-            self._is_working = False
-            self._heard = self.clock.seconds()
-        self.flush()
+    @override
+    def keep(self, data: bytes) -> None:
+        self._waiting += data
+
+    @override
+    def kept(self) -> int:
+        return len(self._waiting)
+
+    @override
+    async def step(self) -> bool:
         if self._pipe is not None:
+            return False
+        line = self._take_line(self._longest_command())
+        if line is None:
+            return False
+        try:
+            reply = await self._run(self, line)
+        except Err as error:
+            reply = b"-ERR " + error.text
+        except MailStoreError as error:
+            if isinstance(error, StoreUnavailable):
+                self.log.warn("a command of {session} failed: {error}", session=self.session_id, error=error)
+            reply = b"-ERR " + replies.text_of(error)
+        if reply:
+            self.write(reply + b"\r\n")
+        return True
+
+    @override
+    def settled(self) -> None:
+        if self._pipe is not None:
+            self.flush()
             waiting, self._waiting = self._waiting, b""
             self._pipe.pass_on(waiting)
             self._pipe.join(self)
-        if self._turn is None:
-            self._resume()
-
-    def _next_turn(self) -> None:
-        self._turn = None
-        self._tasks.spawn(self._work(), self._crashed)
-
-    def _resume(self) -> None:
-        if self._is_paused and not self._is_closing:
-            self._is_paused = False
-            self._link.resume()
 
     def _longest_command(self) -> int:
         """
@@ -409,41 +309,3 @@ class Pop3Session:
         line = self._waiting[:end]
         self._waiting = self._waiting[end + 1 :]
         return line.removesuffix(b"\r")
-
-    async def _command(self, line: bytes) -> None:
-        try:
-            reply = await self._run(self, line)
-        except Err as error:
-            reply = b"-ERR " + error.text
-        except CancelledError:
-            self.end(replies.SHUTDOWN)
-            raise
-        except MailStoreError as error:
-            if isinstance(error, StoreUnavailable):
-                self.log.warn("a command of {session} failed: {error}", session=self.session_id, error=error)
-            reply = b"-ERR " + replies.text_of(error)
-        if reply:
-            self.write(reply + b"\r\n")
-        if self._errors > self.settings.max_errors:
-            raise Goodbye(replies.TOO_MANY_ERRORS)
-
-    def _crashed(self, failure: Failure) -> None:
-        self.log.failure("a command of {session} failed", failure, session=self.session_id)
-        self.end(replies.INTERNAL_ERROR)
-
-    def _look_at_time(self) -> None:
-        """End a session that is silent, or was not logged in, for too long."""
-        self._timer = None
-        if self.maildrop is None and self._pipe is None:
-            due = self._opened + self.settings.login_timeout
-        else:
-            due = self._heard + self.settings.silence
-            if self._is_working and self._line is None and self._is_writable:
-                # It is not the client who is slow.
-                due = self.clock.seconds() + self.settings.silence
-        left = due - self.clock.seconds()
-        if left > 0:
-            self._timer = self.clock.callLater(left, self._look_at_time)
-        else:
-            self.end(replies.IDLE)
-            self._tasks.cancel_all()
