@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from socket import gethostname
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
@@ -23,6 +23,7 @@ from pycyrus.app.login_parts import auth_settings, denials, inbox_administrators
 from pycyrus.app.murder_parts import make_publisher, make_slave, publishes
 from pycyrus.app.notice_parts import Notices
 from pycyrus.app.proc import begin_proc_directory
+from pycyrus.app.shared_directory_parts import is_shared, make_shared_locations
 from pycyrus.app.store_parts import store_settings
 from pycyrus.app.tls_parts import TLSContexts
 from pycyrus.auth.assemble import Authentication
@@ -43,6 +44,9 @@ from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.net.tls import SessionKeys
 from pycyrus.store.locations import Locations
 from pycyrus.store.store import open_store
+
+if TYPE_CHECKING:
+    from pycyrus.murder.shared.locations import SharedLocations
 
 
 def product(settings: Settings, name: str) -> str:
@@ -151,6 +155,7 @@ class Context:
         self._limits: dict[str, ConnectionLimits] = {}
         self._proc = begin_proc_directory(settings.text("proc_path"), Path(settings.text("configdirectory")), reactor)
         self._locations: Locations | None = None
+        self._shared_locations: SharedLocations | None = None
         self._slave: Slave | None = None
         self._frontend: Frontend | None = None
         self._publisher: Publisher | None = None
@@ -207,6 +212,18 @@ class Context:
             is_strict = self.settings.word("mupdate_config") == "standard"
             self._locations = Locations(directory, self.reactor, strict=is_strict)
         return self._locations
+
+    def shared_locations(self) -> SharedLocations | None:
+        """
+        The directory that several masters share, if this one is to.
+
+        @raise ConfigError: An option cannot be used.
+        @raise StoreUnavailable: This server's copy of it cannot be used.
+        """
+        if self._shared_locations is None and is_shared(self.settings):
+            self._shared_locations = make_shared_locations(self.settings, self.locations(), self.reactor)
+            self.reactor.callWhenRunning(self._shared_locations.start)
+        return self._shared_locations
 
     def slave(self) -> Slave:
         """
@@ -265,7 +282,9 @@ class Context:
         if self._publisher is not None:
             self._publisher.close()
         await self._open_store.close()
-        if self._locations is not None:
+        if self._shared_locations is not None:
+            await self._shared_locations.close()
+        elif self._locations is not None:
             await self._locations.close()
         await self._notices.close()
         if self._suppression is not None:

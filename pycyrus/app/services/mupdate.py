@@ -21,16 +21,19 @@ from pycyrus.mupdate.settings import MupdateSettings
 def make_factory(context: Context, name: str, arguments: Sequence[str]) -> IProtocolFactory:
     """Build the factory for one SERVICES entry."""
     settings = context.settings.for_service(name)
-    slave = None if "-m" in arguments else context.slave()
+    is_master = "-m" in arguments
+    slave = None if is_master else context.slave()
+    shared = context.shared_locations() if is_master else None
     own = mupdate_settings(settings, name, context.server_name)
+    catches_up = slave or shared
     return MupdateFactory(
-        context.locations(),
+        shared or context.locations(),
         context.authenticator(settings, "mupdate"),
         own if slave is None else replace(own, master=f"mupdate://{settings.text('mupdate_server')}"),
         context.limits(settings, "mupdate"),
         context.tls.optional(settings),
         context.reactor,
-        None if slave is None else slave.catch_up,
+        None if catches_up is None else catches_up.catch_up,
     )
 
 
