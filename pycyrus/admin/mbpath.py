@@ -19,7 +19,7 @@ from pycyrus.model.names import user_inbox
 from pycyrus.store.rows import Entry
 
 _SELECTORS = {
-    "A": ("Archive", "archive", "where old messages are: with the others here"),
+    "A": ("Archive", "archive", "where old messages are: with the others if there is no archive"),
     "D": ("Data", "data", "where its messages are (this is the default)"),
     "M": ("Meta", "metadata", "where its other files are"),
     "S": ("Sieve", "sieve", "where its user's scripts would be"),
@@ -124,7 +124,7 @@ def _places(entry: Entry, configuration: Configuration, mailboxes: Mailboxes) ->
     paths = mailboxes.paths(entry)
     settings = configuration.settings
     return {
-        "Archive": str(paths.data),
+        "Archive": str(paths.data if paths.archive is None else paths.archive.directory),
         "Data": str(paths.data),
         "Meta": str(paths.meta),
         "Sieve": f"{settings.text('sievedir')}/{entry.name.owner_id or 'global'}",

@@ -159,7 +159,7 @@ def _facts(row: np.void, paths: MailboxPaths) -> dict[str, Any]:
         "expunged": time_text(int(row["expunge_time"]) / 1_000_000),
     }
     try:
-        file = MessageFile(paths.message(int(row["uid"])))
+        file = MessageFile(paths.where(int(row["uid"])))
     except OSError:
         return {**facts, "missing": True}
     try:

@@ -11,7 +11,7 @@ from pycyrus.model.acl_text import BadAcl, parse_default_acl, parse_rights
 from pycyrus.model.identity import IMPLICIT_OWNER_RIGHTS
 from pycyrus.store.commit import SyncMode
 from pycyrus.store.partition_choice import ChoiceSettings, SelectMode
-from pycyrus.store.settings import SPECIAL_USES, DeleteMode, ExpungeMode, StoreSettings
+from pycyrus.store.settings import SPECIAL_USES, ArchiveSettings, DeleteMode, ExpungeMode, StoreSettings
 
 
 def store_settings(settings: Settings) -> StoreSettings:
@@ -20,6 +20,8 @@ def store_settings(settings: Settings) -> StoreSettings:
         configdirectory=Path(settings.text("configdirectory")),
         partitions={name: Path(path) for name, path in settings.family("partition-").items()},
         metapartitions={name: Path(path) for name, path in settings.family("metapartition-").items()},
+        archivepartitions={name: Path(path) for name, path in settings.family("archivepartition-").items()},
+        archive=archive_settings(settings),
         defaultpartition=settings.text("defaultpartition").lower() or None,
         partition_choice=choice_settings(settings),
         hashimapspool=settings.switch("hashimapspool"),
@@ -36,6 +38,17 @@ def store_settings(settings: Settings) -> StoreSettings:
         undo_retention=float(settings.duration("undo_retention")),
         journal_sync_interval=float(settings.duration("journal_sync_interval")),
         sync_mode=SyncMode(settings.word("sync_mode")),
+    )
+
+
+def archive_settings(settings: Settings) -> ArchiveSettings | None:
+    """Which messages go to the archive partition; None if none do."""
+    if not settings.switch("archive_enabled"):
+        return None
+    return ArchiveSettings(
+        float(settings.duration("archive_after")),
+        settings.integer("archive_maxsize") * 1024,
+        settings.switch("archive_keepflagged"),
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +17,9 @@ from twisted.logger import Logger
 
 from pycyrus.errors import MailboxNotFound, MailStoreError
 from pycyrus.model.uids import UidArray
-from pycyrus.store import files, journal, writing
+from pycyrus.store import journal, writing
 from pycyrus.store.files import store_error
-from pycyrus.store.layout import MailboxPaths, message_uids, microseconds
+from pycyrus.store.layout import MailboxPaths, microseconds, remove_message
 from pycyrus.store.lifetimes import lifetime_of_deleted, lifetime_of_messages
 from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.rows import Entry
@@ -192,8 +191,7 @@ async def sweep(state: MailboxState) -> int:
             left = _left_over(state, listed)
             for uid in left.tolist():
                 # Whoever purges does this without the lock.
-                with suppress(FileNotFoundError):
-                    files.unlink(state.paths.message(uid))
+                remove_message(state.paths, uid)
         finally:
             state.leave()
     except OSError as error:
@@ -209,7 +207,7 @@ def _left_over(state: MailboxState, listed: UidArray) -> UidArray:
 
 
 def _listed(paths: MailboxPaths) -> UidArray:
-    return np.array(message_uids(paths.data), dtype=np.uint32)
+    return np.array(paths.uids(), dtype=np.uint32)
 
 
 async def drop_keywords(state: MailboxState) -> int:

@@ -92,7 +92,7 @@ class CachedItems:
                 int(columns.internaldates[position]),
                 int(columns.savedates[position]),
                 int(columns.sent_times[position]),
-                summary_of(self._paths.message(uid)).items,
+                summary_of(self._paths.where(uid)).items,
             )
             self.lost[uid] = record
         return record

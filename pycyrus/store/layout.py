@@ -19,6 +19,7 @@ from pycyrus.store import files, header, journal
 from pycyrus.store.header import Header
 from pycyrus.store.journal import JournalHeader
 from pycyrus.store.locks import block_lock
+from pycyrus.store.partition_marks import read_mark
 
 JOURNAL = "pycyrus.journal"
 COLUMNS = "pycyrus.columns"
@@ -34,6 +35,44 @@ MODSEQS_PER_UID = 16
 
 
 @dataclass(frozen=True, slots=True)
+class Archive:
+    """
+    Where old and large messages of one mailbox are.
+
+    @ivar root: C{archivepartition-NAME}
+    @ivar directory: Of this mailbox; there may be none yet.
+    @ivar mark: By which the root is known; empty if it was never seen.
+    """
+
+    root: Path
+    directory: Path
+    mark: str
+
+    def is_there(self) -> bool:
+        """Whether it is mounted, as far as can be told."""
+        try:
+            found = read_mark(self.root)
+        except OSError:
+            return False
+        return bool(found) and self.mark in ("", found)
+
+    def message(self, uid: int) -> str:
+        """A message's path."""
+        return f"{self.directory}/{uid}."
+
+    def uids(self) -> list[int]:
+        """
+        Ascending UIDs of the messages in it.
+
+        @raise OSError: It cannot be read.
+        """
+        try:
+            return message_uids(self.directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+
+@dataclass(frozen=True, slots=True)
 class MailboxPaths:
     """
     The directories of one mailbox.
@@ -41,11 +80,13 @@ class MailboxPaths:
     @ivar data: Message files.
     @ivar meta: Journal, snapshot, cache and header; may be the same.
     @ivar stage: C{<partition>/stage./}
+    @ivar archive: None if the partition has none.
     """
 
     data: Path
     meta: Path
     stage: Path
+    archive: Archive | None = None
 
     @property
     def journal(self) -> str:
@@ -68,8 +109,45 @@ class MailboxPaths:
         return self.data / QUARANTINE
 
     def message(self, uid: int) -> str:
-        """A message's path."""
+        """Where a message goes when it comes."""
         return f"{self.data}/{uid}."
+
+    def where(self, uid: int) -> str:
+        """
+        Where a message is: in the archive, if it is there and not here.
+
+        Messages move from here to there, and never back, so this order misses none.
+        """
+        path = self.message(uid)
+        if self.archive is not None and not os.path.lexists(path):
+            archived = self.archive.message(uid)
+            if os.path.lexists(archived):
+                return archived
+        return path
+
+    def is_archived(self, path: str) -> bool:
+        """Whether a path is one in the archive."""
+        return self.archive is not None and path.startswith(f"{self.archive.directory}/")
+
+    def places(self, uid: int) -> tuple[str, ...]:
+        """Everywhere a message can be."""
+        path = self.message(uid)
+        return (path,) if self.archive is None else (path, self.archive.message(uid))
+
+    def uids(self) -> list[int]:
+        """
+        Ascending UIDs of the message files, here and in the archive as far as it is there.
+
+        @raise OSError: They cannot be read.
+        """
+        here = message_uids(self.data)
+        if self.archive is None or not self.archive.is_there():
+            return here
+        return sorted({*here, *self.archive.uids()})
+
+    def is_whole(self) -> bool:
+        """Whether a message that is not found is lost, for all places are there in which it could be."""
+        return self.archive is None or self.archive.is_there()
 
 
 def is_message(name: str) -> bool:
@@ -152,14 +230,40 @@ def remove_mailbox(paths: MailboxPaths) -> None:
     _remove_rest(paths)
 
 
+def remove_message(paths: MailboxPaths, uid: int) -> None:
+    """
+    Remove a message's file, wherever it is; it may be gone already.
+
+    @raise OSError: It is still there.
+    """
+    for path in paths.places(uid):
+        _unlink(path)
+
+
+def remove_archived(archive: Archive) -> None:
+    """
+    Remove a mailbox's archived messages, and their directory if nothing else is in it.
+
+    @raise OSError: Something could not be removed; call it again.
+    """
+    for uid in archive.uids():
+        _unlink(archive.message(uid))
+    _remove_quarantine(archive.directory / QUARANTINE)
+    _rmdir(archive.directory)
+
+
 def _remove_rest(paths: MailboxPaths) -> None:
     for name in (CACHE, COLUMNS, header.FILE_NAME, GUARD):
         _unlink(f"{paths.meta}/{name}")
-    if paths.quarantine.is_dir():
-        for name in files.listdir(paths.quarantine):
-            _unlink(f"{paths.quarantine}/{name}")
-        _rmdir(paths.quarantine)
+    _remove_quarantine(paths.quarantine)
     for directory in dict.fromkeys((paths.data, paths.meta)):
+        _rmdir(directory)
+
+
+def _remove_quarantine(directory: Path) -> None:
+    if directory.is_dir():
+        for name in files.listdir(directory):
+            _unlink(f"{directory}/{name}")
         _rmdir(directory)
 
 

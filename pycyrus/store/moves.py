@@ -13,6 +13,7 @@ other process changes the tree.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
@@ -26,7 +27,7 @@ from pycyrus.errors import MailboxCorrupted, StoreUnavailable
 from pycyrus.model.acl_text import acl_pairs
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.store import files, header, journal, paths, rows
-from pycyrus.store.layout import GUARD, MailboxPaths, message_uids, microseconds, remove_mailbox
+from pycyrus.store.layout import GUARD, MailboxPaths, message_uids, microseconds, remove_archived, remove_mailbox
 from pycyrus.store.locks import block_lock, try_lock
 from pycyrus.store.partitions import Partitions
 from pycyrus.store.rows import Entry, Pending, Work
@@ -53,8 +54,20 @@ class Plan:
 def mailbox_paths(partitions: Partitions, partition: str, location: str) -> MailboxPaths:
     """The directories of a mailbox."""
     return MailboxPaths(
-        partitions.data(partition, location), partitions.meta(partition, location), partitions.stage(partition)
+        partitions.data(partition, location),
+        partitions.meta(partition, location),
+        partitions.stage(partition),
+        partitions.archive(partition, location),
     )
+
+
+def ask(
+    connection: sqlite3.Connection, partitions: Partitions, work: Work, partition: str, source: str, target: str = ""
+) -> None:
+    """Have a mailbox's directories moved or removed once this is committed, that of the archive as well."""
+    rows.add_pending(connection, work, partition, source, target)
+    if partitions.archive_root(partition) is not None:
+        rows.add_pending(connection, _IN_ARCHIVE[work], partition, source, target)
 
 
 def plan(tree: Sequence[Entry], wanted: Callable[[Entry], str], occupied: Callable[[Entry, str], bool]) -> Plan:
@@ -101,9 +114,17 @@ def _moved_with(location: str, moves: dict[str, str]) -> str | None:
     return None
 
 
-def is_occupied(partitions: Partitions, partition: str, location: str) -> bool:
-    """Whether something is in a place; an empty directory is cleared away."""
-    for root in partitions.roots(partition):
+def is_occupied(connection: sqlite3.Connection, partitions: Partitions, partition: str, location: str) -> bool:
+    """
+    Whether something is in a place; an empty directory is cleared away.
+
+    A place is not free while something is to be moved or removed there in an
+    archive that is missing: it would happen to the new mailbox.
+    """
+    if _is_awaited(connection, partition, location):
+        return True
+    archive = partitions.archive_root(partition)
+    for root in (*partitions.roots(partition), *filter(None, [archive])):
         place = paths.resolve(root, location)
         try:
             files.rmdir(place)
@@ -116,15 +137,24 @@ def is_occupied(partitions: Partitions, partition: str, location: str) -> bool:
     return False
 
 
-def clear_leftovers(partitions: Partitions, partition: str, location: str) -> bool:
+def _is_awaited(connection: sqlite3.Connection, partition: str, location: str) -> bool:
+    """Whether something is still to be done in a place in the archive."""
+    here = Pending(0, Work.MOVE_ARCHIVE, partition, location, location)
+    return any(_overlap(here, each) for each in rows.pending(connection))
+
+
+def clear_leftovers(connection: sqlite3.Connection, partitions: Partitions, partition: str, location: str) -> bool:
     """
     Remove what an interrupted creation left in a place that no mailbox has.
 
     @return: Whether the place can be used: it cannot if messages are there,
-        which are then left for C{reconstruct}.
+        which are then left for C{reconstruct}, or if an archive that is missing may have some.
     """
+    if _is_awaited(connection, partition, location):
+        return False
     place = mailbox_paths(partitions, partition, location)
-    for directory in dict.fromkeys((place.data, place.meta)):
+    archive = () if place.archive is None else (place.archive.directory,)
+    for directory in dict.fromkeys((place.data, place.meta, *archive)):
         try:
             if message_uids(directory):
                 _log.error("Messages of no mailbox lie in {path}: they are left there", path=str(directory))
@@ -191,8 +221,11 @@ def finish(
     return stuck
 
 
-_OF_DIRECTORIES = (Work.MOVE, Work.REMOVE, Work.ABANDONED)
-_OF_MAILBOXES = (Work.TELL_RENAME, Work.TELL_ACL)
+OF_ARCHIVES = frozenset({Work.MOVE_ARCHIVE, Work.REMOVE_ARCHIVE})
+"""Work that may have to wait for an archive, which harms nobody but who looks for archived messages."""
+_IN_ARCHIVE = {Work.MOVE: Work.MOVE_ARCHIVE, Work.REMOVE: Work.REMOVE_ARCHIVE}
+_OF_DIRECTORIES = frozenset({Work.MOVE, Work.REMOVE, Work.ABANDONED}) | OF_ARCHIVES
+_OF_MAILBOXES = frozenset({Work.TELL_RENAME, Work.TELL_ACL})
 
 
 def _do(connection: sqlite3.Connection, partitions: Partitions, each: Pending) -> bool:
@@ -201,14 +234,50 @@ def _do(connection: sqlite3.Connection, partitions: Partitions, each: Pending) -
         return _clear_abandoned(connection, partitions, each)
     if each.work is Work.MOVE:
         _move(partitions, each.partition, each.source, each.target)
-    else:
+    elif each.work is Work.REMOVE:
         _remove(partitions, each.partition, each.source)
+    else:
+        _do_in_archive(partitions, each)
+    return True
+
+
+def _do_in_archive(partitions: Partitions, each: Pending) -> None:
+    archive = partitions.archive(each.partition, each.source)
+    if archive is None:
+        # It is not configured any more.
+        return
+    if not archive.is_there():
+        raise StoreUnavailable(f"archivepartition-{each.partition} is not there")
+    if each.work is Work.MOVE_ARCHIVE:
+        _move_directory(archive.root, each.source, each.target, _merge)
+    else:
+        remove_archived(archive)
+        _prune(archive.directory.parent, archive.root)
+
+
+def _merge(old: Path, new: Path) -> bool:
+    """
+    Bring what is in one directory to another, which came to be while the archive was missing.
+
+    @return: Always true: it was done.
+    """
+    for name in files.listdir(old):
+        source, target = old / name, new / name
+        if source.is_dir() and target.is_dir():
+            _merge(source, target)
+        elif not os.path.lexists(target):
+            files.rename(source, target)
+    files.sync_directory(str(new))
+    with contextlib.suppress(OSError):
+        files.rmdir(old)
     return True
 
 
 def _overlap(one: Pending, other: Pending) -> bool:
     """Whether two pieces of work are about the same directory, or about one within the other's."""
     if one.partition != other.partition or other.work not in _OF_DIRECTORIES:
+        return False
+    if (one.work in OF_ARCHIVES) != (other.work in OF_ARCHIVES):
         return False
     return any(
         a == b or a.startswith(f"{b}/") or b.startswith(f"{a}/")
@@ -220,23 +289,28 @@ def _overlap(one: Pending, other: Pending) -> bool:
 
 def _move(partitions: Partitions, partition: str, source: str, target: str) -> None:
     for root in partitions.roots(partition):
-        old, new = paths.resolve(root, source), paths.resolve(root, target)
-        try:
-            files.stat(old)
-        except _GONE:
-            continue
-        files.makedirs(new.parent, files.PRIVATE_DIRECTORY, exist_ok=True)
-        # Before the rename, so that it cannot become durable without its way from the root.
-        _sync_up(new.parent, root)
-        try:
-            files.rename(old, new)
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and _is_leftover(old):
-                # Moved before; only empty directories came back.
-                continue
-            raise
-        files.sync_directory(str(new.parent))
-        _prune(old.parent, root)
+        _move_directory(root, source, target, lambda old, new: _is_leftover(old))
+
+
+def _move_directory(root: Path, source: str, target: str, is_settled: Callable[[Path, Path], bool]) -> None:
+    """@param is_settled: Asked where both are there; whether that is right."""
+    old, new = paths.resolve(root, source), paths.resolve(root, target)
+    try:
+        files.stat(old)
+    except _GONE:
+        return
+    files.makedirs(new.parent, files.PRIVATE_DIRECTORY, exist_ok=True)
+    # Before the rename, so that it cannot become durable without its way from the root.
+    _sync_up(new.parent, root)
+    try:
+        files.rename(old, new)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and is_settled(old, new):
+            # Moved before; only empty directories came back.
+            return
+        raise
+    files.sync_directory(str(new.parent))
+    _prune(old.parent, root)
 
 
 def _clear_abandoned(connection: sqlite3.Connection, partitions: Partitions, work: Pending) -> bool:
@@ -255,6 +329,8 @@ def _clear_abandoned(connection: sqlite3.Connection, partitions: Partitions, wor
             return False
         if rows.find_location(connection, work.partition, work.source) is None:
             _remove(partitions, work.partition, work.source)
+            if place.archive is not None:
+                remove_archived(place.archive)
         return True
     finally:
         files.close(fd)

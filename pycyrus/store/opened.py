@@ -188,9 +188,12 @@ class OpenedMailbox:
         """Open a message; see L{IMailbox}."""
         self._need(READ)
         try:
-            return MessageFile(self.state.paths.message(uid))
+            try:
+                return MessageFile(self.state.paths.message(uid))
+            except FileNotFoundError:
+                self.state.refresh()
+                return MessageFile(self.state.paths.where(uid))
         except FileNotFoundError as error:
-            self.state.refresh()
             uids = self.state.view().uids
             at = int(uids.searchsorted(np.uint32(uid)))
             if at < len(uids) and uids[at] == uid:

@@ -68,10 +68,12 @@ class PartitionMove:
         @raise StoreUnavailable: It cannot be.
         """
         if rows.find_location(connection, self.partition, self.location) is not None or moves.is_occupied(
-            self.partitions, self.partition, self.location
+            connection, self.partitions, self.partition, self.location
         ):
             self.location = paths.location_by_id(self.entry.unique_id)
         new = self._new
+        if not self._old.is_whole() or not new.is_whole():
+            raise StoreUnavailable("the archive partition is not there")
         try:
             for directory in dict.fromkeys((new.data, new.meta)):
                 files.makedirs(directory, files.PRIVATE_DIRECTORY, exist_ok=True)
@@ -112,7 +114,7 @@ class PartitionMove:
         rows.replace(
             connection, replace(entry, partition=self.partition, location=self.location, changed=int(time.time()))
         )
-        rows.add_pending(connection, Work.REMOVE, entry.partition, entry.location)
+        moves.ask(connection, self.partitions, Work.REMOVE, entry.partition, entry.location)
 
     def _take_lock(self) -> None:
         """Take the lock of the journal that is in its place, with nothing unfinished at its end."""
@@ -141,7 +143,8 @@ class PartitionMove:
         files.write_all(self._journal, record, files.fstat(self._journal).st_size)
 
     def _sync(self) -> None:
-        for root in self.partitions.roots(self.partition):
+        archive = self.partitions.archive_root(self.partition)
+        for root in (*self.partitions.roots(self.partition), *filter(None, [archive])):
             moves.sync_file_system(str(root))
 
     def release(self) -> None:
@@ -158,15 +161,34 @@ class PartitionMove:
 
 
 def _copy_messages(old: MailboxPaths, new: MailboxPaths) -> None:
-    """Have the same message files in both places."""
-    there, here = set(_files(old.data)), set(_files(new.data))
-    for name in there - here:
-        if is_message(name):
+    """Have the same message files in both places; what is archived is archived there, if it can be."""
+    there, here = set(old.uids()), set(new.uids())
+    if not (old.is_whole() and new.is_whole()):
+        raise OSError(errno.EIO, "the archive partition is not there")
+    archived = set(old.archive.uids()) if old.archive is not None else set()
+    if archived - here and new.archive is not None:
+        files.makedirs(new.archive.directory, files.PRIVATE_DIRECTORY, exist_ok=True)
+    for uid in sorted(there - here):
+        target = new.message(uid)
+        if new.archive is not None and uid in archived:
+            target = new.archive.message(uid)
+        # Else it was purged meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            _copy_message(old, uid, target)
+    for uid in here - there:
+        for path in new.places(uid):
             with contextlib.suppress(FileNotFoundError):
-                _copy(f"{old.data}/{name}", f"{new.data}/{name}")
-    for name in here - there:
-        if is_message(name):
-            files.unlink(f"{new.data}/{name}")
+                files.unlink(path)
+
+
+def _copy_message(old: MailboxPaths, uid: int, target: str) -> None:
+    try:
+        _copy(old.message(uid), target)
+    except FileNotFoundError:
+        if old.archive is None:
+            raise
+        # Archived before, or since its directory was read.
+        _copy(old.archive.message(uid), target)
 
 
 def _copy_rest(old: MailboxPaths, new: MailboxPaths) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from pycyrus.store import files
-from pycyrus.store.layout import MailboxPaths
+from pycyrus.store.layout import QUARANTINE, MailboxPaths
 from pycyrus.store.spool import place_copy
 
 _log = Logger()
@@ -17,9 +17,10 @@ _log = Logger()
 
 def quarantine(paths: MailboxPaths, uid: int) -> None:
     """Move a message file out of the way, loudly."""
-    target = _place(paths, uid)
-    files.rename(paths.message(uid), target)
-    _log.error("Message file {path} has no record and was moved to {target}", path=paths.message(uid), target=target)
+    path = paths.where(uid)
+    target = _place(path, uid)
+    files.rename(path, target)
+    _log.error("Message file {path} has no record and was moved to {target}", path=path, target=target)
 
 
 def link_to_quarantine(paths: MailboxPaths, uid: int) -> None:
@@ -30,23 +31,24 @@ def link_to_quarantine(paths: MailboxPaths, uid: int) -> None:
     """
     if is_in_quarantine(paths, uid):
         return
-    target = _place(paths, uid)
-    path = paths.message(uid)
+    path = paths.where(uid)
+    target = _place(path, uid)
     place_copy(path, target)
     _log.error("Message file {path} is damaged and is moved to {target}", path=path, target=target)
 
 
 def is_in_quarantine(paths: MailboxPaths, uid: int) -> bool:
     """Whether a message file has a second name there."""
-    path = Path(paths.message(uid))
-    return any(path.samefile(each) for each in paths.quarantine.glob(f"{uid}.*"))
+    path = Path(paths.where(uid))
+    return any(path.samefile(each) for each in (path.parent / QUARANTINE).glob(f"{uid}.*"))
 
 
-def _place(paths: MailboxPaths, uid: int) -> str:
-    """A name in quarantine that is free."""
-    files.makedirs(paths.quarantine, files.PRIVATE_DIRECTORY, exist_ok=True)
+def _place(path: str, uid: int) -> str:
+    """A name in quarantine that is free: beside the file, which may be in the archive."""
+    directory = Path(path).parent / QUARANTINE
+    files.makedirs(directory, files.PRIVATE_DIRECTORY, exist_ok=True)
     number = 0
-    while Path(target := f"{paths.quarantine}/{uid}.{number}").exists():
+    while Path(target := f"{directory}/{uid}.{number}").exists():
         number += 1
     return target
 

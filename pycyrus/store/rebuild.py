@@ -25,7 +25,7 @@ from pycyrus.store.contents import Contents
 from pycyrus.store.header import Header, read_header, write_header
 from pycyrus.store.items import summary_of
 from pycyrus.store.journal import HEADER_SIZE, JournalHeader
-from pycyrus.store.layout import FIRST_RESERVATION, MODSEQS_PER_UID, MailboxPaths, message_uids, microseconds
+from pycyrus.store.layout import FIRST_RESERVATION, MODSEQS_PER_UID, MailboxPaths, microseconds
 from pycyrus.store.quarantine import file_guid, quarantine
 from pycyrus.store.spool import MessageFile
 
@@ -39,7 +39,7 @@ def has_remains(paths: MailboxPaths) -> bool:
     """Whether there is a mailbox without its journal, and not one that just comes or goes."""
     if not (paths.meta / header.FILE_NAME).exists():
         return False
-    return any(Path(path).exists() for path in (paths.cache, paths.columns)) or bool(message_uids(paths.data))
+    return any(Path(path).exists() for path in (paths.cache, paths.columns)) or bool(paths.uids())
 
 
 def rebuild(paths: MailboxPaths) -> None:
@@ -179,7 +179,7 @@ def _drop_never_synced(paths: MailboxPaths, contents: Contents) -> None:
     first = int(columns.uids[: columns.count].searchsorted(np.uint32(contents.durable_uid)))
     for position in range(first, columns.count):
         uid = int(columns.uids[position])
-        if file_guid(paths.message(uid)) not in (None, columns.guids[position].tobytes()):
+        if file_guid(paths.where(uid)) not in (None, columns.guids[position].tobytes()):
             # Without its file it is no message either: see below.
             quarantine(paths, uid)
 
@@ -194,21 +194,21 @@ def _adopt(paths: MailboxPaths, contents: Contents, *, restarted: bool) -> None:
     columns = contents.columns
     here = set(columns.uids[: columns.count].tolist())
     known = here | set(contents.retained["uid"].tolist()) | set(contents.vanished["uid"].tolist())
-    missing = [uid for uid in message_uids(paths.data) if uid not in known]
+    missing = [uid for uid in paths.uids() if uid not in known]
     if not missing:
         _after_damage(contents, 0)
         return
     witnessed = _cache_rows(paths)
     if restarted and witnessed:
         for uid in [uid for uid in missing if uid >= contents.durable_uid]:
-            if uid not in witnessed or witnessed[uid][2].guid != file_guid(paths.message(uid)):
+            if uid not in witnessed or witnessed[uid][2].guid != file_guid(paths.where(uid)):
                 quarantine(paths, uid)
                 missing.remove(uid)
     rows = np.zeros(len(missing), dtype=journal.STATE_ROW)
     contents.highest_modseq += _MARGIN
     for index, uid in enumerate(missing):
         _fill_row(rows[index : index + 1], paths, uid, witnessed)
-        _log.error("Message file {path} was adopted", path=paths.message(uid))
+        _log.error("Message file {path} was adopted", path=paths.where(uid))
     rows["modseq"] = contents.highest_modseq
     together = journal.concatenate_rows((columns.rows(slice(0, columns.count)), rows), journal.STATE_ROW)
     together = together[np.argsort(together["uid"], kind="stable")]
@@ -231,7 +231,7 @@ def _after_damage(contents: Contents, last_uid: int) -> None:
 def _fill_row(
     row: NDArray[np.void], paths: MailboxPaths, uid: int, witnessed: dict[int, tuple[int, int, cache.CacheRecord]]
 ) -> None:
-    file = MessageFile(paths.message(uid))
+    file = MessageFile(paths.where(uid))
     try:
         modified = int(files.fstat(file.fileno()).st_mtime)
         digest = hashlib.sha1(usedforsecurity=False)
@@ -248,7 +248,7 @@ def _fill_row(
         row["internaldate"], row["savedate"] = record.internaldate, record.savedate
         row["sent_time"], row["sent_day"] = record.sent_time, record.sent_day
         return
-    summary = summary_of(paths.message(uid))
+    summary = summary_of(paths.where(uid))
     row["internaldate"] = row["savedate"] = modified
     row["sent_time"] = modified if summary.sent_time is None else summary.sent_time
     row["sent_day"] = modified // 86400 if summary.sent_day is None else summary.sent_day
@@ -275,7 +275,10 @@ def _cache_rows(paths: MailboxPaths) -> dict[int, tuple[int, int, cache.CacheRec
 
 def _drop_missing(paths: MailboxPaths, contents: Contents) -> None:
     """Records of messages whose files are not there any more are no messages."""
-    there = np.array(message_uids(paths.data), dtype=np.uint32)
+    if not paths.is_whole():
+        # They may be in the archive.
+        return
+    there = np.array(paths.uids(), dtype=np.uint32)
     columns = contents.columns
     gone = np.flatnonzero(~np.isin(columns.uids[: columns.count], there))
     if len(gone):

@@ -13,6 +13,7 @@ a file system is not mounted.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -32,7 +33,7 @@ from pycyrus.store.contents import Contents
 from pycyrus.store.files import store_error
 from pycyrus.store.header import read_header
 from pycyrus.store.items import summary_of
-from pycyrus.store.layout import MailboxPaths, message_uids, microseconds
+from pycyrus.store.layout import MailboxPaths, microseconds, remove_message
 from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.moves import rewrite_header
 from pycyrus.store.quarantine import file_guid, is_in_quarantine, link_to_quarantine
@@ -151,7 +152,9 @@ def _sizes_and_guids(
 
 
 def _look(paths: MailboxPaths, facts: _Facts, order: Order) -> Looked:
-    there = set(message_uids(paths.data))
+    if not paths.is_whole():
+        raise OSError(errno.EIO, "the archive partition is not there", str(paths.data))
+    there = set(paths.uids())
     known = facts.messages.keys() | facts.retained.keys()
     looked = Looked(
         missing=sorted(facts.messages.keys() - there),
@@ -175,7 +178,7 @@ def _different(
     """UIDs of messages whose files are not what was stored."""
     for uid in sorted(messages.keys() & there):
         size, guid = messages[uid]
-        path = paths.message(uid)
+        path = paths.where(uid)
         try:
             differs = (order.sizes and min(files.stat(path).st_size, MAX_NUMBER) != size) or (
                 order.reparse and file_guid(path) not in (guid, None)
@@ -250,7 +253,7 @@ async def _expunge_missing(state: MailboxState, uids: list[int]) -> None:
         # Else the paths may be those of a mailbox that was renamed meanwhile.
         state.check_place()
         # Read again: a file system may have been mounted or unmounted since.
-        lost = set(uids).difference(message_uids(state.paths.data))
+        lost = set(uids).difference(state.paths.uids()) if state.paths.is_whole() else set()
         gone = np.array(sorted(lost.intersection(_Facts.of(state.contents).messages)), dtype=np.uint32)
         if len(gone):
             state.write(
@@ -270,7 +273,7 @@ async def _put_aside(state: MailboxState, uids: list[int]) -> None:
         state.check_place()
         facts = _Facts.of(state.contents)
         here = [uid for uid in uids if uid in facts.messages or uid in facts.retained]
-        here = [uid for uid in here if Path(state.paths.message(uid)).exists()]
+        here = [uid for uid in here if Path(state.paths.where(uid)).exists()]
         for uid in here:
             link_to_quarantine(state.paths, uid)
         _purge(state, here, facts)
@@ -311,8 +314,7 @@ def _purge(state: MailboxState, uids: list[int], facts: _Facts) -> None:
 def _unlink(paths: MailboxPaths, uids: list[int]) -> None:
     for uid in uids:
         # What is left is found by its UID: the next expiry removes it.
-        with suppress(FileNotFoundError):
-            files.unlink(paths.message(uid))
+        remove_message(paths, uid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +332,7 @@ class _Adopted:
 def _read(paths: MailboxPaths, uids: list[int]) -> list[_Adopted]:
     found = []
     for uid in uids:
-        path = paths.message(uid)
+        path = paths.where(uid)
         with suppress(FileNotFoundError):
             guid = file_guid(path)
             if guid is not None:
@@ -359,7 +361,7 @@ async def _adopt(state: MailboxState, uids: list[int]) -> None:
         new = [each for each in adopted if not _has_twin(paths, named, each)]
         pairs = list(zip(_free_uids(state.contents.uidnext, {each.uid for each in adopted}), new, strict=False))
         for uid, each in pairs:
-            place_copy(paths.message(each.uid), paths.message(uid))
+            place_copy(paths.where(each.uid), paths.message(uid))
             placed.append(paths.message(uid))
         if pairs:
             _record(state, pairs)
@@ -380,7 +382,7 @@ def _is_alone(paths: MailboxPaths, known: _Facts, each: _Adopted) -> bool:
     listed = known.messages.get(each.uid)
     if listed is not None and listed == (each.size, each.guid):
         return False
-    return Path(paths.message(each.uid)).exists()
+    return Path(paths.where(each.uid)).exists()
 
 
 def _has_twin(paths: MailboxPaths, named: dict[tuple[int, bytes], list[int]], each: _Adopted) -> bool:
@@ -388,7 +390,10 @@ def _has_twin(paths: MailboxPaths, named: dict[tuple[int, bytes], list[int]], ea
     if is_in_quarantine(paths, each.uid):
         return True
     others = named.get((each.size, each.guid), ())
-    return any(uid != each.uid and _inode(paths.message(uid)) == each.inode for uid in others)
+    if not Path(paths.message(each.uid)).exists():
+        # From the archive it was copied.
+        return any(uid != each.uid for uid in others)
+    return any(uid != each.uid and _inode(paths.where(uid)) == each.inode for uid in others)
 
 
 def _inode(path: str) -> int:
@@ -465,7 +470,7 @@ async def _cache_again(state: MailboxState) -> None:
 
 
 def _summaries(paths: MailboxPaths, uids: list[int]) -> dict[int, Summary]:
-    return {uid: summary_of(paths.message(uid)) for uid in uids if Path(paths.message(uid)).exists()}
+    return {uid: summary_of(paths.where(uid)) for uid in uids if Path(paths.where(uid)).exists()}
 
 
 async def _tidy(state: MailboxState, entry: Entry, name: str, looked: Looked, order: Order) -> None:

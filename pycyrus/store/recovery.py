@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from pycyrus.store.journal import FormatTooNew
 from pycyrus.store.layout import FIRST_RESERVATION, MODSEQS_PER_UID, MailboxPaths, message_uids, microseconds
 from pycyrus.store.loading import Loaded, load, open_journal
 from pycyrus.store.locks import block_lock, unlock
+from pycyrus.store.partition_marks import read_mark
 from pycyrus.store.quarantine import file_guid, quarantine
 
 __all__ = ["file_guid", "mend_locked", "open_mailbox", "quarantine"]
@@ -176,18 +178,18 @@ def _quarantine_next(paths: MailboxPaths, contents: Contents) -> None:
 def _after_restart(paths: MailboxPaths, loaded: Loaded) -> None:
     contents = loaded.contents
     known = set(contents.columns.uids[: contents.columns.count].tolist()) | set(contents.retained["uid"].tolist())
-    there = message_uids(paths.data)
-    _check_mounted(paths, contents, there)
+    there, is_whole = _look(paths)
+    _check_mounted(paths, contents, there, is_whole)
     for uid in there:
         if uid not in known:
             if uid < contents.uidnext:
                 # Expunged, and not yet removed when the machine stopped.
-                files.unlink(paths.message(uid))
+                _remove(paths, uid)
             else:
                 quarantine(paths, uid)
     now = microseconds()
     records = []
-    lost = _never_synced(paths, contents)
+    lost = _never_synced(paths, contents, is_whole)
     modseq = max(contents.highest_modseq, contents.reserved[1])
     if lost:
         ranges = number_ranges(np.array(lost, dtype=np.uint32))
@@ -206,7 +208,28 @@ def _after_restart(paths: MailboxPaths, loaded: Loaded) -> None:
     _write(loaded, journal.reserve_record(*limits, files.boot_id(), now, confirmed=True))
 
 
-def _check_mounted(paths: MailboxPaths, contents: Contents, there: list[int]) -> None:
+def _look(paths: MailboxPaths) -> tuple[list[int], bool]:
+    """UIDs of message files, and whether there are no others: an archive that fails harms only what is in it."""
+    if paths.is_whole():
+        try:
+            return paths.uids(), True
+        except OSError as error:
+            if paths.archive is None:
+                raise
+            _log.error("The archive of {directory} cannot be read: {error}", directory=str(paths.data), error=error)
+    return message_uids(paths.data), False
+
+
+def _remove(paths: MailboxPaths, uid: int) -> None:
+    with suppress(FileNotFoundError):
+        files.unlink(paths.message(uid))
+    if paths.archive is not None:
+        # What stays there is found by the next expiry.
+        with suppress(OSError):
+            files.unlink(paths.archive.message(uid))
+
+
+def _check_mounted(paths: MailboxPaths, contents: Contents, there: list[int], is_whole: bool) -> None:
     """
     Make sure that messages are where they should be before any is said to have been lost.
 
@@ -215,6 +238,9 @@ def _check_mounted(paths: MailboxPaths, contents: Contents, there: list[int]) ->
     uids = contents.columns.uids[: contents.columns.count]
     synced = uids[uids < contents.durable_uid].tolist()
     if synced and not set(synced).intersection(there):
+        if not is_whole and read_mark(paths.stage.parent):
+            # The partition is there, and the archive, where all of them may be, is not.
+            return
         raise OSError(errno.EIO, "no message file is there: is its file system mounted?", str(paths.data))
 
 
@@ -225,17 +251,21 @@ def _write(loaded: Loaded, records: bytes) -> None:
     loaded.size = loaded.offset
 
 
-def _never_synced(paths: MailboxPaths, contents: Contents) -> list[int]:
+def _never_synced(paths: MailboxPaths, contents: Contents, is_whole: bool) -> list[int]:
     """UIDs of messages whose octets are not what was written, among those that may not have been synced."""
     columns = contents.columns
     first = int(columns.uids[: columns.count].searchsorted(np.uint32(contents.durable_uid)))
     lost = []
     for position in range(first, columns.count):
         uid = int(columns.uids[position])
-        if file_guid(paths.message(uid)) == columns.guids[position].tobytes():
+        path = paths.where(uid) if is_whole else paths.message(uid)
+        if file_guid(path) == columns.guids[position].tobytes():
+            continue
+        if not is_whole and not Path(path).exists():
+            # It may be in the archive, where nothing goes that is not synced.
             continue
         lost.append(uid)
-        if Path(paths.message(uid)).exists():
+        if Path(path).exists():
             quarantine(paths, uid)
         else:
             _log.error("Message {uid} in {directory} never reached the disk", uid=uid, directory=str(paths.data))

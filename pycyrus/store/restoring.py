@@ -116,7 +116,9 @@ async def _restore_batch(state: MailboxState, choose: Choose, missing: set[int])
     await state.commit([*placed, *state.written])
     restored = Restored(rows["uid"].astype(np.uint32), np.arange(first, first + len(rows), dtype=np.uint32))
     # Only now: until the record is durable the old name may still be needed.
-    await in_thread(state.services.reactor, _unlink_all, [state.paths.message(uid) for uid in restored.was.tolist()])
+    await in_thread(
+        state.services.reactor, _unlink_all, [path for uid in restored.was.tolist() for path in state.paths.places(uid)]
+    )
     return restored
 
 
@@ -138,7 +140,7 @@ def _link_all(paths: MailboxPaths, uids: list[int], first: int, placed: list[str
     """
     found: list[int] = []
     for uid in uids:
-        source, target = paths.message(uid), paths.message(first + len(found))
+        source, target = paths.where(uid), paths.message(first + len(found))
         try:
             _link(paths, source, target, first + len(found))
         except FileNotFoundError:

@@ -111,7 +111,7 @@ class SearchTexts:
         found = []
         for uid, guid, item in zip(uids, guids, items, strict=True):
             try:
-                path = Path(self._paths.message(uid))
+                path = Path(self._paths.where(uid))
                 if path.stat().st_size > _LONGEST_MESSAGE:
                     continue
                 octets = path.read_bytes()

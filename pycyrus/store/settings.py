@@ -28,6 +28,21 @@ class ExpungeMode(enum.Enum):
     DELAYED = "delayed"
 
 
+@dataclass(frozen=True, slots=True)
+class ArchiveSettings:
+    """
+    Which messages go to the archive partition.
+
+    @ivar after: C{archive_after}: from what age, in seconds.
+    @ivar largest: C{archive_maxsize}: larger ones go at once; in octets.
+    @ivar keep_flagged: C{archive_keepflagged}: flagged ones stay, unless they are larger.
+    """
+
+    after: float = 7 * 86400.0
+    largest: int = 1024 * 1024
+    keep_flagged: bool = False
+
+
 SPECIAL_USES = (r"\Archive", r"\Drafts", r"\Important", r"\Junk", r"\Sent", r"\Trash", r"\Snoozed")
 """Attributes of RFC 6154 that a mailbox may be given, and C{\\Snoozed}."""
 
@@ -45,6 +60,8 @@ class StoreSettings:
 
     @ivar partitions: Directories by partition name (C{partition-NAME}).
     @ivar metapartitions: Directories for everything but messages, likewise.
+    @ivar archivepartitions: Directories of archived messages, likewise.
+    @ivar archive: Which messages go there; None for no more (C{archive_enabled}).
     @ivar defaultpartition: Where new mailboxes go; None to choose one.
     @ivar partition_choice: How one is chosen (C{partition_select_mode} and its like).
     @ivar hashimapspool: A level of one-letter directories.
@@ -62,6 +79,8 @@ class StoreSettings:
     configdirectory: Path
     partitions: Mapping[str, Path]
     metapartitions: Mapping[str, Path] = field(default_factory=dict)
+    archivepartitions: Mapping[str, Path] = field(default_factory=dict)
+    archive: ArchiveSettings | None = None
     defaultpartition: str | None = None
     partition_choice: ChoiceSettings = DEFAULT_CHOICE
     hashimapspool: bool = False

@@ -55,6 +55,7 @@ from pycyrus.store.opened import MailboxPolicy, OpenedMailbox
 from pycyrus.store.partitions import Partitions
 from pycyrus.store.quota_roots import QuotaRoots
 from pycyrus.store.quotas import Quotas
+from pycyrus.store.reconstruct_tree import reconstruct_tree
 from pycyrus.store.relist import Relisted, relist
 from pycyrus.store.rows import Entry, live_range
 from pycyrus.store.seen import SeenStates
@@ -97,8 +98,8 @@ def open_store(settings: StoreSettings, reactor: WatchReactor) -> MailStore:
     partitions = Partitions(settings)
     files.makedirs(settings.configdirectory, files.PRIVATE_DIRECTORY, exist_ok=True)
     partitions.prepare()
-    for name in partitions.names():
-        clean_stage(partitions.stage(name))
+    for stage in partitions.stages():
+        clean_stage(stage)
     held = hold_databases(settings, partitions)
     try:
         return MailStore(settings, partitions, reactor, held)
@@ -600,6 +601,10 @@ class MailStore:
     @property
     def directory(self) -> Directory:
         """The list of mailboxes."""
+    async def reconstruct(self, identity: Identity, name: MailboxName, *, recursive: bool) -> None:
+        """See L{IMailStore.reconstruct}."""
+        await reconstruct_tree(self, identity, name, recursive=recursive)
+
         return self._directory
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pycyrus.errors import InvalidMailboxName, MailboxCorrupted
+from pycyrus.errors import InvalidMailboxName, MailboxCorrupted, StoreUnavailable
 from pycyrus.model.internal_names import parse_internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.store import files, header, journal, layout
@@ -60,7 +60,11 @@ def survey(partitions: Partitions, names: list[str] | None = None) -> Iterator[F
     @param names: Of partitions; None for all.
     """
     for partition in partitions.names() if names is None else names:
-        root = partitions.roots(partition)[0]
+        try:
+            root = partitions.roots(partition)[0]
+        except StoreUnavailable:
+            # Said when the store was opened.
+            continue
         for directory, below, there in os.walk(root):
             below.sort()
             for other in (STAGE_DIRECTORY, layout.QUARANTINE):

@@ -25,7 +25,7 @@ from pycyrus.model.internal_names import internal
 from pycyrus.store import cache, directory, files, header, journal, notes, quota_roots, rows, snapshot, userstate
 from pycyrus.store.contents import Contents
 from pycyrus.store.header import read_header
-from pycyrus.store.layout import MailboxPaths, message_uids
+from pycyrus.store.layout import MailboxPaths
 from pycyrus.store.loading import load
 from pycyrus.store.locks import block_lock
 from pycyrus.store.moves import mailbox_paths
@@ -181,7 +181,7 @@ class _Check:
             rest = files.read_all(loaded.fd, size - loaded.offset, loaded.offset)
             records, used = journal.scan(rest)
             loaded.contents.apply(records)
-            there = set(message_uids(paths.data))
+            there = set(paths.uids())
             sound = snapshot.is_sound(paths.columns)
             differs = sound and self._snapshot_differs(loaded.contents, loaded.header, size)
         finally:
@@ -269,12 +269,17 @@ class _Check:
         if odd:
             # A purge removes files when its record is durable.
             time.sleep(_AGAIN)
-            odd = [uid for uid in odd if Path(self._paths.message(uid)).exists()]
+            odd = [uid for uid in odd if Path(self._paths.where(uid)).exists()]
             if odd:
                 now = _uids(_now(self._paths))
                 odd = [uid for uid in odd if uid not in now]
         for uid in odd:
-            yield self._finding(self._paths.message(uid), "a message file without a record", RECONSTRUCT)
+            yield self._finding(self._paths.where(uid), "a message file without a record", RECONSTRUCT)
+        if not self._paths.is_whole():
+            yield self._finding(
+                str(self._paths.archive and self._paths.archive.root), "the archive partition is not there", "mount it"
+            )
+            return
         lost = held - there
         if lost:
             lost &= _uids(_now(self._paths))
@@ -297,7 +302,7 @@ class _Check:
             told(1)
             if uid not in there:
                 continue
-            path = self._paths.message(uid)
+            path = self._paths.where(uid)
             try:
                 found = file_guid(path)
             except OSError as error:

@@ -191,7 +191,7 @@ async def _take_back(state: MailboxState, ranges: list[tuple[int, int]]) -> None
             + journal.ranges_record(journal.PURGE, ranges, 0, now)
         )
         for low, high in ranges:
-            _unlink_all([state.paths.message(uid) for uid in range(low, high + 1)])
+            _unlink_all([path for uid in range(low, high + 1) for path in state.paths.places(uid)])
     except OSError as error:
         state.log.error(
             "Unacknowledged messages remain in {mailbox}: {error}", mailbox=state.unique_id, error=error.strerror
@@ -358,7 +358,7 @@ async def purge(state: MailboxState, older_than: int) -> int:
 
 
 async def _remove_files(state: MailboxState, uids: UidArray) -> None:
-    paths = [state.paths.message(uid) for uid in uids.tolist()]
+    paths = [path for uid in uids.tolist() for path in state.paths.places(uid)]
     if len(paths) <= _IN_THREAD_FROM:
         _unlink_all(paths)
     else:
@@ -436,10 +436,12 @@ async def copy(
     if not what.with_keywords:
         rows["keywords"] = 0
     names = list(source.contents.keywords)
-    sources = [source.paths.message(uid) for uid in what.uids.tolist()]
+    sources = [source.paths.where(uid) for uid in what.uids.tolist()]
     records = [source.items.raw(columns, position) for position in positions.tolist()]
     placed: list[str] = []
-    lock = await target.enter_apart(count) if count > _IN_THREAD_FROM else None
+    # What is archived has to be copied: no link reaches from there.
+    takes_long = count > _IN_THREAD_FROM or any(map(source.paths.is_archived, sources))
+    lock = await target.enter_apart(count) if takes_long else None
     if lock is None:
         await target.enter(count)
     try:

@@ -14,6 +14,7 @@ from pycyrus.model.acl import READ
 from pycyrus.model.flags import DELETED, FLAGGED, FlagAction, FlagChange, Flags
 from pycyrus.store import checkpoint, files
 from pycyrus.store import reconstruct as reconstructing
+from pycyrus.store.layout import MailboxPaths
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.reconstruct import Order, TooMuchMissing, reconstruct
 from pycyrus.store.restoring import restore
@@ -196,7 +197,7 @@ class ReconstructTests(VerifyCase):
         self.reconstruct()
         self.assertEqual(list(self.held()), [1, 2, 3, 4, 5, 6])
         self.patch(reconstructing, "_look", original)
-        self.patch(reconstructing, "message_uids", lambda data: [1, 2, 3, 4, 5, 6, 77])
+        self.patch(MailboxPaths, "uids", lambda paths: [1, 2, 3, 4, 5, 6, 77])
         os.rename(self.paths.message(5), self.root / "5.")
         self.assertEqual(self.reconstruct(reparse=True), ["77.: a file without a record"])
         os.rename(self.root / "5.", self.paths.message(5))
