@@ -55,7 +55,6 @@ from pycyrus.store.opened import MailboxPolicy, OpenedMailbox
 from pycyrus.store.partitions import Partitions
 from pycyrus.store.quota_roots import QuotaRoots
 from pycyrus.store.quotas import Quotas
-from pycyrus.store.reconstruct_tree import reconstruct_tree
 from pycyrus.store.relist import Relisted, relist
 from pycyrus.store.rows import Entry, live_range
 from pycyrus.store.seen import SeenStates
@@ -601,10 +600,6 @@ class MailStore:
     @property
     def directory(self) -> Directory:
         """The list of mailboxes."""
-    async def reconstruct(self, identity: Identity, name: MailboxName, *, recursive: bool) -> None:
-        """See L{IMailStore.reconstruct}."""
-        await reconstruct_tree(self, identity, name, recursive=recursive)
-
         return self._directory
 
     @property
