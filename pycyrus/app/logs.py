@@ -14,7 +14,6 @@ import re
 import syslog
 import threading
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, cast
 
@@ -30,11 +29,11 @@ from twisted.logger import (
     LogLevelFilterPredicate,
     eventAsJSON,
     eventFromJSON,
-    formatEvent,
     globalLogPublisher,
 )
 from zope.interface import implementer
 
+from pycyrus.app.log_text import event_text
 from pycyrus.config.problems import ConfigError, Problem
 from pycyrus.config.settings import Settings
 
@@ -73,7 +72,7 @@ class SyslogObserver:
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event."""
-        text = formatEvent(event).replace("\n", " ")
+        text = event_text(event).replace("\n", " ")
         if not text:
             return
         ident = f"{self._prefix}/{event.get('service', 'master')}"
@@ -96,7 +95,7 @@ def as_line(event: LogEvent) -> bytes:
     failure = event.get("log_failure")
     if failure is not None:
         event = {key: value for key, value in event.items() if key not in _FAILURE_KEYS}
-        event |= {"text": formatEvent(event), "traceback": failure.getTraceback()}
+        event |= {"text": event_text(event), "traceback": failure.getTraceback()}
         event["log_format"] = "{text}\n{traceback}"
     return (eventAsJSON(event) + "\n").encode("utf-8", "backslashreplace")
 
@@ -161,7 +160,6 @@ _HELD_OCTETS = 16384
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _LOCAL_KEYS = frozenset({"log_logger", "log_source"})
 """What an event has that means nothing in another process."""
-_PLAIN_FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -180,19 +178,7 @@ def _unpacked(line: bytes) -> LogEvent:
         return eventFromJSON(line.decode("utf-8"))
     event: LogEvent = json.loads(line)
     event["log_level"] = LogLevel.levelWithName(event["log_level"])
-    names = _names_in(event.get("log_format") or "")
-    if names:
-        # As flattenEvent would, but for the cost; formatting what is not flattened costs most.
-        event["log_flattened"] = {f"{name}!s:": str(event[name]) for name in names}
     return event
-
-
-@lru_cache(maxsize=1024)
-def _names_in(log_format: str) -> tuple[str, ...]:
-    """The fields of a format, if they are all plain names; none where any is more than that."""
-    names = tuple(_PLAIN_FIELD.findall(log_format))
-    plain = len(set(names)) == len(names) == log_format.count("{") == log_format.count("}")
-    return names if plain else ()
 
 
 @implementer(ILogObserver)

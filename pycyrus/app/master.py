@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from twisted.application.service import IServiceCollection
 from twisted.application.service import Service as ApplicationService
 from twisted.internet.defer import Deferred
 from twisted.internet.posixbase import PosixReactorBase
@@ -22,7 +23,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from pycyrus.app import logs
+from pycyrus.app import log_text, logs
 from pycyrus.app.context import build_context
 from pycyrus.app.directories import make_directories, others_serve
 from pycyrus.app.embedded import accounts_of, announce, make_certificate, populate
@@ -108,8 +109,10 @@ class Master(ApplicationService):
     log = Logger()
     name: str = "pycyrus"
 
-    def __init__(self, prepared: Prepared, reactor: PosixReactorBase) -> None:
+    def __init__(self, prepared: Prepared, reactor: PosixReactorBase, twistd_options: object = None) -> None:
+        """@param twistd_options: C{twistd}'s own, where that is what runs this."""
         self._prepared = prepared
+        self._twistd_options = twistd_options
         self._configuration = prepared.configuration
         self._reactor = reactor
         self._server: Server | None = None
@@ -131,6 +134,11 @@ class Master(ApplicationService):
         return {} if source.imapd_conf is None else {"CYRUS_CONFIG": str(source.imapd_conf)}
 
     # --- starting -----------------------------------------------------------
+
+    @override
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        log_text.quicken(parent, self._twistd_options)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call] # Twisted's
 
     @override
     def startService(self) -> None:

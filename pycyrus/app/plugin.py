@@ -86,7 +86,7 @@ def makeService(options: Options) -> IService:
 
     reactor: Any = installed
     try:
-        master: IService = Master(prepare(load(options.source)), reactor)
+        master: IService = Master(prepare(load(options.source)), reactor, options.parent)
     except ConfigError as error:
         for problem in error.problems:
             print(f"pycyrus: {problem}", file=sys.stderr)  # noqa: T201 - the log has not begun
