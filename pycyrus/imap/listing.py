@@ -51,7 +51,6 @@ class Wanted:
     is_extended: bool
     is_lsub: bool = False
     is_alternate: bool = False
-    has_children_always: bool = False
 
 
 class Findings:
@@ -69,9 +68,8 @@ class Findings:
         self._tells_subscribed = not wanted.is_lsub and (
             self._only_subscribed or bool(wanted.returns & Return.SUBSCRIBED)
         )
-        self._tells_children = (
-            not wanted.is_extended or wanted.has_children_always or bool(wanted.returns & Return.CHILDREN)
-        )
+        # Cyrus's clients are told whether or not they ask, but not by LSUB.
+        self._tells_children = not wanted.is_lsub
 
     def add(self, line: Line) -> None:
         """Take a mailbox that may be seen, or a name that is subscribed to."""

@@ -92,7 +92,6 @@ class _Answer:
                 command.is_extended,
                 is_lsub=self._response == b"LSUB",
                 is_alternate=session.names.altnamespace,
-                has_children_always=b"IMAP4REV2" in session.enabled,
             )
         )
 
