@@ -258,6 +258,15 @@ class IMailStore(Interface):
         @raise MailboxNotFound: Absent or hidden.
         """
 
+    async def shared_annotation(identity: Identity, name: MailboxName, entry: str) -> bytes | None:
+        """
+        One of the values of a mailbox that were set for everybody; cheaper than L{annotations}.
+
+        @param entry: Without its scope.
+        @return: None where it was not set.
+        @raise MailboxNotFound: Absent or hidden.
+        """
+
     async def annotate(identity: Identity, name: MailboxName | None, values: Mapping[str, bytes | None]) -> str | None:
         """
         Set values, all or none (RFC 5464 section 4.3).

@@ -11,6 +11,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from pycyrus.errors import LimitExceeded
@@ -155,6 +156,7 @@ def _decrease(counter: Counter[str], key: str) -> None:
         del counter[key]
 
 
+@lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
     """What an address counts for: whoever has an IPv6 address has its whole /64."""
     try:

@@ -56,12 +56,8 @@ async def run(session: Pop3Session, line: bytes) -> bytes:
     @raise Err: It is none, or not now, or fails.
     """
     verb, _, rest = line.partition(b" ")
-    row = ROWS.get(verb.upper())
+    row = (_IN_AUTHORIZATION if session.maildrop is None else _IN_TRANSACTION).get(verb.upper())
     if row is None:
-        session.count_error()
-        raise Err(b"Unrecognized command")
-    state = State.AUTHORIZATION if session.maildrop is None else State.TRANSACTION
-    if not row.states & state:
         session.count_error()
         raise Err(b"Unrecognized command")
     # A password may have spaces, also at its ends.
@@ -402,3 +398,7 @@ ROWS: dict[bytes, Row] = {
     b"RSET": Row(State.TRANSACTION, rset),
     b"LAST": Row(State.TRANSACTION, last),
 }
+_IN_AUTHORIZATION, _IN_TRANSACTION = (
+    {verb: row for verb, row in ROWS.items() if state in row.states}
+    for state in (State.AUTHORIZATION, State.TRANSACTION)
+)

@@ -19,7 +19,7 @@ from pycyrus.model.uids import UidArray
 from pycyrus.pop3.replies import NO_SUCH_MESSAGE, Err
 from pycyrus.pop3.settings import UidlFormat
 
-SHOW_AFTER = "/shared/vendor/cmu/cyrus-imapd/pop3showafter"
+SHOW_AFTER = "/vendor/cmu/cyrus-imapd/pop3showafter"
 _DATE_TIME = "%d-%b-%Y %H:%M:%S %z"
 _SET_DELETED = FlagChange(FlagAction.ADD, Flags(DELETED))
 _SET_SEEN = FlagChange(FlagAction.ADD, Flags(SEEN))
@@ -37,6 +37,10 @@ def shown_after(value: bytes | None) -> int | None:
         return None
 
 
+def _marked(marks: bytearray) -> NDArray[np.bool_]:
+    return np.frombuffer(marks, dtype=np.bool_)
+
+
 class Maildrop:
     """
     The messages of a session, and which of them are to go.
@@ -52,17 +56,21 @@ class Maildrop:
         """
         mailbox.refresh()
         view = mailbox.view()
-        shown = np.ones(len(view), dtype=np.bool_)
-        if uses_imap_flags:
-            shown &= view.flags & np.uint32(DELETED) == 0
-        if shown_after is not None:
-            shown &= view.internaldates > shown_after
+        uids, sizes = view.uids, view.sizes
+        if uses_imap_flags or shown_after is not None:
+            shown = np.ones(len(view), dtype=np.bool_)
+            if uses_imap_flags:
+                shown &= view.flags & np.uint32(DELETED) == 0
+            if shown_after is not None:
+                shown &= view.internaldates > shown_after
+            uids, sizes = uids[shown], sizes[shown]
         self._mailbox = mailbox
         self._uses_imap_flags = uses_imap_flags
-        self._uids: UidArray = view.uids[shown].copy()
-        self._sizes: NDArray[np.uint32] = view.sizes[shown].copy()
-        self._deleted = np.zeros(len(self._uids), dtype=np.bool_)
-        self._retrieved = np.zeros(len(self._uids), dtype=np.bool_)
+        self._uids: UidArray = uids.copy()
+        self._sizes: NDArray[np.uint32] = sizes.copy()
+        # One octet for each message: cheap to ask for one, and to see as an array.
+        self._deleted = bytearray(len(uids))
+        self._retrieved = bytearray(len(uids))
         self.last = 0
 
     # --- what is there --------------------------------------------------
@@ -70,12 +78,12 @@ class Maildrop:
     @property
     def count(self) -> int:
         """Messages that are not to go."""
-        return len(self._uids) - int(np.count_nonzero(self._deleted))
+        return len(self._uids) - self._deleted.count(1)
 
     @property
     def octets(self) -> int:
         """Their size."""
-        return int(self._sizes[~self._deleted].sum(dtype=np.int64))
+        return int(self._sizes[~_marked(self._deleted)].sum(dtype=np.int64))
 
     def size(self, number: int) -> int:
         """
@@ -102,7 +110,7 @@ class Maildrop:
         return self._lines(b"%d " + form.of_mailbox(self._mailbox.uidvalidity) + b"\r\n", self._uids)
 
     def _lines(self, form: bytes, column: NDArray[Any]) -> bytes:
-        shown = np.flatnonzero(~self._deleted)
+        shown = np.flatnonzero(~_marked(self._deleted))
         arguments: list[int] = [0] * (2 * len(shown))
         arguments[::2] = (shown + 1).tolist()
         arguments[1::2] = column[shown].tolist()
@@ -141,7 +149,7 @@ class Maildrop:
 
     def reset(self) -> None:
         """Have all stay."""
-        self._deleted[:] = False
+        self._deleted = bytearray(len(self._uids))
         self.last = 0
 
     async def update(self) -> None:
@@ -151,10 +159,11 @@ class Maildrop:
         @raise PermissionDenied: Not with this user's rights.
         @raise StoreUnavailable: It could not be written.
         """
-        seen = self._uids[self._retrieved & ~self._deleted]
+        deleted = _marked(self._deleted)
+        seen = self._uids[_marked(self._retrieved) & ~deleted]
         if self._uses_imap_flags and len(seen):
             await self._mailbox.store(seen, _SET_SEEN)
-        gone = self._uids[self._deleted]
+        gone = self._uids[deleted]
         if len(gone):
             await self._mailbox.store(gone, _SET_DELETED)
             await self._mailbox.expunge(gone)

@@ -150,10 +150,8 @@ class Pop3Session(LineSession):
         mailbox = await self.store.open(identity, name, READ if settings.uses_acl else LOOKUP)
         try:
             self._release = self._claim(mailbox.unique_id)
-            values = await self.store.annotations(identity, name)
-            self.maildrop = Maildrop(
-                mailbox, uses_imap_flags=settings.uses_imap_flags, shown_after=shown_after(values.get(SHOW_AFTER))
-            )
+            since = shown_after(await self.store.shared_annotation(identity, name, SHOW_AFTER))
+            self.maildrop = Maildrop(mailbox, uses_imap_flags=settings.uses_imap_flags, shown_after=since)
         except BaseException:
             mailbox.close()
             raise

@@ -40,10 +40,8 @@ class MaildropClaims:
         """See L{IMaildropClaims}."""
         if not unique_id or not set(unique_id) <= _NAMES:
             raise StoreUnavailable("a unique id that is no file name")
-        directory = self._directory / unique_id[:2]
         try:
-            directory.mkdir(mode=files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-            fd = os.open(directory / unique_id, _FLAGS, files.PRIVATE)
+            fd = self._open(unique_id)
         except OSError as error:
             raise store_error(error, "maildrop cannot be claimed") from error
         try:
@@ -64,6 +62,15 @@ class MaildropClaims:
             os.close(fd)
 
         return release
+
+    def _open(self, unique_id: str) -> int:
+        directory = f"{self._directory}/{unique_id[:2]}"
+        path = f"{directory}/{unique_id}"
+        try:
+            return os.open(path, _FLAGS, files.PRIVATE)
+        except FileNotFoundError:
+            Path(directory).mkdir(mode=files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            return os.open(path, _FLAGS, files.PRIVATE)
 
     def _pay(self, fd: int, delay: float, burst: int) -> None:
         now = self._clock()

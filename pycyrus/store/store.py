@@ -521,6 +521,10 @@ class MailStore:
             self.release(state)
         return metadata.stored(self._annotations, identity, entry) | facts
 
+    async def shared_annotation(self, identity: Identity, name: MailboxName, entry: str) -> bytes | None:
+        """See L{IMailStore.shared_annotation}."""
+        return self.shared_note(access.check(identity, self._directory.lookup(name), LOOKUP).unique_id, entry)
+
     @property
     def keeps_expunged(self) -> bool:
         """Whether files of expunged messages stay for a time."""

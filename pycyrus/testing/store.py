@@ -578,11 +578,21 @@ class MemoryStore:
             raise PermissionDenied
         self.quotas[root] = tuple(limits)
 
+    async def reconstruct(self, identity: Identity, name: MailboxName, *, recursive: bool) -> None:
+        """There are no files to agree with."""
+        self._state(identity, name)
+        if not identity.administers(name.domain):
+            raise PermissionDenied
+
     async def annotations(self, identity: Identity, name: MailboxName | None) -> dict[str, bytes]:
         """Values of a mailbox or the server; all are shared."""
         if name is not None:
             self._state(identity, name)
         return dict(self.annotated.get(name, {}))
+
+    async def shared_annotation(self, identity: Identity, name: MailboxName, entry: str) -> bytes | None:
+        """One of them."""
+        return (await self.annotations(identity, name)).get(f"/shared{entry}")
 
     async def annotate(
         self, identity: Identity, name: MailboxName | None, values: Mapping[str, bytes | None]

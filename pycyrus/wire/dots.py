@@ -103,8 +103,11 @@ class DotWriter:
 
 def stuff(body: bytes) -> bytes:
     """A whole body with its end."""
-    writer = DotWriter()
-    return writer.write(body) + writer.end()
+    if _STUFFED in body or body.startswith(b"."):
+        writer = DotWriter()
+        return writer.write(body) + writer.end()
+    # Hardly any message has such a line.
+    return body + (b".\r\n" if body.endswith(_CRLF) or not body else b"\r\n.\r\n")
 
 
 def crlf_ended(piece: bytes) -> bytes:
