@@ -82,10 +82,10 @@ def delivery_settings(settings: Settings, server_name: str) -> DeliverySettings:
     )
 
 
-def limit_settings(settings: Settings) -> LimitSettings:
-    """How many connections a service takes."""
+def limit_settings(settings: Settings, program: str) -> LimitSettings:
+    """How many connections a program takes."""
     return LimitSettings(
-        total=settings.integer("connections_total"),
+        total=settings.integer("mupdate_connections_max" if program == "mupdate" else "connections_total"),
         before_login=settings.integer("unauthenticated_connections"),
         per_address=settings.integer("maxlogins_per_host") or settings.integer("connections_per_address"),
         per_user=settings.integer("maxlogins_per_user") or settings.integer("connections_per_user"),
@@ -254,7 +254,7 @@ class Context:
 
     def limits(self, settings: Settings, program: str) -> ConnectionLimits:
         """The limits of a program, which its services share: a user of imap and imaps is one user."""
-        wanted = limit_settings(settings).shared_by(self._workers)
+        wanted = limit_settings(settings, program).shared_by(self._workers)
         if program not in self._limits:
             service = _SERVICES.get(program, program)
             presence = None if self._proc is None else self._proc.presence(service)

@@ -222,14 +222,20 @@ class MupdateClient(Protocol):
         """
         await self._call("DELETE", mailbox)
 
-    async def update(self) -> None:
+    async def update(self, servers: Sequence[str] = ()) -> None:
         """
         Ask to be told everything, and what changes from then on (RFC 3656 section 4.12).
 
         When it returns, everything was told.
+
+        @param servers: Only what is there, comes there or leaves; an extension of Cyrus.
+        @raise OperationNotSupported: The server cannot tell a part.
         """
+        if servers and not self.banner.can_update_some:
+            raise OperationNotSupported("the MUPDATE server has no PARTIAL-UPDATE")
         self._stream = b"U01"
-        await self._command(b"U01", b"UPDATE")
+        words = b"".join(b" {%d+}\r\n%b" % (len(name), name) for name in map(encode, servers))
+        await self._command(b"U01", b"UPDATE" + words)
 
     def pause(self) -> None:
         """Take no more for now: what was told is not dealt with yet."""

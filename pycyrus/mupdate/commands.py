@@ -192,11 +192,19 @@ async def deactivate(session: MupdateSession, tag: bytes, arguments: list[bytes]
 
 async def delete(session: MupdateSession, tag: bytes, arguments: list[bytes]) -> None:
     """RFC 3656 section 4.4."""
+    _check(arguments)
     await session.locations.delete(decode(arguments[0]))
     session.reply(tag, b"OK", b"done")
 
 
+def _check(arguments: list[bytes]) -> None:
+    # Not every database has this character.
+    if any(b"\0" in argument for argument in arguments):
+        raise Refused(b"BAD", b"Badly formed arguments")
+
+
 def _location(arguments: list[bytes], state: LocationState) -> Location:
+    _check(arguments)
     mailbox, where = decode(arguments[0]), decode(arguments[1])
     if not mailbox or where.count("!") > 1:
         raise Refused(b"BAD", b"Badly formed arguments")

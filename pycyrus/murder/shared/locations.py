@@ -177,24 +177,22 @@ class SharedLocations:
 
     async def reserve(self, location: Location) -> None:
         """See L{ILocations.reserve}."""
-        await self._change(location_changes.reserve(location, strict=self._strict))
+        await self._change(location_changes.reserve(_checked(location), strict=self._strict))
 
     async def activate(self, location: Location) -> None:
         """See L{ILocations.activate}."""
-        await self._change(location_changes.activate(location))
+        await self._change(location_changes.activate(_checked(location)))
 
     async def deactivate(self, location: Location) -> None:
         """See L{ILocations.deactivate}."""
-        await self._change(location_changes.deactivate(location))
+        await self._change(location_changes.deactivate(_checked(location)))
 
     async def delete(self, mailbox: str) -> None:
         """See L{ILocations.delete}."""
+        _check_text(mailbox)
         await self._change(location_changes.delete(mailbox))
 
     async def _change(self, change: Change) -> None:
-        if "\0" in change.mailbox:
-            # The only character that PostgreSQL does not have; it would spoil the changes of others.
-            raise InvalidMailboxName(change.mailbox)
         await self._queue.add(change)
         if self._written is None:
             return
@@ -307,3 +305,15 @@ class SharedLocations:
 
     def _failed(self, failure: Failure) -> None:
         self.log.failure("The directory's copy is followed no more", failure)
+
+
+def _checked(location: Location) -> Location:
+    for text in (location.mailbox, location.server, location.partition, location.acl):
+        _check_text(text)
+    return location
+
+
+def _check_text(text: str) -> None:
+    # The only character that PostgreSQL does not have; it would spoil the changes of others.
+    if "\0" in text:
+        raise InvalidMailboxName(text)

@@ -27,6 +27,7 @@ from pycyrus.interfaces import Location, LocationState
 from pycyrus.mupdate.client import MupdateClient, Told
 from pycyrus.mupdate.protocol import MupdateFactory
 from pycyrus.mupdate.settings import MupdateSettings
+from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.store.locations import Locations
 from pycyrus.testing.imap import FixedAuthenticator
 
@@ -48,13 +49,13 @@ class MasterCase(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(locations.close()))
         return locations
 
-    def listen(self, locations: Locations, **settings: Any) -> int:
+    def listen(self, locations: Locations, limits: ConnectionLimits | None = None, **settings: Any) -> int:
         net: Any = reactor
         factory = MupdateFactory(
             locations,
             FixedAuthenticator(),
             MupdateSettings("mupdate.example", version="3.6", **settings),
-            None,
+            limits,
             None,
             net,
         )
@@ -209,6 +210,35 @@ class MasterTests(MasterCase):
         client.say(b"L1 LOGOUT\r\n")
         await client.until(b'L1 OK "bye-bye"\r\n')
 
+    async def test_client_of_a_part(self) -> None:
+        elsewhere = Location("user.eve", "b3", "default", "eve\tl\t")
+        await self.locations.follow([FRED, elsewhere])
+        heard = Heard()
+        follower = await self.connect(told=heard)
+        await follower.update(["b3", "b4"])
+        self.assertEqual(heard.told, [elsewhere])
+        await self.locations.delete("user.fred")
+        moved = Location("user.eve", "b4", "default", "eve\tl\t")
+        await self.locations.activate(moved)
+        await self.locations.activate(Location("user.eve", "b1:143", "default", "eve\tl\t"))
+        await follower.noop()
+        self.assertEqual(heard.told[1:], [moved, "user.eve"])
+        follower.banner.can_update_some = False
+        with self.assertRaises(OperationNotSupported):
+            await follower.update(["b3"])
+
+    async def test_too_many_connections(self) -> None:
+        """As many as may come in, and one more."""
+        port = self.listen(self.locations, ConnectionLimits(LimitSettings(total=2)))
+        clients = [await self.connect(port) for _ in range(2)]
+        client = RawClient()
+        net: Any = reactor
+        await connectProtocol(TCP4ClientEndpoint(net, "127.0.0.1", port), client)
+        self.addCleanup(client.drop)
+        await client.until(b"\r\n")
+        self.assertEqual(client.heard, b'* BYE "Server Unable"\r\n')
+        self.assertIsNone(await clients[0].find("user.fred"))
+
     async def test_what_is_no_command(self) -> None:
         client = RawClient()
         net: Any = reactor
@@ -230,6 +260,8 @@ class MasterTests(MasterCase):
             (b'b2 FIND "x" "y"\r\n', b'b2 BAD "Extra arguments"\r\n'),
             (b"b3 FIND x\r\n", b'b3 BAD "Badly formed arguments"\r\n'),
             (b'b4 RESERVE "x" "a!b!c"\r\n', b'b4 BAD "Badly formed arguments"\r\n'),
+            (b'b4 RESERVE "x" {3+}\r\na!\0\r\n', b'b4 BAD "Badly formed arguments"\r\n'),
+            (b"b4 DELETE {3+}\r\na!\0\r\n", b'b4 BAD "Badly formed arguments"\r\n'),
             (b"b5 UPDATE\r\n", b'b5 OK "streaming starts"\r\n'),
             (b'b6 FIND "x"\r\n', b'b6 BAD "not legal when streaming"\r\n'),
             (b"b7 NOOP\r\n", b'b7 OK "Noop done"\r\n'),
