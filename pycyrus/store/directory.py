@@ -104,6 +104,11 @@ class Directory:
             above = above.parent
         return None
 
+    @property
+    def reading(self) -> sqlite3.Connection:
+        """For short reads of L{pycyrus.store.rows}, on the reactor thread."""
+        return self._database.read
+
     def tree(self, name: MailboxName) -> list[Entry]:
         """A mailbox, if it exists, and all its inferiors, in order."""
         return rows.tree(self._database.read, name)

@@ -59,6 +59,13 @@ class Annotations:
         ).fetchone()
         return None if found is None else bytes(found[0])
 
+    def all_of(self, unique_id: str) -> list[tuple[str, str, bytes]]:
+        """User id, entry and value of all that was set for a mailbox."""
+        found = self._database.read.execute(
+            "SELECT user_id, entry, value FROM annotations WHERE unique_id = ? ORDER BY user_id, entry", (unique_id,)
+        )
+        return [(user_id, entry, bytes(value)) for user_id, entry, value in found]
+
     def octets(self, unique_ids: Sequence[str]) -> int:
         """How long all values of some mailboxes are together."""
         total = 0
@@ -111,6 +118,16 @@ class Annotations:
             await self._database.write(
                 lambda connection: connection.executemany("DELETE FROM annotations WHERE unique_id = ?", rows)
             )
+
+    def put_all(self, notes: Iterable[tuple[str, str, str, bytes]]) -> None:
+        """
+        Take over values of mailboxes that come from another server; waits for the disk.
+
+        @param notes: Unique id, user id, entry and value of each.
+        """
+        self._database.transaction(
+            lambda connection: connection.executemany("INSERT OR REPLACE INTO annotations VALUES (?, ?, ?, ?)", notes)
+        )
 
     def rename_user(self, old: str, new: str) -> None:
         """Give a user's own values to another user id; waits for the disk."""

@@ -18,6 +18,8 @@ from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.utf7 import modified_utf7_encode
 
 STAGE_DIRECTORY = "stage."
+INCOMING = ("uuid", "incoming")
+"""Where mailboxes lie that come from another server, until they have their place; no location by id begins so."""
 LONGEST_COMPONENT = 250
 """Octets; file systems allow 255 in a name."""
 
@@ -80,6 +82,17 @@ def location_by_id(unique_id: str) -> str:
     if not _UNIQUE_ID.match(unique_id):
         raise InvalidMailboxName("unique id")
     return _join(["uuid", unique_id[0], unique_id[1], unique_id])
+
+
+def incoming_location(transfer_id: str, unique_id: str = "") -> str:
+    """
+    Where a mailbox lies that comes from another server, or all of one transfer.
+
+    @raise InvalidMailboxName: An id is none.
+    """
+    if not _UNIQUE_ID.match(transfer_id) or (unique_id and not _UNIQUE_ID.match(unique_id)):
+        raise InvalidMailboxName("unique id")
+    return _join([*INCOMING, transfer_id, *filter(None, [unique_id])])
 
 
 def directory_hash(component: str) -> str:

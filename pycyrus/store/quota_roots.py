@@ -130,6 +130,15 @@ class QuotaRoots:
 
         await self._change(change)
 
+    def put_all(self, roots: Sequence[tuple[MailboxName, Sequence[tuple[str, int]]]]) -> None:
+        """Take over roots and limits that come from another server; waits for the disk."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            for root, limits in roots:
+                _put(connection, key_of(root), json.dumps([list(limit) for limit in limits]))
+
+        self._database.transaction(change, self._signal.change)
+
     def rename_user(self, old: MailboxName, new: MailboxName) -> None:
         """Have a user's roots follow the user; those that the new one has stay.  Waits for the disk."""
         low, high = live_range(old)

@@ -67,6 +67,7 @@ from pycyrus.store.states import MailboxStates
 from pycyrus.store.subscriptions import Subscriptions, forget_user, rename_user
 from pycyrus.store.survey import Found, survey
 from pycyrus.store.threads import in_thread, sleep
+from pycyrus.store.transfer_parts import TransferParts
 from pycyrus.store.tree import MailboxTree, Renamed, Wanted
 from pycyrus.store.usage import UsageMap
 from pycyrus.store.watch import JournalWatcher, WatchReactor
@@ -610,6 +611,13 @@ class MailStore:
     def tree(self) -> MailboxTree:
         """The rules of the tree."""
         return self._tree
+
+    def transfer_parts(self) -> TransferParts:
+        """For those who move mailboxes to and from other servers."""
+        return TransferParts(
+            self._settings, self._reactor, self._directory, self._tree, self._partitions, self._userstate,
+            self._userstate_signal, self._seen, self._annotations, self.quotas.roots, self._shield,
+        )  # fmt: skip
 
     async def hold(self, entry: Entry) -> MailboxState:
         """

@@ -56,8 +56,13 @@ def insert(connection: sqlite3.Connection, user_id: str, names: list[MailboxName
 
 def forget_user(connection: sqlite3.Connection, user_id: str) -> None:
     """Drop all subscriptions and all seen state of a user, within a transaction."""
-    connection.execute("DELETE FROM subscriptions WHERE user_id = ?", (user_id,))
+    forget_subscriptions(connection, user_id)
     connection.execute("DELETE FROM seen WHERE user_id = ?", (user_id,))
+
+
+def forget_subscriptions(connection: sqlite3.Connection, user_id: str) -> None:
+    """Drop all subscriptions of a user, within a transaction."""
+    connection.execute("DELETE FROM subscriptions WHERE user_id = ?", (user_id,))
 
 
 def rename_user(connection: sqlite3.Connection, old: MailboxName, new: MailboxName) -> None:

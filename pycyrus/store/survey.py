@@ -18,7 +18,7 @@ from pycyrus.store import files, header, journal, layout
 from pycyrus.store.header import Header, read_header
 from pycyrus.store.journal import JournalHeader
 from pycyrus.store.partitions import Partitions
-from pycyrus.store.paths import STAGE_DIRECTORY
+from pycyrus.store.paths import INCOMING, STAGE_DIRECTORY
 from pycyrus.store.settings import StoreSettings
 
 
@@ -67,9 +67,11 @@ def survey(partitions: Partitions, names: list[str] | None = None) -> Iterator[F
             continue
         for directory, below, there in os.walk(root):
             below.sort()
-            for other in (STAGE_DIRECTORY, layout.QUARANTINE):
-                if other in below:
-                    below.remove(other)
+            skipped = [STAGE_DIRECTORY, layout.QUARANTINE]
+            if directory == str(root / INCOMING[0]):
+                # What comes from another server is no mailbox before that says so.
+                skipped.append(INCOMING[1])
+            below[:] = [each for each in below if each not in skipped]
             if header.FILE_NAME in there or layout.JOURNAL in there:
                 place = Path(directory)
                 if place != root:
