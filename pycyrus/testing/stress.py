@@ -4,33 +4,32 @@ A stress client for IMAP servers that knows what it was told.
 Any number of connections work at random on one mailbox.  Each keeps what the
 server told it (how many messages, which UID has which number, flags) and
 checks every response against that and against RFC 3501 and RFC 9051; at the
-end all must agree.  Violations are collected, not raised::
-
-    python -m pycyrus.testing.stress --port 10143 --user user --password ... --seconds 60
+end all must agree.  Violations are collected, not raised.
+L{pycyrus.testing.stress_run} is its command line.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import random
 import re
-import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from pycyrus.testing.stress_wire import Disconnected, Wire
+
 FLAGS = (rb"\Seen", rb"\Answered", rb"\Flagged", rb"\Deleted", rb"\Draft", b"$Forwarded", b"$Label1")
-_LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
 _FETCH = re.compile(rb"\* (\d+) FETCH \(")
 _UID = re.compile(rb"[( ]UID (\d+)")
 _FLAGS = re.compile(rb"[( ]FLAGS \(([^)]*)\)")
 _SIZE = re.compile(rb"[( ]RFC822\.SIZE (\d+)")
 _DATE = re.compile(rb'[( ]INTERNALDATE ("[^"]*")')
-_APPENDED = re.compile(rb"\[APPENDUID (\d+) (\d+)\]")
-_VANISHING = (
+_COUNT = re.compile(rb"\A\* ESEARCH .* COUNT (\d+)")
+_MODSEQ = re.compile(rb"[( ]MODSEQ \((\d+)\)")
+_APPENDED = re.compile(rb"\[APPENDUID \d+ ([\d:,]+)\]")
+VANISHING = (
     b"EXPUNGE",
     b"MOVE",
     b"NOOP",
@@ -42,12 +41,10 @@ _VANISHING = (
     b"STATUS",
     b"LIST",
     b"SELECT",
+    b"REPLACE",
+    b"UNSELECT",
 )
 """Commands during which EXPUNGE may be sent; UID commands among them (RFC 9051 section 7.5.1)."""
-
-
-class Disconnected(Exception):
-    """The server closed the connection."""
 
 
 @dataclass
@@ -59,12 +56,14 @@ class Report:
     @ivar commands: Commands answered, by verb.
     @ivar refused: Tagged NO answers, by verb.
     @ivar appended: UIDs of acknowledged APPENDs with their size.
+    @ivar states: Flags of a UID at a modseq, whoever was told.
     """
 
     violations: list[str] = field(default_factory=list)
     commands: dict[str, int] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     appended: dict[int, int] = field(default_factory=dict)
+    states: dict[tuple[str, int, int], frozenset[bytes]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def violation(self, text: str) -> None:
@@ -81,8 +80,23 @@ class Report:
             table[name] = table.get(name, 0) + 1
 
 
+def expanded(numbers: bytes) -> list[int]:
+    """The numbers of a set without C{*}, in its order."""
+    found: list[int] = []
+    for part in numbers.split(b","):
+        first, _, last = part.partition(b":")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
 class Client:
-    """One connection and what it was told."""
+    """
+    One connection and what it was told.
+
+    @cvar vanishing: Commands during which messages may go.
+    """
+
+    vanishing = VANISHING
 
     def __init__(
         self, address: tuple[str, int], user: str, password: str, mailbox: str, seed: int, report: Report
@@ -91,39 +105,29 @@ class Client:
         self.random = random.Random(seed)
         self.report = report
         self.mailbox = mailbox
+        self.user = user
         self.name = f"client {seed}"
-        self._socket = socket.create_connection(address, 60)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._file = self._socket.makefile("rb")
+        self._wire = Wire(address)
         self._tag = 0
         self._verb = b""
         self.uids: list[int | None] = []
         self.flags: dict[int, frozenset[bytes]] = {}
+        self.modseqs: dict[int, int] = {}
         self.fixed: dict[tuple[int, str], bytes] = {}
         self._is_selected = False
-        self._line()
+        self._wire.line()
         self.command(b"LOGIN", b"%b %b" % (user.encode(), password.encode()))
+        self._prepare(seed)
+
+    def _prepare(self, seed: int) -> None:
+        """What this kind of client says before it selects anything."""
         if seed % 3 == 0:
             # To be told of changes between commands as well, but of no other numbers.
             self.command(b"NOTIFY", b"SET (selected-delayed (MessageNew MessageExpunge FlagChange))")
+        if seed % 4 == 2 and self.command(b"COMPRESS", b"DEFLATE")[0].startswith(b"OK"):
+            self._wire.compress()
 
-    # --- the wire ---
-
-    def _line(self) -> bytes:
-        """One response with its literals."""
-        whole = b""
-        while True:
-            line = self._file.readline()
-            if not line.endswith(b"\r\n"):
-                raise Disconnected
-            whole += line
-            literal = _LITERAL.search(line)
-            if literal is None:
-                return whole
-            whole += self._file.read(int(literal[1]))
-
-    def _send(self, data: bytes) -> None:
-        self._socket.sendall(data)
+    # --- commands ---
 
     def command(
         self, verb: bytes, arguments: bytes = b"", *, literal: bytes | None = None
@@ -139,7 +143,7 @@ class Client:
         line = b"%b %b%b" % (tag, verb, b" " + arguments if arguments else b"")
         if literal is not None:
             line += b" {%d+}\r\n%b" % (len(literal), literal)
-        self._send(line + b"\r\n")
+        self._wire.send(line + b"\r\n")
         if verb == b"IDLE":
             self._idle()
         answer, untagged = self._until(tag)
@@ -153,7 +157,7 @@ class Client:
     def _until(self, tag: bytes) -> tuple[bytes, list[bytes]]:
         untagged: list[bytes] = []
         while True:
-            line = self._line()
+            line = self._wire.line()
             if line.startswith(tag + b" "):
                 return line[len(tag) + 1 :], untagged
             if line.startswith(b"* "):
@@ -163,14 +167,14 @@ class Client:
                 self._violation(f"neither untagged nor {tag!r}: {line[:200]!r}")
 
     def _idle(self) -> None:
-        line = self._line()
+        line = self._wire.line()
         while line.startswith(b"* "):
             self._untagged(line)
-            line = self._line()
+            line = self._wire.line()
         if not line.startswith(b"+"):
             self._violation(f"IDLE was answered {line!r}")
         time.sleep(self.random.random() / 20)
-        self._send(b"DONE\r\n")
+        self._wire.send(b"DONE\r\n")
 
     # --- what we are told ---
 
@@ -181,7 +185,7 @@ class Client:
         if line.startswith(b"* BYE"):
             return
         if line.startswith(b"* OK [CLOSED]"):
-            self.uids, self.flags = [], {}
+            self.uids, self.flags, self.modseqs = [], {}, {}
             return
         words = line[2:].split(None, 2)
         if words[0].isdigit() and len(words) > 1:
@@ -195,7 +199,7 @@ class Client:
 
     def _exists(self, number: int) -> None:
         if self._verb == b"SELECT":
-            self.uids, self.flags = [None] * number, {}
+            self.uids, self.flags, self.modseqs = [None] * number, {}, {}
             self._is_selected = True
         elif number < len(self.uids):
             self._violation(f"EXISTS went from {len(self.uids)} to {number}")
@@ -203,14 +207,23 @@ class Client:
             self.uids += [None] * (number - len(self.uids))
 
     def _expunge(self, number: int) -> None:
-        if not self._verb.startswith(_VANISHING):
+        if not self._verb.startswith(self.vanishing):
             self._violation(f"EXPUNGE {number} is not allowed here")
         if not 1 <= number <= len(self.uids):
             self._violation(f"EXPUNGE {number} of {len(self.uids)}")
             return
         uid = self.uids.pop(number - 1)
         if uid is not None:
-            self.flags.pop(uid, None)
+            self._forget(uid)
+
+    def _forget(self, uid: int) -> None:
+        self.flags.pop(uid, None)
+        self.modseqs.pop(uid, None)
+
+    def _check_size(self, uid: int, size: int) -> None:
+        """Of a message that a client of this run appended, the size is known."""
+        if self.report.appended.get(uid, size) != size:
+            self._violation(f"UID {uid} has {size} octets, and was appended with {self.report.appended[uid]}")
 
     def _fetch(self, number: int, line: bytes) -> None:
         if not 1 <= number <= len(self.uids):
@@ -226,9 +239,27 @@ class Client:
             value = pattern.search(line)
             if value and self.fixed.setdefault((uid, name), value[1]) != value[1]:
                 self._violation(f"{name} of UID {uid} changed from {self.fixed[uid, name]!r} to {value[1]!r}")
-        flags = _FLAGS.search(line)
+        size = _SIZE.search(line)
+        if size:
+            self._check_size(uid, int(size[1]))
+        self._learn_flags(uid, line)
+
+    def _learn_flags(self, uid: int, line: bytes) -> None:
+        """Flags, which are the same for all at each modseq, and modseqs, which grow."""
+        flags, modseq = _FLAGS.search(line), _MODSEQ.search(line)
+        if modseq:
+            number = int(modseq[1])
+            if number < self.modseqs.get(uid, 0):
+                self._violation(f"modseq of UID {uid} went from {self.modseqs[uid]} to {number}")
+            self.modseqs[uid] = number
         if flags:
             self.flags[uid] = frozenset(flags[1].split()) - {rb"\Recent"}
+        if flags and modseq:
+            known = self.report.states.setdefault((self.user, uid, int(modseq[1])), self.flags[uid])
+            if known != self.flags[uid]:
+                self._violation(
+                    f"UID {uid} has {sorted(self.flags[uid])} at modseq {int(modseq[1])}, and had {sorted(known)} there"
+                )
 
     def _learn_uid(self, number: int, uid: int) -> None:
         known = self.uids[number - 1]
@@ -281,6 +312,9 @@ class Client:
             self._pipeline,
             lambda: self.command(b"UID COPY", b"%b %b" % (self._some_uid(), self.mailbox.encode())),
             lambda: self.command(b"CHECK"),
+            self._replace,
+            self._count,
+            self._saved_result,
         ]
 
     def _numbers(self) -> bytes:
@@ -296,15 +330,53 @@ class Client:
             self.select()
 
     def _append(self) -> None:
+        """One message, or two at once (RFC 3502)."""
+        texts = [self._text() for _ in range(self.random.choice((1, 1, 1, 2)))]
+        arguments = self.mailbox.encode() + b"".join(b" {%d+}\r\n%b" % (len(text), text) for text in texts)
+        answer, _untagged = self.command(b"APPEND", arguments)
+        self._note_appended(answer, texts)
+
+    def _replace(self) -> None:
+        """A message in the place of another (RFC 8508)."""
+        text = self._text()
+        answer, untagged = self.command(
+            b"UID REPLACE", b"%b %b {%d+}\r\n%b" % (self._some_uid(), self.mailbox.encode(), len(text), text)
+        )
+        told = next((line for line in untagged if _APPENDED.search(line)), answer)
+        self._note_appended(told if answer.startswith(b"OK") else answer, [text])
+
+    def _text(self) -> bytes:
         body = b"x" * self.random.randint(1, 3000)
-        text = b"From: stress@example.com\r\nSubject: stress %d\r\n\r\n%b\r\n" % (self.random.getrandbits(30), body)
-        answer, _untagged = self.command(b"APPEND", self.mailbox.encode(), literal=text)
-        uid = _APPENDED.search(answer)
-        if uid:
-            with self.report.lock:
-                if int(uid[2]) in self.report.appended:
-                    self.report.violations.append(f"UID {int(uid[2])} was given twice")
-                self.report.appended[int(uid[2])] = len(text)
+        return b"From: stress@example.com\r\nSubject: stress %d\r\n\r\n%b\r\n" % (self.random.getrandbits(30), body)
+
+    def _note_appended(self, answer: bytes, texts: Sequence[bytes]) -> None:
+        found = _APPENDED.search(answer)
+        if not found:
+            return
+        uids = expanded(found[1])
+        if len(uids) != len(texts):
+            self._violation(f"{len(texts)} messages were appended, and {answer!r} told")
+        with self.report.lock:
+            for uid, text in zip(uids, texts, strict=False):
+                if uid in self.report.appended:
+                    self.report.violations.append(f"UID {uid} was given twice")
+                self.report.appended[uid] = len(text)
+
+    def _count(self) -> None:
+        """ESEARCH counts what the client knows of, but perhaps not what others removed (RFC 2180 section 4.1.2)."""
+        before = len(self.uids)
+        _answer, untagged = self.command(b"SEARCH", b"RETURN (MIN MAX COUNT ALL) ALL")
+        for line in untagged:
+            count = _COUNT.search(line)
+            if count and int(count[1]) > max(before, len(self.uids)):
+                self._violation(f"{line!r} with {before} to {len(self.uids)} messages")
+
+    def _saved_result(self) -> None:
+        """$ of RFC 5182, by number and by UID."""
+        key = self.random.choice((b"DELETED", b"FLAGGED", b"1:*", b"UNSEEN"))
+        self.command(b"SEARCH", b"RETURN (SAVE) " + key)
+        verb = self.random.choice((b"FETCH", b"UID FETCH"))
+        self.command(verb, b"$ (UID FLAGS)")
 
     def _pipeline(self) -> None:
         """Several commands at once: the numbers hold until one that may expunge has been answered."""
@@ -319,7 +391,7 @@ class Client:
         tags = [b"p%d" % (self._tag + place) for place in range(len(commands))]
         self._tag += len(commands)
         lines = zip(tags, commands, strict=True)
-        self._send(b"".join(b" ".join((tag, *filter(None, command))) + b"\r\n" for tag, command in lines))
+        self._wire.send(b"".join(b" ".join((tag, *filter(None, command))) + b"\r\n" for tag, command in lines))
         for tag, (verb, _) in zip(tags, commands, strict=True):
             self._verb = verb
             answer, _untagged = self._until(tag)
@@ -359,8 +431,7 @@ class Client:
 
     def close(self) -> None:
         """Hang up."""
-        self._file.close()
-        self._socket.close()
+        self._wire.close()
 
 
 def run(
@@ -372,6 +443,7 @@ def run(
     seconds: float,
     seed: int = 1,
     steps: int | None = None,
+    kinds: Sequence[type[Client]] = (Client,),
 ) -> Report:
     """
     Work on one mailbox with many connections.
@@ -380,9 +452,12 @@ def run(
         must be one that they all may change.
     @param seconds: How long to work before all compare what they know.
     @param steps: How many commands each gives at most; None for as many as there is time for.
+    @param kinds: Of clients, used in turn.
     """
     report = Report()
-    pool = [Client(address, *users[n % len(users)], mailbox, seed * 1000 + n, report) for n in range(clients)]
+    pool = [
+        kinds[n % len(kinds)](address, *users[n % len(users)], mailbox, seed * 1000 + n, report) for n in range(clients)
+    ]
     deadline = time.monotonic() + seconds
 
     def work(client: Client) -> None:
@@ -420,29 +495,3 @@ def _states(pool: Sequence[Client], report: Report) -> Iterator[tuple[Client, li
             yield client, client.synchronise()
         except (Disconnected, OSError) as error:
             report.violation(f"{client.name} was disconnected at the end: {error!r}")
-
-
-def main() -> int:
-    """Run from the command line; exit status 1 after any violation."""
-    parser = argparse.ArgumentParser(description="Stress an IMAP server and check what it says.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--user", required=True)
-    parser.add_argument("--password", required=True)
-    parser.add_argument("--mailbox", default="INBOX")
-    parser.add_argument("--clients", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
-    report = run(
-        (args.host, args.port), [(args.user, args.password)],
-        mailbox=args.mailbox, clients=args.clients, seconds=args.seconds, seed=args.seed,
-    )  # fmt: skip
-    lines = [f"{sum(report.commands.values())} commands: {report.commands}", f"refused: {report.refused}"]
-    lines += report.violations or ["no violation"]
-    sys.stdout.write("\n".join(lines) + "\n")
-    return 1 if report.violations else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pycyrus.test.whole.case import WholeServerCase
 from pycyrus.testing.stress import run
+from pycyrus.testing.stress_run import KINDS
 
 PATIENCE = 100.0
 """Seconds after which a slow machine has done enough."""
@@ -20,9 +21,10 @@ class StressTests(WholeServerCase):
             ("127.0.0.1", self.server.port("imap")),
             [(login.user, login.password)],
             mailbox="INBOX",
-            clients=8,
+            clients=10,
             seconds=PATIENCE,
-            steps=60,
+            steps=40,
+            kinds=KINDS,
         )
         self.assertEqual(report.violations, [])
         self.assertGreater(sum(report.commands.values()), 300)
