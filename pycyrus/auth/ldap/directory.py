@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import ldap3
 from ldap3.core.exceptions import LDAPException
@@ -23,11 +22,13 @@ from ldap3.core.results import (
 )
 from twisted.logger import Logger
 
+from pycyrus.auth.ldap import operations
 from pycyrus.auth.ldap.connections import Connections
 from pycyrus.auth.ldap.errors import DirectoryDown
 from pycyrus.auth.ldap.passwords import UnknownScheme, matches
 from pycyrus.auth.ldap.settings import AuthMethod, LdapSettings
 from pycyrus.auth.ldap.tokens import escape_filter, escape_name, expand, user_tokens
+from pycyrus.auth.ldap.wire import Result, Search
 from pycyrus.auth.outside import Refused, Unusable
 
 _REFUSALS = frozenset(
@@ -64,17 +65,18 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class UserEntry:
-    """An entry that was found."""
+    """
+    An entry that was found.
+
+    @ivar attributes: By their names in lower case.
+    """
 
     dn: str
-    attributes: Mapping[str, Any]
+    attributes: Mapping[str, list[bytes]]
 
     def values(self, name: str) -> list[bytes]:
         """All values of an attribute, whatever case its name has."""
-        for key, values in self.attributes.items():
-            if key.lower() == name.lower():
-                return [value if isinstance(value, bytes) else str(value).encode("utf-8") for value in values]
-        return []
+        return self.attributes.get(name.lower(), [])
 
 
 class LdapDirectory:
@@ -91,6 +93,7 @@ class LdapDirectory:
         self.settings = settings
         self.where = where
         self._connections = Connections(settings, where)
+        self._patience = float(settings.timeout + settings.time_limit)
 
     # --- what is asked ------------------------------------------------------------
 
@@ -227,27 +230,15 @@ class LdapDirectory:
     def _search(self, base: str, filter_: str, scope: str, attributes: list[str], most: int) -> list[UserEntry]:
         settings = self.settings
 
+        wanted = Search(base, filter_, scope, settings.deref, attributes, most, settings.time_limit)
+
         def search(connection: ldap3.Connection) -> list[UserEntry]:
-            connection.search(
-                base,
-                filter_,
-                search_scope=scope,
-                dereference_aliases=settings.deref,
-                attributes=attributes or [ldap3.NO_ATTRIBUTES],
-                size_limit=most,
-                time_limit=settings.time_limit,
-            )
-            code = connection.result["result"]
-            if code in _NOTHING:
+            result, entries = operations.search(connection, wanted, self._patience)
+            if result.code in _NOTHING:
                 return []
-            if code not in (RESULT_SUCCESS, RESULT_SIZE_LIMIT_EXCEEDED):
-                raise self._trouble("search", connection)
-            return [
-                UserEntry(str(item["dn"]), item["raw_attributes"])
-                for item in connection.response or []
-                # References to other directories are not followed.
-                if item["type"] == "searchResEntry"
-            ]
+            if result.code not in (RESULT_SUCCESS, RESULT_SIZE_LIMIT_EXCEEDED):
+                raise self._trouble("search", result)
+            return [UserEntry(dn, found) for dn, found in entries]
 
         return self._connections.search(search)
 
@@ -336,29 +327,24 @@ class LdapDirectory:
             raise Refused("an empty name")
 
         def bind(connection: ldap3.Connection) -> None:
-            try:
-                connection.rebind(user=dn, password=password, read_server_info=False)
-            finally:
-                # It is kept for others, and must not keep this.
-                connection.password = None
-            code = connection.result["result"]
-            if code == RESULT_SUCCESS:
+            result = operations.bind(connection, dn, password, self._patience)
+            if result.code == RESULT_SUCCESS:
                 return
-            if code in _REFUSALS:
-                raise Refused(f"bind: {connection.result['description']}")
-            raise self._trouble("bind", connection)
+            if result.code in _REFUSALS:
+                raise Refused(f"bind: {operations.description(result)}")
+            raise self._trouble("bind", result)
 
         told.note(f"binds as {dn}")
         self._connections.check(bind)
 
-    def _trouble(self, what: str, connection: ldap3.Connection) -> Exception:
+    def _trouble(self, what: str, result: Result) -> Exception:
         """
         What an answer means that is neither yes nor no.
 
         Only what is no user's doing is an outage: else one user could make one for all.
         """
-        text = f"{self.where}: {what}: {connection.result['description']}"
-        return DirectoryDown(text) if connection.result["result"] in _OUTAGES else Unusable(text)
+        text = f"{self.where}: {what}: {operations.description(result)}"
+        return DirectoryDown(text) if result.code in _OUTAGES else Unusable(text)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from pycyrus.auth.interfaces import BadCheckerOptions
-from pycyrus.auth.ldap.tokens import BadTemplate, escape_filter, expand, user_tokens
+from pycyrus.auth.ldap.filters import BadFilter, filter_octets
+from pycyrus.auth.ldap.tokens import BadTemplate, escape_filter, escape_name, expand, user_tokens
 
 T = TypeVar("T")
 
@@ -290,24 +291,25 @@ def ldap_settings(options: Mapping[str, str], where: str = "imapd.conf", form: F
     return made
 
 
-def _templates(settings: LdapSettings) -> tuple[str, ...]:
-    return (
-        settings.base,
-        settings.filter,
-        settings.member_filter,
-        settings.group_base,
-        settings.group_dn,
-        settings.required,
-        settings.required_base,
-    )
+def _names(settings: LdapSettings) -> tuple[str, ...]:
+    names = (settings.base, settings.group_base, settings.group_dn, settings.required_base)
+    return (*names, settings.filter) if settings.method is AuthMethod.FASTBIND else names
+
+
+def _filters(settings: LdapSettings) -> tuple[str, ...]:
+    filters = (settings.member_filter, settings.required)
+    return filters if settings.method is AuthMethod.FASTBIND else (*filters, settings.filter)
 
 
 def _check(settings: LdapSettings, where: str) -> None:
     if settings.method is not AuthMethod.FASTBIND and not settings.base and not settings.domain_base:
         raise BadDirectory(f"{where}: ldap_base is missing: say where users are searched")
     tokens = user_tokens("user@example.com", dn="cn=user")
-    for template in _templates(settings):
-        try:
-            expand(template, tokens, escape_filter)
-        except BadTemplate as error:
-            raise BadDirectory(f"{where}: {error}") from error
+    try:
+        for template in _names(settings):
+            expand(template, tokens, escape_name)
+        for template in filter(None, _filters(settings)):
+            filter_octets(expand(template, tokens, escape_filter))
+        filter_octets(expand(settings.domain_filter, {"s": "example.com", "%": "%"}, escape_filter))
+    except (BadTemplate, BadFilter) as error:
+        raise BadDirectory(f"{where}: {error}") from error

@@ -382,6 +382,8 @@ class SettingsTests(SynchronousTestCase):
             ({"ldap_base": "dc=a", "ldap_uri": "http://x"}, "ldap_uri"),
             ({"ldap_base": "dc=a", "ldap_scope": "all"}, "ldap_scope"),
             ({"ldap_base": "dc=a", "ldap_filter": "(uid=%x)"}, "%x"),
+            ({"ldap_base": "dc=a", "ldap_filter": "(&(uid=%u)"}, "(&(uid="),
+            ({"ldap_base": "dc=a", "ldap_domain_filter": "(dc=%d)"}, "%d"),
             ({"ldap_base": "dc=a", "ldap_timeout": "soon"}, "ldap_timeout"),
             ({"ldap_base": "dc=a", "ldap_start_tls": "perhaps"}, "ldap_start_tls"),
             ({"ldap_base": "dc=a", "ldap_mech": "MAGIC"}, "ldap_mech"),

@@ -30,7 +30,7 @@ ROWS = {("alice", "a.org"): "secret", ("bob", "b.org"): "other", ("long", "a.org
 
 def saslpasswd2(path: Path, user: str, realm: str, password: str) -> None:
     """Set a password as an administrator does."""
-    words = [find_program("saslpasswd2"), "-p", "-c", "-f", path, "-u", realm, user]
+    words: list[str | Path] = [find_program("saslpasswd2"), "-p", "-c", "-f", path, "-u", realm, user]
     run(words, given=password.encode())
 
 
@@ -202,13 +202,14 @@ class CheckerTests(TestCase):
     def test_as_cyrus_names_it(self) -> None:
         """The options of a Cyrus that asks libsasl for secrets mean this checker."""
         path = str(self.path)
-        for options, names in (
+        cases: tuple[tuple[dict[str, str], tuple[str, ...]], ...] = (
             ({"sasl_pwcheck_method": "auxprop", "sasl_auxprop_plugin": "sasldb"}, ("sasldb",)),
             ({"sasl_pwcheck_method": "auxprop", "sasl_sasldb_path": path}, ("sasldb",)),
             ({"sasl_pwcheck_method": "saslauthd auxprop", "sasl_auxprop_plugin": "sasldb sql"},
              ("saslauthd", "sasldb", "sql")),
             ({"sasl_pwcheck_method": "sasldb"}, ("sasldb",)),
-        ):  # fmt: skip
+        )  # fmt: skip
+        for options, names in cases:
             self.assertEqual(checker_names(Settings(options)), (names, ()))
         names, missing = checker_names(Settings({"sasl_pwcheck_method": "auxprop", "sasl_auxprop_plugin": "ldapdb"}))
         self.assertEqual((names, missing), (("passwd",), ("auxprop",)))
