@@ -11,6 +11,7 @@ import sys
 import syslog
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,13 @@ from pycyrus.admin.durations import read_duration
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import run_on_store
 from pycyrus.app.logs import syslog_prefix
-from pycyrus.app.store_parts import retentions
+from pycyrus.app.store_parts import archive_settings, retentions
 from pycyrus.config.load import Configuration, load
 from pycyrus.delivery.duplicates import FILE_NAME, prune
 from pycyrus.model.names import internal
 from pycyrus.store.expiry import Expired, Expiry, expire
 from pycyrus.store.rows import Entry
 from pycyrus.store.store import MailStore
-
-_NOT_HERE = {
-    "A": "move old messages to the archive partition (there is none, so this does nothing)",
-}
 
 
 def register(verbs: Any) -> None:
@@ -38,19 +35,23 @@ def register(verbs: Any) -> None:
         "expire",
         help="remove expunged messages and deleted mailboxes that were kept long enough",
         description="Removes expunged messages and deleted mailboxes that were kept long enough.  DURATION is in days,"
-        " or has a unit: 1.5d, 12h, 30m, 90s.  Without -A, -D, -E and -X it does what the options expunge_retention"
-        " and delete_retention say.",
+        " or has a unit: 1.5d, 12h, 30m, 90s.  Without -A, -D, -E and -X it does what the options expunge_retention,"
+        " delete_retention and archive_after say.",
     )
     parser.add_argument("-X", metavar="DURATION", dest="expunged", type=_duration, help="messages expunged before")
     parser.add_argument("-D", metavar="DURATION", dest="deleted", type=_duration, help="mailboxes deleted before")
     parser.add_argument("-E", metavar="DURATION", type=_duration, help="what is known of deliveries before")
-    for letter, text in _NOT_HERE.items():
-        parser.add_argument(f"-{letter}", metavar="DURATION", type=_duration, help=text)
+    parser.add_argument(
+        "-A", metavar="DURATION", dest="archived", type=_duration,
+        help="move messages that came before, and large ones, to the archive partition",
+    )  # fmt: skip
     parser.add_argument("-p", metavar="PREFIX", dest="prefix", help="only mailboxes whose names begin so")
     parser.add_argument("-u", metavar="USER", dest="user", help="only mailboxes of this user")
     parser.add_argument("-t", dest="keywords", action="store_true", help="forget user flags that no message has")
     parser.add_argument("-x", dest="keep", action="store_true", help="leave expunged messages alone")
-    parser.add_argument("-a", dest="plain", action="store_true", help="ignore the annotations expire and delete")
+    parser.add_argument(
+        "-a", dest="plain", action="store_true", help="ignore the annotations expire, archive and delete"
+    )
     parser.add_argument("-c", action="store_true", help="leave conversations alone (there are none)")
     parser.add_argument("-v", dest="verbose", action="store_true", help="say what is done in each mailbox")
     # For bin/cyr_expire: Cyrus's prints nothing, so that cron sends no mail.
@@ -85,6 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
         record = Path(configuration.settings.text("configdirectory")) / FILE_NAME
         pruned, deliveries = prune(record, time.time() - arguments.E)
         lines.append(f"duplicate_prune: purged {pruned} out of {deliveries} entries")
+    if arguments.archived is not None and order.archive is None:
+        print("pycyrus: nothing is archived: archive_enabled is off", file=sys.stderr)
     _log(lines, configuration)
     if arguments.verbose or not arguments.silent:
         print("\n".join(lines))
@@ -96,14 +99,18 @@ def run(arguments: argparse.Namespace) -> int:
 def order_of(arguments: argparse.Namespace, configuration: Configuration, now: float) -> Expiry:
     """What the command line asks for."""
     expunged, deleted = arguments.expunged, arguments.deleted
-    if (expunged, deleted, arguments.E, arguments.A) == (None, None, None, None):
+    archive = archive_settings(configuration.settings)
+    if (expunged, deleted, arguments.E, arguments.archived) == (None, None, None, None):
         expunged, deleted = retentions(configuration.settings)
+    elif archive is not None:
+        archive = None if arguments.archived is None else replace(archive, after=arguments.archived)
     return Expiry(
         None if expunged is None or arguments.keep else now - expunged,
         None if deleted is None else now - deleted,
         arguments.keywords,
         _concerns(arguments, configuration),
         None if arguments.plain else now,
+        archive,
     )
 
 
@@ -131,6 +138,8 @@ def summary(done: Expired, order: Expiry) -> list[str]:
         )
     if order.drop_keywords:
         lines.append(f"Expunged {done.keywords} user flags")
+    if order.archive is not None:
+        lines.append(f"Archived {done.archived} messages")
     if order.deleted_before is not None:
         lines.append(f"Removed {done.removed} deleted mailboxes")
     return lines

@@ -1,5 +1,5 @@
 """
-The end of what was kept for a time: files of expunged messages, and deleted mailboxes.
+The end of what was kept for a time: files of expunged messages, and deleted mailboxes; and what goes to the archive.
 
 It is done mailbox by mailbox, beside whoever uses them, and each step says
 first, durably, what it removes next.  Whoever is killed leaves at most files
@@ -9,20 +9,23 @@ that nothing refers to; the next run removes these.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from twisted.logger import Logger
 
 from pycyrus.errors import MailboxNotFound, MailStoreError
 from pycyrus.model.uids import UidArray
-from pycyrus.store import journal, writing
+from pycyrus.store import archiving, journal, writing
 from pycyrus.store.files import store_error
 from pycyrus.store.layout import MailboxPaths, microseconds, remove_message
-from pycyrus.store.lifetimes import lifetime_of_deleted, lifetime_of_messages
+from pycyrus.store.lifetimes import archived_from, lifetime_of_deleted, lifetime_of_messages
 from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.rows import Entry
+from pycyrus.store.settings import ArchiveSettings
 from pycyrus.store.store import MailStore
 from pycyrus.store.threads import in_thread
 
@@ -38,8 +41,10 @@ class Expiry:
         the epoch; None for none.
     @ivar deleted_before: Likewise of mailboxes.
     @ivar drop_keywords: Forget keywords that no message has.
+    @ivar archive: Move messages that came longer ago than it says, in seconds, or are large,
+        to the archive partition; None for none.
     @ivar concerns: Which mailboxes.
-    @ivar annotated_at: Heed the annotations C{expire} and C{delete}, as they are
+    @ivar annotated_at: Heed the annotations C{expire}, C{archive} and C{delete}, as they are
         at this time in seconds since the epoch; None to ignore them.
     """
 
@@ -48,6 +53,7 @@ class Expiry:
     drop_keywords: bool = False
     concerns: Callable[[Entry], bool] = lambda entry: True
     annotated_at: float | None = None
+    archive: ArchiveSettings | None = None
 
 
 @dataclass(slots=True)
@@ -59,6 +65,7 @@ class Expired:
     @ivar expunged: Messages that went for good.
     @ivar seen: Messages looked at.
     @ivar mailboxes: Mailboxes looked at.
+    @ivar archived: Messages that went to the archive.
     @ivar removed: Mailboxes that went for good.
     @ivar keywords: Keywords forgotten.
     @ivar failed: Mailboxes where something could not be done.
@@ -70,6 +77,7 @@ class Expired:
     mailboxes: int = 0
     removed: int = 0
     keywords: int = 0
+    archived: int = 0
     failed: int = 0
 
 
@@ -85,22 +93,30 @@ async def expire(store: MailStore, order: Expiry, told: Callable[[str], None] = 
     done = Expired()
     if order.expunged_before is not None or order.drop_keywords:
         for entry in every(store, order):
-            try:
-                await _expire_messages(store, entry, order, done, told)
-            except MailboxNotFound:
-                # Deleted meanwhile.
-                continue
-            except MailStoreError as error:
-                _failed(store, entry, done, error)
+            await _attempt(store, entry, done, _expire_messages(store, entry, order, done, told))
+    if order.archive is not None:
+        for entry in every(store, order):
+            await _attempt(store, entry, done, _archive(store, entry, order, order.archive, done, told))
     if order.deleted_before is not None:
         for entry in deleted_before(store, order, order.deleted_before):
-            try:
-                if await store.purge_deleted(entry):
-                    done.removed += 1
-                    told(f"removed {store.tree.text(entry)}")
-            except MailStoreError as error:
-                _failed(store, entry, done, error)
+            await _attempt(store, entry, done, _remove(store, entry, done, told))
     return done
+
+
+async def _attempt(store: MailStore, entry: Entry, done: Expired, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except MailboxNotFound:
+        # Deleted meanwhile.
+        return
+    except MailStoreError as error:
+        _failed(store, entry, done, error)
+
+
+async def _remove(store: MailStore, entry: Entry, done: Expired, told: Callable[[str], None]) -> None:
+    if await store.purge_deleted(entry):
+        done.removed += 1
+        told(f"removed {store.tree.text(entry)}")
 
 
 def _failed(store: MailStore, entry: Entry, done: Expired, error: MailStoreError) -> None:
@@ -152,6 +168,31 @@ async def _expire_messages(
     if old or gone or dropped:
         what = f"expired {old} and expunged" if old else "expunged"
         told(f"{store.tree.text(entry)}: {what} {gone} messages, {dropped} user flags")
+
+
+async def _archive(
+    store: MailStore,
+    entry: Entry,
+    order: Expiry,
+    settings: ArchiveSettings,
+    done: Expired,
+    told: Callable[[str], None],
+) -> None:
+    """Move what is old or large; what is deleted goes as it is."""
+    if entry.name.deleted is not None:
+        return
+    after: float | None = settings.after
+    if order.annotated_at is not None:
+        after = archived_from(store, entry, settings.after)
+    now = time.time() if order.annotated_at is None else order.annotated_at
+    state = await store.hold(entry)
+    try:
+        moved = await archiving.archive(state, settings, None if after is None else now - after)
+    finally:
+        store.release(state)
+    done.archived += moved
+    if moved:
+        told(f"{store.tree.text(entry)}: archived {moved} messages")
 
 
 async def _expire_old(store: MailStore, state: MailboxState, entry: Entry, order: Expiry) -> int:

@@ -1,4 +1,4 @@
-"""How long messages and deleted mailboxes are kept by the annotations C{expire} and C{delete}."""
+"""How long messages and deleted mailboxes are kept, by the annotations C{expire}, C{archive} and C{delete}."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pycyrus.store.store import MailStore
 
 EXPIRE = f"{VENDOR}/expire"
 DELETE = f"{VENDOR}/delete"
+ARCHIVE = f"{VENDOR}/archive"
 
 _PART = re.compile(r"([0-9]{1,9})([dhms]?)")
 _SECONDS = {"": 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}
@@ -34,13 +35,28 @@ def lifetime_of_messages(store: MailStore, entry: Entry) -> float | None:
 
     @return: Seconds; None for ever.
     """
+    return read_lifetime(_inherited(store, entry, EXPIRE))
+
+
+def _inherited(store: MailStore, entry: Entry, note: str) -> bytes | None:
     here: Entry | None = entry
     while here is not None:
-        value = store.shared_note(here.unique_id, EXPIRE)
+        value = store.shared_note(here.unique_id, note)
         if value is not None:
-            return read_lifetime(value)
+            return value
         here = store.directory.nearest(here.name)
-    return read_lifetime(store.shared_note(SERVER, EXPIRE))
+    return store.shared_note(SERVER, note)
+
+
+def archived_from(store: MailStore, entry: Entry, default: float) -> float | None:
+    """
+    From what age messages of a mailbox go to the archive, told as in L{lifetime_of_messages}.
+
+    @param default: Seconds, where nothing is told.
+    @return: Seconds; None for never.
+    """
+    value = _inherited(store, entry, ARCHIVE)
+    return default if value is None else read_lifetime(value)
 
 
 def lifetime_of_deleted(store: MailStore, entry: Entry) -> float | None:

@@ -21,7 +21,8 @@ from pycyrus.model.quota import Enforcement, Usage
 from pycyrus.model.search import SearchKey
 from pycyrus.model.uids import UidArray
 from pycyrus.model.view import View
-from pycyrus.store import writing
+from pycyrus.store import annotating, writing
+from pycyrus.store.archiving import ArchiveQueue
 from pycyrus.store.files import store_error
 from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.quotas import Quotas
@@ -86,6 +87,7 @@ class OpenedMailbox:
     @param access: The identity's rights now; raises L{MailboxNotFound} when
         the mailbox is gone or hidden.
     @param quotas: None where there are none.
+    @param archive: Told of messages that came; None where none go to an archive at once.
     @param seen: None where the seen bit of the flags column is this user's.
     @param closed: Told once, at the end.
     """
@@ -101,6 +103,7 @@ class OpenedMailbox:
         partition: str = "default",
         policy: MailboxPolicy = DEFAULT_POLICY,
         quotas: Quotas | None = None,
+        archive: ArchiveQueue | None = None,
         closed: Callable[[], None] | None = None,
     ) -> None:
         self.state = state
@@ -113,6 +116,7 @@ class OpenedMailbox:
         self._name = name
         self._policy = policy
         self._quotas = quotas
+        self._archive = archive
         self._when_closed = closed
         self._stops: list[Callable[[], None]] = []
         self._overlay: _SeenOverlay | None = None if seen is None else _SeenOverlay(seen)
@@ -227,6 +231,8 @@ class OpenedMailbox:
         if self._seen is not None and any(seen):
             self._seen.set(np.array(uids, dtype=np.uint32)[seen], True)
         self.state.announce()
+        if self._archive is not None:
+            self._archive.consider(self.state, uids, [each.staged.size for each in incoming])
         return Appended(self.uidvalidity, uids)
 
     async def store(self, uids: UidArray, change: FlagChange, unchanged_since: int | None = None) -> Stored:
@@ -285,6 +291,8 @@ class OpenedMailbox:
         if self._seen is not None and np.any(flags & SEEN):
             self._seen.set(copies[flags & SEEN != 0], True)
         self.state.announce()
+        if self._archive is not None:
+            self._archive.consider(self.state, copies.tolist(), view.sizes[positions[known]].tolist())
         return Copied(self.uidvalidity, originals, copies)
 
     async def move(self, uids: UidArray, target: IMailbox) -> tuple[Copied, Expunged]:

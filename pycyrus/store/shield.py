@@ -51,6 +51,15 @@ class Shield:
         self._running += 1
         return await shielded(self._count(work))
 
+    def spawn(self, work: Coroutine[Deferred[Any], Any, None]) -> None:
+        """Do work that nobody but the owner waits for; should it fail, that is logged."""
+        self._running += 1
+
+        def failed(failure: Failure) -> None:
+            _log.failure("Work that nobody waits for failed", failure)
+
+        Tasks().spawn(self._count(work), failed)
+
     async def _count(self, work: Coroutine[Deferred[Any], Any, T]) -> T:
         try:
             return await work

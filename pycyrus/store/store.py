@@ -45,6 +45,7 @@ from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.naming_policy import check_policy
 from pycyrus.model.quota import Limit, Quota, Usage
 from pycyrus.store import access, files, metadata, moves, userstate
+from pycyrus.store.archiving import ArchiveQueue
 from pycyrus.store.commit import Committers
 from pycyrus.store.directory import Directory, in_order
 from pycyrus.store.listeners import Listeners
@@ -205,6 +206,11 @@ class MailStore:
         self._watchers = Listeners(reactor, lambda: None, lambda: None)
         self._told_userstate = self._userstate_signal.value()
         self._shield = Shield()
+        self._archive = (
+            None
+            if settings.archive is None
+            else ArchiveQueue(settings.archive, self._shield, self._state_of, self.release)
+        )
         self._movers = Movers(self._directory, self._tree, partitions, reactor)
         self._directory.listen(self._changed)
         if self._directory.has_pending():
@@ -225,6 +231,8 @@ class MailStore:
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None
+        if self._archive is not None:
+            self._archive.stop()
         await self._shield.settle()
         await self._seen.close()
         self.quotas.stop()
@@ -269,6 +277,7 @@ class MailStore:
             partition=entry.partition,
             policy=self._policy,
             quotas=self.quotas,
+            archive=self._archive,
             closed=partial(self._states.release, state),
         )
 
@@ -277,6 +286,12 @@ class MailStore:
         if entry.number and state.number != entry.number:
             state.check_usage(entry.number)
         return state
+
+    async def _state_of(self, unique_id: str) -> MailboxState:
+        entry = self._directory.by_id(unique_id)
+        if entry is None:
+            raise MailboxNotFound("deleted")
+        return await self._state(entry)
 
     async def _find_state(self, entry: Entry) -> MailboxState:
         try:
