@@ -21,7 +21,7 @@ from pycyrus.model.quota import Enforcement, Usage
 from pycyrus.model.search import SearchKey
 from pycyrus.model.uids import UidArray
 from pycyrus.model.view import View
-from pycyrus.store import annotating, writing
+from pycyrus.store import writing
 from pycyrus.store.archiving import ArchiveQueue
 from pycyrus.store.files import store_error
 from pycyrus.store.mailbox import MailboxState
