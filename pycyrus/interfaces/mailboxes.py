@@ -10,6 +10,7 @@ from pycyrus.interfaces.messages import IStaged, NewMessage
 from pycyrus.interfaces.results import Appended, Copied, Counts, Expunged, MailboxListing, MailboxStatus, Stored
 from pycyrus.model.acl import Acl
 from pycyrus.model.acl_changes import AclChange
+from pycyrus.model.annotations import AnnotationScope
 from pycyrus.model.flags import FlagChange
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
@@ -97,6 +98,12 @@ class IMailbox(Interface):
         @raise StoreUnavailable: It cannot be read.
         """
 
+    def annotated() -> UidArray:
+        """Ascending UIDs of messages that have annotations which the identity may see (RFC 5257)."""
+
+    def annotations(uid: int) -> Mapping[tuple[AnnotationScope, str], bytes]:
+        """Values of a message that the identity may see, by scope and entry."""
+
     async def append(messages: Sequence[NewMessage], *, enforcement: Enforcement = Enforcement.FULL) -> Appended:
         """
         Add messages, all or none, and make them durable (RFC 9051 section 6.3.12).
@@ -106,6 +113,8 @@ class IMailbox(Interface):
         @param enforcement: Of the quota.
         @raise OverQuota: Nothing was changed.
         @raise TooManyKeywords: Likewise.
+        @raise OperationNotSupported: An annotation cannot be set.
+        @raise LimitExceeded: Too many annotations.
         @raise StoreUnavailable: None of them was acknowledged.
         """
 
@@ -118,6 +127,24 @@ class IMailbox(Interface):
         @param unchanged_since: RFC 7162 section 3.1.3.
         @raise PermissionDenied: None of the flags may be changed.
         @raise TooManyKeywords: Nothing was changed.
+        """
+
+    async def annotate(
+        uids: UidArray,
+        values: Mapping[tuple[AnnotationScope, str], bytes | None],
+        unchanged_since: int | None = None,
+    ) -> Stored:
+        """
+        Set annotations of messages, all or none, and make them durable (RFC 5257 section 4.4).
+
+        Rights: n for shared ones, r for private ones.
+
+        @param values: By scope and entry; None removes one.
+        @param unchanged_since: RFC 7162 section 3.1.3.
+        @raise PermissionDenied: Without the right for one of them.
+        @raise OperationNotSupported: There is no such entry, or it does not take the value.
+        @raise LimitExceeded: Too much.
+        @raise OverQuota: Of annotations.
         """
 
     async def expunge(uids: UidArray | None = None) -> Expunged:
@@ -311,6 +338,16 @@ class IMailStore(Interface):
         @param anywhere: Also where there is no mailbox of that name or below.
         @raise MailboxNotFound: There is none.
         @raise PermissionDenied: Not an administrator of the domain.
+        """
+
+    async def reconstruct(identity: Identity, name: MailboxName, *, recursive: bool) -> None:
+        """
+        Have the records of a mailbox and its files agree, as C{reconstruct} does; only administrators may.
+
+        @param recursive: What lies below it as well.
+        @raise MailboxNotFound: Absent, or hidden from the identity.
+        @raise PermissionDenied: Seen by somebody who administers nothing there.
+        @raise StoreUnavailable: It cannot be done now; of what is below, some may be done.
         """
 
     async def list(identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from zope.interface import Attribute, Interface
 
+from pycyrus.model.annotations import AnnotationScope
 from pycyrus.model.flags import NO_FLAGS, Flags
 
 
@@ -53,8 +55,10 @@ class NewMessage:
 
     @ivar staged: Finished; it is linked, so one may go to several mailboxes.
     @ivar internaldate: Seconds since the epoch; None for now.
+    @ivar annotations: By scope and entry (RFC 5257 section 4.5).
     """
 
     staged: IStaged
     flags: Flags = NO_FLAGS
     internaldate: int | None = None
+    annotations: Mapping[tuple[AnnotationScope, str], bytes] = field(default_factory=dict)

@@ -1,5 +1,5 @@
 """
-Entries of METADATA (RFC 5464) that Cyrus defines, for mailboxes and for the server.
+Entries of METADATA (RFC 5464) and ANNOTATE (RFC 5257) that Cyrus defines: for mailboxes, the server, and messages.
 
 An entry has a scope: C{/shared} is one value for all, C{/private} one for each user.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 VENDOR = "/vendor/cmu/cyrus-imapd"
 MAX_ENTRY = 1024
@@ -32,6 +33,9 @@ class ValueKind(enum.Enum):
 
     TEXT = r"(?s:.*)"
     SWITCH = r"(?i:true|false)"
+    BIT = r"[01]"
+    INTEGER = r"-?[0-9]+"
+    NATURAL = r"[0-9]+"
     DURATION = r"(?:[0-9]+[dhms]?)+"
 
 
@@ -71,6 +75,76 @@ SERVER_ENTRIES: dict[str, Definition] = {
     f"{VENDOR}/expire": Definition(SHARED, kind=ValueKind.DURATION),
     **{f"{VENDOR}/{name}": _FACT for name in ("freespace/total", "freespace/percent/most")},
 }
+MESSAGE_ENTRIES: dict[str, Definition] = {
+    "/altsubject": Definition(BOTH),
+    "/comment": Definition(BOTH),
+}
+"""RFC 5257 section 3.2."""
+PART_ENTRIES: dict[str, Definition] = {
+    "/comment": Definition(BOTH),
+    **{f"/flags/{name}": Definition(BOTH, kind=ValueKind.BIT) for name in ("seen", "answered", "flagged", "forwarded")},
+}
+"""The same for parts of messages, behind the part's number."""
+_PART = re.compile(r"/[1-9][0-9]*(?:\.[1-9][0-9]*)*(?=/)")
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationDefinitions:
+    """
+    All entries that there are.
+
+    @ivar allows_undefined: Any other one exists as well, for everybody and for each user.
+    """
+
+    mailbox: Mapping[str, Definition] = field(default_factory=lambda: MAILBOX_ENTRIES)
+    server: Mapping[str, Definition] = field(default_factory=lambda: SERVER_ENTRIES)
+    message: Mapping[str, Definition] = field(default_factory=lambda: MESSAGE_ENTRIES)
+    allows_undefined: bool = False
+
+    def of_mailbox(self, entry: str) -> Definition | None:
+        """The definition of a mailbox's entry, which is given without its scope; None if there is no such entry."""
+        return self.mailbox.get(entry) or self._undefined(entry)
+
+    def of_server(self, entry: str) -> Definition | None:
+        """Likewise for the server's."""
+        return self.server.get(entry) or self._undefined(entry)
+
+    def of_message(self, entry: str) -> Definition | None:
+        """Likewise for a message's, or a part's of it."""
+        part = _PART.match(entry)
+        if part is not None:
+            return PART_ENTRIES.get(entry[part.end() :])
+        return self.message.get(entry) or self._undefined(entry)
+
+    def _undefined(self, entry: str) -> Definition | None:
+        is_name = _NAME.fullmatch(entry) is not None and len(entry) <= MAX_ENTRY
+        return Definition(BOTH) if self.allows_undefined and is_name else None
+
+
+STANDARD_DEFINITIONS = AnnotationDefinitions()
+
+
+def entry_pattern(pattern: str) -> Callable[[str], bool]:
+    """What tells whether a name matches an entry with C{*}, or C{%} for all but slashes (RFC 5257 section 4.3)."""
+    lowered = pattern.lower()
+    if "*" not in lowered and "%" not in lowered:
+        return lowered.__eq__
+    words = {"*": ".*", "%": "[^/]*"}
+    compiled = re.compile("".join(words.get(letter) or re.escape(letter) for letter in _merged(lowered)))
+    return lambda entry: compiled.fullmatch(entry) is not None
+
+
+def _merged(pattern: str) -> str:
+    """With one wildcard for several in a row, which would only cost time."""
+    return re.sub(r"[*%]*\*[*%]*", "*", re.sub("%+", "%", pattern))
+
+
+def takes(definition: Definition, value: bytes) -> bool:
+    """Whether an entry takes a value."""
+    try:
+        return re.fullmatch(definition.kind.value, value.decode("utf-8")) is not None
+    except UnicodeDecodeError:
+        return definition.kind is ValueKind.TEXT
 
 
 def split_entry(name: str) -> tuple[AnnotationScope, str] | None:

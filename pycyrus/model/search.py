@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Union
 
+from pycyrus.model.annotations import AnnotationScope
 from pycyrus.model.uids import SequenceSet
 
 
@@ -172,9 +173,25 @@ class HasGuid:
     prefix: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class AnnotationContains:
+    """
+    Messages that have an annotation (RFC 5257 section 4.7).
+
+    @ivar entry: A name, perhaps with C{*} and C{%} in it.
+    @ivar scopes: Whose value.
+    @ivar text: What a value contains; None for messages that have no such annotation.
+    """
+
+    entry: str
+    scopes: frozenset[AnnotationScope]
+    text: str | None
+
+
 SearchKey = Union[  # noqa: UP007 - forward references among the dataclasses
     All, And, Or, Not, UidSet, MessageNumbers, SavedResult, HasFlag, HasKeyword, Recent, DateRange, Within,
     SizeRange, HeaderContains, AnyHeaderContains, BodyContains, TextContains, ModifiedSince, HasGuid,
+    AnnotationContains,
 ]  # fmt: skip
 
 

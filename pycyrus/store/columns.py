@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycyrus.model.uids import Positions, UidArray
-from pycyrus.store.journal import RETAINED_ROW, STATE_ROW
+from pycyrus.store.journal import RETAINED_ROW, STATE_ROW, concatenate_rows
 
 FIELDS: tuple[tuple[str, str], ...] = (
     ("uids", "<u4"), ("sizes", "<u4"), ("internaldates", "<i8"), ("savedates", "<i8"), ("sent_times", "<i8"),
@@ -223,3 +223,27 @@ def as_positions(where: Positions | slice) -> Positions:
     if isinstance(where, slice):
         return np.arange(where.start, where.stop, dtype=np.intp)
     return where
+
+
+class PiecewiseRows:
+    """Rows that are added in pieces and read as one array."""
+
+    __slots__ = ("_dtype", "_pieces")
+
+    def __init__(self, dtype: np.dtype[np.void]) -> None:
+        self._dtype = dtype
+        self._pieces: list[NDArray[np.void]] = []
+
+    def add(self, rows: NDArray[np.void]) -> None:
+        """Add some behind."""
+        self._pieces.append(rows)
+
+    def replace(self, rows: NDArray[np.void]) -> None:
+        """Have these only."""
+        self._pieces = [rows]
+
+    def all(self) -> NDArray[np.void]:
+        """All of them."""
+        if len(self._pieces) != 1:
+            self._pieces = [concatenate_rows(self._pieces, self._dtype)]
+        return self._pieces[0]

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pycyrus.model.flags import DELETED, MAX_KEYWORDS, SEEN
 from pycyrus.model.uids import Positions, UidArray
 from pycyrus.store import journal
-from pycyrus.store.columns import Columns, as_positions, join_positions
+from pycyrus.store.columns import Columns, PiecewiseRows, as_positions, join_positions
 from pycyrus.store.journal import CRITICAL, FlagMasks, Record
+from pycyrus.store.message_annotations import MessageAnnotations
 
 _WORD = 0xFFFFFFFFFFFFFFFF
 
@@ -38,7 +39,8 @@ class Contents:
     @ivar vanished_floor: Expunges with a modseq up to this are forgotten.
     @ivar vanished: Rows of C{VANISHED_ROW}, modseq ascending.
     @ivar retained: Rows of C{RETAINED_ROW}: expunged, and the file still there.
-    @ivar notes: Counts annotation, ACL and rename records.
+    @ivar notes: Counts ACL and rename records.
+    @ivar annotations: Of messages (RFC 5257).
     """
 
     def __init__(self) -> None:
@@ -56,9 +58,10 @@ class Contents:
         self.proposed_uid = 1
         self.boot = bytes(16)
         self.vanished_floor = 0
-        self._vanished = _Rows(journal.VANISHED_ROW)
-        self._retained = _Rows(journal.RETAINED_ROW)
+        self._vanished = PiecewiseRows(journal.VANISHED_ROW)
+        self._retained = PiecewiseRows(journal.RETAINED_ROW)
         self.notes = 0
+        self.annotations = MessageAnnotations()
         self.renamed = 0
         self.unseen = 0
         self.deleted = 0
@@ -180,6 +183,9 @@ class Contents:
 
     def _append(self, records: Sequence[Record]) -> None:
         modseqs: NDArray[np.uint64] | int
+        if self.annotations.coming:
+            told = [(each.time, journal.unpack_rows(each, journal.ROW)["uid"].tolist()) for each in records]
+            self.annotations.come(told)
         if len(records) == 1 and records[0].count == 1:
             self._append_one(records[0])
             return
@@ -235,6 +241,8 @@ class Contents:
         self.highest_modseq = max(self.highest_modseq, record.modseq)
         retained = self._retained.all()
         self._retained.replace(retained[~np.isin(retained["uid"], rows["was"])])
+        if len(self.annotations):
+            self.annotations.come_back(zip(rows["was"].tolist(), rows["uid"].tolist(), strict=True))
 
     def _flags(self, record: Record) -> None:
         masks, ranges = journal.unpack_flags(record)
@@ -324,6 +332,8 @@ class Contents:
         rows = np.zeros(len(uids), dtype=journal.VANISHED_ROW)
         rows["uid"] = uids
         rows["modseq"] = record.modseq
+        if len(self.annotations):
+            self.annotations.expunge(uids.tolist())
         self._vanished.add(rows)
         self._retained.add(self.columns.retained_rows(positions, record.modseq, record.time))
         self.highest_modseq = max(self.highest_modseq, record.modseq)
@@ -381,6 +391,7 @@ class Contents:
         for low, high in journal.unpack_ranges(record):
             keep &= (retained["uid"] < low) | (retained["uid"] > high)
         self._retained.replace(retained[keep])
+        self.annotations.purge(journal.unpack_ranges(record))
 
     def _cache(self, record: Record) -> None:
         rows = journal.unpack_rows(record, journal.CACHE_ROW)
@@ -410,6 +421,15 @@ class Contents:
         self.highest_modseq = max(self.highest_modseq, highest_modseq)
         self.vanished_floor = max(self.vanished_floor, floor)
         self.recent_uid = max(self.recent_uid, recent)
+
+    def _annotation(self, record: Record) -> None:
+        columns = self.columns
+        positions = self.annotations.apply(record, columns, self._retained.all()["uid"], self.uidnext)
+        if record.modseq and len(positions):
+            columns.modseqs[positions] = record.modseq
+            self.highest_modseq = max(self.highest_modseq, record.modseq)
+            if self._superseded:
+                self._tell_superseded(positions)
 
     def _note(self, record: Record) -> None:
         self.notes += 1
@@ -461,27 +481,6 @@ class Contents:
             old.modseqs[to] = columns.modseqs[of]
 
 
-class _Rows:
-    """Rows that are added in pieces and read as one array."""
-
-    __slots__ = ("_dtype", "_pieces")
-
-    def __init__(self, dtype: np.dtype[np.void]) -> None:
-        self._dtype = dtype
-        self._pieces: list[NDArray[np.void]] = []
-
-    def add(self, rows: NDArray[np.void]) -> None:
-        self._pieces.append(rows)
-
-    def replace(self, rows: NDArray[np.void]) -> None:
-        self._pieces = [rows]
-
-    def all(self) -> NDArray[np.void]:
-        if len(self._pieces) != 1:
-            self._pieces = [journal.concatenate_rows(self._pieces, self._dtype)]
-        return self._pieces[0]
-
-
 _METHODS = {
     journal.FLAGS: Contents._flags,
     journal.EXPUNGE: Contents._expunge,
@@ -495,7 +494,7 @@ _METHODS = {
     journal.RETAINED: Contents._add_retained,
     journal.NUMBERS: Contents._numbers,
     journal.UNEXPUNGE: Contents._unexpunge,
-    journal.ANNOTATION: Contents._note,
+    journal.ANNOTATION: Contents._annotation,
     journal.ACL: Contents._note,
     journal.RENAME: Contents._note,
 }

@@ -512,7 +512,10 @@ class MailboxState:
         if usage is not None and self.number:
             contents = self.contents
             try:
-                usage.put(self.number, self._mark, contents.size, contents.columns.count, self._offset, self._inode[0])
+                usage.put(
+                    self.number, self._mark, contents.size, contents.columns.count, self._offset, self._inode[0],
+                    contents.annotations.octets,
+                )  # fmt: skip
             except OSError as error:
                 self._usage_failed(error)
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from time import gmtime
 
 from pycyrus.errors import PermissionDenied
 from pycyrus.model.acl import LOOKUP, READ, WRITE
 from pycyrus.model.annotations import (
-    MAILBOX_ENTRIES,
-    SERVER_ENTRIES,
     VENDOR,
+    AnnotationDefinitions,
     AnnotationScope,
     Definition,
     ValueKind,
     split_entry,
+    takes,
 )
 from pycyrus.model.identity import Identity
 from pycyrus.store import access
@@ -102,7 +101,7 @@ def without_special_use(values: Mapping[str, bytes | None]) -> tuple[Mapping[str
 
 
 def changes_of(
-    identity: Identity, entry: Entry | None, values: Mapping[str, bytes | None]
+    identity: Identity, entry: Entry | None, values: Mapping[str, bytes | None], definitions: AnnotationDefinitions
 ) -> dict[tuple[str, str], bytes | None] | str:
     """
     Check what is to be set.
@@ -112,14 +111,14 @@ def changes_of(
         does not exist, or does not take its value.
     @raise PermissionDenied: Without the rights for one of them.
     """
-    definitions = SERVER_ENTRIES if entry is None else MAILBOX_ENTRIES
+    define = definitions.of_server if entry is None else definitions.of_mailbox
     changes: dict[tuple[str, str], bytes | None] = {}
     for whole, value in values.items():
         parts = split_entry(whole)
-        definition = definitions.get(parts[1]) if parts is not None else None
+        definition = define(parts[1]) if parts is not None else None
         if parts is None or definition is None or parts[0] not in definition.scopes or definition.is_computed:
             return whole
-        if value is not None and not _takes(definition, value):
+        if value is not None and not takes(definition, value):
             return whole
         scope, name = parts
         _demand(identity, entry, scope, definition)
@@ -127,13 +126,6 @@ def changes_of(
             value = value.lower()
         changes[EVERYBODY if scope is AnnotationScope.SHARED else identity.user_id, name] = value
     return changes
-
-
-def _takes(definition: Definition, value: bytes) -> bool:
-    try:
-        return re.fullmatch(definition.kind.value, value.decode("utf-8")) is not None
-    except UnicodeDecodeError:
-        return False
 
 
 def _demand(identity: Identity, entry: Entry | None, scope: AnnotationScope, definition: Definition) -> None:

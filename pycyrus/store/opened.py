@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,7 +13,8 @@ from zope.interface import implementer
 
 from pycyrus.errors import MessageGone, OperationNotSupported, PermissionDenied, StoreUnavailable
 from pycyrus.interfaces import Appended, Copied, Counts, Expunged, IMailbox, IMessageFile, NewMessage, Stored
-from pycyrus.model.acl import DELETE_MESSAGES, EXPUNGE, INSERT, KEEP_SEEN, POST, READ, WRITE
+from pycyrus.model.acl import ANNOTATE, DELETE_MESSAGES, EXPUNGE, INSERT, KEEP_SEEN, POST, READ, WRITE
+from pycyrus.model.annotations import STANDARD_DEFINITIONS, AnnotationDefinitions
 from pycyrus.model.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, FlagAction, FlagChange
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
@@ -21,10 +22,11 @@ from pycyrus.model.quota import Enforcement, Usage
 from pycyrus.model.search import SearchKey
 from pycyrus.model.uids import UidArray
 from pycyrus.model.view import View
-from pycyrus.store import writing
+from pycyrus.store import annotating, writing
 from pycyrus.store.archiving import ArchiveQueue
 from pycyrus.store.files import store_error
 from pycyrus.store.mailbox import MailboxState
+from pycyrus.store.own_annotations import AnnotationName, OwnAnnotations
 from pycyrus.store.quotas import Quotas
 from pycyrus.store.shield import shielded
 from pycyrus.store.spool import MessageFile, StagedMessage
@@ -68,10 +70,12 @@ class MailboxPolicy:
 
     @ivar keep_expunged: Files of expunged messages stay until they are purged.
     @ivar wait_for_flags: STORE returns when it is durable.
+    @ivar annotations: What may be noted of messages.
     """
 
     keep_expunged: bool = True
     wait_for_flags: bool = False
+    annotations: AnnotationDefinitions = STANDARD_DEFINITIONS
 
 
 DEFAULT_POLICY = MailboxPolicy()
@@ -115,6 +119,7 @@ class OpenedMailbox:
         self._seen = seen
         self._name = name
         self._policy = policy
+        self._notes = OwnAnnotations(identity, policy.annotations)
         self._quotas = quotas
         self._archive = archive
         self._when_closed = closed
@@ -225,7 +230,8 @@ class OpenedMailbox:
             if self._seen is not None:
                 flags &= ~SEEN
             keywords = message.flags.keywords if keywords_allowed else ()
-            incoming.append(Incoming(staged, flags, keywords, message.internaldate))
+            noted = self._notes.changes(message.annotations, rights) if message.annotations else ()
+            incoming.append(Incoming(staged, flags, keywords, message.internaldate, noted))
         await self._ready(enforcement)
         uids = await writing.append(self.state, incoming, self._admission(enforcement))
         if self._seen is not None and any(seen):
@@ -257,6 +263,27 @@ class OpenedMailbox:
             seen.set(stored.changed, bool(order.set & SEEN))
         return stored
 
+    def annotated(self) -> UidArray:
+        """UIDs of messages that have annotations; see L{IMailbox}."""
+        return self._notes.annotated(self.state.contents.annotations)
+
+    def annotations(self, uid: int) -> Mapping[AnnotationName, bytes]:
+        """Annotations of a message; see L{IMailbox}."""
+        return self._notes.visible(self.state.contents.annotations.of(uid))
+
+    async def annotate(
+        self, uids: UidArray, values: Mapping[AnnotationName, bytes | None], unchanged_since: int | None = None
+    ) -> Stored:
+        """Set annotations; see L{IMailbox}."""
+        changes = self._notes.changes(values, self._access())
+        await self._ready(Enforcement.FULL)
+
+        def admit(octets: int) -> None:
+            if self._quotas is not None and octets > 0:
+                self._quotas.admit(self.name, Usage(annotation_octets=octets))
+
+        return await annotating.annotate(self.state, uids, changes, unchanged_since, admit)
+
     async def expunge(self, uids: UidArray | None = None) -> Expunged:
         """Remove deleted messages; see L{IMailbox}."""
         self._need(EXPUNGE)
@@ -286,7 +313,10 @@ class OpenedMailbox:
         flags = view.flags[positions[known]] & np.uint32(allowed)
         kept = flags if self._seen is None else flags & np.uint32(~SEEN & 0xFFFFFFFF)
         copies = await writing.copy(
-            source.state, self.state, Copying(originals, kept, keywords_allowed), self._admission(enforcement)
+            source.state,
+            self.state,
+            Copying(originals, kept, keywords_allowed, source._notes.copied(ANNOTATE in self._access())),
+            self._admission(enforcement),
         )
         if self._seen is not None and np.any(flags & SEEN):
             self._seen.set(copies[flags & SEEN != 0], True)
@@ -322,7 +352,15 @@ class OpenedMailbox:
         view = self.view()
         names = self.keyword_names()
         mask = await evaluate(
-            key, view, names, time.time(), self._octets, self._pause, progress=progress, texts=self.state.texts
+            key,
+            view,
+            names,
+            time.time(),
+            self._octets,
+            self._pause,
+            progress=progress,
+            texts=self.state.texts,
+            annotations=(self.annotated, self.annotations),
         )
         return view.uids[mask]
 

@@ -97,13 +97,13 @@ class Quotas:
     def _used(self, root: MailboxName, limits: Sequence[Limit]) -> Usage:
         members = self._members_of(root)
         try:
-            octets, messages, _ = self._usage.sums(members.numbers, members.marks)
+            sums, _ = self._usage.sums(members.numbers, members.marks)
         except OSError as error:
             raise store_error(error, "quota usage cannot be read") from error
-        noted = 0
+        noted = sums.noted
         if any(limit.resource is Resource.ANNOTATION_STORAGE for limit in limits):
-            noted = self._annotations.octets(members.unique_ids)
-        return Usage(octets, messages, noted, len(members.numbers))
+            noted += self._annotations.octets(members.unique_ids)
+        return Usage(sums.octets, sums.messages, noted, len(members.numbers))
 
     def _members_of(self, root: MailboxName) -> _Members:
         version = (self._directory.refresh(), self.roots.refresh())
@@ -132,7 +132,7 @@ class Quotas:
     async def _count_unknown(self, root: MailboxName) -> None:
         members = self._members_of(root)
         try:
-            _, _, unknown = self._usage.sums(members.numbers, members.marks)
+            _, unknown = self._usage.sums(members.numbers, members.marks)
         except OSError as error:
             raise store_error(error, "quota usage cannot be read") from error
         if not len(unknown):
@@ -180,7 +180,7 @@ class Quotas:
     async def counted(self, root: MailboxName) -> Usage:
         """What is used, counted from the mailboxes themselves, whatever was noted of them."""
         members = self._members_of(root)
-        octets = messages = 0
+        octets = messages = noted = 0
         for unique_id in members.unique_ids:
             entry = self._directory.by_id(unique_id)
             if entry is None:
@@ -193,8 +193,10 @@ class Quotas:
             state.refresh()
             octets += state.contents.size
             messages += state.contents.columns.count
+            noted += state.contents.annotations.octets
             self._release(state)
-        return Usage(octets, messages, self._annotations.octets(members.unique_ids), len(members.unique_ids))
+        noted += self._annotations.octets(members.unique_ids)
+        return Usage(octets, messages, noted, len(members.unique_ids))
 
     def _unreadable(self, entry: Entry, error: Exception) -> None:
         # What cannot be read takes nobody's room.

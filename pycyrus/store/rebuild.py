@@ -91,6 +91,7 @@ def encode_journal(contents: Contents, head: JournalHeader, since: int | None = 
     for kind, rows in ((journal.VANISHED, contents.vanished), (journal.RETAINED, contents.retained)):
         for start in range(0, len(rows), _ROWS_PER_RECORD):
             pieces.append(journal.rows_record(kind, rows[start : start + _ROWS_PER_RECORD], now))
+    pieces += contents.annotations.records(now)
     # Everything before is synced before this journal takes the old one's place.
     pieces.append(
         journal.reserve_record(*contents.usable, contents.boot, now, confirmed=False)

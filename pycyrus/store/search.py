@@ -25,6 +25,7 @@ from pycyrus.model.search import (
     AddressField,
     All,
     And,
+    AnnotationContains,
     AnyHeaderContains,
     BodyContains,
     DateField,
@@ -44,6 +45,7 @@ from pycyrus.model.search import (
 )
 from pycyrus.model.uids import Positions
 from pycyrus.model.view import CachedItem, View
+from pycyrus.store.search_annotations import Annotated, annotated
 from pycyrus.store.searchtexts import SearchTexts
 from pycyrus.store.textlog import MAX_NEEDLE
 
@@ -101,6 +103,7 @@ async def evaluate(
     limits: SearchLimits = DEFAULT_SEARCH_LIMITS,
     progress: Callable[[int, int], None] | None = None,
     texts: SearchTexts | None = None,
+    annotations: Annotated | None = None,
 ) -> Mask:
     """
     Find the messages that match.
@@ -114,11 +117,12 @@ async def evaluate(
     @param pause: Awaited every few milliseconds of work.
     @param progress: Told (looked at, total) at such times.
     @param texts: What was made ready of the mailbox's texts.
+    @param annotations: Which messages have any, and those of one.
     @return: True at the positions that match.
     @raise LimitExceeded: The search costs more than the limits allow.
     @raise StoreUnavailable: From C{read} or the view.
     """
-    return await _Search(view, keyword_names, now, read, pause, limits, progress, texts).matching(
+    return await _Search(view, keyword_names, now, read, pause, limits, progress, texts, annotations).matching(
         key, np.ones(len(view), dtype=np.bool_)
     )
 
@@ -176,6 +180,7 @@ class _Search:
         limits: SearchLimits,
         progress: Callable[[int, int], None] | None,
         texts: SearchTexts | None,
+        annotations: Annotated | None,
     ) -> None:
         self.view = view
         self.keyword_names = keyword_names
@@ -185,6 +190,7 @@ class _Search:
         self.limits = limits
         self.progress = progress
         self.texts = texts
+        self.annotations = annotations
         self.octets = 0
         self.worked = 0.0
         self.turn_began = time.perf_counter()
@@ -251,6 +257,8 @@ class _Search:
             octets = np.ascontiguousarray(view.guids).view(np.uint8).reshape(len(view), -1)
             found: Mask = (octets[:, :width] == wanted).all(axis=1)
             return found
+        if isinstance(key, AnnotationContains):
+            return annotated(view, key, self.annotations)
         raise TypeError(f"the session must replace {type(key).__name__}")
 
     def _has_keyword(self, keyword: bytes) -> Mask:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pycyrus.model.acl import Acl
+from pycyrus.model.annotations import STANDARD_DEFINITIONS, AnnotationDefinitions
 from pycyrus.model.internal_names import DELETED_PREFIX
 from pycyrus.store.commit import SyncMode
 from pycyrus.store.partition_choice import ChoiceSettings
@@ -73,6 +74,8 @@ class StoreSettings:
     @ivar journal_sync_interval: Seconds until a change of flags is durable.
     @ivar sync_mode: How what was written is made durable.
     @ivar undo_retention: Seconds for which journals keep what happened.
+    @ivar annotations: What may be noted of mailboxes, the server and messages
+        (C{annotation_definitions}, C{annotation_allow_undefined}).
     @ivar open_mailboxes: How many closed mailboxes are kept in memory.
     """
 
@@ -98,4 +101,5 @@ class StoreSettings:
     journal_sync_interval: float = 1.0
     sync_mode: SyncMode = SyncMode.AUTO
     undo_retention: float = 7 * 86400.0
+    annotations: AnnotationDefinitions = STANDARD_DEFINITIONS
     open_mailboxes: int = 256

@@ -24,7 +24,8 @@ VERSION = 1
 HEADER_SIZE = 320
 _ALIGN = 64
 
-_HEADER = struct.Struct("<8sII QQ QQQQ QQQ QQQQ QQQ QQQ 16s Q 64s")
+_HEADER = struct.Struct("<8sII QQ QQQQ QQQ QQQQ QQQ QQQ 16s Q 64s Q")
+_CHECKSUM, _UNIQUE_ID, _ANNOTATIONS = -3, -2, -1
 _CRC = struct.Struct("<I")
 _CRC_AT = HEADER_SIZE - 4
 
@@ -66,13 +67,14 @@ def encode(contents: Contents, generation: int, offset: int, unique_id: str) -> 
     vanished, retained = contents.vanished, contents.retained
     sizes = [len(keywords)]
     sizes += [int(np.prod(shape_of(name, count))) * np.dtype(dtype).itemsize for name, dtype in FIELDS]
-    sizes += [vanished.nbytes, retained.nbytes]
+    annotations = b"".join(contents.annotations.records(0))
+    sizes += [vanished.nbytes, retained.nbytes, len(annotations)]
     data = bytearray(HEADER_SIZE + sum(_padded(size) for size in sizes))
     octets = np.frombuffer(data, dtype=np.uint8)
     at = HEADER_SIZE
     arrays: list[NDArray[np.generic]] = [np.frombuffer(keywords, dtype=np.uint8)]
     arrays += [getattr(columns, name)[:count] for name, _ in FIELDS]
-    arrays += [vanished, retained]
+    arrays += [vanished, retained, np.frombuffer(annotations, dtype=np.uint8)]
     for array, size in zip(arrays, sizes, strict=True):
         if size:
             octets[at : at + size] = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
@@ -85,6 +87,7 @@ def encode(contents: Contents, generation: int, offset: int, unique_id: str) -> 
         *contents.reserved, *contents.usable,
         contents.durable_uid, contents.proposed_uid, contents.vanished_floor,
         contents.unseen, contents.deleted, contents.size, contents.boot, body, unique_id.encode("ascii"),
+        len(annotations),
     )  # fmt: skip
     _CRC.pack_into(data, _CRC_AT, zlib.crc32(data[:_CRC_AT]))
     return data
@@ -124,7 +127,7 @@ def is_sound(path: str) -> bool | None:
     if len(octets) < HEADER_SIZE:
         return False
     fields = _HEADER.unpack_from(octets[:HEADER_SIZE].tobytes())
-    owner = fields[-1].rstrip(b"\0").decode("ascii", "replace")
+    owner = fields[_UNIQUE_ID].rstrip(b"\0").decode("ascii", "replace")
     return _decode(octets, fields[3], owner, fields[4]) is not None
 
 
@@ -159,16 +162,17 @@ def _decode(
     if fields[:3] != (MAGIC, HEADER_SIZE, VERSION) or _CRC.unpack_from(head, _CRC_AT)[0] != zlib.crc32(head[:_CRC_AT]):
         return None
     offset = fields[4]
-    owner = fields[-1].rstrip(b"\0")
+    owner = fields[_UNIQUE_ID].rstrip(b"\0")
     if fields[3] != generation or offset > journal_size or owner != unique_id.encode("ascii"):
         return None
     count, vanished_count, retained_count, keywords_size = fields[5:9]
     sizes = [keywords_size]
     sizes += [int(np.prod(shape_of(name, count))) * np.dtype(dtype).itemsize for name, dtype in FIELDS]
     sizes += [vanished_count * journal.VANISHED_ROW.itemsize, retained_count * journal.RETAINED_ROW.itemsize]
+    sizes.append(fields[_ANNOTATIONS])
     if HEADER_SIZE + sum(_padded(size) for size in sizes) != len(octets):
         return None
-    if checksum(octets[HEADER_SIZE:].view(np.uint64)) != fields[-2]:
+    if checksum(octets[HEADER_SIZE:].view(np.uint64)) != fields[_CHECKSUM]:
         return None
     pieces = []
     at = HEADER_SIZE
@@ -177,19 +181,21 @@ def _decode(
         at += _padded(size)
     arrays = {
         name: piece.view(dtype).reshape(shape_of(name, count))
-        for (name, dtype), piece in zip(FIELDS, pieces[1:-2], strict=True)
+        for (name, dtype), piece in zip(FIELDS, pieces[1:-3], strict=True)
     }
     contents = Contents()
     contents.restore(
         Columns.of(arrays, count),
         pieces[0].tobytes().split(b"\0")[:-1],
-        pieces[-2].view(journal.VANISHED_ROW).copy(),
-        pieces[-1].view(journal.RETAINED_ROW).copy(),
+        pieces[-3].view(journal.VANISHED_ROW).copy(),
+        pieces[-2].view(journal.RETAINED_ROW).copy(),
     )
     contents.uidnext, contents.highest_modseq, contents.recent_uid = fields[9:12]
     contents.reserved, contents.usable = (fields[12], fields[13]), (fields[14], fields[15])
     contents.durable_uid, contents.proposed_uid, contents.vanished_floor = fields[16:19]
     contents.unseen, contents.deleted, contents.size, contents.boot = fields[19:23]
+    if fields[_ANNOTATIONS]:
+        contents.apply(journal.scan(pieces[-1].tobytes())[0])
     return contents, offset
 
 

@@ -198,7 +198,9 @@ class MailStore:
             usage,
         )
         self._states = MailboxStates(services, kept=settings.open_mailboxes)
-        self._policy = MailboxPolicy(keep_expunged=settings.expunge_mode is ExpungeMode.DELAYED)
+        self._policy = MailboxPolicy(
+            keep_expunged=settings.expunge_mode is ExpungeMode.DELAYED, annotations=settings.annotations
+        )
         self._stages: dict[str, Stage] = {}
         self._known: dict[tuple[Identity, MailboxName], _Access] = {}
         self._paths_of = lru_cache(_KNOWN)(partial(moves.mailbox_paths, partitions))
@@ -561,7 +563,7 @@ class MailStore:
         """See L{IMailStore.annotate}."""
         entry = None if name is None else access.check(identity, self._directory.lookup(name), LOOKUP)
         others, special_use = metadata.without_special_use(values)
-        changes = metadata.changes_of(identity, entry, values if entry is None else others)
+        changes = metadata.changes_of(identity, entry, values if entry is None else others, self._settings.annotations)
         if isinstance(changes, str):
             return changes
         if entry is not None and special_use is not None:

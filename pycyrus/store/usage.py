@@ -17,6 +17,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +33,12 @@ _SLOT = np.dtype(
         ("messages", "<u4"),
         ("mailbox", "<u4"),
         ("boot", "<u4"),
+        ("noted", "<u4"),
         ("checksum", "<u4"),
         ("busy", "<u4"),
-        ("unused", "<u4"),
     ]
 )
-_FACTS = struct.Struct("<QQQIII")
+_FACTS = struct.Struct("<QQQIIII")
 _CHECKSUM_AT = _FACTS.size
 _BUSY_AT = _CHECKSUM_AT + 4
 _WORD = struct.Struct("<I")
@@ -48,6 +49,22 @@ _STEP = 4096
 def mark_of(unique_id: str) -> int:
     """What tells whose slot it is: numbers of rows may be used again."""
     return zlib.crc32(unique_id.encode("ascii")) or 1
+
+
+class Sums(NamedTuple):
+    """
+    What some mailboxes use together.
+
+    @ivar noted: Octets of messages' annotations.
+    """
+
+    octets: int
+    messages: int
+    noted: int
+
+
+def _added(slots: NDArray[np.void]) -> Sums:
+    return Sums(*(int(slots[name].sum(dtype=np.int64)) for name in ("octets", "messages", "noted")))
 
 
 class UsageMap:
@@ -68,39 +85,39 @@ class UsageMap:
         """The mailbox is about to be written."""
         _WORD.pack_into(self._mapped(number), number * _SLOT.itemsize + _BUSY_AT, 1)
 
-    def put(self, number: int, mark: int, octets: int, messages: int, journal: int, inode: int) -> None:
+    def put(self, number: int, mark: int, octets: int, messages: int, journal: int, inode: int, noted: int = 0) -> None:
         """
         Say what a mailbox uses; its lock is held.
 
         @param mark: L{mark_of} its unique id.
         @param journal: Length of its journal, whose inode is C{inode}.
+        @param noted: Octets of its messages' annotations.
         """
         at = number * _SLOT.itemsize
         mapped = self._mapped(number)
-        _FACTS.pack_into(mapped, at, octets, journal, inode, messages, mark, self._boot)
+        _FACTS.pack_into(mapped, at, octets, journal, inode, messages, mark, self._boot, noted)
         _WORD.pack_into(mapped, at + _CHECKSUM_AT, zlib.crc32(mapped[at : at + _CHECKSUM_AT]))
         # Last: until now nobody believes it.
         _WORD.pack_into(mapped, at + _BUSY_AT, 0)
 
-    def sums(self, numbers: NDArray[np.int64], marks: NDArray[np.uint32]) -> tuple[int, int, NDArray[np.int64]]:
+    def sums(self, numbers: NDArray[np.int64], marks: NDArray[np.uint32]) -> tuple[Sums, NDArray[np.int64]]:
         """
         Add up slots.
 
         @param numbers: Which.
         @param marks: Whose they should be.
-        @return: Octets, messages, and the indexes of slots that do not count yet;
+        @return: The sums, and the indexes of slots that do not count yet;
             of such the last known values are added where there are any.
         """
         if not len(numbers):
-            return 0, 0, numbers
+            return Sums(0, 0, 0), numbers
         self._mapped(int(numbers.max()))
         slots = self._slots[numbers]
         known = slots["mailbox"] == marks
         sure = known & (slots["busy"] == 0) & (slots["boot"] == self._boot)
         if sure.all():
-            return int(slots["octets"].sum()), int(slots["messages"].sum()), numbers[:0]
-        slots = slots[known]
-        return int(slots["octets"].sum()), int(slots["messages"].sum()), np.flatnonzero(~sure)
+            return _added(slots), numbers[:0]
+        return _added(slots[known]), np.flatnonzero(~sure)
 
     def confirm(self, number: int, mark: int, journal: int, inode: int) -> bool:
         """
@@ -110,14 +127,14 @@ class UsageMap:
         """
         at = number * _SLOT.itemsize
         mapped = self._mapped(number)
-        octets, length, node, messages, owner, boot = _FACTS.unpack_from(mapped, at)
+        octets, length, node, messages, owner, boot, noted = _FACTS.unpack_from(mapped, at)
         checksum, busy = struct.unpack_from("<II", mapped, at + _CHECKSUM_AT)
         if (length, node, owner, busy) != (journal, inode, mark, 0):
             return False
         if boot != self._boot:
             if checksum != zlib.crc32(mapped[at : at + _CHECKSUM_AT]):
                 return False
-            self.put(number, mark, octets, messages, journal, inode)
+            self.put(number, mark, octets, messages, journal, inode, noted)
         return True
 
     def _mapped(self, number: int) -> mmap.mmap:

@@ -8,7 +8,7 @@ after it.  Permission is none of this module's business.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ from pycyrus.store.files import store_error
 from pycyrus.store.journal import FlagMasks
 from pycyrus.store.layout import MailboxPaths, microseconds
 from pycyrus.store.mailbox import MailboxState
+from pycyrus.store.message_annotations import Change, Noted, encode_coming
+from pycyrus.store.own_annotations import Copied
 from pycyrus.store.spool import StagedMessage, place_copy
 from pycyrus.store.threads import in_thread
 
@@ -39,12 +41,14 @@ class Incoming:
     A message to append, with rights already applied.
 
     @ivar flags: Bits of system flags.
+    @ivar annotations: Values that it has from the beginning.
     """
 
     staged: StagedMessage
     flags: int
     keywords: tuple[bytes, ...]
     internaldate: int | None
+    annotations: tuple[Change, ...] = ()
 
 
 class Keywords:
@@ -116,12 +120,14 @@ async def append(
         first = state.contents.uidnext
         if first + len(messages) > MAX_NUMBER:
             raise StoreUnavailable("the mailbox has no UIDs left")
+        noted = _noted(message.annotations for message in messages)
+        state.contents.annotations.check_coming(noted)
         keywords = Keywords(state)
         words = [keywords.words(message.keywords, define=True) for message in messages]
         for uid, message in enumerate(messages, first):
             _place(state, message.staged, uid)
             placed.append(paths.message(uid))
-        _record_appended(state, messages, words, first, keywords.records)
+        _record_appended(state, messages, words, first, keywords.records, noted)
     except OSError as error:
         _unlink_all(placed)
         raise store_error(error, "message cannot be stored") from error
@@ -150,7 +156,12 @@ def _place(state: MailboxState, staged: StagedMessage, uid: int) -> None:
 
 
 def _record_appended(
-    state: MailboxState, messages: Sequence[Incoming], words: Sequence[tuple[int, int]], first: int, before: list[bytes]
+    state: MailboxState,
+    messages: Sequence[Incoming],
+    words: Sequence[tuple[int, int]],
+    first: int,
+    before: list[bytes],
+    noted: Noted,
 ) -> None:
     """Cache and journal records of messages whose files are in place."""
     now = microseconds()
@@ -174,7 +185,18 @@ def _record_appended(
         rows.append(journal.pack_row(*fact[:7], keywords, offset, length, fact[7]))
         offset += length
     last = journal.append_record(b"".join(rows), len(rows), state.next_modseq(), now)
-    state.write(b"".join((*before, state.reserve_ahead(), last)), tell=False)
+    coming = encode_coming(((first + index, key, value) for index, key, value in noted), now)
+    state.write(b"".join((*before, state.reserve_ahead(), *coming, last)), tell=False)
+
+
+def _noted(messages: Iterable[Sequence[Change]]) -> Noted:
+    """Values of messages to come, by their place."""
+    return [
+        (index, change.key, change.value)
+        for index, changes in enumerate(messages)
+        for change in changes
+        if change.value is not None
+    ]
 
 
 async def _take_back(state: MailboxState, ranges: list[tuple[int, int]]) -> None:
@@ -406,11 +428,13 @@ class Copying:
     @ivar uids: Of the originals, ascending, all there.
     @ivar flags: System flags that each copy gets.
     @ivar with_keywords: Whether keywords are copied.
+    @ivar annotations: Which of a message's are copied.
     """
 
     uids: UidArray
     flags: NDArray[np.uint32]
     with_keywords: bool
+    annotations: Copied
 
 
 async def copy(
@@ -438,6 +462,11 @@ async def copy(
     names = list(source.contents.keywords)
     sources = [source.paths.where(uid) for uid in what.uids.tolist()]
     records = [source.items.raw(columns, position) for position in positions.tolist()]
+    noted = [
+        (index, *pair)
+        for index, uid in enumerate(what.uids.tolist() if len(source.contents.annotations) else ())
+        for pair in what.annotations(source.contents.annotations.of(uid)).items()
+    ]
     placed: list[str] = []
     # What is archived has to be copied: no link reaches from there.
     takes_long = count > _IN_THREAD_FROM or any(map(source.paths.is_archived, sources))
@@ -447,6 +476,7 @@ async def copy(
     try:
         admit(int(rows["size"].sum()), count)
         target.check_place()
+        target.contents.annotations.check_coming(noted)
         first = target.contents.uidnext
         keywords = Keywords(target)
         translate_keywords(rows, names, keywords)
@@ -456,7 +486,7 @@ async def copy(
         else:
             await in_thread(target.services.reactor, link)
         rows["uid"] = copies = np.arange(first, first + count, dtype=np.uint32)
-        _record_copied(target, rows, records, keywords.records)
+        _record_copied(target, rows, records, keywords.records, noted)
     except FileNotFoundError as error:
         _unlink_all(placed)
         raise MessageGone("a message to copy is gone") from error
@@ -508,7 +538,7 @@ def translate_keywords(rows: NDArray[np.void], names: Sequence[bytes], keywords:
 
 
 def _record_copied(
-    state: MailboxState, rows: NDArray[np.void], records: Sequence[bytes], before: Sequence[bytes]
+    state: MailboxState, rows: NDArray[np.void], records: Sequence[bytes], before: Sequence[bytes], noted: Noted
 ) -> None:
     """Cache and journal records of copies whose files are in place."""
     now = microseconds()
@@ -524,4 +554,5 @@ def _record_copied(
     for name in journal.ROW.names or ():
         messages[name] = rows[name]
     last = journal.append_record(messages.tobytes(), len(rows), state.next_modseq(), now)
-    state.write(b"".join((*before, state.reserve_ahead(), last)), tell=False)
+    coming = encode_coming(((int(rows["uid"][index]), key, value) for index, key, value in noted), now)
+    state.write(b"".join((*before, state.reserve_ahead(), *coming, last)), tell=False)

@@ -52,7 +52,9 @@ from pycyrus.model.quota import Enforcement, Limit, Quota, Usage
 from pycyrus.model.search import SearchKey
 from pycyrus.model.uids import Positions, UidArray
 from pycyrus.model.view import CachedItem, View
+from pycyrus.store.message_annotations import MessageAnnotations
 from pycyrus.store.search import evaluate
+from pycyrus.testing.annotations import MemoryAnnotations
 
 OWNER_RIGHTS = frozenset("lrswipkxtean")
 NOW = 1_700_000_000
@@ -141,6 +143,7 @@ class MemoryState:
     is_deleted: bool = False
     quota: int | None = None
     special_use: tuple[str, ...] = ()
+    annotations: MessageAnnotations = field(default_factory=MessageAnnotations)
     _view: View | None = None
 
     def view(self) -> View:
@@ -172,6 +175,21 @@ class MemoryState:
         view.flags[position] = message.flags
         view.keywords[position] = _words(message.keywords)
         view.modseqs[position] = message.modseq
+
+    def touch(self, uids: UidArray, unchanged_since: int | None) -> tuple[list[int], list[int], int | None]:
+        """See L{MemoryAnnotations}."""
+        wanted = set(uids.tolist())
+        found = [(at, message) for at, message in enumerate(self.messages) if message.uid in wanted]
+        late = [message.uid for _, message in found if unchanged_since is not None and message.modseq > unchanged_since]
+        changed = [(at, message) for at, message in found if message.uid not in late]
+        if not changed:
+            return [], late, None
+        modseq = self.begin()
+        for at, message in changed:
+            message.modseq = modseq
+            self.flags_changed(message, at)
+        self.changed()
+        return [message.uid for _, message in changed], late, modseq
 
     def changed(self) -> None:
         """Something visible changed."""
@@ -240,6 +258,10 @@ class MemoryMailbox:
         self.uidvalidity = state.uidvalidity
         self.partition = "default"
         self.is_closed = False
+        self.noted = MemoryAnnotations(state.annotations, identity, self.rights, state.touch)
+        self.annotated, self.annotations, self.annotate = (
+            self.noted.annotated, self.noted.annotations, self.noted.annotate,
+        )  # fmt: skip
 
     @property
     def name(self) -> MailboxName:
@@ -324,6 +346,8 @@ class MemoryMailbox:
         new_messages = [self._message_of(new) for new in messages]
         state.begin()
         uids = tuple(state.add(message) for message in new_messages)
+        for uid, new in zip(uids, messages, strict=True):
+            self.noted.add(uid, new)
         state.membership_changed()
         return Appended(state.uidvalidity, uids)
 
@@ -417,6 +441,7 @@ class MemoryMailbox:
         for message in messages:
             names = [name for bit, name in enumerate(self._state.keywords) if message.keywords >> bit & 1]
             targets.append(other.add(replace(message, keywords=other.keyword_bits(names, create=True))))
+            self.noted.copy(message.uid, target.noted, targets[-1])
         other.membership_changed()
         return Copied(
             other.uidvalidity,
@@ -440,7 +465,10 @@ class MemoryMailbox:
 
         view = self.view()
         read = {message.uid: message.data for message in self._state.messages}
-        mask = await evaluate(key, view, self.keyword_names(), NOW, read.__getitem__, pause, progress=progress)
+        mask = await evaluate(
+            key, view, self.keyword_names(), NOW, read.__getitem__, pause,
+            progress=progress, annotations=(self.annotated, self.annotations),
+        )  # fmt: skip
         found: UidArray = view.uids[mask]
         return found
 

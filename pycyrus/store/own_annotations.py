@@ -1,0 +1,77 @@
+"""Annotations of messages as one identity has to do with them: what it sees, and what it may set (RFC 5257)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from pycyrus.errors import OperationNotSupported, PermissionDenied
+from pycyrus.model.acl import ANNOTATE, READ
+from pycyrus.model.annotations import AnnotationDefinitions, AnnotationScope, takes
+from pycyrus.model.identity import Identity
+from pycyrus.model.uids import UidArray
+from pycyrus.store.message_annotations import Change, Key, MessageAnnotations
+from pycyrus.store.notes import EVERYBODY
+
+AnnotationName = tuple[AnnotationScope, str]
+"""Whose value, and the entry."""
+Copied = Callable[[Mapping[Key, bytes]], Mapping[Key, bytes]]
+"""Which values of a message go along with its copy."""
+
+
+class OwnAnnotations:
+    """Of one identity."""
+
+    __slots__ = ("_definitions", "_user_id")
+
+    def __init__(self, identity: Identity, definitions: AnnotationDefinitions) -> None:
+        self._user_id = identity.user_id
+        self._definitions = definitions
+
+    def visible(self, values: Mapping[Key, bytes]) -> dict[AnnotationName, bytes]:
+        """Everybody's values, and one's own."""
+        return {
+            (AnnotationScope.PRIVATE if user else AnnotationScope.SHARED, entry): value
+            for (user, entry), value in values.items()
+            if user in (EVERYBODY, self._user_id)
+        }
+
+    def annotated(self, annotations: MessageAnnotations) -> UidArray:
+        """Ascending UIDs of messages that have any such value."""
+        mine = (EVERYBODY, self._user_id)
+        found = [uid for uid, values in annotations.annotated() if any(user in mine for user, _ in values)]
+        return np.array(sorted(found), dtype=np.uint32)
+
+    def changes(self, values: Mapping[AnnotationName, bytes | None], rights: frozenset[str]) -> tuple[Change, ...]:
+        """
+        Check what is to be set.
+
+        @raise PermissionDenied: Without the right for one of them.
+        @raise OperationNotSupported: There is no such entry, or it does not take the value.
+        """
+        changes = []
+        for (scope, entry), value in values.items():
+            definition = self._definitions.of_message(entry)
+            if definition is None or scope not in definition.scopes or definition.is_computed:
+                raise OperationNotSupported("no such annotation")
+            if value is not None and not takes(definition, value):
+                raise OperationNotSupported("not a value of this annotation")
+            needed = {ANNOTATE if scope is AnnotationScope.SHARED else READ, *definition.right}
+            if not needed <= rights:
+                raise PermissionDenied("annotations need other rights")
+            changes.append(Change((EVERYBODY if scope is AnnotationScope.SHARED else self._user_id, entry), value))
+        return tuple(changes)
+
+    def copied(self, with_shared: bool) -> Copied:
+        """
+        What goes along with copies: one's own values, and everybody's.
+
+        @param with_shared: Whether these may be set where the copies go.
+        """
+
+        def choose(values: Mapping[Key, bytes]) -> Mapping[Key, bytes]:
+            mine = (EVERYBODY, self._user_id) if with_shared else (self._user_id,)
+            return {key: value for key, value in values.items() if key[0] in mine}
+
+        return choose
