@@ -23,7 +23,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from pycyrus.app import log_text, logs
+from pycyrus.app import collector, log_text, logs
 from pycyrus.app.context import build_context
 from pycyrus.app.directories import make_directories, others_serve
 from pycyrus.app.embedded import accounts_of, announce, make_certificate, populate
@@ -203,6 +203,7 @@ class Master(ApplicationService):
             )
             await self._workers.start()
         self._is_ready = True
+        collector.settle()
         self._tell_ready()
         self._supervisor.tell(READY)
         self._programs.start_events()

@@ -21,6 +21,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from pycyrus.app import collector
 from pycyrus.app.context import build_context
 from pycyrus.app.logs import PipeObserver
 from pycyrus.app.server import Server, Service, adopt
@@ -105,6 +106,7 @@ class Worker(LineOnlyReceiver):
             self._tell({"failed": f"{type(error).__name__}: {error}"})
             self.stop()
             return
+        collector.settle()
         self._tell({"ready": True})
 
     def _reload(self, server: Server, settings: Settings) -> None:
