@@ -29,6 +29,10 @@ class AclChange:
     action: AclAction
     rights: frozenset[str]
 
+    def keeps(self, acl: Acl, right: str) -> bool:
+        """Whether it does not take a right away that the identifier has or could be given."""
+        return self.action is AclAction.ADD or right in dict(self.apply(acl).entries).get(self.identifier, ())
+
     def apply(self, acl: Acl, kept: frozenset[str] = frozenset()) -> Acl:
         """
         Change an entry in its place, add one at the end, or take away one that is left without rights.

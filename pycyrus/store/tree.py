@@ -389,6 +389,8 @@ class MailboxTree:
             raise PermissionDenied("anyoneuseracl")
         entry = access.check(identity, rows.find(connection, name), ADMINISTER)
         is_safe = change.identifier == name.owner_id and not identity.administers(name.domain)
+        if is_safe and not change.keeps(entry.acl, ADMINISTER):
+            raise PermissionDenied(ADMINISTER)
         self.set_acl(
             connection, identity, name, change.apply(entry.acl, identity.owner_rights if is_safe else frozenset())
         )

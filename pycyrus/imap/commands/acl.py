@@ -9,7 +9,6 @@ from pycyrus.imap.replies import No
 from pycyrus.imap.wire.acl import encode_acl, encode_listrights, encode_myrights
 from pycyrus.model.acl import ADMINISTER, ALL_RIGHTS, LOOKUP, POST
 from pycyrus.model.acl_changes import AclAction, AclChange
-from pycyrus.model.acl_text import RIGHTS_ORDER
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
@@ -77,7 +76,7 @@ async def listrights(session: Session, command: MailboxIdentifier) -> None:
         required = session.user.owner_rights
     else:
         required = frozenset(POST) if name.is_inbox else _NO_RIGHTS
-    optional = sorted(ALL_RIGHTS - required, key=RIGHTS_ORDER.index)
+    optional = ALL_RIGHTS - required
     session.write(encode_listrights(_wire(session, name), command.identifier, required, optional, utf8=session.is_utf8))
 
 

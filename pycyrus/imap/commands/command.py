@@ -76,5 +76,7 @@ class Command:
         try:
             return self.parser(Cursor(frame.args, utf8=utf8))
         except BadSyntax as error:
+            if not error.names_command:
+                raise Bad(error.text) from None
             preposition = b" to " if error.text in _ARGUMENT_COUNTS else b" in "
             raise Bad(error.text + preposition + self.name.title()) from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor, astring
 from pycyrus.model.acl_changes import AclAction
-from pycyrus.model.acl_text import BadAcl, parse_rights, tell_rights, write_rights
+from pycyrus.model.acl_text import BadAcl, parse_rights, tell_rights
 
 MAX_IDENTIFIER = 512
 
@@ -43,7 +43,7 @@ def parse_setacl(cursor: Cursor) -> SetAcl:
             parse_rights(letter)
         except BadAcl:
             shown = letter.encode("ascii") if letter.isascii() and letter.isprintable() else b"?"
-            raise BadSyntax(b"The %b right is not supported" % shown) from None
+            raise BadSyntax(b"The %b right is not supported" % shown, names_command=False) from None
     return SetAcl(mailbox, identifier, action, parse_rights(letters))
 
 
@@ -87,17 +87,18 @@ def encode_listrights(
     mailbox: bytes, identifier: str, required: Iterable[str], optional: Iterable[str], *, utf8: bool
 ) -> bytes:
     """
-    Write a LISTRIGHTS response (RFC 4314 section 3.7).
+    Write a LISTRIGHTS response (RFC 4314 section 3.7), with the letters of RFC 2086 as Cyrus has them.
 
     @param required: Rights that the identifier always has.
     @param optional: Rights that may be granted, each by itself.
     """
-    groups = b"".join(b" " + letter.encode("ascii") for letter in optional)
+    always = tell_rights(required)
+    groups = b"".join(b" " + letter.encode("ascii") for letter in tell_rights(optional) if letter not in always)
     name = astring(identifier.encode("utf-8"), utf8=utf8)
     return b"* LISTRIGHTS %b %b %b%b\r\n" % (
         astring(mailbox, utf8=utf8),
         name,
-        write_rights(required).encode("ascii") or b'""',
+        always.encode("ascii") or b'""',
         groups,
     )
 

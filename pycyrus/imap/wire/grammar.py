@@ -60,11 +60,13 @@ class BadSyntax(Exception):
     The octets are no such command: answered with a tagged BAD.
 
     @ivar text: For the client.
+    @ivar names_command: Whether the command's name is told as well.
     """
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, *, names_command: bool = True) -> None:
         super().__init__(text)
         self.text = text
+        self.names_command = names_command
 
 
 class Cursor:

@@ -88,6 +88,32 @@ def parse_named(cursor: Cursor) -> Named:
     return Named(mailbox)
 
 
+@dataclass(frozen=True, slots=True)
+class Reconstruct:
+    """
+    A RECONSTRUCT.
+
+    @ivar recursive: What lies below the mailbox as well.
+    """
+
+    mailbox: bytes
+    recursive: bool
+
+
+def parse_reconstruct(cursor: Cursor) -> Reconstruct:
+    """A mailbox, and perhaps the word RECURSIVE."""
+    cursor.space()
+    mailbox = cursor.astring()
+    recursive = False
+    if not cursor.at_end():
+        cursor.space()
+        if cursor.atom().upper() != b"RECURSIVE":
+            raise BadSyntax(b"Unknown option in Reconstruct")
+        recursive = True
+    cursor.end()
+    return Reconstruct(mailbox, recursive)
+
+
 def parse_create(cursor: Cursor) -> Create:
     """C{create}, behind its name; its parameters are in parentheses, or a bare partition as of old."""
     cursor.space()
@@ -168,7 +194,7 @@ def parse_status_items(cursor: Cursor) -> frozenset[StatusItem]:
 def _parse_status_item(cursor: Cursor) -> StatusItem:
     item = _ITEMS.get(cursor.atom().upper())
     if item is None:
-        raise BadSyntax(b"Invalid Status attributes in Status")
+        raise BadSyntax(b"Invalid Status attributes")
     return item
 
 

@@ -119,8 +119,8 @@ def _parse_pair(cursor: Cursor) -> tuple[str, bytes | None]:
 
 
 def _entry(octets: bytes) -> str:
-    if not octets.startswith(b"/") or not octets.isascii():
-        raise BadSyntax(b"Invalid metadata entry")
+    if not octets.lower().startswith((b"/shared", b"/private")) or not octets.isascii():
+        raise BadSyntax(b"entry must begin with /shared or /private", names_command=False)
     return octets.decode("ascii")
 
 
