@@ -7,10 +7,13 @@ read from the disk, so the reactor's own copy is not touched.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from dataclasses import replace
 
 from pycyrus.store import files, journal, snapshot
+from pycyrus.store.cache_renewal import CacheRenewal
 from pycyrus.store.contents import Contents
 from pycyrus.store.history import Folded, first_time, fold
 from pycyrus.store.journal import JournalHeader
@@ -108,7 +111,7 @@ def _save(paths: MailboxPaths, loaded: Loaded, generation: int, offset: int) -> 
     snapshot.write(paths.columns, loaded.contents, generation, offset, loaded.header.unique_id)
 
 
-def compact(paths: MailboxPaths, retention: float = 0.0) -> int:
+def compact(paths: MailboxPaths, retention: float = 0.0, *, renew_cache: bool = False) -> int:
     """
     Write the journal anew, as short as it can be, and put it in place of the old.
 
@@ -119,39 +122,51 @@ def compact(paths: MailboxPaths, retention: float = 0.0) -> int:
 
     @param retention: Seconds for which records are kept as they are, behind the
         state that all before them made.
+    @param renew_cache: The cache as well, even if the journal cannot become shorter.
     @return: The offset of the new journal that a snapshot stands for; 0 if there is none.
     @raise OSError: The old journal is still in place.
     """
     loaded = load(paths)
+    renewal: CacheRenewal | None = None
     try:
         base = _base(loaded, retention)
-        if base.offset == journal.HEADER_SIZE:
+        if base.offset == journal.HEADER_SIZE and not renew_cache:
             # All of it is to be kept as it is.
             return 0
         forget_old(base.contents)
-        new_path = f"{paths.journal}.new.{os.getpid()}"
-        head = JournalHeader(
-            loaded.header.generation + 1, 0, loaded.header.cache_generation, loaded.header.uidvalidity,
-            loaded.header.unique_id,
-        )  # fmt: skip
-        body = encode_journal(base.contents, head, base.latest)
-        fd = files.open_file(new_path, _CREATE, files.PRIVATE)
-        try:
-            files.write_all(fd, body, 0)
-            size = len(body) + _copy(loaded.fd, base.offset, loaded.offset, fd, len(body))
-            # Message files as well: the new journal says that all of them are durable.
-            files.syncfs(fd)
-            if files.stat(paths.data).st_dev != files.fstat(fd).st_dev:
-                sync_messages(paths)
-            if _switch(paths, loaded, fd, head, size, new_path):
-                # Where history is kept, it would be replayed by all who open the mailbox.
-                return take_snapshot(paths) if size > len(body) else 0
-        finally:
-            files.close(fd)
-        files.unlink(new_path)
-        return 0
+        if renew_cache:
+            renewal = CacheRenewal(paths, loaded.header.cache_generation)
+        return _rewrite(paths, loaded, base, renewal)
     finally:
+        if renewal is not None:
+            renewal.close()
         files.close(loaded.fd)
+
+
+def _rewrite(paths: MailboxPaths, loaded: Loaded, base: Folded, renewal: CacheRenewal | None) -> int:
+    new_path = f"{paths.journal}.new.{os.getpid()}"
+    old = loaded.header
+    cache_generation = old.cache_generation if renewal is None else renewal.generation
+    head = JournalHeader(old.generation + 1, 0, cache_generation, old.uidvalidity, old.unique_id)
+    body = encode_journal(base.contents, head, base.latest)
+    fd = files.open_file(new_path, _CREATE, files.PRIVATE)
+    try:
+        files.write_all(fd, body, 0)
+        size = len(body) + _copy(loaded.fd, base.offset, loaded.offset, fd, len(body))
+        if renewal is not None:
+            size += files.write_all(fd, renewal.add(loaded.contents), size)
+        # Message files as well: the new journal says that all of them are durable.
+        files.syncfs(fd)
+        if files.stat(paths.data).st_dev != files.fstat(fd).st_dev:
+            sync_messages(paths)
+        if _switch(paths, loaded, fd, head, size, renewal):
+            # Where history is kept, it would be replayed by all who open the mailbox.
+            return take_snapshot(paths) if size > len(body) else 0
+    finally:
+        files.close(fd)
+        with contextlib.suppress(FileNotFoundError):
+            files.unlink(new_path)
+    return 0
 
 
 def _base(loaded: Loaded, retention: float) -> Folded:
@@ -183,22 +198,29 @@ def _copy(source: int, start: int, stop: int, target: int, at: int) -> int:
     return done
 
 
-def _switch(paths: MailboxPaths, loaded: Loaded, fd: int, head: JournalHeader, size: int, new_path: str) -> bool:
+def _switch(
+    paths: MailboxPaths, loaded: Loaded, fd: int, head: JournalHeader, size: int, renewal: CacheRenewal | None
+) -> bool:
     block_lock(loaded.fd)
     try:
         here, mine = files.stat(paths.journal), files.fstat(loaded.fd)
         if here.st_ino != mine.st_ino:
             return False
         tail = files.read_all(loaded.fd, mine.st_size - loaded.offset, loaded.offset)
-        _records, used = journal.scan(tail)
+        records, used = journal.scan(tail)
         if used != len(tail):
             # A torn tail is for recovery, not for us.
             return False
-        joined = JournalHeader(head.generation, size + used, head.cache_generation, head.uidvalidity, head.unique_id)
+        if renewal is not None:
+            loaded.contents.apply(records)
+            tail += renewal.add(loaded.contents)
+        joined = replace(head, joined_at=size + len(tail))
         files.write_all(fd, tail, size)
         files.write_all(fd, joined.encode(), 0)
         files.fdatasync(fd)
-        files.rename(new_path, paths.journal)
+        if renewal is not None:
+            renewal.settle()
+        files.rename(f"{paths.journal}.new.{os.getpid()}", paths.journal)
     finally:
         unlock(loaded.fd)
     files.sync_directory(str(paths.meta))

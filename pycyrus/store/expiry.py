@@ -159,6 +159,7 @@ async def _expire_messages(
         if gone:
             # What was removed for good is not to be read in what was made for searches.
             await state.texts.keep(state.view().uids)
+            await state.upkeep.renew_cache()
         dropped = await drop_keywords(state) if order.drop_keywords else 0
     finally:
         store.release(state)

@@ -25,6 +25,7 @@ JOURNAL = "pycyrus.journal"
 COLUMNS = "pycyrus.columns"
 CACHE = "pycyrus.cache"
 QUARANTINE = "pycyrus.quarantine"
+_OURS = "pycyrus."
 GUARD = "pycyrus.moving"
 """Locked by whoever is moving the mailbox into this directory."""
 _MESSAGE = re.compile(r"([1-9][0-9]{0,9})\.")
@@ -253,9 +254,12 @@ def remove_archived(archive: Archive) -> None:
 
 
 def _remove_rest(paths: MailboxPaths) -> None:
-    for name in (CACHE, COLUMNS, header.FILE_NAME, GUARD):
-        _unlink(f"{paths.meta}/{name}")
     _remove_quarantine(paths.quarantine)
+    # Also what was made for searches, and what somebody who was killed left half-written.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for name in files.listdir(paths.meta):
+            if name.startswith(_OURS) and name != QUARANTINE:
+                _unlink(f"{paths.meta}/{name}")
     for directory in dict.fromkeys((paths.data, paths.meta)):
         _rmdir(directory)
 

@@ -74,6 +74,7 @@ class MailboxState:
     @param loaded: As L{recovery.open_mailbox} read it.
     @ivar written: Files and directories that an append writes to, but for messages.
     @ivar number: Of its row in the mailbox list; 0 if it is on none.
+    @ivar upkeep: What can wait.
     """
 
     log = Logger()
@@ -90,9 +91,9 @@ class MailboxState:
         self._fd = loaded.fd
         self._header = loaded.header
         self._offset = loaded.offset
-        self._upkeep = Upkeep(self, loaded.snapshot_offset)
+        self.upkeep = Upkeep(self, loaded.snapshot_offset)
         self._view: View | None = None
-        self.items = CachedItems(paths, loaded.header.cache_generation, self._upkeep.repair_soon)
+        self.items = CachedItems(paths, loaded.header.cache_generation, self.upkeep.repair_soon)
         self.texts = SearchTexts(paths, services.reactor)
         self._listeners = Listeners(services.reactor, self._watch, self._stop_watching)
         self._unwatch: Callable[[], None] | None = None
@@ -109,7 +110,7 @@ class MailboxState:
 
     def maintain(self) -> None:
         """Think about snapshots now, as when it was just loaded."""
-        self._upkeep.consider(self._offset)
+        self.upkeep.consider(self._offset)
 
     @property
     def generation(self) -> int:
@@ -198,7 +199,7 @@ class MailboxState:
         self._offset += used
         if tell:
             self._listeners.tell_soon()
-        self._upkeep.consider(self._offset)
+        self.upkeep.consider(self._offset)
 
     def _follow_replacement(self) -> None:
         """Go on in the journal that was renamed over this one."""
@@ -209,7 +210,7 @@ class MailboxState:
         if head.generation == self._header.generation + 1 and head.cache_generation == self._header.cache_generation:
             files.close(self._fd)
             self._fd, self._header, self._offset = fd, head, head.joined_at
-            self._upkeep.restart(0)
+            self.upkeep.restart(0)
             self._identify()
             self._watch()
             self._read_tail(files.fstat(fd).st_size)
@@ -292,7 +293,7 @@ class MailboxState:
         self._generations += self.contents.version + 1
         self.contents = loaded.contents
         self._fd, self._header, self._offset = loaded.fd, loaded.header, loaded.offset
-        self._upkeep.restart(loaded.snapshot_offset)
+        self.upkeep.restart(loaded.snapshot_offset)
         self._renamed_seen = loaded.contents.renamed
         self._renamed_locked = -1
         self._own_usable = loaded.contents.usable

@@ -172,6 +172,7 @@ class MailboxTree:
     def _make(
         self, connection: sqlite3.Connection, name: MailboxName, partition: str, acl: Acl, uses: tuple[str, ...]
     ) -> Entry:
+        self._partitions.check(partition)
         now = int(time.time())
         unique_id = str(uuid.uuid4())
         location = self._layout.location(name, unique_id)

@@ -12,6 +12,8 @@ from twisted.python.failure import Failure
 
 from pycyrus.errors import MailboxNotFound, MailStoreError
 from pycyrus.store import checkpoint, journal, snapshot
+from pycyrus.store.cache_renewal import is_wasteful
+from pycyrus.store.files import store_error
 from pycyrus.store.layout import MailboxPaths, microseconds
 from pycyrus.store.threads import in_thread
 
@@ -98,6 +100,29 @@ class Upkeep:
             self._tell_failure(failure)
 
         in_thread(self._state.services.reactor, work, self._state.paths).addCallbacks(done, failed)  # type: ignore[unused-awaitable] # nobody waits
+
+    async def renew_cache(self) -> bool:
+        """
+        Write the cache anew if much of it is about messages that are gone.
+
+        @return: Whether it was written.
+        @raise StoreUnavailable: It could not be; the old one is still there.
+        """
+        state = self._state
+        if self._busy:
+            return False
+        self._busy = True
+        try:
+            if not await in_thread(state.services.reactor, is_wasteful, state.paths, state.contents):
+                return False
+            retention = state.services.undo_retention
+            await in_thread(state.services.reactor, checkpoint.compact, state.paths, retention, renew_cache=True)
+        except OSError as error:
+            raise store_error(error, "cache cannot be written anew") from error
+        finally:
+            self._busy = False
+        state.refresh()
+        return True
 
     def _tell_failure(self, failure: Failure) -> None:
         if failure.check(MailboxNotFound) is not None:

@@ -58,7 +58,7 @@ class SnapshotTests(DamageCase):
         before = self.open()
         checkpoint.take_snapshot(self.paths)
         after = self.open()
-        self.assertEqual(after.state._upkeep.snapshot_offset, after.state._offset)
+        self.assertEqual(after.state.upkeep.snapshot_offset, after.state._offset)
         for name in ("uids", "flags", "keywords", "modseqs", "sizes", "savedates"):
             self.assertEqual(getattr(before.view(), name).tolist(), getattr(after.view(), name).tolist())
         self.assertEqual(before.counts(), after.counts())
@@ -306,6 +306,8 @@ class RemovalTests(DamageCase):
     def test_remove(self) -> None:
         """All of it goes, but not what lies below."""
         (self.meta / "child").mkdir()
+        for name in ("pycyrus.text", "pycyrus.cache.new.4711"):
+            (self.meta / name).write_bytes(b"what messages said")
         remove_mailbox(self.paths)
         self.assertEqual([path.name for path in self.meta.iterdir()], ["child"])
         (self.meta / "child").rmdir()
