@@ -105,6 +105,18 @@ class LimitExceeded(MailStoreError):
         self.reason = reason
 
 
+class TransferFailed(MailStoreError):
+    """
+    A mailbox did not move to another server.
+
+    @ivar reason: ASCII, fit for an administrator.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 # --- storage ----------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ from pycyrus.app.proc import begin_proc_directory
 from pycyrus.app.shared_directory_parts import is_shared, make_shared_locations
 from pycyrus.app.store_parts import store_settings
 from pycyrus.app.tls_parts import TLSContexts
+from pycyrus.app.transfer_parts import make_transfers
 from pycyrus.auth.assemble import Authentication
 from pycyrus.auth.delays import DelaySettings
 from pycyrus.auth.identity import Identities
@@ -35,11 +36,12 @@ from pycyrus.config.load import namespace_settings
 from pycyrus.config.settings import Settings
 from pycyrus.delivery.pipeline import DeliveryAgent
 from pycyrus.delivery.settings import DeliverySettings, EightBitHeaders
-from pycyrus.interfaces import IAuthenticator, IDeliveryAgent, IMailStore, IStoreObserver
+from pycyrus.interfaces import IAuthenticator, IDeliveryAgent, IMailStore, IStoreObserver, ITransfers
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
 from pycyrus.murder.publisher import Publisher
 from pycyrus.murder.slave import Slave
+from pycyrus.murder.transfers import Transfers
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.net.tls import SessionKeys
 from pycyrus.store.locations import Locations
@@ -158,6 +160,7 @@ class Context:
         self._shared_locations: SharedLocations | None = None
         self._slave: Slave | None = None
         self._frontend: Frontend | None = None
+        self._transfers: Transfers | None = None
         self._publisher: Publisher | None = None
         if publishes(settings):
             self._publisher = make_publisher(settings, self.server_name, store, reactor)
@@ -245,8 +248,31 @@ class Context:
         @raise StoreUnavailable: The copy of the directory cannot be used.
         """
         if self._frontend is None and is_frontend(self.settings):
-            self._frontend = Frontend(self.settings, self.server_name, self.locations(), self.slave(), self.reactor)
+            self._frontend = Frontend(
+                self.settings,
+                self.server_name,
+                self.locations(),
+                self.slave(),
+                self._authentication.user_defaults,
+                self.reactor,
+            )
         return self._frontend
+
+    def transfers(self) -> ITransfers | None:
+        """
+        What moves mailboxes to other servers, made when it is first asked for; None for a frontend.
+
+        @raise ConfigError: An option cannot be used.
+        @raise StoreUnavailable: The record of transfers cannot be used.
+        """
+        settings = self.settings
+        may_move = publishes(settings) or not settings.text("mupdate_server")
+        if self._transfers is None and may_move:
+            self._transfers = make_transfers(
+                settings, self.server_name, self._open_store, self._publisher, self.reactor
+            )
+            self.reactor.callWhenRunning(self._transfers.start)
+        return self._transfers
 
     def names(self, identity: Identity) -> ExternalNames:
         """How mailboxes are called towards somebody."""
@@ -275,6 +301,8 @@ class Context:
         """Close what must be closed; what was acknowledged is durable then."""
         if self._proc is not None:
             self._proc.end()
+        if self._transfers is not None:
+            self._transfers.close()
         if self._frontend is not None:
             self._frontend.close()
         if self._slave is not None:

@@ -11,7 +11,7 @@ from pycyrus.auth.client import ClientCredentials
 from pycyrus.config.problems import ConfigError, Problem
 from pycyrus.config.settings import Settings
 from pycyrus.errors import InvalidMailboxName
-from pycyrus.interfaces import Location
+from pycyrus.interfaces import Location, LocationState
 from pycyrus.model.internal_names import internal, parse_internal
 from pycyrus.mupdate.client import ANSWER_WITHIN, MupdateClient, Told
 from pycyrus.murder.comparison import Here
@@ -20,7 +20,7 @@ from pycyrus.murder.publisher import Publisher
 from pycyrus.murder.slave import Slave
 from pycyrus.store.directory import published
 from pycyrus.store.locations import Locations
-from pycyrus.store.rows import Entry
+from pycyrus.store.rows import LEAVING, Entry
 from pycyrus.store.store import MailStore
 
 
@@ -97,6 +97,9 @@ def here(settings: Settings, server: str, store: MailStore) -> Here:
 
     def location(entry: Entry) -> Location:
         mailbox = published(entry)
+        if entry.mailbox_type == LEAVING:
+            name = internal(mailbox.name, deleted_prefix)
+            return Location(name, server, mailbox.partition, "", LocationState.RESERVED)
         return Location(internal(mailbox.name, deleted_prefix), server, mailbox.partition, mailbox.acl)
 
     def find(mailbox: str) -> Location | None:

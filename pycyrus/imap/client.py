@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pycyrus.imap.capabilities import capabilities
 from pycyrus.imap.output import Output
-from pycyrus.interfaces import Authenticated, Channel, IMailStore, ISessionWatch
+from pycyrus.interfaces import Authenticated, Channel, IMailStore, ISessionWatch, ITransferIntake
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
 
@@ -24,6 +24,8 @@ class Client(Output):
     @ivar enabled: What was switched on: C{CONDSTORE}, C{QRESYNC}, C{IMAP4REV2}.
     @ivar elsewhere: The mailboxes of other servers, if this one is their frontend.
     @ivar client_id: What the client said of itself by ID; None before.
+    @ivar transfers: Moves mailboxes to other servers; None where they stay.
+    @ivar intake: Takes mailboxes over from another server, which the client is; None before it does.
     @ivar warned_of: Quota roots, and when the client was warned of them.
     """
 
@@ -37,12 +39,14 @@ class Client(Output):
         "elsewhere",
         "enabled",
         "identity",
+        "intake",
         "local_address",
         "make_names",
         "peer",
         "session_id",
         "settings",
         "store",
+        "transfers",
         "warned_of",
     )
 
@@ -64,6 +68,8 @@ class Client(Output):
         self.warned_of: dict[MailboxName, float] = {}
         self.client_id: tuple[tuple[bytes, bytes | None], ...] | None = None
         self.elsewhere: Visit | None = None
+        self.transfers = parts.transfers
+        self.intake: ITransferIntake | None = None
         self._names: ExternalNames | None = None
         self._admission: Admission | None = None
 
@@ -108,6 +114,7 @@ class Client(Output):
             self.elsewhere.leave()
         if self._admission is not None:
             self._admission.logged_out()
+        self._end_intake()
         self.identity = self._names = self.client_id = None
         self.enabled.clear()
 
@@ -119,6 +126,12 @@ class Client(Output):
             self._watch.logged_out()
         if self._admission is not None:
             self._admission.close()
+        self._end_intake()
+
+    def _end_intake(self) -> None:
+        intake, self.intake = self.intake, None
+        if intake is not None:
+            intake.leave()
 
     # --- how it is connected --------------------------------------------
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pycyrus.imap.settings import ImapSettings
-from pycyrus.interfaces import IAuthenticator, IMailStore, IMessageFile, IStoreObserver
+from pycyrus.interfaces import IAuthenticator, IMailStore, IMessageFile, IStoreObserver, ITransfers
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
 from pycyrus.net.limits import ConnectionLimits
@@ -107,6 +107,7 @@ class Parts:
     @ivar names: Makes the codec of mailbox names for an identity.
     @ivar elsewhere: None where all mailboxes are here.
     @ivar watcher: Who is told what sessions do; None for nobody.
+    @ivar transfers: Moves mailboxes to other servers; None where they stay.
     """
 
     store: IMailStore
@@ -117,3 +118,4 @@ class Parts:
     clock: IReactorTime
     elsewhere: Elsewhere | None = None
     watcher: IStoreObserver | None = None
+    transfers: ITransfers | None = None

@@ -15,7 +15,15 @@ from zope.interface import implementer
 from pycyrus.imap.parts import Elsewhere, Parts
 from pycyrus.imap.session import Session
 from pycyrus.imap.settings import ImapSettings
-from pycyrus.interfaces import IAuthenticator, IMailStore, IMessageFile, ISessionWatch, IStoreObserver, SessionFacts
+from pycyrus.interfaces import (
+    IAuthenticator,
+    IMailStore,
+    IMessageFile,
+    ISessionWatch,
+    IStoreObserver,
+    ITransfers,
+    SessionFacts,
+)
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
 from pycyrus.net import session_id
@@ -210,14 +218,16 @@ class ImapFactory(Factory):
         reactor: IReactorTime,
         elsewhere: Elsewhere | None = None,
         watcher: IStoreObserver | None = None,
+        transfers: ITransfers | None = None,
     ) -> None:
         """
         @param names: Makes the codec of mailbox names for an identity.
         @param reactor: For time limits.
         @param elsewhere: The mailboxes of other servers; None for a server that stands alone.
         @param watcher: Who is told what sessions do; None for nobody.
+        @param transfers: Moves mailboxes to other servers; None where they stay.
         """
-        self.parts = Parts(store, authenticator, settings, names, limits, reactor, elsewhere, watcher)
+        self.parts = Parts(store, authenticator, settings, names, limits, reactor, elsewhere, watcher, transfers)
         self.tls = tls
         self.sessions: set[ImapProtocol] = set()
 

@@ -85,6 +85,7 @@ REPLIES: dict[type[errors.MailStoreError], Reply] = {
     errors.MessageRejected: Reply(b"Message is not acceptable", b"CANNOT"),
     errors.TooManyKeywords: Reply(b"Too many user flags in mailbox", b"LIMIT"),
     errors.LimitExceeded: Reply(b"Limit exceeded", b"LIMIT"),
+    errors.TransferFailed: Reply(b"Mailbox was not moved", b"CANNOT"),
     errors.StoreUnavailable: Reply(b"System I/O error", b"UNAVAILABLE"),
     errors.MessageGone: Reply(b"Message no longer exists", b"EXPUNGEISSUED"),
     errors.MailboxMoving: Reply(b"Mailbox is being moved to another server", b"INUSE"),

@@ -35,6 +35,7 @@ from pycyrus.interfaces.maildrops import IMaildropClaims, LoginTooSoon
 from pycyrus.interfaces.messages import IStaged, NewMessage
 from pycyrus.interfaces.results import Appended, Copied, Counts, Expunged, MailboxListing, MailboxStatus, Stored
 from pycyrus.interfaces.services import IMailService
+from pycyrus.interfaces.transfers import ITransferIntake, ITransfers, Moved
 from pycyrus.model.scopes import ListScope, Namespace
 
 __all__ = [
@@ -67,6 +68,9 @@ __all__ = [
     "ISessionWatch",
     "IStaged",
     "IStoreObserver",
+    "ITransferIntake",
+    "ITransfers",
+    "IUserDefaults",
     "ListScope",
     "Location",
     "LocationChange",
@@ -74,6 +78,7 @@ __all__ = [
     "LoginTooSoon",
     "MailboxListing",
     "MailboxStatus",
+    "Moved",
     "Namespace",
     "NewMessage",
     "Published",

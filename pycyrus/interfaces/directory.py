@@ -174,3 +174,17 @@ class IMailboxPublisher(Interface):
 
         It does not raise: what the master could not be told it is told when it answers again.
         """
+
+    async def push(names: Sequence[MailboxName]) -> None:
+        """
+        Have the master know, now, what has become of mailboxes here.
+
+        @raise StoreUnavailable: It does not answer.
+        """
+
+    async def are_elsewhere(names: Sequence[MailboxName]) -> bool:
+        """
+        Whether the master has all of some mailboxes on other servers.
+
+        @raise StoreUnavailable: It does not answer.
+        """

@@ -98,6 +98,7 @@ ERROR_REPLIES: dict[type[errors.MailStoreError], Reply] = {
     errors.PermissionDenied: _DENIED,
     errors.OperationNotSupported: _DENIED,
     errors.UnknownPartition: _SYSTEM_ERROR,
+    errors.TransferFailed: _SYSTEM_ERROR,
     errors.SpecialUseConflict: _MAILBOX_ERROR,
     errors.OverQuota: _reply(452, "4.2.2", "Over quota"),
     errors.QuotaRootNotFound: _MAILBOX_ERROR,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
@@ -87,10 +88,10 @@ class Manifest:
         return json.dumps(
             {
                 "version": VERSION,
-                "root": _name(self.root),
+                "root": name_fields(self.root),
                 "mailboxes": [_mailbox(each) for each in self.mailboxes],
-                "subscriptions": [_name(each) for each in self.subscriptions],
-                "quotas": [[_name(each.root), list(each.limits)] for each in self.quotas],
+                "subscriptions": [name_fields(each) for each in self.subscriptions],
+                "quotas": [[name_fields(each.root), list(each.limits)] for each in self.quotas],
             }
         ).encode("ascii")
 
@@ -106,11 +107,11 @@ class Manifest:
             if fields["version"] != VERSION:
                 raise BadTransfer(f"version {fields['version']!r} is not known")
             return cls(
-                _read_name(fields["root"]),
+                read_name(fields["root"]),
                 tuple(map(_read_mailbox, fields["mailboxes"])),
-                tuple(map(_read_name, fields["subscriptions"])),
+                tuple(map(read_name, fields["subscriptions"])),
                 tuple(
-                    MovedRoot(_read_name(root), tuple((str(name), int(value)) for name, value in limits))
+                    MovedRoot(read_name(root), tuple((str(name), int(value)) for name, value in limits))
                     for root, limits in fields["quotas"]
                 ),
             )
@@ -120,11 +121,19 @@ class Manifest:
             raise BadTransfer(f"no manifest: {error}") from error
 
 
-def _name(name: MailboxName) -> list[Any]:
+def name_fields(name: MailboxName) -> list[Any]:
+    """A name as JSON has it."""
     return [name.domain, name.owner, list(name.path), name.deleted]
 
 
-def _read_name(fields: Any) -> MailboxName:
+def read_name(fields: Any) -> MailboxName:
+    """
+    The reverse of L{name_fields}.
+
+    @raise BadTransfer: It is none.
+    @raise ValueError: Likewise.
+    @raise TypeError: Likewise.
+    """
     domain, owner, path, deleted = fields
     parts = [domain, *(each for each in (owner, deleted) if each is not None), *path]
     # They become keys of databases, in which control characters have a meaning.
@@ -138,7 +147,7 @@ def _read_name(fields: Any) -> MailboxName:
 def _mailbox(mailbox: MovedMailbox) -> dict[str, Any]:
     return {
         "unique_id": mailbox.unique_id,
-        "name": _name(mailbox.name),
+        "name": name_fields(mailbox.name),
         "uidvalidity": mailbox.uidvalidity,
         "acl": write_acl(mailbox.acl),
         "special_use": list(mailbox.special_use),
@@ -154,7 +163,7 @@ def _read_mailbox(fields: Any) -> MovedMailbox:
         raise BadTransfer("a UIDVALIDITY that is none")
     return MovedMailbox(
         str(fields["unique_id"]),
-        _read_name(fields["name"]),
+        read_name(fields["name"]),
         uidvalidity,
         parse_acl(fields["acl"]),
         tuple(map(str, fields["special_use"])),
@@ -195,6 +204,10 @@ class Inventory:
                 for unique_id, files in sorted(self.files.items())
             }
         ).encode("ascii")
+
+    def digest(self) -> str:
+        """SHA-1 of the file, in hexadecimal."""
+        return hashlib.sha1(self.encode(), usedforsecurity=False).hexdigest()
 
     @classmethod
     def decode(cls, octets: bytes) -> Inventory:

@@ -36,6 +36,7 @@ _MOST_KEPT = 500
 _MOST_KEPT_PER_USER = 4
 _DOWN_FOR = 3.0
 """Seconds for which a server that could not be reached is not tried again."""
+_ITSELF = Identity("")
 DEFAULT_PORTS = {"imap": 143, "pop3": 110, "lmtp": 2003, "sieve": 4190, "smmap": 12345}
 
 
@@ -172,6 +173,14 @@ class Backends:
             if link.lost_reason is None and await self._lives(link):
                 return link
         return await self._open(server, identity)
+
+    async def own_link(self, server: str) -> ImapLink:
+        """
+        A connection of this server's own, which acts for nobody else; the caller ends it.
+
+        @raise StoreUnavailable: There is none.
+        """
+        return await self._open(server, _ITSELF)
 
     async def _lives(self, link: ImapLink) -> bool:
         if self._reactor.seconds() - link.used < _CHECK_AFTER:

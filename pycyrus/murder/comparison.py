@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
 
 from pycyrus.errors import MailboxNotFound
-from pycyrus.interfaces import Location
+from pycyrus.interfaces import Location, LocationState
 from pycyrus.mupdate.client import MupdateClient
 
 log = Logger()
@@ -94,9 +94,11 @@ async def compare(
 
         async def tell(mailbox: Location) -> None:
             held = await client.find(mailbox.mailbox)
-            if held == mailbox:
+            if held == mailbox or (held is not None and _is_handed_over(mailbox, held, server)):
                 return
-            if held is not None and held.server != server and not order.is_right:
+            # What the other has not activated it has not got: it handed it over.
+            is_elsewhere = held is not None and held.server != server and held.state is LocationState.ACTIVE
+            if held is not None and is_elsewhere and not order.is_right:
                 _conflict(held, order, done)
                 return
             if _is_to_do("Force Activate", mailbox.mailbox, order, done):
@@ -113,6 +115,11 @@ async def compare(
 
     await in_pieces(list(known), forget)
     return done
+
+
+def _is_handed_over(mailbox: Location, held: Location, server: str) -> bool:
+    """Whether a mailbox that is on its way to another server is known to be there."""
+    return mailbox.state is LocationState.RESERVED and held.server != server
 
 
 def _is_to_do(what: str, mailbox: str, order: Order, done: Compared) -> bool:
@@ -146,10 +153,22 @@ async def settle(client: MupdateClient, server: str, mailbox: str, find: Find) -
         here = find(mailbox)
         if here is None:
             await withdraw(client, server, mailbox)
+        elif here.state is LocationState.RESERVED:
+            await _hold(client, server, here)
         else:
             await client.activate(here)
         if find(mailbox) == here:
             return
+
+
+async def _hold(client: MupdateClient, server: str, here: Location) -> None:
+    """Have the master know that a mailbox is on its way to another server, unless it is there."""
+    # Cyrus dies of a DEACTIVATE of what is not active.
+    found = await client.find(here.mailbox)
+    if found is None:
+        await client.reserve(here)
+    elif found.server == server and found.state is LocationState.ACTIVE:
+        await client.deactivate(here)
 
 
 async def withdraw(client: MupdateClient, server: str, mailbox: str) -> None:

@@ -122,6 +122,25 @@ class Publisher:
                 error=str(error),
             )
 
+    async def push(self, names: Sequence[MailboxName]) -> None:
+        """See L{IMailboxPublisher.push}."""
+        client = await self._connected()
+        texts = [self._text(name) for name in names]
+        await in_pieces(texts, lambda name: settle(client, self._server, name, self._mailboxes.find))
+
+    async def are_elsewhere(self, names: Sequence[MailboxName]) -> bool:
+        """See L{IMailboxPublisher.are_elsewhere}."""
+        client = await self._connected()
+        here: list[str] = []
+
+        async def look(name: str) -> None:
+            found = await client.find(name)
+            if found is None or found.server == self._server or found.state is LocationState.RESERVED:
+                here.append(name)
+
+        await in_pieces([self._text(name) for name in names], look)
+        return not here
+
     def _text(self, name: MailboxName) -> str:
         return internal(name, self._deleted_prefix)
 

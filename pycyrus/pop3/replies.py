@@ -44,6 +44,7 @@ REPLIES: dict[type[errors.MailStoreError], bytes] = {
     errors.PermissionDenied: b"[SYS/PERM] Unable to open maildrop: Permission denied",
     errors.OperationNotSupported: b"[SYS/PERM] Operation is not supported on mailbox",
     errors.UnknownPartition: b"[SYS/PERM] Unknown/invalid partition",
+    errors.TransferFailed: b"[SYS/PERM] Mailbox was not moved",
     errors.SpecialUseConflict: b"[SYS/PERM] SPECIAL-USE flag conflict",
     errors.OverQuota: b"[SYS/TEMP] Over quota",
     errors.QuotaRootNotFound: b"[SYS/TEMP] Internal error",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pycyrus.errors import InvalidMailboxName, LimitExceeded, MailboxCorrupted, MailStoreError
+from pycyrus.errors import InvalidMailboxName, LimitExceeded, MailboxCorrupted, MailStoreError, TransferFailed
 from pycyrus.model.transfers import INVENTORY, MANIFEST, BadTransfer, FileFacts, Inventory, Manifest, Piece
 from pycyrus.store import files, journal, moves, paths
 from pycyrus.store.files import store_error
@@ -42,7 +42,7 @@ MOST_FILES = 20_000_000
 """Files of one transfer."""
 
 
-class Mismatch(MailStoreError):
+class Mismatch(TransferFailed):
     """What came is not what the other server has."""
 
 

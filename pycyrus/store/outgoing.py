@@ -120,6 +120,10 @@ class Departures:
         found = belongings(self._parts.directory.reading, root)
         return [entry for entry in found if entry.mailbox_type == LEAVING]
 
+    def names(self, root: MailboxName) -> list[MailboxName]:
+        """What moves at once, as it is here."""
+        return [entry.name for entry in belongings(self._parts.directory.reading, root)]
+
     # --- what goes along ------------------------------------------------
 
     def manifest(self, root: MailboxName, entries: list[Entry]) -> Manifest:

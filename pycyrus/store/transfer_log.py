@@ -47,6 +47,9 @@ CREATE TABLE incoming (
 """
 _KEPT = 30 * 86400
 """Seconds for which ended transfers are remembered."""
+_ANSWERED = 365 * 86400
+"""Seconds for which another server may ask whether mailboxes were taken over."""
+_FREE = "state IN ('done', 'undone', 'failed')"
 
 
 class Leaving(enum.Enum):
@@ -60,6 +63,8 @@ class Leaving(enum.Enum):
     """The other server may have been told that the mailboxes are its own."""
     MOVED = "moved"
     """They are; what is here has to go."""
+    UNDONE = "undone"
+    """All goes on here; the other server has yet to forget what it was sent."""
     DONE = "done"
     FAILED = "failed"
 
@@ -140,9 +145,9 @@ class TransferLog:
         """
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM outgoing WHERE state IN ('done', 'failed') AND changed < ?", _old())
+            connection.execute(f"DELETE FROM outgoing WHERE {_FREE} AND changed < ?", _old(_KEPT))
             found = connection.execute(
-                "SELECT 1 FROM outgoing WHERE root = ? AND state NOT IN ('done', 'failed')", (key_of(transfer.root),)
+                f"SELECT 1 FROM outgoing WHERE root = ? AND NOT {_FREE}", (key_of(transfer.root),)
             )
             if found.fetchone() is not None:
                 raise MailboxMoving("already on its way")
@@ -189,7 +194,7 @@ class TransferLog:
         """Take note, durably, that all is here; waits for the disk."""
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM incoming WHERE state = 'active' AND changed < ?", _old())
+            connection.execute("DELETE FROM incoming WHERE state = 'active' AND changed < ?", _old(_ANSWERED))
             connection.execute(
                 "INSERT OR REPLACE INTO incoming VALUES (?, ?, ?, ?, ?)",
                 (transfer.transfer_id, transfer.state.value, transfer.partition, transfer.manifest, int(time.time())),
@@ -265,5 +270,5 @@ class TransferLog:
         self._database.close()
 
 
-def _old() -> tuple[int]:
-    return (int(time.time()) - _KEPT,)
+def _old(seconds: int) -> tuple[int]:
+    return (int(time.time()) - seconds,)

@@ -29,6 +29,7 @@ def make_factory(context: Context, name: str, arguments: Sequence[str]) -> IProt
         context.reactor,
         None if frontend is None else frontend.imap,
         context.watcher,
+        context.transfers(),
     )
 
 

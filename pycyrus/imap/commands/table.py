@@ -41,6 +41,7 @@ from pycyrus.imap.commands.starttls import starttls
 from pycyrus.imap.commands.status import status
 from pycyrus.imap.commands.store import store
 from pycyrus.imap.commands.subscribe import subscribe, unsubscribe
+from pycyrus.imap.commands.transfers import transfer_step, xfer
 from pycyrus.imap.commands.unauthenticate import unauthenticate
 from pycyrus.imap.replies import Bad
 from pycyrus.imap.wire.acl import parse_mailbox_identifier, parse_setacl
@@ -59,6 +60,7 @@ from pycyrus.imap.wire.search import parse_cancelupdate, parse_search, parse_uid
 from pycyrus.imap.wire.select import parse_select
 from pycyrus.imap.wire.sort import parse_sort, parse_thread, parse_uid_sort, parse_uid_thread
 from pycyrus.imap.wire.store import parse_store, parse_uid_store
+from pycyrus.imap.wire.transfers import parse_transfer_step, parse_xfer
 from pycyrus.model.quota import Resource
 
 COMMANDS: tuple[Command, ...] = (
@@ -135,6 +137,8 @@ COMMANDS: tuple[Command, ...] = (
     ),
     # What frontends of a Cyrus Murder say instead; nobody is told of it.
     Command(b"LOCALAPPEND", LOGGED_IN, parse_local_append, append, rfc="9051 6.3.12", may_create=True),
+    Command(b"XFER", LOGGED_IN, parse_xfer, xfer),
+    Command(b"XTRANSFER", LOGGED_IN, parse_transfer_step, transfer_step),
     Command(b"ESEARCH", LOGGED_IN, parse_multisearch, esearch, rfc="7377 2.1", capability=(b"MULTISEARCH",)),
     Command(b"NOTIFY", LOGGED_IN, parse_notify, notify, rfc="5465 3.1", capability=(b"NOTIFY",)),
     # selected

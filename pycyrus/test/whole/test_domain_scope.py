@@ -107,8 +107,11 @@ ON_MAILBOX: dict[bytes, tuple[bytes, ...] | None] = {
         b'GETMETADATA (DEPTH infinity) "%b" /shared',
     ),
     b"SETMETADATA": (b'SETMETADATA "%b" (/shared/comment "mine")', b'SETMETADATA "%b" (/private/comment NIL)'),
+    b"RECONSTRUCT": (b'RECONSTRUCT "%b"', b'RECONSTRUCT "%b" RECURSIVE'),
     b"STATUS": (b'STATUS "%b" (MESSAGES UIDNEXT UNSEEN SIZE MAILBOXID)',),
     b"APPEND": (b'APPEND "%b" {9+}\r\nSubject: ', b'APPEND "%b" (\\Seen) CATENATE (URL "/INBOX/;UID=1")'),
+    b"XFER": (b'XFER "%b" other.example.com',),
+    b"XTRANSFER": NO_MAILBOX,
     b"LOCALAPPEND": (b'LOCALAPPEND "%b" INBOX {9+}\r\nSubject: ',),
     **dict.fromkeys((b"CHECK", b"CLOSE", b"UNSELECT", b"EXPUNGE", b"UID EXPUNGE", b"CANCELUPDATE"), NO_MAILBOX),
     b"NOTIFY": (

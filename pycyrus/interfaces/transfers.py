@@ -1,0 +1,67 @@
+"""Mailboxes that move between servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zope.interface import Interface
+
+from pycyrus.model.identity import Identity
+from pycyrus.model.mailbox_name import MailboxName
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """
+    What became of a user, or of a mailbox, that was to move.
+
+    @ivar error: Why it did not; empty if it did.
+    """
+
+    root: MailboxName
+    error: str = ""
+
+
+class ITransferIntake(Interface):
+    """What one server says to another over one connection, while mailboxes come."""
+
+    async def do(verb: str, transfer_id: str, argument: bytes, data: bytes) -> bytes:
+        """
+        Do one step.
+
+        @param argument: What the step needs to know, as JSON.
+        @param data: Octets of files, if it brings some.
+        @return: The answer, as JSON.
+        @raise MailStoreError: It was not done.
+        """
+
+    def leave() -> None:
+        """The connection is gone; what was not prepared goes too."""
+
+
+class ITransfers(Interface):
+    """Moves mailboxes to other servers, and takes them from there."""
+
+    async def move(
+        identity: Identity, root: MailboxName, server: str, partition: str, told: Callable[[Moved], None]
+    ) -> None:
+        """
+        Move a user, or one mailbox, to another server (XFER).
+
+        @param root: A user's INBOX stands for all that is the user's.
+        @param partition: There; empty to have that server choose.
+        @param told: Given what has become of it, also if it failed.
+        @raise PermissionDenied: Not an administrator of all domains.
+        @raise MailboxNotFound: There is none of that name.
+        @raise OperationNotSupported: A part of what moves as a whole, or nowhere to move to.
+        @raise TransferFailed: It is still here; or it will be there, and says so.
+        @raise StoreUnavailable: It is still here.
+        """
+
+    def intake(identity: Identity) -> ITransferIntake:
+        """
+        Begin to take mailboxes over a connection.
+
+        @raise PermissionDenied: Not an administrator of all domains.
+        """

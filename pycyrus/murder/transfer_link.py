@@ -1,0 +1,166 @@
+"""
+One server with another, while mailboxes move: C{XTRANSFER} over IMAP.
+
+Each step is a command: C{XTRANSFER <step> <id> <argument>}, with octets of files behind
+the argument in C{PIECES}.  Arguments and answers are JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from pycyrus.errors import MailboxNotFound, StoreUnavailable, TransferFailed
+from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.model.transfers import encode_pieces, name_fields
+from pycyrus.murder.link import ImapLink, Kept
+from pycyrus.store.outgoing_files import Packet
+from pycyrus.store.threads import in_thread
+
+_WINDOW = 8
+"""Commands on their way at the same time."""
+STEP_WITHIN = 600.0
+"""Seconds that the other server may take for a step; it reads and syncs all that came."""
+_ANSWER = re.compile(rb"\* XTRANSFER \{([0-9]{1,9})\}\r\n")
+_CODE = re.compile(rb"\[([A-Z]+)[^]]*\] ")
+
+
+class TransferLink:
+    """
+    A connection to a server of our kind, for one transfer.
+
+    @ivar octets: Of files, sent so far.
+    """
+
+    def __init__(self, link: ImapLink, transfer_id: str, reactor: Any) -> None:
+        self.octets = 0
+        self._link = link
+        self._id = transfer_id.encode("ascii")
+        self._reactor = reactor
+
+    # --- steps ----------------------------------------------------------
+
+    async def begin(self, root: MailboxName, partition: str) -> None:
+        """
+        Begin to send.
+
+        @raise TransferFailed: The other server does not want it, and says why.
+        @raise StoreUnavailable: The connection went.
+        """
+        await self._do(b"BEGIN", {"root": name_fields(root), "partition": partition})
+
+    async def send(self, packets: Iterator[Packet]) -> None:
+        """
+        Send files, several commands ahead of the answers.
+
+        @raise TransferFailed: As L{begin}.
+        @raise StoreUnavailable: They cannot be read, or the connection went.
+        """
+        waiting: deque[bytes] = deque()
+        while some := await in_thread(self._reactor, _take, packets):
+            for packet in some:
+                if len(waiting) >= _WINDOW:
+                    await self._answer(waiting.popleft())
+                waiting.append(await self._submit(b"PIECES", encode_pieces(packet.pieces), packet.data))
+                self.octets += len(packet.data)
+        while waiting:
+            await self._answer(waiting.popleft())
+
+    async def prepare(self) -> str:
+        """
+        Have all that was sent compared, and kept.
+
+        @return: The digest of what is there, in hexadecimal.
+        @raise TransferFailed: As L{begin}.
+        """
+        return str((await self._do(b"PREPARE", {})).get("digest", ""))
+
+    async def activate(self) -> None:
+        """
+        Have the mailboxes be the other server's.
+
+        @raise TransferFailed: They are not, or it is not known.
+        """
+        await self._do(b"ACTIVATE", {})
+
+    async def state(self) -> str:
+        """How far the other server is: C{prepared}, C{active}, or nothing."""
+        return str((await self._do(b"STATE", {})).get("state", ""))
+
+    async def publish(self, root: MailboxName) -> None:
+        """Have the other server tell the Murder's master of its mailboxes now."""
+        await self._do(b"PUBLISH", {"root": name_fields(root)})
+
+    async def give_up(self) -> None:
+        """
+        Have the other server forget what was prepared; it may not be activated any more then.
+
+        @raise TransferFailed: It is active.
+        """
+        await self._do(b"ABORT", {})
+
+    async def forget(self) -> None:
+        """Say that nobody will ask again."""
+        await self._do(b"FORGET", {})
+
+    def close(self) -> None:
+        """End the connection."""
+        self._link.log_out()
+
+    # --- the wire -------------------------------------------------------
+
+    async def _do(self, step: bytes, argument: dict[str, Any]) -> dict[str, Any]:
+        return await self._answer(await self._submit(step, json.dumps(argument).encode("ascii")))
+
+    async def _submit(self, step: bytes, *literals: bytes) -> bytes:
+        link = self._link
+        tag = link.next_tag()
+        held = b"%b XTRANSFER %b %b" % (tag, step, self._id)
+        for octets in literals:
+            if b"LITERAL+" in link.capabilities:
+                held += b" {%d+}\r\n" % len(octets)
+            else:
+                link.send(held + b" {%d}\r\n" % len(octets))
+                held = b""
+                refusal = await link.go_ahead(tag, Kept())
+                if refusal is not None:
+                    raise _failure(refusal[len(tag) + 1 :])
+            held += octets
+        link.send(held + b"\r\n")
+        await link.drain(STEP_WITHIN)
+        return tag
+
+    async def _answer(self, tag: bytes) -> dict[str, Any]:
+        untagged, status, text = await self._link.answer(tag, STEP_WITHIN)
+        if status != b"OK":
+            raise _failure(status + b" " + text)
+        found = _ANSWER.search(untagged)
+        if found is None:
+            return {}
+        try:
+            answer = json.loads(untagged[found.end() : found.end() + int(found[1])])
+        except (ValueError, RecursionError) as error:
+            raise StoreUnavailable(f"{self._link.server}: an answer that is none") from error
+        return answer if isinstance(answer, dict) else {}
+
+
+def _take(packets: Iterator[Packet]) -> list[Packet]:
+    return list(islice(packets, _WINDOW))
+
+
+def _failure(line: bytes) -> MailboxNotFound | TransferFailed:
+    """What a tagged NO or BAD says."""
+    status, _, text = line.rstrip(b"\r\n").partition(b" ")
+    code = _CODE.match(text)
+    if code is not None:
+        text = text[code.end() :]
+        if code[1] == b"NONEXISTENT":
+            return MailboxNotFound("the other server knows of no such transfer")
+    reason = text.decode("ascii", "replace")[:300]
+    if status.upper() == b"BAD":
+        reason = f"the other server does not understand: {reason}"
+    return TransferFailed(reason)

@@ -1,0 +1,320 @@
+"""
+Mailboxes that move to another server, in two phases.
+
+All is copied and compared while the mailboxes are still here; then nobody may use them,
+what is lacking is copied, and the other server keeps it.  From the moment on at which it
+may have been told that the mailboxes are its own, only it knows whose they are: it is
+asked until it answers.  What is here goes when the Murder's master has them there.
+
+Each step is written down before it is done, so that whoever comes after a crash knows
+what may have happened: before the decision all goes on here, after it there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pycyrus.errors import (
+    MailboxNotFound,
+    MailStoreError,
+    OperationNotSupported,
+    PermissionDenied,
+    StoreUnavailable,
+    TransferFailed,
+)
+from pycyrus.interfaces import IMailboxPublisher, ITransferIntake, ITransfers, Moved
+from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.model.transfers import INVENTORY, MANIFEST
+from pycyrus.murder.pauses import Pause
+from pycyrus.murder.transfer_intake import TransferIntake
+from pycyrus.murder.transfer_link import TransferLink
+from pycyrus.store.incoming import Arrivals
+from pycyrus.store.outgoing import Departures
+from pycyrus.store.outgoing_files import FilesOfMailbox, Packet, inventory, packets_of
+from pycyrus.store.rows import Entry
+from pycyrus.store.shield import shielded
+from pycyrus.store.threads import in_thread
+from pycyrus.store.transfer_log import Leaving, Outgoing, TransferLog
+from pycyrus.tasks import Tasks
+
+Dial = Callable[[str, str], Awaitable[TransferLink]]
+"""Connects to a server for a transfer: its name, and the transfer's id."""
+
+RETRY_EVERY = 10.0
+"""Seconds between two looks for transfers that broke off."""
+_PUBLISHED_WITHIN = 5
+"""Attempts to have the master know of the mailboxes at once."""
+
+
+@implementer(ITransfers)
+class Transfers:
+    """
+    One process's share in moving mailboxes.
+
+    @param own_name: This server's, as others call it.
+    @param publisher: None where there is no Murder.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        departures: Departures,
+        arrivals: Arrivals,
+        transfers: TransferLog,
+        dial: Dial,
+        own_name: str,
+        publisher: IMailboxPublisher | None,
+        reactor: Any,
+    ) -> None:
+        self._departures = departures
+        self._arrivals = arrivals
+        self._transfers = transfers
+        self._dial = dial
+        self._own_name = own_name
+        self._publisher = publisher
+        self._reactor = reactor
+        self._pause = Pause(reactor)
+        self._tasks = Tasks()
+        self._is_closed = False
+
+    # --- for sessions and tools -----------------------------------------
+
+    def intake(self, identity: Identity) -> ITransferIntake:
+        """See L{ITransfers.intake}."""
+        _demand(identity)
+        return TransferIntake(self._arrivals, self._publisher, self._departures.names)
+
+    async def move(
+        self, identity: Identity, root: MailboxName, server: str, partition: str, told: Callable[[Moved], None]
+    ) -> None:
+        """See L{ITransfers.move}."""
+        _demand(identity)
+        if server.lower() == self._own_name.lower():
+            raise OperationNotSupported("it is on that server")
+        await self._departures.find(root, deleted=True)
+        transfer = Outgoing(secrets.token_hex(16), root, server, partition, Leaving.COPYING)
+        try:
+            # It goes on if whoever asked for it goes away.
+            await shielded(self._alone(transfer, self._move))
+        except MailStoreError as error:
+            told(Moved(root, _reason(error)))
+            raise TransferFailed(_reason(error)) from error
+        told(Moved(root))
+
+    # --- after a crash --------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to look for transfers that broke off, here or in another process."""
+        self._tasks.spawn(self._look(), self._failed)
+
+    async def _look(self) -> None:
+        while not self._is_closed:
+            await self.resume()
+            await self._pause.wait(RETRY_EVERY)
+
+    async def resume(self) -> None:
+        """Go on with each transfer that broke off, and that nobody is at."""
+        for transfer in self._transfers.outgoing():
+            if not transfer.state.is_over:
+                with suppress(MailStoreError):
+                    await self._alone(transfer, self._resume)
+
+    async def _alone(self, transfer: Outgoing, work: Callable[[Outgoing], Awaitable[None]]) -> None:
+        """Do something that no other process does at the same time."""
+        lock = self._transfers.take(transfer.transfer_id)
+        if lock is None:
+            return
+        try:
+            await work(transfer)
+        except MailStoreError as error:
+            self.log.warn(
+                "{mailbox} on its way to {server}: {error}",
+                mailbox=str(transfer.root),
+                server=transfer.server,
+                error=str(error),
+            )
+            raise
+        finally:
+            self._transfers.give_back(transfer.transfer_id, lock)
+
+    async def _resume(self, transfer: Outgoing) -> None:
+        # As it is now that nobody else is at it.
+        found = {each.transfer_id: each for each in self._transfers.outgoing()}.get(transfer.transfer_id)
+        if found is None or found.state.is_over:
+            return
+        if found.state in (Leaving.COPYING, Leaving.HELD):
+            await self._undo(found, "interrupted")
+        elif found.state is Leaving.UNDONE:
+            await self._disclaim(found)
+        else:
+            link = await self._dial(found.server, found.transfer_id)
+            try:
+                await self._finish(found, link)
+            finally:
+                link.close()
+
+    # --- the way there --------------------------------------------------
+
+    async def _move(self, transfer: Outgoing) -> None:
+        await self._transfers.begin(transfer)
+        try:
+            link = await self._begin(transfer)
+        except MailStoreError as error:
+            await self._transfers.note(transfer.transfer_id, Leaving.FAILED, _reason(error))
+            raise
+        try:
+            try:
+                await self._copy(transfer, link)
+            except MailStoreError as error:
+                link.close()
+                await self._undo(transfer, _reason(error))
+                raise
+            await self._finish(replace(transfer, state=Leaving.DECIDED), link)
+        finally:
+            link.close()
+
+    async def _begin(self, transfer: Outgoing) -> TransferLink:
+        link = await self._dial(transfer.server, transfer.transfer_id)
+        try:
+            await link.begin(transfer.root, transfer.partition)
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    async def _copy(self, transfer: Outgoing, link: TransferLink) -> None:
+        """Copy everything, and have the other server keep it."""
+        entries = await self._departures.find(transfer.root, deleted=True)
+        mailboxes = {entry.unique_id: self._departures.files(entry) for entry in entries}
+        total = 0
+        for each in mailboxes.values():
+            total += await in_thread(self._reactor, each.total)
+        for each in mailboxes.values():
+            await self._send(transfer, link, each.messages(), total)
+        await self._transfers.note(transfer.transfer_id, Leaving.HELD)
+        entries = await self._departures.hold(transfer.root, deleted=True)
+        if self._publisher is not None:
+            await self._publisher.push([entry.name for entry in entries])
+        last = [mailboxes.get(entry.unique_id) or self._departures.files(entry) for entry in entries]
+        for each in last:
+            await self._send(transfer, link, each.rest(), total)
+        await self._prepare(transfer, link, entries, last)
+
+    async def _prepare(
+        self, transfer: Outgoing, link: TransferLink, entries: list[Entry], mailboxes: list[FilesOfMailbox]
+    ) -> None:
+        manifest = self._departures.manifest(transfer.root, entries)
+        listed = inventory(mailboxes)
+        await link.send(packets_of(MANIFEST, manifest.encode()))
+        await link.send(packets_of(INVENTORY, listed.encode()))
+        if await link.prepare() != listed.digest():
+            raise TransferFailed("the other server has other files than were sent")
+        await self._transfers.note(transfer.transfer_id, Leaving.DECIDED)
+
+    async def _send(self, transfer: Outgoing, link: TransferLink, packets: Iterator[Packet], total: int) -> None:
+        await link.send(packets)
+        await self._transfers.note_progress(transfer.transfer_id, link.octets, max(total, link.octets))
+
+    # --- back -----------------------------------------------------------
+
+    async def _undo(self, transfer: Outgoing, reason: str) -> None:
+        """All goes on here; the other server has to forget what it has."""
+        await self._departures.release(transfer.root)
+        await self._transfers.note(transfer.transfer_id, Leaving.UNDONE, reason)
+        if self._publisher is not None:
+            try:
+                await self._publisher.push(self._departures.names(transfer.root))
+            except StoreUnavailable as error:
+                # Both lists are compared when it answers again.
+                self.log.warn("The MUPDATE master could not be told: {error}", error=str(error))
+        with suppress(MailStoreError):
+            await self._disclaim(replace(transfer, error=reason))
+
+    async def _disclaim(self, transfer: Outgoing) -> None:
+        """Have the other server forget what it was sent."""
+        link = await self._dial(transfer.server, transfer.transfer_id)
+        try:
+            await link.give_up()
+        except MailboxNotFound:
+            pass
+        finally:
+            link.close()
+        await self._transfers.note(transfer.transfer_id, Leaving.FAILED, transfer.error)
+
+    # --- the end --------------------------------------------------------
+
+    async def _finish(self, transfer: Outgoing, link: TransferLink) -> None:
+        """
+        Have the mailboxes be the other server's, and remove what is here.
+
+        @raise TransferFailed: They are here again.
+        @raise StoreUnavailable: It is not known, or is not all done; it is tried again.
+        """
+        if transfer.state is Leaving.DECIDED:
+            await self._decide(transfer, link)
+            await self._transfers.note(transfer.transfer_id, Leaving.MOVED)
+        await self._have_published(transfer, link)
+        await self._departures.remove(transfer.root)
+        await self._transfers.note(transfer.transfer_id, Leaving.DONE)
+        self.log.info("{mailbox} was moved to {server}", mailbox=str(transfer.root), server=transfer.server)
+        with suppress(MailStoreError):
+            await link.forget()
+
+    async def _decide(self, transfer: Outgoing, link: TransferLink) -> None:
+        try:
+            await link.activate()
+            return
+        except (MailboxNotFound, TransferFailed) as error:
+            reason = _reason(error)
+            if await link.state() == "active":
+                return
+        except StoreUnavailable as error:
+            await self._transfers.note(transfer.transfer_id, Leaving.DECIDED, str(error))
+            raise TransferFailed("the other server did not answer; it is asked again until it does") from error
+        # It said no, and knows that it has nothing.
+        await link.give_up()
+        await self._undo(transfer, reason)
+        raise TransferFailed(reason)
+
+    async def _have_published(self, transfer: Outgoing, link: TransferLink) -> None:
+        """Wait until the Murder's master has the mailboxes there: till then they must not be unknown."""
+        if self._publisher is None:
+            return
+        names = [entry.name for entry in self._departures.held(transfer.root)]
+        for _ in range(_PUBLISHED_WITHIN):
+            if await self._publisher.are_elsewhere(names):
+                return
+            await link.publish(transfer.root)
+        raise StoreUnavailable("the MUPDATE master does not know of the mailboxes there yet")
+
+    # --- this process ---------------------------------------------------
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure("Nobody looks for transfers that broke off any more", failure)
+
+    def close(self) -> None:
+        """Stop; what is on its way is gone on with by whoever comes."""
+        self._is_closed = True
+        self._tasks.cancel_all()
+        self._transfers.close()
+
+
+def _reason(error: MailStoreError) -> str:
+    return getattr(error, "reason", "") or str(error) or type(error).__name__
+
+
+def _demand(identity: Identity) -> None:
+    if identity.admin is not AdminScope.GLOBAL:
+        raise PermissionDenied("mailboxes move by administrators of all domains")

@@ -1,0 +1,353 @@
+"""Two servers, and users who move from one to the other: what administrators and users see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from zope.interface import implementer
+
+from pycyrus.errors import StoreUnavailable, TransferFailed
+from pycyrus.imap.protocol import ImapFactory
+from pycyrus.imap.settings import ImapSettings
+from pycyrus.interfaces import IMailboxPublisher, Moved, Published
+from pycyrus.model.identity import Identity
+from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.model.names import ExternalNames, inbox_of
+from pycyrus.murder.transfer_link import TransferLink
+from pycyrus.murder.transfers import Transfers
+from pycyrus.store.incoming import Arrivals
+from pycyrus.store.outgoing import Departures
+from pycyrus.store.rows import LEAVING
+from pycyrus.store.store import MailStore
+from pycyrus.store.transfer_log import Leaving, TransferLog
+from pycyrus.test.murder.cluster import ADMIN, NAMES, MurderCase
+
+ALICE = Identity("alice")
+INBOX = inbox_of(ALICE)
+MESSAGE = b"Subject: hello\r\n\r\nbody\r\n"
+
+
+class Master:
+    """Where each mailbox is, as a MUPDATE master would say."""
+
+    def __init__(self) -> None:
+        self.places: dict[MailboxName, tuple[str, bool]] = {}
+        self.is_away = False
+
+
+@implementer(IMailboxPublisher)
+class Publisher:
+    """What one server tells the master."""
+
+    def __init__(self, master: Master, server: str, store: MailStore) -> None:
+        self._master = master
+        self._server = server
+        self._store = store
+
+    async def claim(self, name: MailboxName, partition: str) -> None:
+        """Names are free here."""
+
+    async def publish(self, gone: Sequence[MailboxName], there: Sequence[Published]) -> None:
+        """As L{IMailboxPublisher}."""
+        if not self._master.is_away:
+            await self.push([*gone, *(mailbox.name for mailbox in there)])
+
+    async def push(self, names: Sequence[MailboxName]) -> None:
+        """As L{IMailboxPublisher}."""
+        if self._master.is_away:
+            raise StoreUnavailable("no connection to the MUPDATE master")
+        for name in names:
+            entry = self._store.directory.lookup(name)
+            known = self._master.places.get(name)
+            if entry is None:
+                if known is not None and known[0] == self._server:
+                    del self._master.places[name]
+            elif entry.mailbox_type == LEAVING:
+                if known is None or known[0] == self._server:
+                    self._master.places[name] = (self._server, False)
+            else:
+                self._master.places[name] = (self._server, True)
+
+    async def are_elsewhere(self, names: Sequence[MailboxName]) -> bool:
+        """As L{IMailboxPublisher}."""
+        found = [self._master.places.get(name) for name in names]
+        return all(each is not None and each[0] != self._server and each[1] for each in found)
+
+
+class TransferServers(MurderCase):
+    """Alice is on the first server, bob on the second."""
+
+    async def setUp(self) -> None:  # type: ignore[override] # trial waits
+        self.transfers: dict[str, Transfers] = {}
+        self.logs: dict[str, TransferLog] = {}
+        self.master = Master()
+        self.publishers: dict[str, Publisher] = {}
+        self.dialled: list[TransferLink] = []
+        await super().setUp()
+        await self.stores[self.servers[0]].create(ALICE, INBOX.child("Sent"))
+        self.admin = await self.client("admin", self.port(0))
+
+    def port(self, number: int) -> int:
+        return int(self.servers[number].rpartition(":")[2])
+
+    def start_backend(self) -> str:
+        store = self._store()
+        factory = ImapFactory(
+            store,
+            self.authenticator(("admin", "mailproxy"), proxy_servers=("mailproxy",)),
+            ImapSettings(),
+            lambda identity: ExternalNames(NAMES, identity),
+            None,
+            None,
+            self.reactor,
+        )
+        port = self.listen(factory)
+        name = f"127.0.0.1:{port.getHost().port}"
+        self.stores[name], self.factories[name], self.ports[name] = store, factory, port
+        self.publishers[name] = Publisher(self.master, name, store)
+        store.publish_to(self.publishers[name])
+        made = self.make_transfers(name)
+        object.__setattr__(factory.parts, "transfers", made)
+        return name
+
+    def make_transfers(self, name: str) -> Transfers:
+        """One more process's share."""
+        parts = self.stores[name].transfer_parts()
+        log = TransferLog(parts.settings.configdirectory, self.reactor)
+
+        async def dial(server: str, transfer_id: str) -> TransferLink:
+            link = TransferLink(await self.links.own_link(server), transfer_id, self.reactor)
+            self.dialled.append(link)
+            return link
+
+        made = Transfers(Departures(parts), Arrivals(parts, log), log, dial, name, self.publishers[name], self.reactor)
+        self.addCleanup(made.close)
+        self.transfers[name], self.logs[name] = made, log
+        return made
+
+    def where(self) -> list[str]:
+        """On which servers alice's INBOX can be used."""
+        return [name for name, store in self.stores.items() if self.is_at(store)]
+
+    def is_at(self, store: MailStore) -> bool:
+        entry = store.directory.lookup(INBOX)
+        return entry is not None and not entry.mailbox_type
+
+    async def bodies(self, server: str) -> list[bytes]:
+        opened = await self.stores[server].open(ALICE, INBOX, "r")
+        try:
+            opened.refresh()
+            found = []
+            for uid in opened.view().uids.tolist():
+                file = opened.message(uid)
+                found.append(file.read(0, file.size))
+                file.close()
+            return found
+        finally:
+            opened.close()
+
+
+class Xfer(TransferServers):
+    async def test_user(self) -> None:
+        alice = await self.client("alice", self.port(0))
+        await self.append(alice, b"INBOX", MESSAGE, MESSAGE + b"2" * 300_000)
+        await self.do(alice, b"SELECT INBOX")
+        said = await self.do(self.admin, b"XFER user.alice " + self.servers[1].encode())
+        self.assertEqual(said, b"* OK USER alice\r\nOK Completed")
+        self.assertEqual(self.where(), self.servers[1:])
+        self.assertEqual(self.master.places[INBOX], (self.servers[1], True))
+        self.assertEqual(self.master.places[INBOX.child("Sent")], (self.servers[1], True))
+        # To the session it becomes empty; new ones find it there only.
+        self.assertIn(b"EXPUNGE", await self.do(alice, b"NOOP"))
+        await self.do(alice, b"SELECT INBOX", b"NO")
+        there = await self.client("alice", self.port(1))
+        self.assertIn(b"* 2 EXISTS", await self.do(there, b"SELECT INBOX"))
+        fetched = await self.do(there, b"FETCH 1 (FLAGS BODY.PEEK[])")
+        self.assertIn(MESSAGE, fetched)
+        self.assertIn(rb"\Flagged", fetched)
+        (transfer,) = self.logs[self.servers[0]].outgoing()
+        self.assertEqual(transfer.state, Leaving.DONE)
+        self.assertGreater(transfer.octets, 300_000)
+        # And back, by cyradm's other way.
+        admin = await self.client("admin", self.port(1))
+        name = self.servers[0].encode()
+        said = await self.do(admin, b"RENAME user.alice user.alice %b!default" % name)
+        self.assertEqual(self.where(), self.servers[:1])
+        self.assertEqual(await self.bodies(self.servers[0]), [MESSAGE, MESSAGE + b"2" * 300_000])
+        await self.do(self.admin, b"RENAME user.alice user.alice " + self.servers[1].encode())
+        self.assertEqual(self.where(), self.servers[1:])
+
+    async def test_refused(self) -> None:
+        server = self.servers[1].encode()
+        for command, words in [
+            (b"XFER user.nobody " + server, b"NO [NONEXISTENT]"),
+            (b"XFER user.alice.Sent " + server, b"NO [CANNOT]"),
+            (b"XFER user.alice " + self.servers[0].encode(), b"NO [CANNOT]"),
+            (b"XFER user.alice 127.0.0.1:1", b"NO [CANNOT]"),
+            (b"XFER user.alice %b none" % server, b"NO [CANNOT] Unknown/invalid partition"),
+            (b"XFER user.alice", b"BAD"),
+        ]:
+            said = await self.do(self.admin, command, words.partition(b" ")[0])
+            self.assertIn(words, said.splitlines()[-1])
+        await self.stores[self.servers[1]].create(ADMIN, INBOX)
+        said = await self.do(self.admin, b"XFER user.alice " + server, b"NO")
+        self.assertEqual(said, b"* NO USER alice (Mailbox already exists)\r\nNO [CANNOT] Mailbox already exists")
+        alice = await self.client("alice", self.port(0))
+        self.assertIn(b"NOPERM", await self.do(alice, b"XFER INBOX " + server, b"NO"))
+        self.assertIn(b"NOPERM", await self.do(alice, b"XTRANSFER STATE abc {2+}\r\n{}", b"NO"))
+        await self.do(alice, b"SELECT INBOX")
+        await self.do(self.admin, b"SELECT user.alice", b"NO")
+        self.assertEqual(await self.bodies(self.servers[0]), [])
+
+    async def test_steps_that_are_none(self) -> None:
+        strange = b'{"root": ["", "x\\u0001y", [], null], "partition": ""}'
+        for command, status in [
+            (b"XTRANSFER NONE abc {2+}\r\n{}", b"NO"),
+            (b"XTRANSFER BEGIN abc {2+}\r\n{}", b"NO"),
+            (b"XTRANSFER BEGIN abc {%d+}\r\n%b" % (len(strange), strange), b"NO"),
+            (b"XTRANSFER BEGIN ../abc {2+}\r\n{}", b"BAD"),
+            (b"XTRANSFER PIECES abc {2+}\r\n[] {1+}\r\nx", b"NO"),
+            (b"XTRANSFER PREPARE abc {2+}\r\n{}", b"NO"),
+            (b"XTRANSFER ACTIVATE abc {2+}\r\n{}", b"NO"),
+            (b"XTRANSFER STATE abc {2+}\r\n{}", b"OK"),
+            (b"XTRANSFER ABORT abc {2+}\r\n{}", b"OK"),
+            (b"XTRANSFER FORGET abc {2+}\r\n{}", b"OK"),
+        ]:
+            await self.do(self.admin, command, status)
+
+    async def test_master_away(self) -> None:
+        """Nothing moves that nobody could find afterwards."""
+        alice = await self.client("alice", self.port(0))
+        await self.append(alice, b"INBOX", MESSAGE)
+        self.master.is_away = True
+        await self.do(self.admin, b"XFER user.alice " + self.servers[1].encode(), b"NO")
+        self.assertEqual(self.where(), self.servers[:1])
+        await self.append(alice, b"INBOX", MESSAGE)
+        self.master.is_away = False
+        await self.do(self.admin, b"XFER user.alice " + self.servers[1].encode())
+        self.assertEqual(await self.bodies(self.servers[1]), [MESSAGE] * 2)
+
+    async def test_written_meanwhile(self) -> None:
+        """What comes before the last moment goes along; what comes later is refused, and none is lost."""
+        alice = await self.client("alice", self.port(0))
+        await self.append(alice, b"INBOX", *[MESSAGE] * 20)
+        count, answers = 20, []
+        real = TransferLink.send
+
+        async def send(link: TransferLink, packets: Any) -> None:
+            answers.append((await alice.ask(b"APPEND INBOX {%d+}\r\n%b" % (len(MESSAGE), MESSAGE)))[1:])
+            await real(link, packets)
+
+        self.patch(TransferLink, "send", send)
+        await self.do(self.admin, b"XFER user.alice " + self.servers[1].encode())
+        taken = [status for status, _ in answers if status == b"OK"]
+        self.assertTrue(taken)
+        refused = {text for status, text in answers if status != b"OK"}
+        self.assertEqual(refused, {b"[INUSE] Mailbox is being moved to another server"})
+        self.assertEqual(len(await self.bodies(self.servers[1])), count + len(taken))
+
+
+class Killed(Exception):
+    """The process is no more."""
+
+
+class Broken(TransferServers):
+    """Wherever it breaks off, the mailbox is whole in one place, and what is begun is ended."""
+
+    STEPS = ("begin", "send", "prepare", "activate", "state", "publish", "give_up", "forget")
+
+    async def check(self) -> list[str]:
+        """What holds after each failure; @return: where the mailbox is."""
+        where = self.where()
+        self.assertLessEqual(len(where), 1)
+        # Another process comes, here and there.
+        for name in self.servers:
+            await self.make_transfers(name).resume()
+        where = self.where()
+        self.assertEqual(len(where), 1, where)
+        self.assertEqual(await self.bodies(where[0]), [MESSAGE])
+        self.assertEqual(self.master.places[INBOX], (where[0], True))
+        states = [transfer.state for transfer in self.logs[self.servers[0]].outgoing()]
+        self.assertEqual([state for state in states if not state.is_over], [])
+        return where
+
+    async def bring_back(self, where: list[str]) -> None:
+        if where != self.servers[:1]:
+            await self.transfers[where[0]].move(ADMIN, INBOX, self.servers[0], "", lambda moved: None)
+
+    async def test_steps(self) -> None:
+        """Before each step, and after it was done and before its answer, the connection goes."""
+        alice = await self.client("alice", self.port(0))
+        await self.append(alice, b"INBOX", MESSAGE)
+        ends = {}
+        for step in self.STEPS:
+            for is_done in (False, True):
+                real = getattr(TransferLink, step)
+
+                async def broken(link: TransferLink, *args: Any, real: Any = real, is_done: bool = is_done) -> Any:
+                    if is_done:
+                        await real(link, *args)
+                    link._link.abort("cut")
+                    raise StoreUnavailable("the connection was cut")
+
+                patch = self.patch(TransferLink, step, broken)
+                told: list[Moved] = []
+                try:
+                    await self.transfers[self.servers[0]].move(ADMIN, INBOX, self.servers[1], "", told.append)
+                except TransferFailed:
+                    self.assertTrue(told[0].error)
+                patch.restore()
+                while self.factories[self.servers[1]].sessions:
+                    await self.turn()
+                where = await self.check()
+                ends[step, is_done] = self.servers.index(where[0])
+                await self.bring_back(where)
+        self.assertEqual(
+            ends,
+            {
+                **dict.fromkeys([(s, d) for s in ("begin", "send", "prepare") for d in (False, True)], 0),
+                **dict.fromkeys([(s, d) for s in self.STEPS[3:] for d in (False, True)], 1),
+            },
+        )
+
+    async def test_killed(self) -> None:
+        """Whoever moves it is killed before or after something is written down."""
+        alice = await self.client("alice", self.port(0))
+        await self.append(alice, b"INBOX", MESSAGE)
+        places, is_over = [], False
+        for point in range(1, 20):
+            log = self.logs[self.servers[0]]
+            calls = 0
+
+            def dying(real: Callable[..., Any], point: int = point) -> Callable[..., Any]:
+                async def call(*args: Any) -> Any:
+                    nonlocal calls
+                    calls += 2
+                    if calls == point + 1:
+                        raise Killed
+                    done = await real(*args)
+                    if calls == point:
+                        raise Killed
+                    return done
+
+                return call
+
+            patches = [self.patch(log, each, dying(getattr(log, each))) for each in ("begin", "note")]
+            is_over = True
+            try:
+                await self.transfers[self.servers[0]].move(ADMIN, INBOX, self.servers[1], "", lambda moved: None)
+            except Killed:
+                is_over = False
+            for patch in patches:
+                patch.restore()
+            if is_over:
+                break
+            while self.factories[self.servers[1]].sessions:
+                await self.turn()
+            where = await self.check()
+            places.append(self.servers.index(where[0]))
+            await self.bring_back(where)
+        self.assertTrue(is_over)
+        self.assertEqual(sorted(places), places)
+        self.assertEqual(set(places), {0, 1})
