@@ -25,7 +25,7 @@ ORDER: tuple[bytes, ...] = tuple(
 """In which order Cyrus tells what needs a login; other tokens follow in the order of the table."""
 ALWAYS = (b"ID", b"ENABLE")
 """Extensions that are told before login as well."""
-ASKED_EARLY = (b"CREATE-SPECIAL-USE", b"METADATA")
+ASKED_EARLY = (b"CREATE-SPECIAL-USE", b"LIST-EXTENDED", b"METADATA", b"SPECIAL-USE")
 """What cyradm looks for before it logs in, and never again."""
 COMPRESS = b"COMPRESS=DEFLATE"
 HERE_ONLY = frozenset((b"MULTISEARCH", b"NOTIFY"))

@@ -130,19 +130,25 @@ class Directory:
         """
         for each in list(self.domains()) if domain is None else [domain]:
             low, high = rows.deleted_range(each) if deleted else rows.domain_range(each)
-            for page in self._range_pages(low, high):
-                for row in page:
-                    try:
-                        entry = rows.entry_of(row)
-                    except BadAcl as error:
-                        self.log.error(
-                            "Mailbox list has a damaged entry for {mailbox}: {error}",
-                            mailbox=rows.name_of(row[0]),
-                            error=error,
-                        )
-                        continue
-                    if deleted is not False or entry.name.deleted is None:
-                        yield entry
+            for entry in self._between(low, high):
+                if deleted is not False or entry.name.deleted is None:
+                    yield entry
+
+    def tree_of(self, name: MailboxName) -> Iterator[Entry]:
+        """A mailbox, if it is there, and all below it, likewise."""
+        return self._between(*rows.tree_range(rows.key_of(name)))
+
+    def _between(self, low: str, high: str) -> Iterator[Entry]:
+        for page in self._range_pages(low, high):
+            for row in page:
+                try:
+                    yield rows.entry_of(row)
+                except BadAcl as error:
+                    self.log.error(
+                        "Mailbox list has a damaged entry for {mailbox}: {error}",
+                        mailbox=rows.name_of(row[0]),
+                        error=error,
+                    )
 
     def has_pending(self) -> bool:
         """Whether directories are still to be moved or removed."""

@@ -56,6 +56,7 @@ from pycyrus.store.opened import MailboxPolicy, OpenedMailbox
 from pycyrus.store.partitions import Partitions
 from pycyrus.store.quota_roots import QuotaRoots
 from pycyrus.store.quotas import Quotas
+from pycyrus.store.reconstruct_tree import reconstruct_tree
 from pycyrus.store.relist import Relisted, relist
 from pycyrus.store.rows import Entry, live_range
 from pycyrus.store.seen import SeenStates
@@ -616,6 +617,10 @@ class MailStore:
         if not anywhere and not self._directory.numbers_between(*live_range(root)):
             raise MailboxNotFound(str(root))
         await self._shield.run(self.quotas.roots.set(root, limits))
+
+    async def reconstruct(self, identity: Identity, name: MailboxName, *, recursive: bool) -> None:
+        """See L{IMailStore.reconstruct}."""
+        await reconstruct_tree(self, identity, name, recursive=recursive)
 
     # --- for those who look after the store -----------------------------
 

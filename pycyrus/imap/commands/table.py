@@ -32,6 +32,7 @@ from pycyrus.imap.commands.namespace import namespace
 from pycyrus.imap.commands.noop import noop
 from pycyrus.imap.commands.notify import notify
 from pycyrus.imap.commands.quota import getquota, getquotaroot, setquota
+from pycyrus.imap.commands.reconstruct import reconstruct
 from pycyrus.imap.commands.rename import rename
 from pycyrus.imap.commands.replace import replace
 from pycyrus.imap.commands.search import search
@@ -51,7 +52,7 @@ from pycyrus.imap.wire.fetch import parse_fetch, parse_uid_fetch
 from pycyrus.imap.wire.identification import parse_id
 from pycyrus.imap.wire.listing import parse_list, parse_lsub, parse_plain_list
 from pycyrus.imap.wire.login import parse_authenticate, parse_login
-from pycyrus.imap.wire.mailboxes import parse_create, parse_named, parse_rename, parse_status
+from pycyrus.imap.wire.mailboxes import parse_create, parse_named, parse_reconstruct, parse_rename, parse_status
 from pycyrus.imap.wire.metadata import parse_getmetadata, parse_setmetadata
 from pycyrus.imap.wire.multisearch import parse_multisearch
 from pycyrus.imap.wire.notify import parse_notify
@@ -122,6 +123,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(b"GETQUOTAROOT", LOGGED_IN, parse_named, getquotaroot, rfc="9208 4.1.2"),
     Command(b"SETQUOTA", LOGGED_IN, parse_setquota, setquota, rfc="9208 4.1.3", capability=(b"QUOTASET",)),
+    Command(b"RECONSTRUCT", LOGGED_IN, parse_reconstruct, reconstruct),
     Command(b"GETMETADATA", LOGGED_IN, parse_getmetadata, getmetadata, rfc="5464 4.2", capability=(b"METADATA",)),
     Command(b"SETMETADATA", LOGGED_IN, parse_setmetadata, setmetadata, rfc="5464 4.3"),
     Command(b"NAMESPACE", LOGGED_IN, None, namespace, rfc="9051 6.3.10", capability=(b"NAMESPACE",)),

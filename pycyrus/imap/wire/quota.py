@@ -30,7 +30,14 @@ def parse_setquota(cursor: Cursor) -> SetQuota:
     cursor.space()
     root = cursor.astring()
     cursor.space()
-    limits = cursor.paren_list(_parse_limit, most=MAX_LIMITS)
+    cursor.expect(b"(")
+    limits: list[Limit | None] = []
+    while not cursor.take(b")"):
+        if len(limits) >= MAX_LIMITS:
+            raise BadSyntax(b"Too many arguments")
+        limits.append(_parse_limit(cursor))
+        # cyradm writes two limits as `(STORAGE 2000MESSAGE 10 )`.
+        cursor.take(b" ")
     cursor.end()
     known = [limit for limit in limits if limit is not None]
     if len({limit.resource for limit in known}) < len(known):

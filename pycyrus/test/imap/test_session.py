@@ -20,7 +20,9 @@ from pycyrus.interfaces import Authenticated, Channel, IStaged
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.testing.imap import Client, EmptyStore, FixedAuthenticator, ImapServer
 
-CAPABILITY = b"[CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE CREATE-SPECIAL-USE METADATA "
+CAPABILITY = (
+    b"[CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE CREATE-SPECIAL-USE LIST-EXTENDED METADATA SPECIAL-USE "
+)
 
 
 class SlowAuthenticator(FixedAuthenticator):

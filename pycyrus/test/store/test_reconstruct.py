@@ -9,9 +9,11 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from pycyrus.errors import StoreUnavailable
+from pycyrus.errors import MailboxNotFound, PermissionDenied, StoreUnavailable
 from pycyrus.model.acl import READ
 from pycyrus.model.flags import DELETED, FLAGGED, FlagAction, FlagChange, Flags
+from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.names import MailboxName, user_inbox
 from pycyrus.store import checkpoint, files
 from pycyrus.store import reconstruct as reconstructing
 from pycyrus.store.layout import MailboxPaths
@@ -88,6 +90,27 @@ class ReconstructTests(VerifyCase):
         self.assertEqual(self.reconstruct(reparse=True), [])
         self.assertEqual(self.held(), before)
         self.assertEqual(self.findings(), [])
+
+    def test_by_a_session(self) -> None:
+        """Administrators have it done for a mailbox, or for all below one; others learn no more than they know."""
+        os.unlink(self.paths.message(3))
+        store = self.open()
+
+        def ask(who: Identity, name: MailboxName, *, recursive: bool = False) -> None:
+            self.run_(store.reconstruct(who, name, recursive=recursive))
+
+        admin = Identity("admin", admin=AdminScope.GLOBAL)
+        for who, error in ((FRED, PermissionDenied), (Identity("eve"), MailboxNotFound)):
+            self.assertRaises(error, ask, who, SENT)
+        self.assertRaises(MailboxNotFound, ask, admin, user_inbox("nobody"), recursive=True)
+        self.assertRaises(MailboxNotFound, ask, Identity("boss", "example.com", admin=AdminScope.DOMAIN), SENT)
+        ask(admin, user_inbox("fred"))
+        self.close()
+        self.assertEqual(len(self.messages()), 1)
+        store = self.open()
+        ask(admin, user_inbox("fred"), recursive=True)
+        self.close()
+        self.assertEqual(list(self.held()), [1, 2, 4, 5, 6])
 
     def test_missing_file(self) -> None:
         """It is expunged; with C{-n} it is only told.  It comes back if its file does."""
