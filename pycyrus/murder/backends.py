@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from typing_extensions import override
 
 from pycyrus.auth.client import ClientCredentials, ClientExchange, choose
 from pycyrus.errors import (
@@ -25,6 +23,7 @@ from pycyrus.errors import (
 )
 from pycyrus.model.identity import Identity
 from pycyrus.murder.link import ImapLink
+from pycyrus.net.client import Connector
 from pycyrus.tasks import Tasks
 
 _CHECK_AFTER = 2.0
@@ -120,19 +119,6 @@ class BackendSettings:
         )
 
 
-class _One(Factory):
-    """Gives the connection its protocol, and makes no noise."""
-
-    noisy = False
-
-    def __init__(self, protocol: Protocol) -> None:
-        self._protocol = protocol
-
-    @override
-    def buildProtocol(self, addr: object) -> Protocol:
-        return self._protocol
-
-
 class Backends:
     """
     Connections to the other servers.
@@ -147,6 +133,7 @@ class Backends:
     def __init__(self, settings: BackendSettings, reactor: Any) -> None:
         self.settings = settings
         self._reactor = reactor
+        self._connector = Connector(reactor)
         self._kept: dict[tuple[str, str], list[ImapLink]] = {}
         self._count = 0
         self._down: dict[str, tuple[float, str]] = {}
@@ -328,11 +315,8 @@ class Backends:
         @raise StoreUnavailable: There is no connection.
         """
         address = self.settings.address(server, service)
-        endpoint = HostnameEndpoint(
-            self._reactor, address.host.encode("idna"), address.port, timeout=self.settings.connect_within
-        )
         try:
-            await endpoint.connect(_One(protocol))
+            await self._connector.connect(address.host, address.port, protocol, self.settings.connect_within)
         except (ConnectError, DNSLookupError) as error:
             raise StoreUnavailable(f"{server}: {error}") from error
 
