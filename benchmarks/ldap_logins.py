@@ -25,8 +25,9 @@ from pathlib import Path
 
 from login_peers import cyrus, dovecot
 
+from pycyrus.testing.ldap_trees import PASSWORD
 from pycyrus.testing.server import ServerProcess
-from pycyrus.testing.slapd import PASSWORD, Slapd
+from pycyrus.testing.slapd import Slapd
 
 
 def people(count: int) -> list[str]:

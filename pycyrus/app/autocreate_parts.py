@@ -9,7 +9,15 @@ from zope.interface import implementer
 
 from pycyrus.auth.identity import Identities, InvalidUserId
 from pycyrus.config.settings import Settings
-from pycyrus.interfaces import Authenticated, Challenge, Channel, IAuthenticator, IAutocreation, ISaslExchange
+from pycyrus.interfaces import (
+    Authenticated,
+    Challenge,
+    Channel,
+    IAuthenticator,
+    IAutocreation,
+    ISaslExchange,
+    IUserDefaults,
+)
 from pycyrus.model.acl_text import BadAcl, parse_rights
 from pycyrus.model.identity import Identity
 from pycyrus.store.autocreate import AutocreateSettings, Autocreation
@@ -21,8 +29,14 @@ WELCOMING = frozenset({"imapd", "pop3d"})
 """Programs at which a first login makes mailboxes."""
 
 
-def autocreation(settings: Settings, store: MailStore, identities: Identities) -> Autocreation | None:
-    """What makes new users' mailboxes; None where C{autocreate_quota} does not say so."""
+def autocreation(
+    settings: Settings, store: MailStore, identities: Identities, user_defaults: IUserDefaults | None = None
+) -> Autocreation | None:
+    """
+    What makes new users' mailboxes; None where C{autocreate_quota} does not say so.
+
+    @param user_defaults: Knows what is laid down for single users.
+    """
     if settings.integer("autocreate_quota") < 0:
         return None
     servers = frozenset(settings.words("proxyservers"))
@@ -35,7 +49,7 @@ def autocreation(settings: Settings, store: MailStore, identities: Identities) -
             return None
         return identities.identity(user_id)
 
-    return Autocreation(store, autocreate_settings(settings), recipient)
+    return Autocreation(store, autocreate_settings(settings), recipient, user_defaults)
 
 
 def autocreate_settings(settings: Settings) -> AutocreateSettings:

@@ -140,9 +140,15 @@ class Context:
         self._notices = Notices(settings, self.server_name, store, reactor)
         self.watcher: IStoreObserver | None = self._notices.sessions
         self._suppression = duplicate_suppression(settings, reactor)
+        self._workers = workers
+        self._authentication = self._make_authentication(logins)
         # Users of a frontend have their mailboxes on backends, which make them.
         self._autocreation = (
-            None if is_frontend(settings) else autocreation(settings, store, Identities(identity_settings(settings)))
+            None
+            if is_frontend(settings)
+            else autocreation(
+                settings, store, Identities(identity_settings(settings)), self._authentication.user_defaults
+            )
         )
         self.delivery: IDeliveryAgent = DeliveryAgent(
             store,
@@ -152,7 +158,6 @@ class Context:
             self._notices.deliveries,
             self._autocreation,
         )
-        self._workers = workers
         self._open_store = store
         self._limits: dict[str, ConnectionLimits] = {}
         self._proc = begin_proc_directory(settings.text("proc_path"), Path(settings.text("configdirectory")), reactor)
@@ -167,7 +172,6 @@ class Context:
             reactor.callWhenRunning(self._publisher.start)
             store.publish_to(self._publisher)
         self._namespace = namespace_settings(settings)
-        self._authentication = self._make_authentication(logins)
 
     def _make_authentication(self, logins: SharedMemory | None) -> Authentication:
         settings = self.settings

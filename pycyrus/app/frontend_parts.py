@@ -21,7 +21,7 @@ from pycyrus.config.options import option_table
 from pycyrus.config.problems import ConfigError, Problem
 from pycyrus.config.settings import Settings
 from pycyrus.delivery.settings import DeliverySettings
-from pycyrus.interfaces import IDeliveryAgent, IMailboxDirectory, IRecipientVerifier
+from pycyrus.interfaces import IDeliveryAgent, IMailboxDirectory, IRecipientVerifier, IUserDefaults
 from pycyrus.murder.backends import Backends, BackendSettings
 from pycyrus.murder.directory import MurderDirectory
 from pycyrus.murder.imap_create import ServerChoice, ServerChoiceSettings
@@ -53,8 +53,19 @@ class Frontend:
     @ivar pop3: Where maildrops are.
     """
 
-    def __init__(self, settings: Settings, server_name: str, locations: Locations, slave: Slave, reactor: Any) -> None:
-        """@raise ConfigError: An option cannot be used."""
+    def __init__(
+        self,
+        settings: Settings,
+        server_name: str,
+        locations: Locations,
+        slave: Slave,
+        user_defaults: IUserDefaults,
+        reactor: Any,
+    ) -> None:
+        """
+        @param user_defaults: Knows what server is laid down for single users.
+        @raise ConfigError: An option cannot be used.
+        """
         deleted_prefix = settings.text("deletedprefix")
         self.directory: IMailboxDirectory = MurderDirectory(locations, server_name, slave.catch_up, deleted_prefix)
         self.backends = Backends(backend_settings(settings), reactor)
@@ -62,7 +73,7 @@ class Frontend:
         self.imap = ImapRoutes(
             self.directory,
             self.backends,
-            ServerChoice(choice_settings(settings, server_name), self.backends),
+            ServerChoice(choice_settings(settings, server_name), self.backends, user_defaults),
             RouteSettings(
                 refers=not settings.switch("proxyd_disable_mailbox_referrals"),
                 refers_status=settings.switch("proxyd_allow_status_referral"),

@@ -20,6 +20,7 @@ from pycyrus.auth.mechanisms.oauth import Tokens
 from pycyrus.auth.mechanisms.table import Sources
 from pycyrus.auth.realm import MailRealm, ProvedChecker
 from pycyrus.auth.shared_answers import SharedMemory
+from pycyrus.interfaces import IUserDefaults
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -29,6 +30,7 @@ class Authentication:
     """
     What all services of a process share: checkers, their cache, and the delays.
 
+    @ivar user_defaults: Knows what is laid down for single users.
     @ivar cache: C{cache.forget()} after a change that nobody else can see.
     """
 
@@ -53,6 +55,7 @@ class Authentication:
         @param groups: Knows groups beside those that checkers know.
         """
         self._checkers = checkers
+        self.user_defaults = IUserDefaults(checkers)
         self._run, self._tickets, self._tokens = run, tickets, tokens
         self.cache = CachedChecker(checkers, clock, cache, checkers.version, shared)
         self.delays = FailureDelays(clock, delays, shared)

@@ -11,6 +11,7 @@ The folder has a file for each subject; everything is imported from here.
 
 from pycyrus.interfaces.authentication import Authenticated, Challenge, Channel, IAuthenticator, ISaslExchange
 from pycyrus.interfaces.autocreation import IAutocreation
+from pycyrus.interfaces.defaults import IUserDefaults, UserDefaults
 from pycyrus.interfaces.delivery import (
     Arrival,
     Envelope,
@@ -85,4 +86,5 @@ __all__ = [
     "Recipient",
     "SessionFacts",
     "Stored",
+    "UserDefaults",
 ]

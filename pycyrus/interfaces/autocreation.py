@@ -24,4 +24,5 @@ class IAutocreation(Interface):
         There is mail for an INBOX that is not there.
 
         @return: Whether it is there now.
+        @raise StoreUnavailable: What the user gets cannot be told now.
         """

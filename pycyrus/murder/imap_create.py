@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
-from pycyrus.errors import PermissionDenied, StoreUnavailable
+from pycyrus.errors import AuthenticationUnavailable, PermissionDenied, StoreUnavailable
 from pycyrus.imap.replies import No
 from pycyrus.imap.wire.frames import Frame, Literal
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor, astring
 from pycyrus.imap.wire.mailboxes import Create, parse_create
+from pycyrus.interfaces import IUserDefaults
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.murder.backends import Backends
@@ -63,22 +64,36 @@ class ServerChoice:
 
     log = Logger()
 
-    def __init__(self, settings: ServerChoiceSettings, backends: Backends, pick: random.Random | None = None) -> None:
-        """@param pick: Where chance comes from."""
+    def __init__(
+        self,
+        settings: ServerChoiceSettings,
+        backends: Backends,
+        user_defaults: IUserDefaults | None = None,
+        pick: random.Random | None = None,
+    ) -> None:
+        """
+        @param user_defaults: Knows what server is laid down for single users.
+        @param pick: Where chance comes from.
+        """
+        self._user_defaults = user_defaults
         self._settings = settings
         self._backends = backends
         self._random = pick or random.SystemRandom()
         self._known: list[_Space] = []
         self._uses_left = 0
 
-    async def choose(self, identity: Identity) -> str:
+    async def choose(self, identity: Identity, name: MailboxName) -> str:
         """
         Choose a server.
 
         @param identity: For whom they are asked about their space.
-        @raise StoreUnavailable: There is none.
+        @param name: Of the mailbox to be; a user's may have a server laid down.
+        @raise StoreUnavailable: There is none, or it cannot be told now.
         """
         settings = self._settings
+        laid_down = await self._laid_down(name)
+        if laid_down:
+            return laid_down
         if settings.first:
             return settings.first
         if not settings.servers:
@@ -90,6 +105,22 @@ class ServerChoice:
             self._uses_left = settings.reuse
         self._uses_left -= 1
         return self._pick(self._known)
+
+    async def _laid_down(self, name: MailboxName) -> str:
+        """The server that is laid down for a user; empty for none."""
+        if self._user_defaults is None or name.owner is None:
+            return ""
+        try:
+            host = (await self._user_defaults.defaults_of(str(name.owner_id))).mail_host
+        except AuthenticationUnavailable as error:
+            raise StoreUnavailable(f"what server {name.owner_id} has cannot be told now") from error
+        for server in (*self._settings.servers, self._settings.first):
+            if host and host in (server.lower(), server.lower().partition(":")[0]):
+                return server
+        if host:
+            # We would show it our own password: only who keeps our options may name servers.
+            self.log.error("{user} shall be on {host}, which is not in serverlist", user=name.owner_id, host=host)
+        return ""
 
     def _pick(self, spaces: Sequence[_Space]) -> str:
         """The server that the mode demands."""
@@ -157,7 +188,7 @@ async def creation(routes: SessionRoutes, frame: Frame, name: MailboxName) -> tu
     if server is None:
         server = await _server_of_parent(routes, name)
     if server is None:
-        server = await shared.choice.choose(session.user)
+        server = await shared.choice.choose(session.user, name)
     if not server or server.lower() == session.settings.server_name.lower():
         return None
     return server, _without_server(command)

@@ -16,8 +16,15 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from pycyrus.errors import MailboxExists, MailboxNotFound, MailStoreError
-from pycyrus.interfaces import IAutocreation, ListScope, Namespace
+from pycyrus.errors import (
+    AuthenticationUnavailable,
+    MailboxExists,
+    MailboxNotFound,
+    MailStoreError,
+    StoreUnavailable,
+    UnknownPartition,
+)
+from pycyrus.interfaces import IAutocreation, IUserDefaults, ListScope, Namespace, UserDefaults
 from pycyrus.model.acl import LOOKUP
 from pycyrus.model.acl_changes import AclAction, AclChange
 from pycyrus.model.identity import AdminScope, Identity
@@ -69,9 +76,17 @@ class Autocreation:
     log = Logger()
 
     def __init__(
-        self, store: MailStore, settings: AutocreateSettings, recipient: Callable[[str], Identity | None]
+        self,
+        store: MailStore,
+        settings: AutocreateSettings,
+        recipient: Callable[[str], Identity | None],
+        user_defaults: IUserDefaults | None = None,
     ) -> None:
-        """@param recipient: Who has a user id; None if nobody can have it."""
+        """
+        @param recipient: Who has a user id; None if nobody can have it.
+        @param user_defaults: Knows what is laid down for single users.
+        """
+        self._user_defaults = user_defaults
         self._store = store
         self._settings = settings
         self._recipient = recipient
@@ -81,14 +96,21 @@ class Autocreation:
     async def logged_in(self, identity: Identity) -> None:
         """See L{IAutocreation.logged_in}."""
         if self._is_wanted(identity):
-            await self._make_once(identity)
+            try:
+                await self._make_once(identity)
+            except AuthenticationUnavailable as error:
+                self.log.error("Mailboxes of {user} are not made yet: {error}", user=identity.user_id, error=str(error))
 
     async def mail_came(self, inbox: MailboxName) -> bool:
         """See L{IAutocreation.mail_came}."""
         identity = self._recipient(str(inbox.owner_id)) if self._settings.when_mail_comes else None
         if identity is None or inbox_of(identity) != inbox or not self._is_wanted(identity):
             return False
-        return await self._make_once(identity)
+        try:
+            return await self._make_once(identity)
+        except AuthenticationUnavailable as error:
+            # They may have one soon: senders are told to come again.
+            raise StoreUnavailable(f"what {identity.user_id} gets cannot be told now") from error
 
     def _is_wanted(self, identity: Identity) -> bool:
         """Whether somebody has no INBOX, and is to have one."""
@@ -106,6 +128,8 @@ class Autocreation:
             if self._is_wanted(identity):
                 await self._make(identity)
             return True
+        except AuthenticationUnavailable:
+            raise
         except MailStoreError as error:
             self.log.error("Mailboxes of {user} cannot be made: {error}", user=identity.user_id, error=repr(error))
             return False
@@ -114,9 +138,11 @@ class Autocreation:
 
     async def _make(self, identity: Identity) -> None:
         settings, inbox = self._settings, inbox_of(identity)
+        own = await self._user_defaults.defaults_of(identity.user_id) if self._user_defaults else UserDefaults()
+        storage = settings.storage if own.quota is None else own.quota
         limits = [
             Limit(resource.value, value)
-            for resource, value in ((Resource.STORAGE, settings.storage), (Resource.MESSAGE, settings.messages))
+            for resource, value in ((Resource.STORAGE, storage), (Resource.MESSAGE, settings.messages))
             if value > 0
         ]
         if limits:
@@ -124,7 +150,7 @@ class Autocreation:
         names = [inbox, *(_below(inbox, path) for path in settings.folders if path in settings.subscribed)]
         await self._store.subscribe_to(identity.user_id, [*names, *await self._shared(identity)])
         try:
-            await self._store.change_tree(lambda connection: self._make_mailboxes(connection, inbox))
+            await self._store.change_tree(lambda connection: self._make_mailboxes(connection, inbox, own.partition))
         except MailboxExists:
             # Another process was faster.
             return
@@ -146,14 +172,18 @@ class Autocreation:
                 )
         return found
 
-    def _make_mailboxes(self, connection: sqlite3.Connection, inbox: MailboxName) -> None:
+    def _make_mailboxes(self, connection: sqlite3.Connection, inbox: MailboxName, partition: str) -> None:
         """
         All mailboxes, within one transaction.
 
         A folder that cannot be made is left out; without the INBOX there is nothing.
         """
         settings, tree = self._settings, self._store.tree
-        tree.create(connection, Wanted(None, inbox))
+        try:
+            tree.create(connection, Wanted(None, inbox, partition or None))
+        except UnknownPartition:
+            self.log.error("There is no partition {partition} for {mailbox}", partition=partition, mailbox=inbox)
+            tree.create(connection, Wanted(None, inbox))
         for path in settings.folders:
             use = settings.special_uses.get(path)
             name = _below(inbox, path)

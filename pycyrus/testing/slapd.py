@@ -1,4 +1,4 @@
-"""OpenLDAP's slapd on the loopback, with the trees of three domains, each of its own schema."""
+"""OpenLDAP's slapd on the loopback, with trees of several schemas."""
 
 from __future__ import annotations
 
@@ -11,21 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pycyrus.net.selfsigned import generate
+from pycyrus.testing.ldap_trees import PASSWORD, SCHEMA, TREES
 from pycyrus.testing.programs import ProgramFailed, find_program, run
-
-PASSWORD = "secret"
-"""Of everybody in the trees, and of their administrators."""
-
-_SCHEMA = """\
-attributetype ( 1.3.6.1.4.1.55555.1.1 NAME 'sAMAccountName' EQUALITY caseIgnoreMatch
-  SUBSTR caseIgnoreSubstringsMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
-attributetype ( 1.3.6.1.4.1.55555.1.2 NAME 'userPrincipalName' EQUALITY caseIgnoreMatch
-  SUBSTR caseIgnoreSubstringsMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
-objectclass ( 1.3.6.1.4.1.55555.2.1 NAME 'adUser' SUP top AUXILIARY
-  MAY ( sAMAccountName $ userPrincipalName ) )
-objectclass ( 1.3.6.1.4.1.55555.2.2 NAME 'adGroup' SUP top STRUCTURAL
-  MUST cn MAY ( member $ sAMAccountName ) )
-"""
 
 _CONFIGURATION = """\
 include /etc/ldap/schema/core.schema
@@ -35,7 +22,7 @@ include /etc/ldap/schema/inetorgperson.schema
 modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload memberof
-include {directory}/ad.schema
+include {directory}/own.schema
 pidfile {directory}/slapd.pid
 argsfile {directory}/slapd.args
 TLSCACertificateFile {directory}/directory.pem
@@ -57,98 +44,6 @@ access to attrs=userPassword by anonymous auth by * none
 access to * by {readers} read by anonymous auth
 """
 
-_MEMBER_OF = """\
-overlay memberof
-memberof-group-oc {group}
-memberof-member-ad member
-memberof-memberof-ad memberOf
-"""
-
-_TREES = {
-    "rfc": ("uid,memberUid", "", "*"),
-    "gon": ("uid,mail,member,memberOf", _MEMBER_OF.format(group="groupOfNames"), "*"),
-    # Only those who have bound may search, as in Active Directory.
-    "ad": ("sAMAccountName,member,memberOf", _MEMBER_OF.format(group="adGroup"), "users"),
-}
-
-
-def _top(name: str, *units: str) -> list[str]:
-    entries = [f"dn: dc={name}\nobjectClass: domain\ndc: {name}"]
-    return entries + [f"dn: ou={unit},dc={name}\nobjectClass: organizationalUnit\nou: {unit}" for unit in units]
-
-
-def _person(dn: str, name: str, *more: str) -> str:
-    lines = [f"dn: {dn}", "objectClass: inetOrgPerson", f"sn: {name}", f"userPassword: {PASSWORD}", *more]
-    if not dn.startswith("cn="):
-        lines.insert(2, f"cn: {name}")
-    return "\n".join(lines)
-
-
-def _rfc() -> list[str]:
-    """Unix accounts (RFC 2307)."""
-    entries = _top("rfc", "people", "groups")
-    for number, name in enumerate(("alice", "bob", "carol"), 1000):
-        entries.append(
-            _person(
-                f"uid={name},ou=people,dc=rfc",
-                name,
-                "objectClass: posixAccount",
-                f"uid: {name}",
-                f"uidNumber: {number}",
-                f"gidNumber: {number}",
-                f"homeDirectory: /home/{name}",
-            )
-        )
-    groups = {"staff": "memberUid: alice\nmemberUid: bob", "admins": "memberUid: alice"}
-    for number, (group, members) in enumerate(groups.items(), 2000):
-        entries.append(
-            f"dn: cn={group},ou=groups,dc=rfc\nobjectClass: posixGroup\ncn: {group}\ngidNumber: {number}\n{members}"
-        )
-    return entries
-
-
-def _gon() -> list[str]:
-    """People found by their mail address; groups of names, and groups of groups."""
-    entries = _top("gon", "people", "twins", "groups")
-    people = {"alice": "alice@gon.example", "dora": "dora@gon.example", "o'neil": "oneil@gon.example"}
-    for name, mail in people.items():
-        entries.append(_person(f"uid={name},ou=people,dc=gon", name, f"uid: {name}", f"mail: {mail}"))
-    for number in (1, 2):
-        entries.append(_person(f"uid=twin{number},ou=twins,dc=gon", "twin", "mail: twin@gon.example"))
-    groups = {
-        "team": "uid=alice,ou=people,dc=gon",
-        "department": "cn=team,ou=groups,dc=gon",
-        "company": "cn=department,ou=groups,dc=gon",
-        # A circle.
-        "loop": "cn=pool,ou=groups,dc=gon",
-        "pool": "cn=loop,ou=groups,dc=gon",
-    }
-    for group, member in groups.items():
-        entries.append(f"dn: cn={group},ou=groups,dc=gon\nobjectClass: groupOfNames\ncn: {group}\nmember: {member}")
-    entries.append("dn: cn=loop,ou=groups,dc=gon\nchangetype: modify\nadd: member\nmember: uid=dora,ou=people,dc=gon")
-    return entries
-
-
-def _ad() -> list[str]:
-    """As in Active Directory."""
-    entries = _top("ad")
-    entries.append("dn: cn=Users,dc=ad\nobjectClass: organizationalRole\ncn: Users")
-    for name, account in (("Alice Liddell", "alice"), ("Eve", "eve"), ("Search", "search")):
-        entries.append(
-            _person(
-                f"cn={name},cn=Users,dc=ad",
-                name,
-                "objectClass: adUser",
-                f"cn: {name}",
-                f"sAMAccountName: {account}",
-                f"userPrincipalName: {account}@ad.example",
-            )
-        )
-    for group, member in {"Mail Users": "Alice Liddell", "Postmasters": "Mail Users"}.items():
-        dn = f"cn={group},cn=Users,dc=ad"
-        entries.append(f"dn: {dn}\nobjectClass: adGroup\ncn: {group}\nmember: cn={member},cn=Users,dc=ad")
-    return entries
-
 
 class Slapd:
     """
@@ -168,12 +63,17 @@ class Slapd:
         self._directory = directory
         self.certificate = directory / "directory.pem"
         generate(self.certificate, directory / "directory.key")
-        (directory / "ad.schema").write_text(_SCHEMA)
+        (directory / "own.schema").write_text(SCHEMA)
         text = _CONFIGURATION.format(directory=directory)
-        for name, (indexed, overlay, readers) in _TREES.items():
+        for name, tree in TREES.items():
             (directory / name).mkdir()
             text += _DATABASE.format(
-                name=name, password=PASSWORD, directory=directory, indexed=indexed, overlay=overlay, readers=readers
+                name=name,
+                password=PASSWORD,
+                directory=directory,
+                indexed=tree.indexed,
+                overlay=tree.overlay,
+                readers=tree.readers,
             )
         (directory / "slapd.conf").write_text(text)
         self.port, self.tls_port = _free_ports(2)
@@ -216,10 +116,9 @@ class Slapd:
                 time.sleep(0.01)
 
     def load(self, *names: str) -> None:
-        """Fill trees: those named, or all."""
-        for name, entries in (("rfc", _rfc()), ("gon", _gon()), ("ad", _ad())):
-            if not names or name in names:
-                self.add(name, entries)
+        """Fill trees: those named, or those of RFC 2307, of groups of names and of Active Directory."""
+        for name in names or ("rfc", "gon", "ad"):
+            self.add(name, TREES[name].entries())
 
     def add(self, tree: str, entries: Sequence[str]) -> None:
         """Add entries, written as LDIF."""

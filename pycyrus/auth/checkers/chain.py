@@ -28,6 +28,7 @@ from pycyrus.auth.interfaces import (
     ScramKeys,
 )
 from pycyrus.errors import AuthenticationUnavailable
+from pycyrus.interfaces import IUserDefaults, UserDefaults
 
 
 class UnknownChecker(Exception):
@@ -65,7 +66,7 @@ def make_checkers(names: Iterable[str], context: CheckerContext) -> CheckerChain
     return CheckerChain(made)
 
 
-@implementer(ICredentialsChecker, IScramKeyStore, ISharedSecrets, IGroups, IAccounts)
+@implementer(ICredentialsChecker, IScramKeyStore, ISharedSecrets, IGroups, IAccounts, IUserDefaults)
 class CheckerChain:
     """
     Asks checkers in turn until one says yes.
@@ -81,6 +82,7 @@ class CheckerChain:
         self._keys = [IScramKeyStore(checker) for checker in self.checkers if IScramKeyStore.providedBy(checker)]
         self._secrets = [ISharedSecrets(checker) for checker in self.checkers if ISharedSecrets.providedBy(checker)]
         self._groups = [IGroups(checker) for checker in self.checkers if IGroups.providedBy(checker)]
+        self._defaults = [IUserDefaults(checker) for checker in self.checkers if IUserDefaults.providedBy(checker)]
         self._accounts = [IAccounts(checker) for checker in self.checkers if IAccounts.providedBy(checker)]
 
     @property
@@ -142,6 +144,13 @@ class CheckerChain:
         found: frozenset[str] = frozenset()
         for source in self._groups:
             found |= await source.groups_of(user_id)
+        return found
+
+    async def defaults_of(self, user_id: str) -> UserDefaults:
+        """What the checkers know; the first that says something of a thing is heard."""
+        found = UserDefaults()
+        for source in self._defaults:
+            found = found.over(await source.defaults_of(user_id))
         return found
 
     async def explain(self, user_id: str, service: str) -> list[str]:

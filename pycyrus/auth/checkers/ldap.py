@@ -16,6 +16,7 @@ from pycyrus.auth.interfaces import CheckerContext, ICheckerFactory, IExplains, 
 from pycyrus.auth.ldap.directory import LdapDirectory
 from pycyrus.auth.ldap.settings import BadDirectory, Form, LdapSettings, ldap_settings, read_saslauthd_conf
 from pycyrus.auth.outside import Outside, Refused
+from pycyrus.interfaces import IUserDefaults, UserDefaults
 
 FILE = "ldap_config"
 """Option: a file like saslauthd.conf, for all domains that have none of their own."""
@@ -35,7 +36,7 @@ class Asked:
         self.ask = self.outside.ask
 
 
-@implementer(ICredentialsChecker, IGroups, IExplains)
+@implementer(ICredentialsChecker, IGroups, IExplains, IUserDefaults)
 class LdapChecker:
     """
     Checks passwords, and knows groups.
@@ -82,6 +83,13 @@ class LdapChecker:
             return groups
         # Whoever keeps the directory of one domain must not give out the groups of another.
         return frozenset(f"{group}@{domain}" for group in groups)
+
+    async def defaults_of(self, user_id: str) -> UserDefaults:
+        """See L{IUserDefaults}."""
+        asked = self._of(user_id)
+        if asked is None or not asked.directory.settings.defaults.names:
+            return UserDefaults()
+        return await asked.ask(lambda: asked.directory.defaults(user_id))
 
     async def explain(self, user_id: str, service: str) -> list[str]:
         """See L{IExplains}."""

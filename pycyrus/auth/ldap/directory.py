@@ -30,6 +30,7 @@ from pycyrus.auth.ldap.settings import AuthMethod, LdapSettings
 from pycyrus.auth.ldap.tokens import escape_filter, escape_name, expand, user_tokens
 from pycyrus.auth.ldap.wire import Result, Search
 from pycyrus.auth.outside import Refused, Unusable
+from pycyrus.interfaces import UserDefaults
 
 _REFUSALS = frozenset(
     {
@@ -151,6 +152,21 @@ class LdapDirectory:
             return frozenset()
         return self._groups_of(entry, user_id, told)
 
+    def defaults(self, user_id: str) -> UserDefaults:
+        """
+        What a user's entry says of their mailboxes.
+
+        @raise DirectoryDown: It cannot be told now.
+        """
+        attributes = self.settings.defaults
+        if not attributes.names or self.settings.method is AuthMethod.FASTBIND:
+            return UserDefaults()
+        try:
+            entry = self._find(self._tokens(user_id), Looked())
+        except Refused:
+            return UserDefaults()
+        return UserDefaults() if entry is None else attributes.read(entry.dn, entry.values)
+
     def _groups_of(self, entry: UserEntry, user_id: str, told: Looked) -> frozenset[str]:
         settings = self.settings
         if settings.member_method == "attribute":
@@ -173,6 +189,8 @@ class LdapDirectory:
                 self._check_member(entry, user_id, service, told)
                 if self.settings.has_groups:
                     self._groups_of(entry, user_id, told)
+                if self.settings.defaults.names:
+                    told.note(f"mailboxes: {self.settings.defaults.read(entry.dn, entry.values)}")
         except (Refused, DirectoryDown) as error:
             told.note(str(error))
         return told.steps
@@ -192,7 +210,7 @@ class LdapDirectory:
                 return None
             base = root
         filter_ = expand(settings.filter, tokens, escape_filter)
-        wanted = [settings.user_attribute, settings.member_attribute]
+        wanted = [settings.user_attribute, settings.member_attribute, *settings.defaults.names]
         if settings.method is AuthMethod.CUSTOM:
             wanted.append(settings.password_attribute)
         entries = self._search(base, filter_, settings.scope, [name for name in wanted if name], 2)

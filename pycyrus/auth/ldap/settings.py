@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pycyrus.auth.interfaces import BadCheckerOptions
+from pycyrus.auth.ldap.defaults import UNITS, DefaultAttributes
 from pycyrus.auth.ldap.filters import BadFilter, filter_octets
 from pycyrus.auth.ldap.tokens import BadTemplate, escape_filter, escape_name, expand, user_tokens
 
@@ -100,6 +101,7 @@ class LdapSettings:
     @ivar member_method: C{attribute} of the user's entry, or C{filter}: how groups are found.
     @ivar member_attribute: With C{attribute} what names groups, with C{filter} a group's name.
     @ivar nesting: Groups of groups are looked for so many levels up.
+    @ivar defaults: What entries say of users' mailboxes.
     @ivar domain_base: Where entries of domains are; the users of each are below its root then.
     @ivar domain_filter: Finds a domain's entry; C{%s} is its name.
     @ivar domain_result_attribute: Of such an entry, the domain's root.
@@ -141,6 +143,7 @@ class LdapSettings:
     sasl_id: str = ""
     sasl_authz: str = ""
     sasl_realm: str = ""
+    defaults: DefaultAttributes = DefaultAttributes()  # noqa: RUF009 - frozen
     domain_base: str = ""
     domain_filter: str = _DOMAIN_FILTER
     domain_scope: str = "SUBTREE"
@@ -275,6 +278,12 @@ def ldap_settings(options: Mapping[str, str], where: str = "imapd.conf", form: F
         sasl_id=text("ldap_id"),
         sasl_authz=text("ldap_authz"),
         sasl_realm=text("ldap_realm"),
+        defaults=DefaultAttributes(
+            quota=text("ldap_quota_attribute"),
+            unit=given.one_of("ldap_quota_unit", "k", {name.lower(): octets for name, octets in UNITS.items()}),
+            partition=text("ldap_partition_attribute"),
+            mail_host=text("ldap_mail_host_attribute"),
+        ),
         domain_base=text("ldap_domain_base_dn"),
         domain_filter=text("ldap_domain_filter", _DOMAIN_FILTER),
         domain_scope=given.one_of("ldap_domain_scope", "sub", _SCOPES),

@@ -112,7 +112,7 @@ class UserCommandTests(SynchronousTestCase):
         self.home.mkdir(parents=True)
         path = self.home / "sasldb2"
         for user, realm in (("fred", "here"), ("mary", "here"), ("../x", "here"), ("jane", "elsewhere.example")):
-            words = [find_program("saslpasswd2"), "-p", "-c", "-f", path, "-u", realm, user]
+            words: list[str | Path] = [find_program("saslpasswd2"), "-p", "-c", "-f", path, "-u", realm, user]
             run(words, given=f"of {user}".encode())
         self.call("add", "mary", "--password", "mine", "--no-inbox")
         options = ("--option", "servername=here", "--option", "virtdomains=userid")

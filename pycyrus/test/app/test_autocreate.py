@@ -15,8 +15,17 @@ from pycyrus.auth.identity import Identities
 from pycyrus.config.settings import Settings
 from pycyrus.delivery.pipeline import DeliveryAgent
 from pycyrus.delivery.settings import DeliverySettings
-from pycyrus.errors import MailboxNotFound
-from pycyrus.interfaces import Authenticated, Envelope, IAuthenticator, IAutocreation, ListScope, Namespace, Recipient
+from pycyrus.errors import MailboxNotFound, QuotaRootNotFound, StoreUnavailable
+from pycyrus.interfaces import (
+    Authenticated,
+    Envelope,
+    IAuthenticator,
+    IAutocreation,
+    ListScope,
+    Namespace,
+    Recipient,
+    UserDefaults,
+)
 from pycyrus.model.acl import Acl
 from pycyrus.model.identity import POSTMAN, AdminScope, Identity
 from pycyrus.model.names import MailboxName
@@ -24,6 +33,7 @@ from pycyrus.store import files
 from pycyrus.store.settings import StoreSettings
 from pycyrus.store.store import MailStore, open_store
 from pycyrus.testing.imap import FixedAuthenticator
+from pycyrus.testing.user_defaults import LaidDown
 
 BOSS = Identity("cyrus", admin=AdminScope.GLOBAL)
 NEW = Identity("newbie")
@@ -49,7 +59,8 @@ class AutocreateTests(TestCase):
 
         self.root = Path(self.mktemp())
         self.reactor: Any = reactor
-        self.settings = StoreSettings(self.root / "config", {"default": self.root / "spool"})
+        partitions = {"default": self.root / "spool", "fast": self.root / "fast"}
+        self.settings = StoreSettings(self.root / "config", partitions, defaultpartition="default")
         self.store = self.open()
 
     def open(self) -> MailStore:
@@ -57,10 +68,10 @@ class AutocreateTests(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(store.close()))
         return store
 
-    def autocreation(self, **changed: str) -> IAutocreation:
+    def autocreation(self, laid_down: LaidDown | None = None, **changed: str) -> IAutocreation:
         texts = {**OPTIONS, **changed}
         options = Settings({key: text for key, text in texts.items() if text})
-        made = autocreation(options, self.store, Identities(identity_settings(options)))
+        made = autocreation(options, self.store, Identities(identity_settings(options)), laid_down)
         assert made is not None
         verifyObject(IAutocreation, made)
         return cast(IAutocreation, made)
@@ -140,6 +151,45 @@ class AutocreateTests(TestCase):
         ).start(envelope)
         with self.assertRaises(MailboxNotFound):
             await delivery.add_recipient(Recipient("other", ""))
+
+    async def test_laid_down(self) -> None:
+        """A directory may say of single users how much they get, and where; what it says wrongly does not count."""
+        known = {
+            "newbie": UserDefaults(7, "fast"), "amy": UserDefaults(partition="nowhere"), "joe": UserDefaults(0),
+        }  # fmt: skip
+        made = self.autocreation(LaidDown(known), autocreate_quota_messages="")
+        found = {}
+        for user in ("newbie", "amy", "joe", "fred"):
+            await made.logged_in(Identity(user))
+            inbox = MailboxName("", user, ())
+            entry = self.store.directory.lookup(inbox)
+            assert entry is not None
+            try:
+                limits = [limit.value for limit in (await self.store.quota(BOSS, inbox)).limits]
+            except QuotaRootNotFound:
+                limits = []
+            found[user] = (entry.partition, limits)
+        expected = {
+            "newbie": ("fast", [7]),
+            "amy": ("default", [1000]),
+            "joe": ("default", []),
+            "fred": ("default", [1000]),
+        }
+        self.assertEqual(found, expected)
+
+    async def test_outage(self) -> None:
+        """While it cannot be told what somebody gets, they get nothing yet: senders are told to come again."""
+        laid_down = LaidDown({"newbie": UserDefaults(7)})
+        made = self.autocreation(laid_down)
+        laid_down.is_down = True
+        await made.logged_in(NEW)
+        with self.assertRaises(StoreUnavailable):
+            await made.mail_came(INBOX)
+        self.assertEqual(await self.names(), [])
+        laid_down.is_down = False
+        self.assertTrue(await made.mail_came(INBOX))
+        (storage, _) = (await self.store.quota(NEW, INBOX)).limits
+        self.assertEqual(storage.value, 7)
 
     async def test_interrupted(self) -> None:
         """Wherever it breaks off, the user has nothing or all of it; the next login makes it whole."""

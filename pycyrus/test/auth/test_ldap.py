@@ -22,7 +22,8 @@ from pycyrus.auth.ldap.passwords import UnknownScheme, matches
 from pycyrus.auth.ldap.settings import BadDirectory, Form, ldap_settings, read_saslauthd_conf
 from pycyrus.auth.ldap.tokens import BadTemplate, escape_filter, escape_name, expand, user_tokens
 from pycyrus.auth.outside import Refused, Unusable
-from pycyrus.testing.slapd import PASSWORD, Slapd
+from pycyrus.testing.ldap_trees import PASSWORD
+from pycyrus.testing.slapd import Slapd
 
 SECRET = PASSWORD.encode()
 
@@ -51,7 +52,13 @@ AD = {
 
 
 class SlapdCase(SynchronousTestCase):
-    """With a server that has three trees."""
+    """
+    With a server that has trees.
+
+    @cvar trees: Which ones; none for the usual three.
+    """
+
+    trees: tuple[str, ...] = ()
 
     def setUp(self) -> None:
         directory = Path(tempfile.mkdtemp())
@@ -59,7 +66,7 @@ class SlapdCase(SynchronousTestCase):
         self.slapd = Slapd(directory)
         self.slapd.start()
         self.addCleanup(self.slapd.stop)
-        self.slapd.load()
+        self.slapd.load(*self.trees)
 
     def ldap(self, options: dict[str, str], form: Form = Form.IMAPD, **more: str) -> LdapDirectory:
         """A directory, at the server unless the options say otherwise."""

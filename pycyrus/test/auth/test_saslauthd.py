@@ -22,8 +22,9 @@ from typing_extensions import override
 from pycyrus.auth.checkers.saslauthd import LONGEST_FIELD, SaslauthdChecker, question
 from pycyrus.auth.credentials import MailPassword
 from pycyrus.errors import AuthenticationUnavailable
+from pycyrus.testing.ldap_trees import PASSWORD
 from pycyrus.testing.programs import find_program
-from pycyrus.testing.slapd import PASSWORD, Slapd
+from pycyrus.testing.slapd import Slapd
 
 
 class Daemon(Protocol):

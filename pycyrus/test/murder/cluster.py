@@ -139,9 +139,14 @@ class MurderCase(TestCase):
         self.stores[name], self.factories[name], self.ports[name] = store, factory, port
         return name
 
-    def start_frontend(self, settings: RouteSettings = RouteSettings(), **choice: Any) -> int:  # noqa: B008
+    def start_frontend(
+        self,
+        settings: RouteSettings = RouteSettings(),  # noqa: B008
+        user_defaults: Any = None,
+        **choice: Any,
+    ) -> int:
         """Start it; @return: its port."""
-        servers = ServerChoice(ServerChoiceSettings(tuple(self.servers), **choice), self.links)
+        servers = ServerChoice(ServerChoiceSettings(tuple(self.servers), **choice), self.links, user_defaults)
         routes = ImapRoutes(self.directory, self.links, servers, settings, self.directory.catch_up, "DELETED")
         number: int = self.listen(self._factory(self._store(), elsewhere=routes)).getHost().port
         return number

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pycyrus.interfaces import UserDefaults
 from pycyrus.murder import imap_copy
 from pycyrus.test.murder.cluster import MurderCase
+from pycyrus.testing.user_defaults import LaidDown
 
 MESSAGE = b"From: a@example.com\r\nSubject: hello\r\n\r\nbody\r\n"
 
@@ -181,6 +183,21 @@ class AdministrationTests(MurderCase):
         admin = await self.client("admin", self.start_frontend(mode="random"))
         await self.do(admin, b"CREATE user.new")
         self.assertIn(self.directory.locations["user.new"].server, self.servers)
+
+    async def test_a_server_is_laid_down(self) -> None:
+        """A directory says which of serverlist a user has; others are not believed, and in an outage there is none."""
+        wanted = [self.servers[number] for number in (1, 0, 1)]
+        known = {f"new{number}": UserDefaults(mail_host=server) for number, server in enumerate(wanted)}
+        laid_down = LaidDown({**known, "mallory": UserDefaults(mail_host="elsewhere.example")})
+        admin = await self.client("admin", self.start_frontend(user_defaults=laid_down, mode="random"))
+        for number in range(3):
+            await self.do(admin, b"CREATE user.new%d" % number)
+        self.assertEqual([self.directory.locations[f"user.new{number}"].server for number in range(3)], wanted)
+        await self.do(admin, b"CREATE user.mallory")
+        self.assertIn(self.directory.locations["user.mallory"].server, self.servers)
+        laid_down.is_down = True
+        await self.do(admin, b"CREATE user.late", b"NO")
+        self.assertNotIn("user.late", self.directory.locations)
 
     async def test_rights_quota_and_annotations(self) -> None:
         """They are the backend's."""
