@@ -6,6 +6,7 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
+from pycyrus.app.annotation_parts import annotation_definitions
 from pycyrus.config.settings import Settings
 from pycyrus.model.acl_text import BadAcl, parse_default_acl, parse_rights
 from pycyrus.model.identity import IMPLICIT_OWNER_RIGHTS
@@ -38,6 +39,7 @@ def store_settings(settings: Settings) -> StoreSettings:
         undo_retention=float(settings.duration("undo_retention")),
         journal_sync_interval=float(settings.duration("journal_sync_interval")),
         sync_mode=SyncMode(settings.word("sync_mode")),
+        annotations=annotation_definitions(settings),
     )
 
 

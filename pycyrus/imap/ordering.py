@@ -8,7 +8,7 @@ again; an order of all messages is kept as long as they are the same.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import merge
@@ -24,6 +24,7 @@ from pycyrus.mime.encoded_words import decode_words
 from pycyrus.mime.header import field_values, unfold
 from pycyrus.mime.text import fold
 from pycyrus.mime.threading import Node, Threaded, by_references, by_subject, message_ids
+from pycyrus.model.annotations import AnnotationScope
 from pycyrus.model.sorting import SortCriterion, SortKey, ThreadAlgorithm
 from pycyrus.model.uids import Positions, UidArray
 from pycyrus.model.view import CachedItem, View
@@ -58,6 +59,8 @@ _ADDRESSES = {
     SortKey.DISPLAYFROM: b"FROM",
     SortKey.DISPLAYTO: b"TO",
 }
+AnnotationName = tuple[AnnotationScope, str]
+_NOTHING_NOTED: Mapping[AnnotationName, Mapping[int, str]] = {}
 _COLUMNS: dict[SortKey, Callable[[View], NDArray[Any]]] = {
     SortKey.ARRIVAL: lambda view: view.internaldates,
     SortKey.DATE: lambda view: view.sent_times,
@@ -134,9 +137,9 @@ class Orders:
 
         @param found: Ascending positions in the view.
         """
-        if any(criterion.key is SortKey.MODSEQ for criterion in criteria):
-            # These change while messages stay.
-            return found[await self._order(_Remembered(0), view, criteria, pause, in_thread, found)]
+        if not all(criterion.key.is_lasting for criterion in criteria):
+            noted = {each.annotation: _noted(mailbox, each.annotation) for each in criteria if each.annotation}
+            return found[await self._order(_Remembered(0), view, criteria, pause, in_thread, found, noted)]
         known = self._of(mailbox, view)
         key = tuple(criteria)
         order: Positions | None = known.orders.get(key)
@@ -158,12 +161,15 @@ class Orders:
         pause: Pause,
         in_thread: InThread,
         positions: Positions,
+        noted: Mapping[AnnotationName, Mapping[int, str]] = _NOTHING_NOTED,
     ) -> Positions:
-        texts = {
-            criterion.key: await self._texts(known, view, criterion.key, pause, in_thread)
-            for criterion in criteria
-            if criterion.key not in _COLUMNS
-        }
+        texts: dict[SortCriterion, Mapping[int, str]] = {}
+        for criterion in criteria:
+            if criterion.annotation is not None:
+                of_noted = noted[criterion.annotation]
+                texts[criterion] = {uid: of_noted.get(uid, "") for uid in view.uids.tolist()}
+            elif criterion.key not in _COLUMNS:
+                texts[criterion] = await self._texts(known, view, criterion.key, pause, in_thread)
         uids = view.uids.tolist() if texts else []
 
         def compute() -> Positions:
@@ -173,7 +179,7 @@ class Orders:
                 if column is not None:
                     values = column(view)[positions].astype(np.int64)
                 else:
-                    of_uid = texts[criterion.key]
+                    of_uid = texts[criterion]
                     values = _ranks([of_uid[uid] for uid in uids])[positions]
                 ranks.append(-values if criterion.is_reverse else values)
             # The last key given counts most.
@@ -257,6 +263,12 @@ async def _unknown(
         for (_, uid), each in zip(block, octets, strict=True):
             yield uid, each
         await pause()
+
+
+def _noted(mailbox: IMailbox, annotation: AnnotationName) -> dict[int, str]:
+    """A value of each message that has it (RFC 5257 section 4.7), as it is compared."""
+    values = ((uid, mailbox.annotations(uid).get(annotation)) for uid in mailbox.annotated().tolist())
+    return {uid: fold(value.decode("utf-8", "replace")) for uid, value in values if value is not None}
 
 
 def _ranks(texts: list[str]) -> NDArray[np.int64]:

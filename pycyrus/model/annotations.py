@@ -124,6 +124,11 @@ class AnnotationDefinitions:
 STANDARD_DEFINITIONS = AnnotationDefinitions()
 
 
+def is_entry(name: str) -> bool:
+    """Whether it is the name of an entry, without its scope."""
+    return _NAME.fullmatch(name) is not None
+
+
 def entry_pattern(pattern: str) -> Callable[[str], bool]:
     """What tells whether a name matches an entry with C{*}, or C{%} for all but slashes (RFC 5257 section 4.3)."""
     lowered = pattern.lower()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pycyrus.errors import LimitExceeded
+from pycyrus.imap.commands.annotate import annotations_refused
 from pycyrus.imap.commands.catenate import add_urls
 from pycyrus.imap.incoming import IncomingMessage
 from pycyrus.imap.replies import Bad, No
@@ -38,6 +40,8 @@ async def append(session: Session, command: Append) -> bytes:
     mailbox = await session.store.open(session.user, name, INSERT)
     try:
         appended = await mailbox.append(messages)
+    except LimitExceeded as error:
+        raise annotations_refused(error) from None
     finally:
         mailbox.close()
     return encode_appenduid(appended.uidvalidity, np.array(appended.uids, dtype=np.uint32)) + b" Completed"
@@ -62,7 +66,7 @@ async def new_message(session: Session, name: MailboxName, message: AppendMessag
     incoming.finish()
     if incoming.has_nul:
         incoming = await _encoded(session, name, incoming)
-    return NewMessage(incoming.staged, message.flags, message.internaldate)
+    return NewMessage(incoming.staged, message.flags, message.internaldate, dict(message.annotations))
 
 
 async def _encoded(session: Session, name: MailboxName, binary: IncomingMessage) -> IncomingMessage:

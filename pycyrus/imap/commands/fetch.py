@@ -10,6 +10,7 @@ import numpy as np
 from twisted.logger import Logger
 
 from pycyrus.errors import MessageGone, StoreUnavailable
+from pycyrus.imap.commands.annotate import annotation_format
 from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.octets import (
     LARGE,
@@ -26,6 +27,7 @@ from pycyrus.imap.octets import (
 )
 from pycyrus.imap.replies import Bad, No
 from pycyrus.imap.selected import BLOCK
+from pycyrus.imap.wire.annotations import Annotation
 from pycyrus.imap.wire.fetch import Binary, Column, Section
 from pycyrus.imap.wire.fetch_lines import COLUMN_FORMATS, ItemFormat, LineFormat, cached_literal, line_format
 from pycyrus.mime.header import HEADERS_NOT_CACHED
@@ -225,10 +227,13 @@ def _compile(selected: SelectedMailbox, command: Fetch, troubles: Troubles) -> P
         return Plan(lines, lines, (), LONG_BLOCK if lines.uses_cache else BLOCK, False)
     formats: list[ItemFormat] = []
     files: list[Section | Binary] = []
+    notes = sum(isinstance(item, Annotation) for item in command.items)
     selectors = 0
     for item in command.items:
         if isinstance(item, Column):
             formats.append(COLUMN_FORMATS[item])
+        elif isinstance(item, Annotation):
+            formats.append(annotation_format(selected, item))
         elif isinstance(item, Section) and is_cacheable(item) and selectors < MAX_CACHED_SECTIONS:
             selectors += 1
             select = _field_selector(selected, item, troubles)
@@ -239,7 +244,7 @@ def _compile(selected: SelectedMailbox, command: Fetch, troubles: Troubles) -> P
     extra = [COLUMN_FORMATS[Column.FLAGS]] if Column.FLAGS not in columns else []
     if selected.is_condstore and Column.MODSEQ not in columns:
         extra.append(COLUMN_FORMATS[Column.MODSEQ])
-    block = BODY_BLOCK if files else LONG_BLOCK
+    block = BODY_BLOCK if files or notes else LONG_BLOCK
     is_whole = len(files) == 1 and isinstance(files[0], Section) and is_whole_message(files[0])
     return Plan(lines, LineFormat(formats + extra), tuple(files), block, is_whole, selectors > 0)
 

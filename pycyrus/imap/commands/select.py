@@ -10,6 +10,7 @@ from pycyrus.imap.commands.quota import warn_of_quota
 from pycyrus.imap.replies import Bad
 from pycyrus.imap.selected import BLOCK, CONDSTORE, QRESYNC, WRITING_RIGHTS, SelectedMailbox
 from pycyrus.imap.wire import grammar
+from pycyrus.imap.wire.annotations import MAX_SIZE
 from pycyrus.imap.wire.fetch import Column
 from pycyrus.imap.wire.fetch_lines import line_format
 from pycyrus.imap.wire.flags import encode_defined_flags
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 _NUMBERS = (
     b"* OK [UIDVALIDITY %d] Ok\r\n* OK [UIDNEXT %d] Ok\r\n* OK [HIGHESTMODSEQ %d] Ok\r\n* OK [MAILBOXID (%b)] Ok\r\n"
+    b"* OK [ANNOTATIONS %b] Ok\r\n"
 )
+# RFC 5257 section 4.2
+_ANNOTATING, _NO_ANNOTATING = b"%d" % MAX_SIZE, b"READ-ONLY"
 _RESYNC_FORMAT = line_format((Column.UID, Column.FLAGS, Column.MODSEQ))
 
 
@@ -90,7 +94,14 @@ def _tell_state(session: Session, selected: SelectedMailbox) -> None:
         if first_unseen and not selected.is_uid_only:
             lines.append(b"* OK [UNSEEN %d] Ok\r\n" % first_unseen)
     lines.append(
-        _NUMBERS % (mailbox.uidvalidity, mailbox.uidnext(), mailbox.highest_modseq(), mailbox.unique_id.encode("ascii"))
+        _NUMBERS
+        % (
+            mailbox.uidvalidity,
+            mailbox.uidnext(),
+            mailbox.highest_modseq(),
+            mailbox.unique_id.encode("ascii"),
+            _NO_ANNOTATING if selected.read_only else _ANNOTATING,
+        )
     )
     if not selected.has_recent:
         # RFC 9051 section 6.3.2 demands a LIST response.

@@ -11,7 +11,6 @@ from pycyrus.imap.commands.search import answer_esearch, find, highest_modseq, k
 from pycyrus.imap.ordering import FEW, Orders, encode_threads
 from pycyrus.imap.wire.esearch import BLOCK
 from pycyrus.imap.wire.search import Return
-from pycyrus.model.sorting import SortKey
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
@@ -63,7 +62,7 @@ def _encode(numbers: NDArray[np.integer]) -> bytes:
 
 
 def _uses_modseq(command: Sort) -> bool:
-    return command.search.uses_modseq or any(criterion.key is SortKey.MODSEQ for criterion in command.criteria)
+    return command.search.uses_modseq or not all(criterion.key.is_lasting for criterion in command.criteria)
 
 
 async def thread(session: Session, command: Thread) -> None:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pycyrus.imap.commands.annotate import store_annotations
 from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.commands.expunge import writable
 from pycyrus.imap.replies import No
 from pycyrus.imap.selected import BLOCK
 from pycyrus.imap.wire.fetch import Column
 from pycyrus.imap.wire.fetch_lines import line_format
+from pycyrus.imap.wire.store import StoreAnnotations
 from pycyrus.model.acl import DELETE_MESSAGES, KEEP_SEEN, WRITE
 from pycyrus.model.flags import FlagAction, FlagChange
 from pycyrus.model.uids import Positions, encode_numbers
@@ -32,13 +34,15 @@ _ALL_FLAGS = frozenset((WRITE, DELETE_MESSAGES, KEEP_SEEN))
 """Rights without which some flags of a STORE may be passed over."""
 
 
-async def store(session: Session, command: Store) -> bytes | None:
+async def store(session: Session, command: Store | StoreAnnotations) -> bytes | None:
     """
-    Change flags (RFC 9051 section 6.4.6, RFC 7162 section 3.1.3).
+    Change flags (RFC 9051 section 6.4.6, RFC 7162 section 3.1.3), or annotations.
 
     @raise PermissionDenied: None of the flags may be changed.
     @raise TooManyKeywords: Nothing was changed.
     """
+    if isinstance(command, StoreAnnotations):
+        return await store_annotations(session, command)
     selected = writable(session)
     if command.unchanged_since is not None:
         use_condstore(session)

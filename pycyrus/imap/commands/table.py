@@ -187,7 +187,7 @@ COMMANDS: tuple[Command, ...] = (
         fetch,
         Seqs.NO_EXPUNGE,
         "9051 6.4.5",
-        (b"BINARY", b"CONDSTORE", b"PREVIEW", b"SAVEDATE"),
+        (b"ANNOTATE-EXPERIMENT-1", b"BINARY", b"CONDSTORE", b"PREVIEW", b"SAVEDATE"),
     ),
     Command(b"UID FETCH", State.SELECTED, parse_uid_fetch, fetch, rfc="9051 6.4.9"),
     Command(b"STORE", State.SELECTED, parse_store, store, Seqs.NO_EXPUNGE, "9051 6.4.6"),

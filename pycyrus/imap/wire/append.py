@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pycyrus.imap.wire.annotations import AnnotationName, parse_values
 from pycyrus.imap.wire.catenate import MAX_PARTS
 from pycyrus.imap.wire.copy import encode_uid_set
 from pycyrus.imap.wire.flags import flags_of
@@ -30,12 +31,14 @@ class AppendMessage:
         None if that has URLs only.
     @ivar internaldate: Seconds since the epoch; None for now.
     @ivar urls: What follows behind the literal (RFC 4469 section 3).
+    @ivar annotations: That it has from the beginning (RFC 5257 section 4.5).
     """
 
     literal: Literal | None
     flags: Flags
     internaldate: int | None
     urls: tuple[bytes, ...] = ()
+    annotations: tuple[tuple[AnnotationName, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,17 @@ def _parse_message(cursor: Cursor) -> AppendMessage:
     if cursor.peek() == 0x22:
         internaldate = cursor.date_time()
         cursor.space()
+    annotations: tuple[tuple[AnnotationName, bytes], ...] = ()
+    if cursor.take(b"ANNOTATION"):
+        cursor.space()
+        annotations = tuple((name, value) for name, value in parse_values(cursor) if value is not None)
+        cursor.space()
+    literal, urls = _parse_data(cursor)
+    return AppendMessage(literal, flags, internaldate, urls, annotations)
+
+
+def _parse_data(cursor: Cursor) -> tuple[Literal | None, tuple[bytes, ...]]:
+    """The message itself, and URLs behind it."""
     if cursor.take(b"CATENATE"):
         cursor.space()
         parts = cursor.paren_list(_parse_part, least=1, most=MAX_PARTS)
@@ -120,15 +134,15 @@ def _parse_message(cursor: Cursor) -> AppendMessage:
         literal = parts[texts[-1]] if texts else None
         assert not isinstance(literal, bytes)
         behind = parts[texts[-1] + 1 :] if texts else parts
-        return AppendMessage(literal, flags, internaldate, tuple(part for part in behind if isinstance(part, bytes)))
+        return literal, tuple(part for part in behind if isinstance(part, bytes))
     if cursor.take(b"UTF8"):
         # RFC 9755 section 4: headers in UTF-8, which every message here may have.
         cursor.space()
         cursor.expect(b"(")
         literal = _literal(cursor)
         cursor.expect(b")")
-        return AppendMessage(literal, flags, internaldate)
-    return AppendMessage(_literal(cursor), flags, internaldate)
+        return literal, ()
+    return _literal(cursor), ()
 
 
 def _parse_part(cursor: Cursor) -> bytes | Literal:

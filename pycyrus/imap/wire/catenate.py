@@ -1,4 +1,4 @@
-"""Where in an APPEND or REPLACE a literal stands that has just been announced (RFC 4469, RFC 8508)."""
+"""Where in an APPEND or REPLACE a literal stands that has just been announced (RFC 4469, RFC 5257, RFC 8508)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Place(enum.Enum):
     TEXT = enum.auto()
     """A C{TEXT} part of a message that is put together."""
     OTHER = enum.auto()
-    """A URL, or something that does not belong there."""
+    """A URL, a value of an annotation, or something that does not belong there."""
 
 
 class Whereabouts:
@@ -34,11 +34,13 @@ class Whereabouts:
     @ivar parts: How many parts the current message has so far.
     """
 
-    __slots__ = ("_expected", "has_begun", "is_inside", "parts", "urls")
+    __slots__ = ("_depth", "_expected", "has_begun", "is_inside", "parts", "urls")
 
     def __init__(self) -> None:
         self.is_inside = False
         self._expected = b""
+        # Of parentheses behind ANNOTATION.
+        self._depth = 0
         self.has_begun = False
         self.urls: list[bytes] = []
         self.parts = 0
@@ -51,13 +53,18 @@ class Whereabouts:
         """
         for match in _TOKEN.finditer(piece):
             self._take(match)
+        if self._depth:
+            return Place.OTHER
         if not self.is_inside:
             return Place.MESSAGE
         return Place.TEXT if self._expected == b"TEXT" else Place.OTHER
 
     def _take(self, match: re.Match[bytes]) -> None:
         quoted, opens, closes, word = match.groups()
-        if not self.is_inside:
+        if self._depth or (opens and self._expected == b"ANNOTATION" and not self.is_inside):
+            self._depth += bool(opens) - bool(closes)
+            self._expected = b""
+        elif not self.is_inside:
             if opens and self._expected == b"CATENATE":
                 self.is_inside = True
                 self.has_begun = False

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Union
 
 from pycyrus.imap.wire import grammar
+from pycyrus.imap.wire.annotations import Annotation, parse_fetched
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.imap.wire.remembered import read_rest
 from pycyrus.imap.wire.search import Partial, parse_partial
@@ -86,7 +87,7 @@ class Binary:
     size: bool = False
 
 
-FetchItem = Union[Column, Section, Binary]  # noqa: UP007 - runtime alias
+FetchItem = Union[Column, Section, Binary, Annotation]  # noqa: UP007 - runtime alias
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class Fetch:
     @property
     def sets_seen(self) -> bool:
         """Whether any item sets the seen flag."""
-        return any(not isinstance(item, Column) and not item.peek for item in self.items)
+        return any(isinstance(item, Section | Binary) and not item.peek for item in self.items)
 
 
 _FAST = (Column.FLAGS, Column.INTERNALDATE, Column.SIZE)
@@ -202,7 +203,8 @@ def parse_items(cursor: Cursor) -> tuple[FetchItem, ...]:
         cursor.space()
         items.append(_parse_item(cursor))
     return tuple(
-        item if isinstance(item, Column) else replace(item, peek=True) for item in dict.fromkeys((Column.UID, *items))
+        replace(item, peek=True) if isinstance(item, Section | Binary) else item
+        for item in dict.fromkeys((Column.UID, *items))
     )
 
 
@@ -217,6 +219,8 @@ def _item_of_name(cursor: Cursor, name: bytes) -> FetchItem:
         if name in (b"BINARY", b"BINARY.PEEK", b"BINARY.SIZE"):
             return _parse_binary(cursor, name)
         raise BadSyntax(b"Invalid Fetch attribute")
+    if name == b"ANNOTATION":
+        return parse_fetched(cursor)
     item = ITEMS.get(name)
     if item is None:
         raise BadSyntax(b"Invalid Fetch attribute")

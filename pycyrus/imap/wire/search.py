@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from pycyrus.imap.wire.annotations import parse_nil_or_text, parse_pattern, parse_searched
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.imap.wire.remembered import read_rest
 from pycyrus.model.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
@@ -16,6 +17,7 @@ from pycyrus.model.search import (
     AddressField,
     All,
     And,
+    AnnotationContains,
     AnyHeaderContains,
     BodyContains,
     DateField,
@@ -351,6 +353,19 @@ class SearchKeyParser:
         # The empty string asks whether there is such a field at all.
         return HeaderContains(field, text) if field is not None and text else AnyHeaderContains(name, text)
 
+    def annotation(self) -> SearchKey:
+        """What follows C{ANNOTATION} (RFC 5257 section 4.7)."""
+        cursor = self._cursor
+        entry = parse_pattern(cursor)
+        cursor.space()
+        scopes = parse_searched(cursor)
+        cursor.space()
+        value = parse_nil_or_text(cursor)
+        try:
+            return AnnotationContains(entry, scopes, None if value is None else value.decode(self._codec))
+        except UnicodeDecodeError:
+            raise _NotOfCharset from None
+
     def emailid(self) -> SearchKey:
         """What follows C{EMAILID} (RFC 8474 section 6)."""
         text = self._object_id()
@@ -444,6 +459,7 @@ ARGUMENT_KEYS: dict[bytes, Callable[[SearchKeyParser], SearchKey]] = {
     **_date_keys(b"", DateField.INTERNAL),
     **_date_keys(b"SENT", DateField.SENT),
     **_date_keys(b"SAVED", DateField.SAVED),
+    b"ANNOTATION": SearchKeyParser.annotation,
     b"EMAILID": SearchKeyParser.emailid,
     b"THREADID": SearchKeyParser.threadid,
     b"FUZZY": SearchKeyParser.fuzzy,

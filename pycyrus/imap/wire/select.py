@@ -66,7 +66,8 @@ def _parse_select(cursor: Cursor) -> Select:
 
 def _parse_parameter(cursor: Cursor) -> tuple[bytes, Resync | None]:
     name = cursor.name()
-    if name == b"CONDSTORE":
+    # RFC 5257 section 4.1: with ANNOTATE a server may tell of annotations that others change; like Cyrus, we do not.
+    if name in (b"CONDSTORE", b"ANNOTATE"):
         return name, None
     if name != b"QRESYNC":
         raise BadSyntax(b"Unrecognized Select parameter")

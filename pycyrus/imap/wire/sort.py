@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from pycyrus.imap.wire.annotations import parse_entry, parse_sorted
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.imap.wire.remembered import read_rest
 from pycyrus.imap.wire.search import Search, parse_criteria, parse_returns
@@ -53,7 +54,12 @@ def _parse_criterion(cursor: Cursor) -> SortCriterion:
     key = _KEYS.get(name)
     if key is None:
         raise BadSyntax(b"Invalid Sort criterion")
-    return SortCriterion(key, is_reverse)
+    if key is not SortKey.ANNOTATION:
+        return SortCriterion(key, is_reverse)
+    cursor.space()
+    entry = parse_entry(cursor)
+    cursor.space()
+    return SortCriterion(key, is_reverse, (parse_sorted(cursor), entry))
 
 
 def _parse_thread(cursor: Cursor, *, by_uid: bool) -> Thread:

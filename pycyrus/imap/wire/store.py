@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pycyrus.imap.wire.annotations import AnnotationName, parse_values
 from pycyrus.imap.wire.flags import flags_of
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.imap.wire.remembered import read_rest
@@ -36,30 +37,55 @@ class Store:
     unchanged_since: int | None = None
 
 
-def parse_store(cursor: Cursor) -> Store:
+@dataclass(frozen=True, slots=True)
+class StoreAnnotations:
+    """
+    A STORE or UID STORE of annotations (RFC 5257 section 4.4).
+
+    @ivar sequence: Which messages; None for C{$}.
+    @ivar values: None removes one.
+    @ivar unchanged_since: Only messages with no higher modseq.
+    """
+
+    sequence: SequenceSet | None
+    by_uid: bool
+    values: tuple[tuple[AnnotationName, bytes | None], ...]
+    unchanged_since: int | None = None
+
+
+def parse_store(cursor: Cursor) -> Store | StoreAnnotations:
     """C{store}, behind C{STORE}."""
     return _parse(cursor, by_uid=False)
 
 
-def parse_uid_store(cursor: Cursor) -> Store:
+def parse_uid_store(cursor: Cursor) -> Store | StoreAnnotations:
     """C{store}, behind C{UID STORE}."""
     return _parse(cursor, by_uid=True)
 
 
-def _parse(cursor: Cursor, *, by_uid: bool) -> Store:
+def _parse(cursor: Cursor, *, by_uid: bool) -> Store | StoreAnnotations:
     cursor.space()
     sequence = cursor.sequence_set_or_saved()
     change, is_silent, unchanged_since = read_rest(cursor, _parse_change)
+    if isinstance(change, tuple):
+        return StoreAnnotations(sequence, by_uid, change, unchanged_since)
     return Store(sequence, by_uid, change, is_silent, unchanged_since)
 
 
-def _parse_change(cursor: Cursor) -> tuple[FlagChange, bool, int | None]:
+def _parse_change(
+    cursor: Cursor,
+) -> tuple[FlagChange | tuple[tuple[AnnotationName, bytes | None], ...], bool, int | None]:
     """What is to be done with the messages."""
     cursor.space()
     unchanged_since = None
     if cursor.peek() == 0x28:
         [unchanged_since] = cursor.paren_list(_parse_modifier, least=1, most=1)
         cursor.space()
+    if cursor.take(b"ANNOTATION"):
+        cursor.space()
+        values = parse_values(cursor)
+        cursor.end()
+        return values, False, unchanged_since
     sign = b"+" if cursor.take(b"+") else b"-" if cursor.take(b"-") else b""
     name = cursor.name()
     is_silent = name.endswith(b".SILENT")
