@@ -19,6 +19,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
+from pycyrus.testing.ports import free_port
 from pycyrus.testing.programs import ProgramFailed, find_program, run
 
 PASSWORD = "secret"
@@ -42,14 +43,6 @@ notifysocket: {directory}/conf/socket/notify
 _START_WITHIN = 30.0
 _STOP_WITHIN = 20.0
 _LOOK_EVERY = 0.02
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class CyrusServer:

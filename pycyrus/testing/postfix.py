@@ -18,6 +18,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
+from pycyrus.testing.ports import free_port
 from pycyrus.testing.programs import ProgramFailed, find_program, run
 
 DOMAIN = "test.example"
@@ -111,7 +112,7 @@ class Postfix:
         find_program("postfix")
         if os.geteuid():
             raise SkipTest("only root can start a Postfix")
-        self.port = _free_port()
+        self.port = free_port()
         for name in ("etc", "queue", "data", "log"):
             path = self.directory / name
             path.mkdir(parents=True, exist_ok=True)
@@ -195,9 +196,3 @@ class Postfix:
             if time.monotonic() > deadline:
                 raise ProgramFailed(f"Postfix does not greet: {self.log_tail()}")
             time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

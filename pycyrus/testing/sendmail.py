@@ -17,6 +17,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
+from pycyrus.testing.ports import free_port
 from pycyrus.testing.programs import ProgramFailed, find_program, run
 
 PACKAGES = ("sendmail-bin", "sendmail-base", "sendmail-cf")
@@ -70,9 +71,7 @@ class Sendmail:
         if os.geteuid():
             raise SkipTest("only root can start a sendmail")
         self._unpack()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         for name in ("etc", "queue", "run", "log"):
             (self.directory / name).mkdir()
         (self.directory / "queue").chmod(0o700)

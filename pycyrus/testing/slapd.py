@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pycyrus.net.selfsigned import generate
 from pycyrus.testing.ldap_trees import PASSWORD, SCHEMA, TREES
+from pycyrus.testing.ports import free_ports
 from pycyrus.testing.programs import ProgramFailed, find_program, run
 
 _CONFIGURATION = """\
@@ -76,7 +77,7 @@ class Slapd:
                 readers=tree.readers,
             )
         (directory / "slapd.conf").write_text(text)
-        self.port, self.tls_port = _free_ports(2)
+        self.port, self.tls_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -147,11 +148,3 @@ class Slapd:
             self._process.kill()
             self._process.wait()
             self._process = None
-
-
-def _free_ports(count: int) -> list[int]:
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
