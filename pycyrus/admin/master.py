@@ -175,7 +175,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     streams.redirect()
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)], redirectStandardIO=False)
     application = Application("pycyrus")
-    Master(prepared, reactor).setServiceParent(application)  # type: ignore[no-untyped-call] # Twisted's
+    Master(prepared, reactor).setServiceParent(application)
     startApplication(application, False)
     reactor.callWhenRunning(_stop_at_quit, reactor)
     try:

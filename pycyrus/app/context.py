@@ -25,6 +25,7 @@ from pycyrus.app.notice_parts import Notices
 from pycyrus.app.proc import begin_proc_directory
 from pycyrus.app.shared_directory_parts import is_shared, make_shared_locations
 from pycyrus.app.store_parts import store_settings
+from pycyrus.app.telemetry_parts import telemetry
 from pycyrus.app.tls_parts import TLSContexts
 from pycyrus.app.transfer_parts import make_transfers
 from pycyrus.auth.assemble import Authentication
@@ -288,7 +289,7 @@ class Context:
         if program not in self._limits:
             service = _SERVICES.get(program, program)
             presence = None if self._proc is None else self._proc.presence(service)
-            self._limits[program] = ConnectionLimits(wanted, presence)
+            self._limits[program] = ConnectionLimits(wanted, presence, telemetry(settings, service))
         self._limits[program].settings = wanted
         return self._limits[program]
 

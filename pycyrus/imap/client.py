@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pycyrus.imap.parts import Parts, Visit, Wire
     from pycyrus.model.names import MailboxName
     from pycyrus.net.limits import Admission
+    from pycyrus.net.telemetry import SessionLog
 
 
 class Client(Output):
@@ -91,6 +92,11 @@ class Client(Output):
     def is_utf8(self) -> bool:
         """Whether names and quoted strings are UTF-8 (RFC 9051 section 5.1, RFC 9755 section 3)."""
         return b"IMAP4REV2" in self.enabled or b"UTF8=ACCEPT" in self.enabled
+
+    @property
+    def telemetry(self) -> SessionLog | None:
+        """Where what is said is copied to; None for most users."""
+        return None if self._admission is None else self._admission.log
 
     def become(self, authenticated: Authenticated) -> None:
         """

@@ -78,10 +78,16 @@ class ImapProtocol(Protocol):
     @override
     def dataReceived(self, data: bytes) -> None:
         if self._deflate is None:
-            self.session.data_received(data)
+            self._hand_on(data)
         else:
             self._deflate.feed(data)
             self._inflate(self._deflate)
+
+    def _hand_on(self, data: bytes) -> None:
+        telemetry = self.session.telemetry
+        if telemetry is not None:
+            telemetry.received(data)
+        self.session.data_received(data)
 
     def _inflate(self, deflate: Deflate) -> None:
         """Hand on what came compressed, as far as the session takes it."""
@@ -90,7 +96,7 @@ class ImapProtocol(Protocol):
         self._is_inflating = True
         try:
             while not self._is_paused and (data := deflate.next_piece()):
-                self.session.data_received(data)
+                self._hand_on(data)
         except ValueError as error:
             self.factory.log.info("compressed data cannot be read: {error}", error=str(error))
             self.session.abort()
@@ -118,13 +124,16 @@ class ImapProtocol(Protocol):
     def send(self, data: bytes) -> None:
         """Write to the transport."""
         assert self.transport is not None
+        telemetry = self.session.telemetry
+        if telemetry is not None:
+            telemetry.sent(data)
         self.transport.write(data if self._deflate is None else self._deflate.compress(data))
 
     def send_file(self, file: IMessageFile, offset: int, length: int) -> None:
         """Let the kernel send the file, where the transport is one of C{pycyrus.net}."""
         transport: Any = self.transport
         send_file = getattr(transport, "send_file", None)
-        if send_file is not None and self._deflate is None:
+        if send_file is not None and self._deflate is None and self.session.telemetry is None:
             send_file(file.fileno(), offset, length)
             return
         while length:

@@ -231,7 +231,7 @@ class Session(Client):
         """Greet the client (RFC 9051 section 7.1)."""
         if self._limits is not None:
             try:
-                self._admission = self._limits.connected(self.peer)
+                self._admission = self._limits.connected(self.peer, self.session_id)
             except LimitExceeded as error:
                 self.log.info("refused {peer}: {reason}", peer=self.peer, reason=error.reason)
                 self.say_bye(error.reason.encode("ascii", "replace"))

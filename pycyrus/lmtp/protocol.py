@@ -86,7 +86,7 @@ class LmtpProtocol(Protocol):
         self.session.tls = ISSLTransport.providedBy(transport)
         factory.sessions.add(self.session)
         try:
-            self._admission = factory.limits.connected(peer.address)
+            self._admission = factory.limits.connected(peer.address, self.session.session_id)
             if factory.settings.preauthenticated:
                 self._admission.logged_in(POSTMAN.user_id)
         except LimitExceeded as limit:
@@ -98,6 +98,8 @@ class LmtpProtocol(Protocol):
 
     @override
     def dataReceived(self, data: bytes) -> None:
+        if self._admission is not None and self._admission.log is not None:
+            self._admission.log.received(data)
         self.session.receive(data)
 
     @override
@@ -128,6 +130,8 @@ class LmtpProtocol(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send octets."""
+        if self._admission is not None and self._admission.log is not None:
+            self._admission.log.sent(data)
         self._transport().write(data)
 
     def pause(self) -> None:

@@ -34,14 +34,14 @@ class MupdateProtocol(ServerProtocol[MupdateSession]):
         self._deflate.feed(data)
         try:
             while piece := self._deflate.next_piece():
-                self.session.receive(piece)
+                self.hand_on(piece)
         except ValueError as error:
             self.log.info("compressed data cannot be read: {error}", error=str(error))
             self.abort()
 
     @override
-    def write(self, data: bytes) -> None:
-        super().write(data if self._deflate is None else self._deflate.compress(data))
+    def send(self, data: bytes) -> None:
+        super().send(data if self._deflate is None else self._deflate.compress(data))
 
     def start_compression(self) -> None:
         """Compress what follows, both ways."""

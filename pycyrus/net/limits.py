@@ -15,6 +15,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from pycyrus.errors import LimitExceeded
+from pycyrus.net.telemetry import SessionLog, Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +55,28 @@ _numbers = itertools.count(1)
 class ConnectionLimits:
     """Counts connections, and refuses those above the limits."""
 
-    def __init__(self, settings: LimitSettings, presence: Presence | None = None) -> None:
-        """@param presence: Is told of each connection."""
+    def __init__(
+        self, settings: LimitSettings, presence: Presence | None = None, telemetry: Telemetry | None = None
+    ) -> None:
+        """
+        @param presence: Is told of each connection.
+        @param telemetry: Copies the sessions of users who are watched.
+        """
         self.settings = settings
         self.presence = presence
+        self.telemetry = telemetry
         self.total = 0
         self.before_login = 0
         self._addresses: Counter[str] = Counter()
         self._users: Counter[str] = Counter()
 
-    def connected(self, address: str) -> Admission:
+    def connected(self, address: str, session_id: str = "") -> Admission:
         """
         Count a new connection.
 
         @param address: Of the client; empty on a Unix socket, which counts for
             no address.
+        @param session_id: For its log.
         @return: To be closed when the connection ends.
         @raise LimitExceeded: It must be refused; it was not counted.
         """
@@ -80,7 +88,7 @@ class ConnectionLimits:
             raise LimitExceeded("Too many connections that have not logged in")
         if network and settings.per_address and self._addresses[network] >= settings.per_address:
             raise LimitExceeded("Too many open connections from your address")
-        return Admission(self, network, address)
+        return Admission(self, network, address, session_id)
 
     def connections_from(self, address: str) -> int:
         """Connections that count for this address."""
@@ -92,11 +100,17 @@ class ConnectionLimits:
 
 
 class Admission:
-    """One counted connection."""
+    """
+    One counted connection.
 
-    __slots__ = ("_address", "_limits", "_network", "_number", "_open", "_user")
+    @ivar log: What it says and is told is to be copied there; None for most users, and before the login.
+    """
 
-    def __init__(self, limits: ConnectionLimits, network: str, address: str) -> None:
+    __slots__ = ("_address", "_limits", "_network", "_number", "_open", "_session_id", "_user", "log")
+
+    def __init__(self, limits: ConnectionLimits, network: str, address: str, session_id: str) -> None:
+        self.log: SessionLog | None = None
+        self._session_id = session_id
         self._limits = limits
         self._address = address
         self._number = next(_numbers)
@@ -128,6 +142,8 @@ class Admission:
         limits._users[user_id] += 1
         limits.before_login -= 1
         self._tell(user_id)
+        if limits.telemetry is not None:
+            self.log = limits.telemetry.begin(user_id, self._session_id)
 
     def logged_out(self) -> None:
         """It is nobody's again (RFC 8437)."""
@@ -136,6 +152,9 @@ class Admission:
             self._limits.before_login += 1
             self._user = None
             self._tell("")
+        if self.log is not None:
+            self.log.end()
+            self.log = None
 
     def close(self) -> None:
         """It ended.  May be called more than once."""

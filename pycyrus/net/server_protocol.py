@@ -61,6 +61,10 @@ class Session(TypingProtocol):
 
     is_secure: bool
 
+    @property
+    def session_id(self) -> str:
+        """For logs."""
+
     def greet(self) -> None:
         """Say what this is."""
 
@@ -145,7 +149,7 @@ class ServerProtocol(Protocol, Generic[S]):
         factory.sessions.add(self.session)
         try:
             if factory.limits is not None:
-                self._admission = factory.limits.connected(peer)
+                self._admission = factory.limits.connected(peer, self.session.session_id)
         except LimitExceeded as limit:
             self.log.info("refused a connection from {peer}: {reason}", peer=peer, reason=limit.reason)
             self.session.refuse()
@@ -154,6 +158,12 @@ class ServerProtocol(Protocol, Generic[S]):
 
     @override
     def dataReceived(self, data: bytes) -> None:
+        self.hand_on(data)
+
+    def hand_on(self, data: bytes) -> None:
+        """Give the session octets that the client sent."""
+        if self._admission is not None and self._admission.log is not None:
+            self._admission.log.received(data)
         self.session.receive(data)
 
     @override
@@ -178,6 +188,12 @@ class ServerProtocol(Protocol, Generic[S]):
 
     def write(self, data: bytes) -> None:
         """Send octets."""
+        if self._admission is not None and self._admission.log is not None:
+            self._admission.log.sent(data)
+        self.send(data)
+
+    def send(self, data: bytes) -> None:
+        """Hand octets to the transport."""
         assert self.transport is not None
         self.transport.write(data)
 
