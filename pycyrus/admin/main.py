@@ -49,6 +49,7 @@ MODULES = {
     "unexpunge": "unexpunge",
     "user": "user",
     "verify": "verify",
+    "xfer": "xfer",
 }
 """The verbs, and the modules beside this one that have them."""
 

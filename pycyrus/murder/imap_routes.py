@@ -475,6 +475,7 @@ _ROUTES: dict[bytes, _Route] = {
     b"GETQUOTA": SessionRoutes._owner,
     b"GETQUOTAROOT": SessionRoutes._owner,
     b"SETQUOTA": SessionRoutes._owner,
+    b"XFER": SessionRoutes._change,
     b"GETMETADATA": SessionRoutes._metadata,
     b"SETMETADATA": SessionRoutes._metadata,
     b"APPEND": SessionRoutes._owner,

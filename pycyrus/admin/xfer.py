@@ -1,0 +1,134 @@
+"""C{pycyrus xfer}: users and mailboxes go to another server, and how far they are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from socket import gethostname
+from typing import Any
+
+from pycyrus.admin.command import SERVER, CommandError, inbox_named, mailbox_named, name_text, reported
+from pycyrus.admin.source import add_source_options, source_of
+from pycyrus.admin.storing import run_on_store
+from pycyrus.app.transfer_parts import make_transfers
+from pycyrus.config.load import Configuration, load
+from pycyrus.errors import MailStoreError
+from pycyrus.interfaces import Moved
+from pycyrus.store.store import MailStore
+from pycyrus.store.transfer_log import FILE_NAME, Outgoing, TransferLog
+
+_MIB = 1 << 20
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("xfer", help="move users and mailboxes to another server")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for action, what in (("user", "USER"), ("mailbox", "MAILBOX")):
+        move = actions.add_parser(
+            action,
+            help=f"move each {what.lower()} to another server",
+            description="Moves them one after the other.  The status is 1 if one of them is still here.",
+        )
+        move.add_argument("names", nargs="+", metavar=what)
+        move.add_argument("--to", required=True, metavar="SERVER", help="the other server's name")
+        move.add_argument("--partition", default="", help="there; by default that server chooses")
+        add_source_options(move)
+        move.set_defaults(run=reported(run_move), named=inbox_named if action == "user" else mailbox_named)
+    status = actions.add_parser(
+        "status",
+        help="tell what is on its way, and what became of what was",
+        description="Tells of all moves that are known.  The status is 1 if one is neither done nor undone.",
+    )
+    status.add_argument("--json", action="store_true", help="as JSON")
+    add_source_options(status)
+    status.set_defaults(run=reported(run_status))
+
+
+def run_move(arguments: argparse.Namespace) -> int:
+    """
+    Move them.
+
+    @return: 1 if one of them is still here.
+    """
+    configuration = load(source_of(arguments))
+    roots = [arguments.named(text, configuration) for text in arguments.names]
+    settings = configuration.settings
+
+    async def work(store: MailStore) -> int:
+        from twisted.internet import reactor
+
+        name = settings.text("servername") or gethostname()
+        transfers = make_transfers(settings, name, store, store.directory.publisher, reactor)
+        failed = 0
+        try:
+            for root in roots:
+                try:
+                    await transfers.move(SERVER, root, arguments.to, arguments.partition, _ignore)
+                    print(f"{name_text(root, configuration)}: moved to {arguments.to}", flush=True)
+                except MailStoreError as error:
+                    print(f"pycyrus: {name_text(root, configuration)}: {error}", file=sys.stderr)
+                    failed += 1
+        finally:
+            transfers.close()
+        return failed
+
+    return 1 if run_on_store(configuration, work) else 0
+
+
+def _ignore(moved: Moved) -> None:
+    """It is told otherwise."""
+
+
+def run_status(arguments: argparse.Namespace) -> int:
+    """
+    Print it.
+
+    @return: 1 if something is under way.
+    """
+    configuration = load(source_of(arguments))
+    if not (Path(configuration.settings.text("configdirectory")) / FILE_NAME).exists():
+        raise CommandError("nothing was ever moved from here")
+
+    async def work(store: MailStore) -> list[Outgoing]:
+        from twisted.internet import reactor
+
+        log = TransferLog(store.transfer_parts().settings.configdirectory, reactor)  # type: ignore[arg-type] # the module is the reactor
+        try:
+            return log.outgoing()
+        finally:
+            log.close()
+
+    found = run_on_store(configuration, work)
+    if arguments.json:
+        print(json.dumps([_fields(each, configuration) for each in found], indent=2))
+    else:
+        for each in found:
+            print(_line(each, configuration))
+    return 1 if any(not each.state.is_over for each in found) else 0
+
+
+def _fields(transfer: Outgoing, configuration: Configuration) -> dict[str, Any]:
+    return {
+        "id": transfer.transfer_id,
+        "mailbox": name_text(transfer.root, configuration),
+        "server": transfer.server,
+        "partition": transfer.partition,
+        "state": transfer.state.value,
+        "octets": transfer.octets,
+        "total": transfer.total,
+        "begun": transfer.begun,
+        "changed": transfer.changed,
+        "error": transfer.error,
+    }
+
+
+def _line(transfer: Outgoing, configuration: Configuration) -> str:
+    begun = datetime.fromtimestamp(transfer.begun, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    name = name_text(transfer.root, configuration)
+    done = f"{transfer.octets / _MIB:.1f} of {transfer.total / _MIB:.1f} MiB"
+    error = transfer.error and f": {transfer.error}"
+    return f"{begun} {name} to {transfer.server}: {transfer.state.value}, {done}{error}"
