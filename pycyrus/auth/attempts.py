@@ -17,7 +17,7 @@ from pycyrus.auth.credentials import MailPassword, Proved
 from pycyrus.auth.delays import FailureDelays
 from pycyrus.auth.identity import Identities, InvalidUserId
 from pycyrus.auth.interfaces import IMailUser, ScramKeys
-from pycyrus.auth.mechanisms.base import LONGEST_PASSWORD, Verifier
+from pycyrus.auth.mechanisms.base import LONGEST_PASSWORD, TLS_EXPORTER, TLS_UNIQUE, Verifier
 from pycyrus.auth.mechanisms.table import Sources
 from pycyrus.errors import (
     AuthenticationFailed,
@@ -123,8 +123,8 @@ class Attempt(Verifier):
         return Authenticated(ANONYMOUS, ANONYMOUS.user_id)
 
     @override
-    def channel_binding(self) -> bytes:
-        return _binding(self._channel)
+    def channel_binding(self, kind: bytes) -> bytes:
+        return _binding(self._channel, kind)
 
     @override
     def offers_binding(self) -> bool:
@@ -210,11 +210,13 @@ def can_bind(channel: Channel) -> bool:
     return channel.tls and channel.tls_exporter is not None
 
 
-def _binding(channel: Channel) -> bytes:
-    """RFC 9266 section 2: 32 octets of keying material, without a context."""
+def _binding(channel: Channel, kind: bytes) -> bytes:
+    """C{tls-exporter} is 32 octets of keying material, without a context (RFC 9266 section 2)."""
     if not channel.tls or channel.tls_exporter is None:
         return b""
-    return channel.tls_exporter(b"EXPORTER-Channel-Binding", 32)
+    if kind == TLS_UNIQUE:
+        return channel.tls_exporter.unique()
+    return channel.tls_exporter(b"EXPORTER-Channel-Binding", 32) if kind == TLS_EXPORTER else b""
 
 
 def certified(channel: Channel) -> bytes:

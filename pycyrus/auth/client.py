@@ -14,7 +14,6 @@ import secrets
 from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import pbkdf2_hmac
 
 from scramp import ScramException
@@ -22,7 +21,8 @@ from scramp.utils import saslprep
 from typing_extensions import override
 
 from pycyrus.auth.kerberos import Initiator, is_available
-from pycyrus.auth.mechanisms.scram import SHA1, SHA256, TLS_EXPORTER, Hash
+from pycyrus.auth.mechanisms.base import TLS_EXPORTER
+from pycyrus.auth.mechanisms.scram import SHA1, SHA256, Hash
 from pycyrus.errors import AuthenticationFailed, MalformedExchange, MechanismUnavailable
 
 FEWEST_ITERATIONS = 4096
@@ -87,13 +87,20 @@ class ClientExchange:
         Answer a challenge.
 
         It may compute for some tenths of a second (SCRAM with a new salt), or ask another
-        server (GSSAPI, whose L{initial} does so too): run it in a thread where nothing may
-        wait.
+        server (GSSAPI, whose L{initial} does so too): L{is_slow} tells.
 
         @raise AuthenticationFailed: The server could not prove itself.
         @raise MalformedExchange: Not what the mechanism defines, or one too many.
         """
         raise NotImplementedError
+
+    def is_slow(self, challenge: bytes | None) -> bool:
+        """
+        Whether L{step} may take some tenths of a second, which is for a thread.
+
+        @param challenge: None to ask about L{initial}.
+        """
+        return False
 
     def finished(self, data: bytes | None) -> None:
         """
@@ -181,6 +188,13 @@ class ScramClient(ClientExchange):
         raise MalformedExchange("a challenge too many")
 
     @override
+    def is_slow(self, challenge: bytes | None) -> bool:
+        message = _SERVER_FIRST.match(challenge) if challenge is not None and self._state == "first" else None
+        if message is None:
+            return False
+        return (self._hash.name, self._password, message["salt"], message["count"]) not in _known
+
+    @override
     def finished(self, data: bytes | None) -> None:
         if self._state == "final" and data is not None:
             self._verify(data)
@@ -199,7 +213,7 @@ class ScramClient(ClientExchange):
             raise AuthenticationFailed("the server's nonce does not continue ours")
         if not FEWEST_ITERATIONS <= count <= MOST_ITERATIONS:
             raise AuthenticationFailed("an iteration count that is not acceptable")
-        salted = _salted(self._hash.name, self._password, _decode(message["salt"]), count)
+        salted = _salted(self._hash.name, self._password, message["salt"], message["count"])
         header = b2a_base64(self._header + self._binding, newline=False)
         unproved = b"c=%b,r=%b" % (header, nonce)
         said = b"%b,%b,%b" % (self._bare, challenge, unproved)
@@ -252,6 +266,10 @@ class GssapiClient(ClientExchange):
         self._initiator = initiator
         self._acting_as = authorization_id.encode("utf-8")
         self._ended = False
+
+    @override
+    def is_slow(self, challenge: bytes | None) -> bool:
+        return True
 
     @override
     def initial(self) -> bytes | None:
@@ -375,10 +393,20 @@ def choose(
     raise MechanismUnavailable(f"of {' '.join(sorted(offered)) or 'no mechanisms'} none can be used")
 
 
-@lru_cache(maxsize=64)
-def _salted(function: str, password: bytes, salt: bytes, iterations: int) -> bytes:
+_known: dict[tuple[str, bytes, bytes, bytes], bytes] = {}
+_MOST_KNOWN = 64
+
+
+def _salted(function: str, password: bytes, salt: bytes, iterations: bytes) -> bytes:
     """SaltedPassword; kept, as RFC 5802 section 5.1 suggests, because the same peers are asked again and again."""
-    return pbkdf2_hmac(function, password, salt, iterations)
+    key = (function, password, salt, iterations)
+    salted = _known.get(key)
+    if salted is None:
+        salted = pbkdf2_hmac(function, password, _decode(salt), int(iterations))
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[key] = salted
+    return salted
 
 
 def _prepared(text: str) -> bytes:

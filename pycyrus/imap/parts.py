@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pycyrus.imap.settings import ImapSettings
-from pycyrus.interfaces import IAuthenticator, IMailStore, IMessageFile, IStoreObserver, ITransfers
+from pycyrus.interfaces import IAuthenticator, IMailStore, IMessageFile, IStoreObserver, ITransfers, KeyingMaterial
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
 from pycyrus.net.limits import ConnectionLimits
@@ -59,7 +59,7 @@ class Wire(Protocol):
     def abort(self) -> None:
         """Close now."""
 
-    def tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
+    def tls_exporter(self) -> KeyingMaterial | None:
         """RFC 9266's keying material; None without TLS."""
 
     def client_certificate(self) -> bytes | None:

@@ -29,7 +29,7 @@ from pycyrus.model.names import ExternalNames
 from pycyrus.net import session_id
 from pycyrus.net.compression import Deflate
 from pycyrus.net.limits import ConnectionLimits
-from pycyrus.net.tls import exporter
+from pycyrus.net.tls import Exporter, exporter
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
@@ -191,7 +191,7 @@ class ImapProtocol(Protocol):
         transport: Any = self.transport
         transport.abortConnection()
 
-    def tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
+    def tls_exporter(self) -> Exporter | None:
         """Keying material of the TLS connection, for channel binding."""
         if not self.is_secure:
             return None

@@ -9,7 +9,14 @@ called on a hot path.
 The folder has a file for each subject; everything is imported from here.
 """
 
-from pycyrus.interfaces.authentication import Authenticated, Challenge, Channel, IAuthenticator, ISaslExchange
+from pycyrus.interfaces.authentication import (
+    Authenticated,
+    Challenge,
+    Channel,
+    IAuthenticator,
+    ISaslExchange,
+    KeyingMaterial,
+)
 from pycyrus.interfaces.autocreation import IAutocreation
 from pycyrus.interfaces.defaults import IUserDefaults, UserDefaults
 from pycyrus.interfaces.delivery import (
@@ -72,6 +79,7 @@ __all__ = [
     "ITransferIntake",
     "ITransfers",
     "IUserDefaults",
+    "KeyingMaterial",
     "ListScope",
     "Location",
     "LocationChange",

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from zope.interface import Interface
 
 from pycyrus.model.identity import Identity
+
+
+class KeyingMaterial(Protocol):
+    """What both ends of one TLS connection know, and nobody else."""
+
+    def __call__(self, label: bytes, length: int) -> bytes:
+        """Material of a length, for a purpose (RFC 5705)."""
+
+    def unique(self) -> bytes:
+        """The first Finished message of the handshake (RFC 5929 section 3); empty with TLS 1.3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +41,7 @@ class Channel:
     tls: bool
     local_address: str = ""
     session_id: str = ""
-    tls_exporter: Callable[[bytes, int], bytes] | None = field(default=None, compare=False)
+    tls_exporter: KeyingMaterial | None = field(default=None, compare=False)
     client_certificate: Callable[[], bytes | None] | None = field(default=None, compare=False)
 
 

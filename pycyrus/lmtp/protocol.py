@@ -31,7 +31,7 @@ from pycyrus.model.identity import POSTMAN
 from pycyrus.net import session_id
 from pycyrus.net.limits import Admission, ConnectionLimits
 from pycyrus.net.threads import in_thread
-from pycyrus.net.tls import exporter
+from pycyrus.net.tls import Exporter, exporter
 
 T = TypeVar("T")
 
@@ -207,7 +207,7 @@ class LmtpProtocol(Protocol):
         self._timer = None
         self._transport().abortConnection()
 
-    def _tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
+    def _tls_exporter(self) -> Exporter | None:
         handle = getattr(self._transport(), "getHandle", None)
         return None if handle is None else exporter(handle())
 

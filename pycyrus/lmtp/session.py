@@ -24,6 +24,7 @@ from pycyrus.interfaces import (
     IAuthenticator,
     IDelivery,
     IDeliveryAgent,
+    KeyingMaterial,
 )
 from pycyrus.lmtp import replies
 from pycyrus.lmtp.binary import BinaryBody
@@ -163,7 +164,7 @@ class LmtpSession:
         new_session_id: Callable[[], str],
         clock: Callable[[], float],
         tls_available: bool = False,
-        tls_exporter: Callable[[], Callable[[bytes, int], bytes] | None] = lambda: None,
+        tls_exporter: Callable[[], KeyingMaterial | None] = lambda: None,
         client_certificate: Callable[[], bytes | None] | None = None,
     ) -> None:
         self.agent = agent

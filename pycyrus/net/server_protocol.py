@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from typing import Protocol as TypingProtocol
 
@@ -15,7 +14,7 @@ from zope.interface import implementer
 
 from pycyrus.errors import LimitExceeded
 from pycyrus.net.limits import Admission, ConnectionLimits
-from pycyrus.net.tls import exporter
+from pycyrus.net.tls import Exporter, exporter
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
@@ -36,7 +35,7 @@ class Link(TypingProtocol):
     def start_tls(self) -> None:
         """Begin the server's side of a TLS handshake, after what was written."""
 
-    def tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
+    def tls_exporter(self) -> Exporter | None:
         """Keying material of the TLS connection; None without TLS."""
 
     def client_certificate(self) -> bytes | None:
@@ -212,7 +211,7 @@ class ServerProtocol(Protocol, Generic[S]):
         transport: Any = self.transport
         transport.startTLS(self.factory.tls)
 
-    def tls_exporter(self) -> Callable[[bytes, int], bytes] | None:
+    def tls_exporter(self) -> Exporter | None:
         """Keying material of the TLS connection, for channel binding."""
         handle = getattr(self.transport, "getHandle", None) if self.session.is_secure else None
         return None if handle is None else exporter(handle())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -337,19 +336,45 @@ class ServerContext:
         store.set_flags(crypto.X509StoreFlags.CRL_CHECK)
 
 
-def exporter(connection: Any) -> Callable[[bytes, int], bytes] | None:
+class Exporter:
+    """What both ends of one TLS connection know, and nobody else."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def __call__(self, label: bytes, length: int) -> bytes:
+        """Keying material (RFC 5705)."""
+        return bytes(self._connection.export_keying_material(label, length))
+
+    def unique(self) -> bytes:
+        """
+        The first Finished message of the handshake, C{tls-unique} (RFC 5929 section 3).
+
+        Empty with TLS 1.3, which has none that would do (RFC 8446 appendix C.5).
+        """
+        connection = self._connection
+        resumed = getattr(_library, "SSL_session_reused", None)
+        if connection.get_protocol_version_name() == "TLSv1.3" or resumed is None:
+            return b""
+        # A client speaks first when a session begins, and last when it is resumed.
+        first = connection.get_finished() if resumed(connection._ssl) == 1 else connection.get_peer_finished()
+        return first or b""
+
+
+def exporter(connection: Any) -> Exporter | None:
     """
     What gives keying material (RFC 5705), which both ends of a connection know and nobody else.
 
-    @param connection: pyOpenSSL's; anything else has none.
+    @param connection: pyOpenSSL's, of a server; anything else has none.
     @return: None where it would not stand for this one connection: RFC 9266 section 3
         wants TLS 1.3, or the extended master secret (RFC 7627).  Before the handshake
         has ended that is not known, and nothing can be exported yet.
     """
-    export = getattr(connection, "export_keying_material", None)
-    if export is None or not _is_unique(connection):
+    if not hasattr(connection, "export_keying_material") or not _is_unique(connection):
         return None
-    return lambda label, length: bytes(export(label, length))
+    return Exporter(connection)
 
 
 def _is_unique(connection: Any) -> bool:

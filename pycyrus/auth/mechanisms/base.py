@@ -18,6 +18,11 @@ LONGEST = 4096
 
 LONGEST_PASSWORD = 1024
 
+TLS_EXPORTER = b"tls-exporter"
+"""A kind of channel binding (RFC 9266 section 2): safe with any TLS."""
+TLS_UNIQUE = b"tls-unique"
+"""What was before it (RFC 5929 section 3): not with TLS 1.3, and safe with the extended master secret only."""
+
 
 def timestamp(server_name: str) -> bytes:
     """What was never said before, in the form of a message id (RFC 2195 section 2, RFC 1939 section 7)."""
@@ -83,8 +88,13 @@ class Verifier(Protocol):
         @param trace: What they left for the log.
         """
 
-    def channel_binding(self) -> bytes:
-        """The binding to the TLS channel by C{tls-exporter} (RFC 9266 section 2); empty without one."""
+    def channel_binding(self, kind: bytes) -> bytes:
+        """
+        What binds to the TLS channel.
+
+        @param kind: L{TLS_EXPORTER} or L{TLS_UNIQUE}.
+        @return: Empty where there is nothing of that kind.
+        """
 
     def offers_binding(self) -> bool:
         """Whether the client was offered a mechanism that binds to the channel."""

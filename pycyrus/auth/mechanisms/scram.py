@@ -1,5 +1,5 @@
 """
-SCRAM (RFC 5802, RFC 7677): the server's side, with channel binding to TLS by RFC 9266.
+SCRAM (RFC 5802, RFC 7677): the server's side, with channel binding to TLS by RFC 9266 or RFC 5929.
 
 The client proves that it knows the password, and the server that it knows the keys
 made of it; neither shows them.  An unknown user gets the same exchange with keys
@@ -21,9 +21,6 @@ from pycyrus.auth.interfaces import ScramKeys
 from pycyrus.auth.mechanisms.base import Exchange, Verifier
 from pycyrus.errors import AuthenticationFailed, MalformedExchange
 from pycyrus.interfaces import Authenticated, Challenge
-
-TLS_EXPORTER = b"tls-exporter"
-"""The one type of channel binding (RFC 9266 section 2): safe with TLS 1.3."""
 
 # RFC 5802 section 7.  The bare part is: name, nonce, extensions to ignore.
 _FIRST = re.compile(
@@ -125,11 +122,9 @@ class Scram(Exchange):
         if wanted.startswith(b"p") != self._is_bound:
             raise AuthenticationFailed("channel binding and mechanism do not fit")
         if self._is_bound:
-            if wanted != b"p=" + TLS_EXPORTER:
-                raise AuthenticationFailed("a channel binding other than tls-exporter")
-            binding = self.verifier.channel_binding()
+            binding = self.verifier.channel_binding(wanted[2:])
             if not binding:
-                raise AuthenticationFailed("nothing to bind to")
+                raise AuthenticationFailed("nothing to bind to in that way")
             self._binding = binding
         elif wanted == b"y" and self.verifier.offers_binding():
             # The client could bind and saw no mechanism that does, though one was

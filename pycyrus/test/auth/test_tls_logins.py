@@ -203,10 +203,12 @@ class BindingTests(TlsLoginCase):
         connection.do_handshake()
         return connection
 
-    def log_in(self, connection: Any, mechanism: str, password: str, binding: bytes) -> bytes:
+    def log_in(
+        self, connection: Any, mechanism: str, password: str, binding: bytes, kind: bytes = b"tls-exporter"
+    ) -> bytes:
         """What a client does, by the letter of RFC 5802 section 3."""
         function = SHA256 if "256" in mechanism else SHA1
-        header, bare = b"p=tls-exporter,,", b"n=alice,r=abc"
+        header, bare = b"p=%b,," % kind, b"n=alice,r=abc"
         ask(connection, b"a AUTHENTICATE %b\r\n" % mechanism.encode(), b"+")
         answer = b64decode(ask(connection, b64encode(header + bare) + b"\r\n", b"+")[2:])
         fields = dict(part.split(b"=", 1) for part in answer.split(b","))
@@ -263,3 +265,30 @@ class BindingTests(TlsLoginCase):
                 return ask(connection, b64encode(header + b"n=alice,r=abc") + b"\r\n", b"")
 
             self.assertTrue((await self.talk(port, work)).startswith(answer), (mechanism, header))
+
+    async def test_first_finished(self) -> None:
+        """
+        With TLS 1.2 a client may bind to the first Finished message (RFC 5929 section 3).
+
+        It is the client's own when a session begins, and the server's when it is resumed.
+        """
+        context = ssl.create_default_context(cafile=str(self.certificate))
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        port = self.imap(implicit=True)
+        sessions: list[ssl.SSLSession | None] = [None]
+
+        def work(sock: socket.socket, *, spoil: bool = False) -> tuple[bool | None, bytes]:
+            sock.setblocking(True)
+            with context.wrap_socket(sock, server_hostname="localhost", session=sessions[-1]) as secured:
+                ask(secured, b"", b"* OK")
+                sessions.append(secured.session)
+                binding = secured.get_channel_binding("tls-unique") or b""
+                sent = bytes(len(binding)) if spoil else binding
+                answer = self.log_in(secured, "SCRAM-SHA-256-PLUS", "secret", sent, b"tls-unique")
+                return secured.session_reused, answer
+
+        for resumed in (False, True):
+            was_resumed, answer = await self.talk(port, work)
+            self.assertEqual((was_resumed, answer[:4]), (resumed, b"a OK"))
+        _, answer = await self.talk(port, lambda sock: work(sock, spoil=True))
+        self.assertIn(b"a NO", answer)
