@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from binascii import Error, a2b_base64
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from pycyrus.errors import StoreUnavailable
+from pycyrus.auth.client import ClientExchange
+from pycyrus.errors import MalformedExchange, StoreUnavailable
+
+T = TypeVar("T")
 
 
 class ServerConnection(Protocol):
@@ -108,6 +114,40 @@ class ServerConnection(Protocol):
             self._writable = Deferred()
             await self._within(within, self._writable)
             self.check()
+
+    # --- logins -------------------------------------------------------------------
+
+    async def first_message(self, exchange: ClientExchange) -> bytes | None:
+        """
+        What an exchange begins with; None if the server begins.
+
+        @raise AuthenticationFailed: There is no ticket.
+        """
+        if exchange.is_slow(None):
+            return await self._in_thread(exchange.initial)
+        return exchange.initial()
+
+    async def next_message(self, exchange: ClientExchange, text: bytes) -> bytes:
+        """
+        Answer a challenge.
+
+        @param text: In base64.
+        @raise AuthenticationFailed: The server could not prove itself.
+        @raise MalformedExchange: It is none.
+        """
+        try:
+            challenge = a2b_base64(text, strict_mode=True) if text else b""
+        except Error:
+            raise MalformedExchange("a challenge is no base64") from None
+        if exchange.is_slow(challenge):
+            return await self._in_thread(lambda: exchange.step(challenge))
+        return exchange.step(challenge)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        pool = getattr(self._reactor, "getThreadPool", None)
+        return work() if pool is None else await deferToThreadPool(self._reactor, pool(), work)
+
+    # --- waiting ------------------------------------------------------------------
 
     async def _within(self, seconds: float, waiter: Deferred[None]) -> None:
         timer: IDelayedCall = self._reactor.callLater(seconds, self.abort, "no answer")

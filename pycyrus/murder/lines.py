@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from binascii import Error, a2b_base64, b2a_base64
+from binascii import b2a_base64
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from typing_extensions import override
 
 from pycyrus.auth.client import ClientExchange
@@ -83,7 +82,7 @@ class LineClient(ServerConnection):
         @raise StoreUnavailable: The connection went.
         """
         command = verb + b" " + exchange.mechanism.encode("ascii")
-        first = exchange.initial()
+        first = await self.first_message(exchange)
         if first is not None:
             encoded = b2a_base64(first, newline=False) or b"="
             if len(encoded) < 400:
@@ -93,7 +92,8 @@ class LineClient(ServerConnection):
         for _ in range(_MAX_ROUNDS):
             line = await self.line()
             if line.startswith(challenge_mark):
-                answer = first if first is not None else await self._step(exchange, line[len(challenge_mark) :].strip())
+                text = line[len(challenge_mark) :].strip()
+                answer = await self.next_message(exchange, text) if first is None else first
                 first = None
                 self.send(b2a_base64(answer, newline=False) + b"\r\n")
             elif success(line):
@@ -102,13 +102,3 @@ class LineClient(ServerConnection):
             else:
                 raise AuthenticationFailed(line.decode("utf-8", "replace")[:200])
         raise MalformedExchange("no end of challenges")
-
-    async def _step(self, exchange: ClientExchange, text: bytes) -> bytes:
-        try:
-            challenge = a2b_base64(text, strict_mode=True) if text else b""
-        except Error:
-            raise MalformedExchange("a challenge is no base64") from None
-        pool = getattr(self._reactor, "getThreadPool", None)
-        if pool is None or exchange.mechanism == "PLAIN":
-            return exchange.step(challenge)
-        return await deferToThreadPool(self._reactor, pool(), exchange.step, challenge)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from binascii import Error, a2b_base64, b2a_base64
+from binascii import b2a_base64
 from collections.abc import Callable
 from typing import Any
 from typing import Protocol as TypingProtocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from typing_extensions import override
 
 from pycyrus.auth.client import ClientExchange
@@ -301,7 +300,7 @@ class ImapLink(ServerConnection):
         tag = self.next_tag()
         command = b"%b AUTHENTICATE %b" % (tag, exchange.mechanism.encode("ascii"))
         if b"SASL-IR" in self.capabilities:
-            first = exchange.initial()
+            first = await self.first_message(exchange)
             if first is not None:
                 command += b" " + (b2a_base64(first, newline=False) or b"=")
         self.send(command + b"\r\n")
@@ -311,7 +310,7 @@ class ImapLink(ServerConnection):
                 self._end_login(line[len(tag) + 1 :], exchange)
                 return
             if line.startswith(b"+"):
-                self.send(b2a_base64(await self._step(exchange, line[1:].strip()), newline=False) + b"\r\n")
+                self.send(b2a_base64(await self.next_message(exchange, line[1:].strip()), newline=False) + b"\r\n")
             elif not line.startswith(b"* "):
                 break
         raise MalformedExchange("no end of challenges")
@@ -322,17 +321,6 @@ class ImapLink(ServerConnection):
         exchange.finished(None)
         self.capabilities = frozenset() if not self._note_capabilities(line) else self.capabilities
         self.used = self._reactor.seconds()
-
-    async def _step(self, exchange: ClientExchange, text: bytes) -> bytes:
-        try:
-            challenge = a2b_base64(text, strict_mode=True) if text else b""
-        except Error:
-            raise MalformedExchange("a challenge is no base64") from None
-        pool = getattr(self._reactor, "getThreadPool", None)
-        if pool is None or exchange.mechanism == "PLAIN":
-            return exchange.step(challenge)
-        # It may compute for some tenths of a second.
-        return await deferToThreadPool(self._reactor, pool(), exchange.step, challenge)
 
 
 class Kept:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pycyrus.pop3.session import Pop3Session
 
 _MOST_CAPABILITIES = 100
+_REMEMBER_FOR = 60.0
+"""Seconds for which a server need not be asked what it can."""
 
 
 class Pop3Link(LineClient):
@@ -104,6 +106,7 @@ class Pop3Routes:
         self._directory = directory
         self._backends = backends
         self._reactor = reactor
+        self._known: dict[str, tuple[float, dict[bytes, list[bytes]]]] = {}
 
     async def open(self, identity: Identity, folder: str) -> Pop3Link | None:
         """
@@ -128,6 +131,7 @@ class Pop3Routes:
             await self._log_in(link, user)
         except (AuthenticationFailed, MalformedExchange, MechanismUnavailable) as error:
             link.abort("cannot log in")
+            self._known.pop(location.server, None)
             raise StoreUnavailable(f"{location.server}: cannot log in: {error}") from error
         except BaseException:
             link.abort("given up")
@@ -139,7 +143,7 @@ class Pop3Routes:
         if not greeting.startswith(b"+OK"):
             raise StoreUnavailable(f"{link.server}: {greeting[:100]!r}")
         settings = self._backends.settings
-        capabilities = await _capabilities(link)
+        capabilities = await self._can(link)
         mechanisms = _mechanisms(capabilities)
         wants_tls = settings.address(link.server, "pop3").wants_tls
         is_secure = False
@@ -161,6 +165,14 @@ class Pop3Routes:
             link.server, user, mechanisms, tls=is_secure, may_be_clear=may_be_clear, service="pop"
         )
         await link.authenticate(b"AUTH", exchange, b"+ ", lambda line: line.startswith(b"+OK"))
+
+    async def _can(self, link: LineClient) -> dict[bytes, list[bytes]]:
+        """What a server can before TLS; it is asked now and then."""
+        now: float = self._reactor.seconds()
+        known = self._known.get(link.server)
+        if known is None or known[0] < now:
+            known = self._known[link.server] = now + _REMEMBER_FOR, await _capabilities(link)
+        return known[1]
 
 
 async def _capabilities(link: LineClient) -> dict[bytes, list[bytes]]:
