@@ -144,6 +144,8 @@ class Orders:
         key = tuple(criteria)
         order: Positions | None = known.orders.get(key)
         if order is None:
+            if not all(criterion.key in _COLUMNS for criterion in criteria):
+                await mailbox.complete()
             order = await self._order(known, view, criteria, pause, in_thread, np.arange(len(view)))
             if known.uids is view.uids:
                 known.orders[key] = order
@@ -214,6 +216,7 @@ class Orders:
         if is_all and algorithm in known.orders:
             roots: list[Node] = known.orders[algorithm]
             return roots
+        await mailbox.complete()
         messages = await self._threaded(known, view, pause, in_thread)
         roots = await in_thread(partial(_gathered, messages, found.tolist(), algorithm))
         if is_all and known.uids is view.uids:

@@ -66,6 +66,8 @@ class ImapSettings:
     @ivar suppressed_capabilities: C{suppress_capabilities}.
     @ivar is_setacl_allowed: C{allowsetacl}.
     @ivar is_read_only: C{readonly}: nothing may be changed.
+    @ivar message_limit: C{imap_message_limit}: messages that one command takes on;
+        0 for no limit.
     @ivar quota_warnings: When to warn of the quota.
     """
 
@@ -89,6 +91,7 @@ class ImapSettings:
     suppressed_capabilities: frozenset[str] = frozenset()
     is_read_only: bool = False
     is_setacl_allowed: bool = True
+    message_limit: int = 0
     quota_warnings: QuotaWarnings = QuotaWarnings()
 
     @property

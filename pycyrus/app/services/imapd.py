@@ -67,6 +67,7 @@ def imap_settings(settings: Settings, name: str, server_name: str) -> ImapSettin
         suppressed_capabilities=frozenset(word.upper() for word in settings.words("suppress_capabilities")),
         is_setacl_allowed=settings.switch("allowsetacl"),
         is_read_only=settings.switch("readonly"),
+        message_limit=settings.integer("imap_message_limit"),
         quota_warnings=QuotaWarnings(
             settings.integer("quotawarn"), settings.integer("quotawarnkb"), settings.integer("quotawarnmsg")
         ),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pycyrus.errors import LimitExceeded, OperationNotSupported
 from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.commands.expunge import writable
+from pycyrus.imap.message_limit import demand_within_limit
 from pycyrus.imap.replies import No
 from pycyrus.imap.selected import BLOCK
 from pycyrus.imap.wire.annotations import Annotation, encode_annotation
@@ -33,6 +34,7 @@ async def store_annotations(session: Session, command: StoreAnnotations) -> byte
     positions = selected.positions(command.sequence, by_uid=command.by_uid)
     if not len(positions):
         return None
+    demand_within_limit(session, len(positions))
     uids = selected.view.uids[positions]
     try:
         stored = await selected.mailbox.annotate(uids, dict(command.values), command.unchanged_since)

@@ -10,6 +10,7 @@ from pycyrus.errors import LimitExceeded
 from pycyrus.imap.commands.annotate import annotations_refused
 from pycyrus.imap.commands.catenate import add_urls
 from pycyrus.imap.incoming import IncomingMessage
+from pycyrus.imap.message_limit import demand_within_limit
 from pycyrus.imap.replies import Bad, No
 from pycyrus.imap.wire.append import encode_appenduid
 from pycyrus.interfaces import NewMessage
@@ -36,6 +37,7 @@ async def append(session: Session, command: Append) -> bytes:
     @raise OverQuota: Nothing was added.
     """
     name = session.names.decode(command.mailbox, utf8=session.is_utf8)
+    demand_within_limit(session, len(command.messages))
     messages = [await new_message(session, name, message) for message in command.messages]
     mailbox = await session.store.open(session.user, name, INSERT)
     try:

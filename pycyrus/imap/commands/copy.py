@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pycyrus.imap.commands.expunge import writable
+from pycyrus.imap.message_limit import demand_within_limit
 from pycyrus.imap.replies import No
 from pycyrus.imap.wire.copy import encode_copyuid
 from pycyrus.model.acl import INSERT, READ
@@ -29,6 +30,7 @@ async def copy(session: Session, command: Copy) -> bytes | None:
     selected = session.selected
     selected.demand(READ)
     uids = _uids(selected, command)
+    demand_within_limit(session, len(uids))
     target = await _open_target(session, command)
     try:
         copied = await selected.mailbox.copy(uids, target) if len(uids) else None
@@ -54,6 +56,7 @@ async def move(session: Session, command: Copy) -> bytes | None:
     selected = writable(session)
     selected.demand(READ)
     uids = _uids(selected, command)
+    demand_within_limit(session, len(uids))
     target = await _open_target(session, command)
     try:
         copied = (await selected.mailbox.move(uids, target))[0] if len(uids) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pycyrus.imap.message_limit import Taken
 from pycyrus.imap.replies import No
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ async def uid_expunge(session: Session, command: UidExpunge) -> bytes | None:
     """
     selected = writable(session)
     positions = selected.positions(command.sequence, by_uid=True)
-    await selected.mailbox.expunge(selected.view.uids[positions])
+    taken = Taken(session, selected, positions)
+    await selected.mailbox.expunge(selected.view.uids[taken.positions])
+    if taken.code is not None:
+        return taken.reply()
     return _reply(selected)
 
 

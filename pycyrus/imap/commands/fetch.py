@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from pycyrus.errors import MessageGone, StoreUnavailable
 from pycyrus.imap.commands.annotate import annotation_format
 from pycyrus.imap.commands.condstore import use_condstore
+from pycyrus.imap.message_limit import Taken
 from pycyrus.imap.octets import (
     LARGE,
     Piece,
@@ -47,6 +48,8 @@ LONG_BLOCK = 512
 """Lines with cached items written in one operation: about a megabyte."""
 BODY_BLOCK = 128
 """Messages whose files are read between two looks at the columns."""
+FEW_MISSING = 8
+"""Messages whose cached items are made within a millisecond, when they are asked for."""
 BLOCK_OCTETS = 4_194_304
 """Octets of cached items that a block may have; few messages have so many that this is what counts."""
 MAX_CACHED_SECTIONS = 16
@@ -103,7 +106,7 @@ class Plan:
         return self.lines.uses_cache or needs_structure(self.files)
 
 
-async def fetch(session: Session, command: Fetch) -> None:
+async def fetch(session: Session, command: Fetch) -> bytes | None:
     """
     Answer FETCH: one untagged response for each message (RFC 9051 section 6.4.5).
 
@@ -123,6 +126,8 @@ async def fetch(session: Session, command: Fetch) -> None:
     if command.partial is not None:
         positions = positions[command.partial.slice_of(len(positions))]
     troubles = Troubles()
+    taken = Taken(session, selected, positions)
+    positions = taken.positions
     if len(positions):
         if Column.FLAGS in command.items:
             selected.tell_keywords(session)
@@ -134,6 +139,7 @@ async def fetch(session: Session, command: Fetch) -> None:
     if troubles.gone and not command.by_uid:
         # RFC 2180 section 4.1.2
         raise No(b"Some of the messages no longer exist", b"EXPUNGEISSUED")
+    return taken.reply()
 
 
 def _changed_since(session: Session, selected: SelectedMailbox, command: Fetch, positions: Positions) -> Positions:
@@ -160,6 +166,8 @@ async def _answer(
 ) -> None:
     plan = _compile(selected, command, troubles)
     sets_seen = command.sets_seen and not selected.read_only and KEEP_SEEN in selected.mailbox.rights()
+    if plan.uses_cache and _misses_many(selected, positions):
+        await selected.mailbox.complete()
     clock = session.clock
     begun = clock.seconds()
     for block in _blocks(selected, plan, positions):
@@ -177,6 +185,12 @@ async def _answer(
         if clock.seconds() - begun > STRETCH and block[-1] != positions[-1]:
             await session.pause()
             begun = clock.seconds()
+
+
+def _misses_many(selected: SelectedMailbox, positions: Positions) -> bool:
+    """Whether making what is not cached yet would take long."""
+    sizes = selected.view.cached_sizes
+    return sizes is not None and len(positions) - int(np.count_nonzero(sizes[positions])) > FEW_MISSING
 
 
 def _blocks(selected: SelectedMailbox, plan: Plan, positions: Positions) -> Iterator[Positions]:

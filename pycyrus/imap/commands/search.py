@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.contexts import MAX_CONTEXTS, Context, frozen, with_uids
+from pycyrus.imap.message_limit import Taken
 from pycyrus.imap.replies import No
 from pycyrus.imap.selected import IMAP4REV2
 from pycyrus.imap.wire.esearch import Result, encode_esearch, encode_search
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 BAD_CHARSET = b"BADCHARSET (US-ASCII UTF-8)"
 
 
-async def search(session: Session, command: Search) -> None:
+async def search(session: Session, command: Search) -> bytes | None:
     """
     Find messages (RFC 9051 section 6.4.4).
 
@@ -37,7 +38,10 @@ async def search(session: Session, command: Search) -> None:
     """
     assert session.selected is not None
     selected = session.selected
-    found = await find(session, command)
+    taken = Taken(session, selected, await find(session, command))
+    # What tells no list of messages tells of all of them.
+    is_listed = command.returns is None or Return.ALL in command.returns
+    found = taken.positions if is_listed else taken.all_positions
     uids = selected.view.uids[found]
     numbers: NDArray[np.integer] = uids if command.by_uid else found + 1
     if command.returns is None and IMAP4REV2 not in session.enabled:
@@ -48,6 +52,7 @@ async def search(session: Session, command: Search) -> None:
         await answer_esearch(session, command, found, numbers)
     if Return.UPDATE in (command.returns or ()):
         keep_up(session, command, uids)
+    return taken.reply() if is_listed else None
 
 
 def keep_up(

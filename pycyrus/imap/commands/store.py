@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pycyrus.imap.commands.annotate import store_annotations
 from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.commands.expunge import writable
+from pycyrus.imap.message_limit import Taken, demand_within_limit
 from pycyrus.imap.replies import No
 from pycyrus.imap.selected import BLOCK
 from pycyrus.imap.wire.fetch import Column
@@ -49,6 +50,15 @@ async def store(session: Session, command: Store | StoreAnnotations) -> bytes | 
     positions = selected.positions(command.sequence, by_uid=command.by_uid)
     if not len(positions):
         return None
+    if command.unchanged_since is not None:
+        # The reply has a code already.
+        demand_within_limit(session, len(positions))
+    taken = Taken(session, selected, positions)
+    reply = await _store(session, selected, command, taken.positions)
+    return reply or taken.reply()
+
+
+async def _store(session: Session, selected: SelectedMailbox, command: Store, positions: Positions) -> bytes | None:
     uids = selected.view.uids[positions]
     if command.is_silent and len(positions) <= FEW and selected.has_been_told_all():
         return await _store_few(session, selected, command, positions)
