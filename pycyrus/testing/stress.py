@@ -474,11 +474,11 @@ def run(
         thread.start()
     for thread in threads:
         thread.join()
-    _compare(pool, report)
+    compare(pool, report)
     return report
 
 
-def _compare(pool: Sequence[Client], report: Report) -> None:
+def compare(pool: Sequence[Client], report: Report) -> None:
     """All connections must end with the same messages and flags."""
     states = list(_states(pool, report))
     for client, state in states[1:]:

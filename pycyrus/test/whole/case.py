@@ -38,7 +38,11 @@ class WholeServerCase(SynchronousTestCase):
         self.server = ServerProcess(self.directory, *self.arguments)
         # After a failure the process must go, however it is.
         self.addCleanup(self.server.kill)
+        self.prepare()
         self.server.start()
+
+    def prepare(self) -> None:
+        """Whatever is needed before the server starts."""
 
     def imap(self, login: Login) -> imaplib.IMAP4:
         """A logged-in client."""
