@@ -597,7 +597,9 @@ class MailboxState:
     def _committers(self) -> list[Committer]:
         if not self._commit_to:
             for directory in dict.fromkeys((self.paths.meta, self.paths.data)):
-                device = files.stat(directory).st_dev
+                # While the mailbox is renamed there may be nothing in its place.
+                by_journal = directory == self.paths.meta and self._fd >= 0
+                device = (files.fstat(self._fd) if by_journal else files.stat(directory)).st_dev
                 # Rather the partition's directory, which stays, than a mailbox's.
                 anchor = self.paths.stage.parent
                 if files.stat(anchor).st_dev != device:

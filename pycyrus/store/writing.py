@@ -28,11 +28,13 @@ from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.message_annotations import Change, Noted, encode_coming
 from pycyrus.store.own_annotations import Copied
 from pycyrus.store.spool import StagedMessage, place_copy
-from pycyrus.store.threads import in_thread
+from pycyrus.store.threads import in_thread, sleep
 
 NO_UIDS: UidArray = np.empty(0, dtype=np.uint32)
 _IN_THREAD_FROM = 64
 """Copies of more messages than this are linked in a thread."""
+_MOVED_WITHIN, _LOOK_AGAIN = 2.0, 0.01
+"""Seconds to wait for a directory that somebody renames, and between two looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,26 @@ def _let_in(octets: int, messages: int) -> None:
     """There is always room."""
 
 
+async def _enter_in_place(state: MailboxState, uids: int) -> None:
+    """
+    Take the lock, once the directory is where the paths say: whoever renames the mailbox moves it in a moment.
+
+    @raise StoreUnavailable: It was not for some time.
+    """
+    reactor = state.services.reactor
+    deadline = reactor.seconds() + _MOVED_WITHIN
+    while True:
+        await state.enter(uids)
+        try:
+            state.check_place()
+            return
+        except StoreUnavailable:
+            state.leave()
+            if reactor.seconds() > deadline:
+                raise
+        await sleep(reactor, _LOOK_AGAIN)
+
+
 async def append(
     state: MailboxState, messages: Sequence[Incoming], admit: Callable[[int, int], None] = _let_in
 ) -> tuple[int, ...]:
@@ -111,11 +133,10 @@ async def append(
     """
     if not messages:
         return ()
-    await state.enter(len(messages))
+    await _enter_in_place(state, len(messages))
     placed: list[str] = []
     try:
         admit(sum(message.staged.size for message in messages), len(messages))
-        state.check_place()
         paths = state.paths
         first = state.contents.uidnext
         if first + len(messages) > MAX_NUMBER:
@@ -472,7 +493,7 @@ async def copy(
     takes_long = count > _IN_THREAD_FROM or any(map(source.paths.is_archived, sources))
     lock = await target.enter_apart(count) if takes_long else None
     if lock is None:
-        await target.enter(count)
+        await _enter_in_place(target, count)
     try:
         admit(int(rows["size"].sum()), count)
         target.check_place()

@@ -10,7 +10,7 @@ import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from pycyrus.errors import MessageGone, OperationNotSupported, PermissionDenied, TooManyKeywords
+from pycyrus.errors import MessageGone, OperationNotSupported, PermissionDenied, StoreUnavailable, TooManyKeywords
 from pycyrus.interfaces import IMailbox, IMessageFile, IStaged, NewMessage
 from pycyrus.model.flags import DELETED, FLAGGED, SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.identity import POSTMAN
@@ -78,6 +78,30 @@ class AppendTests(MailboxCase):
         for box in (self.box, other):
             self.place.run(box.append([NewMessage(message)]))
         self.assertEqual((self.root / "a" / "1.").stat().st_ino, (self.root / "b" / "1.").stat().st_ino)
+
+    def test_while_the_directory_is_moved(self) -> None:
+        """A message that comes while somebody renames the mailbox waits for the directory, and so does a copy."""
+        mailbox, other = self.box, self.place.create("b", 88)
+        self.place.append(mailbox, text(1))
+        self.place.append(other, text(3))
+        here, away = self.root / "a", self.root / "elsewhere"
+        for count in (2, 3):
+            # As after a start: nothing is known of the place.
+            self.again()
+            mailbox, other = self.box, self.place.open("b")
+            here.rename(away)
+            self.place.reactor.callLater(0.05, away.rename, here)
+            if count == 2:
+                self.place.append(mailbox, text(2))
+            else:
+                self.place.run(other.copy(uids(1), mailbox))
+            mailbox.refresh()
+            self.assertEqual(len(mailbox.view()), count)
+        here.rename(away)
+        self.patch(writing, "_MOVED_WITHIN", 0.02)
+        self.assertRaises(StoreUnavailable, self.place.append, mailbox, text(4))
+        away.rename(here)
+        self.assertEqual(self.place.append(mailbox, text(4)), (4,))
 
     def test_survives_reopening(self) -> None:
         """All that was said of a message is there again."""
