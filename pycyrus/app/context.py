@@ -44,7 +44,7 @@ from pycyrus.murder.publisher import Publisher
 from pycyrus.murder.slave import Slave
 from pycyrus.murder.transfers import Transfers
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
-from pycyrus.net.tls import SessionKeys
+from pycyrus.net.session_keys import SessionKeys
 from pycyrus.store.locations import Locations
 from pycyrus.store.store import open_store
 
@@ -298,7 +298,9 @@ class Context:
         Have services made from now on see other options.
 
         @raise TLSConfigurationError: Certificates or keys cannot be used.
+        @raise BadCheckerOptions: What checkers are told cannot be used.
         """
+        self._authentication.reload(settings.texts)
         self.tls.reload()
         self.settings = settings
 

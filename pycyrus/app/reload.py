@@ -8,8 +8,8 @@ from pycyrus.config.load import Configuration
 from pycyrus.config.options import option_table
 from pycyrus.config.settings import Settings
 
-RELOADABLE_AREAS = frozenset({"IMAP", "Delivery and mail sent", "Own options: limits", "TLS"})
-"""Areas of the option table whose options belong to services, not to the store."""
+RELOADABLE_AREAS = frozenset({"IMAP", "Delivery and mail sent", "LDAP", "Own options: limits", "TLS"})
+"""Areas of the option table whose options belong to services or checkers, not to the store."""
 
 RELOADABLE = frozenset({"debug", "serverinfo", "specialusealways"})
 

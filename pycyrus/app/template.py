@@ -33,10 +33,12 @@ from pycyrus.app.privileges import UnixUser, become
 from pycyrus.auth.checkers.chain import factories
 from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.config.options import option_table
+from pycyrus.net.session_keys import SessionKeys
 from pycyrus.net.shares import WorkerShares
-from pycyrus.net.tls import SessionKeys
 
 MAX_MESSAGE = 65536
+_FORGET_EVERY = 3600.0
+"""Seconds after which keys of TLS sessions whose day is over are looked for, whatever else there is to do."""
 
 _LATER_IMPORTS = (
     "encodings.idna",
@@ -81,7 +83,8 @@ class Template:
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         while True:
-            readable, _, _ = select.select([self._control.fileno(), woken], [], [])
+            readable, _, _ = select.select([self._control.fileno(), woken], [], [], _FORGET_EVERY)
+            self._session_keys.forget()
             if woken in readable:
                 os.read(woken, 4096)
                 self._reap()

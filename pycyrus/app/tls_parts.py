@@ -7,7 +7,8 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from pycyrus.config.settings import Settings
-from pycyrus.net.tls import ServerContext, SessionKeys, TLSConfigurationError, TLSSettings
+from pycyrus.net.session_keys import SessionKeys
+from pycyrus.net.tls import ServerContext, TLSConfigurationError, TLSSettings
 
 _OFFERED_VERSIONS = ("tls1_2", "tls1_3")
 """Of C{tls_versions}: earlier ones were broken long ago (RFC 8996)."""

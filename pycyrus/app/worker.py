@@ -28,8 +28,8 @@ from pycyrus.app.server import Server, Service, adopt
 from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.config.settings import Settings
 from pycyrus.net import reactor as lean
+from pycyrus.net.session_keys import SessionKeys
 from pycyrus.net.shares import Share, WorkerShares
-from pycyrus.net.tls import SessionKeys
 from pycyrus.tasks import Tasks
 
 MAX_ORDER = 4 * 1024 * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from twisted.cred.portal import Portal
@@ -62,6 +63,16 @@ class Authentication:
         sources = [*([checkers] if checkers.has_groups else []), *([groups] if groups is not None else [])]
         self._groups = KnownGroups(sources, clock) if sources else None
         self._local_domains = LocalDomains(clock, run)
+
+    def reload(self, options: Mapping[str, str]) -> None:
+        """
+        Have checkers take up other options, as far as they can.
+
+        @raise BadCheckerOptions: One cannot use them; it goes on as before.
+        """
+        self._checkers.reload(options)
+        if self._groups is not None:
+            self._groups.doubt()
 
     def authenticator(
         self,

@@ -43,6 +43,10 @@ class KnownGroups:
         known = self._known.get(user_id)
         return NONE if known is None else known[1]
 
+    def doubt(self) -> None:
+        """Ask for all of them anew; those of before count where that cannot be done."""
+        self._known = {user_id: (0.0, groups) for user_id, (_, groups) in self._known.items()}
+
     async def fetch(self, user_id: str) -> None:
         """
         Have the groups of a user ready.

@@ -128,6 +128,18 @@ class IExplains(Interface):
         """
 
 
+class IReloadable(Interface):
+    """Who can take up other options while they are in use."""
+
+    def reload(options: Mapping[str, str]) -> None:
+        """
+        Go on by other options, and by files as they are now.
+
+        @param options: All options as they were written, by name.
+        @raise BadCheckerOptions: They cannot be used; the former stay in use.
+        """
+
+
 class BadCheckerOptions(ValueError):
     """What a checker is told cannot be used; the text begins with the option or the file, and says what to mend."""
 

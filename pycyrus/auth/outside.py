@@ -94,6 +94,7 @@ class Outside:
         # One that hangs must not keep the server from ending.
         self._pool.threadFactory = _DaemonThread  # type: ignore[assignment] # as good as its parent
         self._waiting = 0
+        self._is_retired = False
         self._trouble = _Trouble()
         self._trigger: Any = None
         self.rest = 5.0
@@ -127,6 +128,8 @@ class Outside:
         finally:
             asked.given_up = True
             self._waiting -= 1
+            if self._is_retired and not self._waiting:
+                self.close()
         if self._trouble.reason:
             self.log.info("{where}: answers again", where=self.where)
             self._trouble = _Trouble()
@@ -147,6 +150,12 @@ class Outside:
     def forgive(self) -> None:
         """Ask it again at once, if it was down."""
         self._trouble.until = 0.0
+
+    def retire(self) -> None:
+        """Give connections and threads back, once those who wait have their answers; nobody asks any more."""
+        self._is_retired = True
+        if not self._waiting:
+            self.close()
 
     def close(self) -> None:
         """Give connections and threads back."""

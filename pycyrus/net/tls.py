@@ -23,9 +23,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from pycyrus.net.server_names import NamedCertificate, lookup, read_directory
-
-_RELEASE_BUFFERS = 0x10
-"""SSL_MODE_RELEASE_BUFFERS, which pyOpenSSL does not name: an idle connection gives some 34 KiB back."""
+from pycyrus.net.session_keys import OPTIONS, RELEASE_BUFFERS, SessionKeys
 
 _library: Any = SSL._lib  # type: ignore[attr-defined] # for one function that has no name of its own
 
@@ -41,8 +39,6 @@ _CLIENT_CERTIFICATES = {
     "optional": SSL.VERIFY_PEER,
     "require": SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
 }
-
-_OPTIONS = SSL.OP_NO_SSLv2 | SSL.OP_NO_SSLv3 | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_SINGLE_DH_USE
 
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----\n?", re.DOTALL)
 
@@ -91,44 +87,6 @@ class TLSSettings:
     revoked: Path | None = None
     names_directory: Path | None = None
     session_timeout: int = 24 * 3600
-
-
-class SessionKeys:
-    """
-    The keys of session tickets (RFC 5077, RFC 8446 section 4.6.1), which resume a session in any process that has them.
-
-    Make them before workers are forked.  They are those of an OpenSSL context without
-    anything else: pyOpenSSL has no way to copy them from one to another.
-    """
-
-    def __init__(self) -> None:
-        self._context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        self._context.set_options(_OPTIONS)
-        self._context.set_mode(_RELEASE_BUFFERS)
-        self._context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        self._is_used = False
-
-    def expire_after(self, seconds: int) -> None:
-        """Set for how long tickets hold; only what is said before the first connection has effect."""
-        if seconds and not self._is_used:
-            self._context.set_timeout(seconds)
-
-    def connection(self, context: SSL.Context, options: int, verify: int) -> SSL.Connection:
-        """
-        Make a connection whose tickets are encrypted with these keys.
-
-        What a connection copies from its context when it is made has to be said again.
-
-        @param context: Has the certificate, and all else.
-        @param options: Of the context.
-        @param verify: Likewise.
-        """
-        self._is_used = True
-        connection = SSL.Connection(self._context, None)
-        connection.set_context(context)
-        connection.set_options(options)
-        connection.set_verify(verify)
-        return connection
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -221,7 +179,7 @@ class ServerContext:
 
     def _options(self) -> int:
         settings = self.settings
-        options = _OPTIONS
+        options = OPTIONS
         for version, option in _OFF.items():
             if version not in settings.versions:
                 options |= option
@@ -235,7 +193,7 @@ class ServerContext:
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         self._check_versions()
         context.set_options(self._options())
-        context.set_mode(_RELEASE_BUFFERS)
+        context.set_mode(RELEASE_BUFFERS)
         try:
             context.set_cipher_list(settings.ciphers.encode("utf-8"))
         except SSL.Error as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -23,6 +23,7 @@ from pycyrus.auth.interfaces import (
     IExplains,
     IGroups,
     IMailPassword,
+    IReloadable,
     IScramKeyStore,
     ISharedSecrets,
     ScramKeys,
@@ -162,6 +163,16 @@ class CheckerChain:
             else:
                 steps.append(f"{type(checker).__name__}: asked, and tells nothing of how it decides")
         return steps
+
+    def reload(self, options: Mapping[str, str]) -> None:
+        """
+        Have those checkers take up other options that can.
+
+        @raise BadCheckerOptions: One cannot use them; it goes on as before.
+        """
+        for checker in self.checkers:
+            if IReloadable.providedBy(checker):
+                IReloadable(checker).reload(options)
 
     def version(self) -> object:
         """Changes when the accounts of any checker do."""

@@ -12,7 +12,15 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from pycyrus.auth.interfaces import CheckerContext, ICheckerFactory, IExplains, IGroups, IMailPassword
+from pycyrus.auth.interfaces import (
+    CheckerContext,
+    IAccounts,
+    ICheckerFactory,
+    IExplains,
+    IGroups,
+    IMailPassword,
+    IReloadable,
+)
 from pycyrus.auth.ldap.directory import LdapDirectory
 from pycyrus.auth.ldap.settings import BadDirectory, Form, LdapSettings, ldap_settings, read_saslauthd_conf
 from pycyrus.auth.outside import Outside, Refused
@@ -27,33 +35,60 @@ FILES = "ldap_config_dir"
 class Asked:
     """One directory, asked from the reactor thread."""
 
-    def __init__(self, directory: LdapDirectory, reactor: Any) -> None:
-        self.directory = directory
-        settings = directory.settings
+    def __init__(self, domain: str, settings: LdapSettings, reactor: Any) -> None:
+        """@param domain: Whose it is; empty for that of all others."""
+        self.directory = directory = LdapDirectory(settings, f"LDAP of {domain}" if domain else "LDAP")
         # To connect to each server, and to be answered twice.
         patience = settings.timeout * (len(settings.uris) + 1) + settings.time_limit
         self.outside = Outside(directory.where, patience, directory.close, reactor)
         self.ask = self.outside.ask
 
 
-@implementer(ICredentialsChecker, IGroups, IExplains, IUserDefaults)
+@implementer(ICredentialsChecker, IAccounts, IGroups, IExplains, IReloadable, IUserDefaults)
 class LdapChecker:
     """
     Checks passwords, and knows groups.
 
-    @param directories: By domain; that of an empty name is for all others.
+    @ivar directories: By domain; that of an empty name is for all others.
     """
 
     log = Logger()
     credentialInterfaces = (IMailPassword,)
 
-    def __init__(self, directories: Mapping[str, Asked]) -> None:
-        self.directories = directories
+    def __init__(self, directories: Mapping[str, LdapSettings], reactor: Any) -> None:
+        self._reactor = reactor
+        self.directories = {domain: Asked(domain, settings, reactor) for domain, settings in directories.items()}
+        self._reloads = 0
 
     def close(self) -> None:
         """Give connections and threads back."""
         for asked in self.directories.values():
             asked.outside.close()
+
+    def reload(self, options: Mapping[str, str]) -> None:
+        """See L{IReloadable}.  Directories of which nothing has changed keep their connections."""
+        wanted = directories_of(options)
+        former = self.directories
+        self.directories = {
+            domain: former[domain]
+            if domain in former and former[domain].directory.settings == settings
+            else Asked(domain, settings, self._reactor)
+            for domain, settings in wanted.items()
+        }
+        kept = set(map(id, self.directories.values()))
+        for asked in former.values():
+            if id(asked) not in kept:
+                asked.outside.retire()
+                self._reloads += 1
+        self._reloads += len(wanted.keys() ^ former.keys())
+
+    def version(self) -> object:
+        """See L{IAccounts}: other directories may know other people."""
+        return self._reloads
+
+    def is_disabled(self, user_id: str) -> bool:
+        """See L{IAccounts}: only a login shows it."""
+        return False
 
     def requestAvatarId(self, credentials: IMailPassword) -> Deferred[bytes | tuple[()]]:
         """Check a password; see L{ICheckerFactory.make_checker}."""
@@ -150,9 +185,4 @@ class LdapCheckerFactory:
 
         @raise BadDirectory: One is misconfigured.
         """
-        return LdapChecker(
-            {
-                domain: Asked(LdapDirectory(settings, f"LDAP of {domain}" if domain else "LDAP"), context.reactor)
-                for domain, settings in directories_of(context.options).items()
-            }
-        )
+        return LdapChecker(directories_of(context.options), context.reactor)

@@ -152,7 +152,7 @@ class ReloadTests(ConfiguredCase):
         self.assertEqual(found.restart, ("cyrus.conf",))
 
     def test_what_is_reloadable(self) -> None:
-        for key in ("timeout", "imap_timeout", "lmtp_recipients", "tls_server_cert", "debug", "connections_per_user"):
+        for key in ("timeout", "imap_timeout", "lmtp_recipients", "tls_server_cert", "debug", "ldap_uri"):
             self.assertTrue(is_reloadable(key), key)
         for key in ("configdirectory", "partition-a", "workers", "virtdomains", "maxmessagesize", "be1_password", "x"):
             self.assertFalse(is_reloadable(key), key)

@@ -132,6 +132,38 @@ class DomainTests(DirectoryCase):
         self.assertNotIn("secret", steps)
         self.assertIn("no directory", "\n".join(await self.checkers.explain("alice@x.example", "imap")))
 
+    async def test_reload(self) -> None:
+        """
+        Files are read again, at once and for whom they are.
+
+        One domain moves to another directory, one comes, one goes; a mistake changes nothing; and who is being
+        asked at that moment has an answer.
+        """
+        files = self.directory / "domains"
+        options = {"ldap_config_dir": str(files)}
+        await self.login("alice@rfc.example")
+        gon = self.checker.directories["gon.example"]
+        asked = Deferred.fromCoroutine(self.login("bob@rfc.example"))
+        moved = f"ldap_servers: {self.servers[1].uri}\nldap_search_base: dc=gon\nldap_filter: (uid=%U)\n"
+        (files / "rfc.example.conf").write_text(moved)
+        (files / "new.example.conf").write_text(moved)
+        (files / "ad.example.conf").unlink()
+        before = self.checkers.version()
+        self.checkers.reload(options)
+        self.assertNotEqual(self.checkers.version(), before)
+        self.assertEqual((await asked).identity.user_id, "bob@rfc.example")
+        await self.login("dora@rfc.example")
+        await self.login("dora@new.example")
+        await self.fails("bob@rfc.example", AuthenticationFailed)
+        await self.fails("alice@ad.example", AuthenticationFailed)
+        # What has not changed keeps its connections.
+        self.assertIs(self.checker.directories["gon.example"], gon)
+        before = self.checkers.version()
+        (files / "new.example.conf").write_text("ldap_servers: http://elsewhere\n")
+        self.assertRaises(BadDirectory, self.checkers.reload, options)
+        await self.login("dora@new.example")
+        self.assertEqual(self.checkers.version(), before)
+
     def test_misconfigured(self) -> None:
         """Said at start: nothing configured, a file that is not there, an option that cannot be."""
         for options in (

@@ -22,14 +22,15 @@ from OpenSSL import SSL
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IPushProducer, ISSLTransport
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from pycyrus.net import selfsigned
-from pycyrus.net.tls import ServerContext, SessionKeys, TLSConfigurationError, TLSSettings
+from pycyrus.net.session_keys import LIFETIME, SessionKeys
+from pycyrus.net.tls import ServerContext, TLSConfigurationError, TLSSettings
 from pycyrus.test.net.server import Recorder, ServerTestCase, read_all, read_exactly
 
 T = TypeVar("T")
@@ -479,7 +480,7 @@ class TLSConnectionTests(ServerTestCase):
         settings = self.files.settings(
             client_ca_file=authority, client_certificates="require", revoked=revoke(made[1].serial_number + 1)
         )
-        context = ServerContext(settings, SessionKeys())
+        context = ServerContext(settings, SessionKeys(2))
         port = self.listen(tls=context)
         self.on_data = lambda protocol, data: protocol.transport.write(data)
         client = ssl.create_default_context(cafile=str(self.files.certificate))
@@ -507,7 +508,7 @@ class TLSConnectionTests(ServerTestCase):
             selfsigned.generate(directory / f"{stem}.pem", directory / f"{stem}.key", names)
         (directory / "bad.key").write_bytes((directory / "a.key").read_bytes())
         (directory / "rubbish.pem").write_bytes(b"rubbish")
-        for keys in (None, SessionKeys()):
+        for keys in (None, SessionKeys(2)):
             context = ServerContext(self.files.settings(names_directory=directory), keys)
             port = self.listen(tls=context)
 
@@ -533,7 +534,7 @@ class TLSConnectionTests(ServerTestCase):
 
     async def test_resumption_at_another_worker(self) -> None:
         """Workers that were forked after the keys were made take each other's tickets, also after a reload."""
-        keys = SessionKeys()
+        keys = SessionKeys(2)
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             one, other = (ServerContext(self.files.settings(), keys) for _ in range(2))
             ports = [self.listen(tls=context) for context in (one, other)]
@@ -550,11 +551,32 @@ class TLSConnectionTests(ServerTestCase):
             apart = self.listen(tls=ServerContext(self.files.settings()))
             self.assertFalse((await self.client(apart, partial(self.resumed, client, session)))[1])
 
+    async def test_keys_of_the_day(self) -> None:
+        """Tickets of yesterday are of no use; processes that never talked to each other go on to the same keys."""
+        clock = Clock()
+        keys = SessionKeys(3, clock.seconds)
+        one, other = (ServerContext(self.files.settings(), keys) for _ in range(2))
+        ports = [self.listen(tls=context) for context in (one, other)]
+        self.on_data = lambda protocol, data: protocol.transport.write(data)
+        client = ssl.create_default_context(cafile=str(self.files.certificate))
+        session = None
+        reused = []
+        # The last two days are past the keys that were made ahead.
+        for moment in (0.0, LIFETIME - 1, LIFETIME, 2.5 * LIFETIME, 3.5 * LIFETIME, 7.5 * LIFETIME):
+            clock.rightNow = moment
+            days = []
+            for port in ports:
+                session, was = await self.client(port, partial(self.resumed, client, session))
+                days.append(was)
+            reused.append(days)
+        same, new = [True, True], [False, True]
+        self.assertEqual(reused, [new, same, new, new, new, new])
+
     async def test_no_resumption_past_a_client_certificate(self) -> None:
         """A session that began without a certificate does not come in where one is required."""
         private = ec.generate_private_key(ec.SECP256R1())
         authority = self.files.write("authority.pem", issue(30, private))
-        keys = SessionKeys()
+        keys = SessionKeys(2)
         self.on_data = lambda protocol, data: protocol.transport.write(data)
         anybody = self.listen(tls=ServerContext(self.files.settings(), keys))
         strict = self.files.settings(client_ca_file=authority, client_certificates="require")
@@ -568,7 +590,7 @@ class TLSConnectionTests(ServerTestCase):
 
     async def test_no_resumption_at_all(self) -> None:
         """C{tls_session_timeout: 0}."""
-        port = self.listen(tls=ServerContext(self.files.settings(session_timeout=0), SessionKeys()))
+        port = self.listen(tls=ServerContext(self.files.settings(session_timeout=0), SessionKeys(2)))
         self.on_data = lambda protocol, data: protocol.transport.write(data)
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             client = ssl.create_default_context(cafile=str(self.files.certificate))
@@ -613,7 +635,7 @@ class TLSConnectionTests(ServerTestCase):
 
     async def test_settings_hold_with_shared_keys(self) -> None:
         """What a connection has of its context holds: versions, and the client's certificate."""
-        port = self.listen(tls=ServerContext(self.files.settings(versions=frozenset({"tls1_2"})), SessionKeys()))
+        port = self.listen(tls=ServerContext(self.files.settings(versions=frozenset({"tls1_2"})), SessionKeys(2)))
 
         def version(sock: socket.socket) -> str | None:
             with ssl.create_default_context(cafile=str(self.files.certificate)).wrap_socket(
