@@ -18,7 +18,7 @@ from typing import Any
 from pycyrus.admin.command import inbox_named, reported
 from pycyrus.admin.durations import read_duration
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import run_on_store
+from pycyrus.admin.storing import run_on_store, teller_of
 from pycyrus.app.logs import syslog_prefix
 from pycyrus.app.store_parts import archive_settings, retentions
 from pycyrus.config.load import Configuration, load
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     told: Callable[[str], None] = print if arguments.verbose else lambda line: None
 
     async def work(store: MailStore) -> Expired:
-        return await expire(store, order, told)
+        return await expire(store, order, told, teller_of(store))
 
     done = run_on_store(configuration, work)
     lines = summary(done, order)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pycyrus.admin.command import CommandError, name_text, reported
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.admin.storing import run_on_store
+from pycyrus.admin.storing import run_on_store, teller_of
 from pycyrus.config.load import Configuration, load
 from pycyrus.errors import MailboxNotFound
 from pycyrus.model.flags import DELETED, FLAGGED
@@ -167,6 +167,9 @@ async def _purge(store: MailStore, entry: Entry, rule: Rule, arguments: argparse
             await writing.expunge(state, uids, only_deleted=False, keep_files=store.keeps_expunged)
     finally:
         store.release(state)
+    teller = teller_of(store)
+    if len(uids) and not arguments.dry_run and teller is not None:
+        await teller(entry.name, uids)
     if arguments.verbose or arguments.dry_run:
         print(f"Working on {name}...")
         print(f"total messages     {total}")

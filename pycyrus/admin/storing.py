@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from socket import gethostname
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import (
@@ -26,10 +26,16 @@ from pycyrus.admin.running import run_with_reactor
 from pycyrus.app.store_parts import store_settings
 from pycyrus.config.load import Configuration
 from pycyrus.errors import MailStoreError
+from pycyrus.interfaces import SessionFacts
+from pycyrus.notices.watch import WatchedStore
+from pycyrus.store.expiry import Teller
 from pycyrus.store.partitions import BadPartition
 from pycyrus.store.store import MailStore, open_store
 
 T = TypeVar("T")
+
+_FACTS = SessionFacts("pycyrus", "")
+"""What events tell of the session: there is none."""
 
 
 def run_on_store(configuration: Configuration, work: Callable[[MailStore], Coroutine[Deferred[Any], Any, T]]) -> T:
@@ -57,7 +63,7 @@ def run_on_store(configuration: Configuration, work: Callable[[MailStore], Corou
 @asynccontextmanager
 async def opened(configuration: Configuration, reactor: Any) -> AsyncIterator[MailStore]:
     """
-    The store, open for a command; a Murder's master is told of what it changes.
+    The store, open for a command; a Murder's master, and who wants events, are told of what it changes.
 
     @raise BadPartition: A partition cannot be used.
     @raise MailStoreError: A database cannot be used.
@@ -65,21 +71,37 @@ async def opened(configuration: Configuration, reactor: Any) -> AsyncIterator[Ma
     settings = configuration.settings
     # Each mailbox is looked at once, so few need be remembered.
     store = open_store(replace(store_settings(settings), open_mailboxes=4), reactor)
-    publisher = None
+    publisher = notices = None
+    watched = store
+    name = settings.text("servername") or gethostname()
     if settings.text("mupdate_server"):
         # What links servers takes longer to import than most commands run.
         from pycyrus.app.murder_parts import make_publisher, publishes
 
         if publishes(settings):
-            name = settings.text("servername") or gethostname()
             publisher = make_publisher(settings, name, store, reactor, compares=False)
             store.publish_to(publisher)
+    if settings.words("event_notifier"):
+        from pycyrus.app.notice_parts import Notices
+
+        notices = Notices(settings, name, store, reactor)
+        if notices.events is not None:
+            # It passes on whatever the store itself can do.
+            watched = cast(MailStore, notices.events.watch(store, _FACTS).store)
     try:
-        yield store
+        yield watched
     finally:
+        if notices is not None:
+            await notices.close()
         if publisher is not None:
             publisher.close()
         await store.close()
+
+
+def teller_of(store: MailStore) -> Teller | None:
+    """Whom to tell of messages that have expired; None for nobody."""
+    watched: object = store
+    return watched.tell_expired if isinstance(watched, WatchedStore) else None
 
 
 @implementer(ILogObserver)

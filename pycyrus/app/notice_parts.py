@@ -41,6 +41,7 @@ class Notices:
     @ivar deliveries: Who is told of deliveries; None where nobody wants to know,
         and nothing is spent on it.
     @ivar sessions: Who watches sessions; likewise.
+    @ivar events: Who tells of what they do; likewise, without the audit log.
     """
 
     def __init__(self, settings: Settings, server_name: str, store: IMailStore, reactor: Any) -> None:
@@ -51,12 +52,13 @@ class Notices:
         if method := settings.text("mailnotifier"):
             observers.append(MailNotices(method, self._sender(method)))
         self.sessions: IStoreObserver | None = None
+        self.events: IStoreObserver | None = None
         self._reporter: Reporter | None = None
         wanted = event_settings(settings, server_name)
         sinks = self._sinks() if wanted.groups else []
         if sinks:
             self._reporter = Reporter(wanted, sinks, store, reactor)
-            self.sessions = StoreObserver(self._reporter)
+            self.events = self.sessions = StoreObserver(self._reporter)
             if wanted.groups & {Group.MESSAGE, Group.QUOTA}:
                 observers.append(ArrivalEvents(self._reporter))
         self.deliveries: IDeliveryObserver | None = DeliveryObservers(observers) if observers else None

@@ -16,6 +16,7 @@ from pycyrus.model.acl_text import tell_rights, write_acl
 from pycyrus.model.identity import POSTMAN, Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.model.quota import Limit
+from pycyrus.model.uids import UidArray
 from pycyrus.notices.kinds import (
     ACL_CHANGE,
     LOGIN,
@@ -108,6 +109,13 @@ class WatchedStore:
         await self._tell(MAILBOX_CREATE, name)
         return unique_id
 
+    async def create_inbox(self, name: MailboxName) -> str:
+        """Make the INBOX of a new user, as an administrator's command does."""
+        store: Any = self._store
+        unique_id: str = await store.create_inbox(name)
+        await self._tell(MAILBOX_CREATE, name)
+        return unique_id
+
     async def delete(self, identity: Identity, name: MailboxName) -> None:
         """See L{IMailStore.delete}."""
         url = await self._url(name, Group.MAILBOX)
@@ -159,6 +167,16 @@ class WatchedStore:
         await reporter.tell_quota(QUOTA_CHANGE, self._watch.facts, root, url)
         if was_full and not is_full(await reporter.quota_of(root)):
             await reporter.tell_quota(QUOTA_WITHIN, self._watch.facts, root, url)
+
+    async def tell_expired(self, name: MailboxName, uids: UidArray) -> None:
+        """Tell that messages were too old for their mailbox, and have gone."""
+        # That it cannot be told is no reason to say it failed.
+        with suppress(MailStoreError):
+            mailbox = WatchedMailbox(await self._store.open(POSTMAN, name, POST), self._watch)
+            try:
+                await mailbox.tell_expired(uids)
+            finally:
+                mailbox.close()
 
     # --- telling ------------------------------------------------------------------------
 

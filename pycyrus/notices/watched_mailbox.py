@@ -19,6 +19,7 @@ from pycyrus.notices.flags import FlagChanges, FlagState
 from pycyrus.notices.kinds import (
     MESSAGE_APPEND,
     MESSAGE_COPY,
+    MESSAGE_EXPIRE,
     MESSAGE_EXPUNGE,
     MESSAGE_MOVE,
     QUOTA_EXCEED,
@@ -96,6 +97,10 @@ class WatchedMailbox(PassingMailbox):
         await self._tell_copied(MESSAGE_MOVE, copied, inner)
         await self._within(before)
         return copied, expunged
+
+    async def tell_expired(self, uids: UidArray) -> None:
+        """Tell that messages were too old for the mailbox, and have gone."""
+        await self._tell(MESSAGE_EXPIRE, uids)
 
     # --- telling ------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from twisted.logger import Logger
 
 from pycyrus.errors import MailboxNotFound, MailStoreError
+from pycyrus.model.names import MailboxName
 from pycyrus.model.uids import UidArray
 from pycyrus.store import archiving, journal, writing
 from pycyrus.store.files import store_error
@@ -30,6 +31,7 @@ from pycyrus.store.store import MailStore
 from pycyrus.store.threads import in_thread
 
 _log = Logger()
+_NONE: UidArray = np.empty(0, np.uint32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Expiry:
     concerns: Callable[[Entry], bool] = lambda entry: True
     annotated_at: float | None = None
     archive: ArchiveSettings | None = None
+
+
+Teller = Callable[[MailboxName, UidArray], Awaitable[None]]
+"""Is told which messages of a mailbox were too old for it, once they are expunged."""
 
 
 @dataclass(slots=True)
@@ -81,7 +87,9 @@ class Expired:
     failed: int = 0
 
 
-async def expire(store: MailStore, order: Expiry, told: Callable[[str], None] = lambda line: None) -> Expired:
+async def expire(
+    store: MailStore, order: Expiry, told: Callable[[str], None] = lambda line: None, teller: Teller | None = None
+) -> Expired:
     """
     Remove what was kept long enough.
 
@@ -89,11 +97,12 @@ async def expire(store: MailStore, order: Expiry, told: Callable[[str], None] = 
     with.
 
     @param told: Is given a line for each mailbox in which something was done.
+    @param teller: Is told of messages that were too old for their mailbox.
     """
     done = Expired()
     if order.expunged_before is not None or order.drop_keywords:
         for entry in every(store, order):
-            await _attempt(store, entry, done, _expire_messages(store, entry, order, done, told))
+            await _attempt(store, entry, done, _expire_messages(store, entry, order, done, told, teller))
     if order.archive is not None:
         for entry in every(store, order):
             await _attempt(store, entry, done, _archive(store, entry, order, order.archive, done, told))
@@ -143,7 +152,12 @@ def deleted_before(store: MailStore, order: Expiry, before: float) -> Iterator[E
 
 
 async def _expire_messages(
-    store: MailStore, entry: Entry, order: Expiry, done: Expired, told: Callable[[str], None]
+    store: MailStore,
+    entry: Entry,
+    order: Expiry,
+    done: Expired,
+    told: Callable[[str], None],
+    teller: Teller | None,
 ) -> None:
     state = await store.hold(entry)
     try:
@@ -163,11 +177,13 @@ async def _expire_messages(
         dropped = await drop_keywords(state) if order.drop_keywords else 0
     finally:
         store.release(state)
-    done.expired += old
+    if len(old) and teller is not None:
+        await teller(entry.name, old)
+    done.expired += len(old)
     done.expunged += gone
     done.keywords += dropped
-    if old or gone or dropped:
-        what = f"expired {old} and expunged" if old else "expunged"
+    if len(old) or gone or dropped:
+        what = f"expired {len(old)} and expunged" if len(old) else "expunged"
         told(f"{store.tree.text(entry)}: {what} {gone} messages, {dropped} user flags")
 
 
@@ -196,18 +212,18 @@ async def _archive(
         told(f"{store.tree.text(entry)}: archived {moved} messages")
 
 
-async def _expire_old(store: MailStore, state: MailboxState, entry: Entry, order: Expiry) -> int:
+async def _expire_old(store: MailStore, state: MailboxState, entry: Entry, order: Expiry) -> UidArray:
     """Expunge what came too long ago for its mailbox; its files go as those of all expunged messages do."""
     if order.annotated_at is None or order.expunged_before is None or entry.name.deleted is not None:
-        return 0
+        return _NONE
     kept = lifetime_of_messages(store, entry)
     if kept is None:
-        return 0
+        return _NONE
     view = state.view()
     old = view.uids[view.internaldates < order.annotated_at - kept].astype(np.uint32)
     if not len(old):
-        return 0
-    return len((await writing.expunge(state, old, only_deleted=False, keep_files=store.keeps_expunged)).uids)
+        return _NONE
+    return (await writing.expunge(state, old, only_deleted=False, keep_files=store.keeps_expunged)).uids
 
 
 async def sweep(state: MailboxState) -> int:

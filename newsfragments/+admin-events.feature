@@ -1,0 +1,1 @@
+Events are told of what administrators do by commands, among them MessageExpire.
