@@ -89,7 +89,8 @@ class Attempt(Verifier):
         if not password or len(password) > LONGEST_PASSWORD:
             raise AuthenticationFailed("empty password, or too long")
         with self._rules.delays.checking(self._channel.peer, user_id, password):
-            return await self._enter(MailPassword(user_id, password, self._channel.service), acting_as)
+            channel = self._channel
+            return await self._enter(MailPassword(user_id, password, channel.service, channel.peer), acting_as)
 
     @override
     async def keys(self, user: bytes, mechanism: str) -> ScramKeys:

@@ -17,11 +17,13 @@ class MailPassword:
     A user name and a password.
 
     @ivar password: Never shown by C{repr}, so never logged by accident.
+    @ivar peer: Where the client is; its answer must not depend on it.
     """
 
     user_id: str
     password: bytes = field(repr=False)
     service: str
+    peer: str = ""
 
     @property
     def username(self) -> bytes:

@@ -42,6 +42,7 @@ class IMailPassword(IUsernamePassword):
 
     user_id = Attribute("str: the canonical user id.")
     service = Attribute("str: the service's name in cyrus.conf.")
+    peer = Attribute("str: the client's address, or empty; for those who log it, as answers are remembered without it.")
 
 
 class IProved(ICredentials):

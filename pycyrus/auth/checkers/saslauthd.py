@@ -28,19 +28,24 @@ WAIT = 20.0
 MOST_WAITING = 100
 """Questions at a time; further ones are told to come again."""
 
+_TRUE = frozenset({"yes", "on", "1", "true", "t"})
 _SERVICES = {"imap": "imap", "pop3": "pop", "lmtp": "lmtp", "sieve": "sieve", "mupdate": "mupdate", "csync": "csync"}
 """By the beginning of a service's name in cyrus.conf, what SASL calls it: names of PAM's files."""
 
 
-def question(user_id: str, password: bytes, service: str) -> bytes:
+def question(user_id: str, password: bytes, service: str, peer: str | None = None) -> bytes:
     """
     Write a question: login, password, service and realm, each behind its length.
 
     @param service: Its name in cyrus.conf.
+    @param peer: The client's address, for a daemon that waits for it; None for one that does not.
     @raise ValueError: A field is empty or too long.
     """
     login, realm, name = _parts(user_id, service)
-    fields = (login.encode("utf-8"), password, name.encode("utf-8"), realm.encode("utf-8"))
+    fields = [login.encode("utf-8"), password, name.encode("utf-8"), realm.encode("utf-8")]
+    if peer is not None:
+        # As libsasl writes an address; of the port nothing is known here.
+        fields.append(f"{peer};0".encode() if peer else b"")
     if not fields[0] or not password or b"\0" in password:
         raise ValueError("empty name or password")
     if any(len(field) > LONGEST_FIELD for field in fields):
@@ -104,7 +109,9 @@ class SaslauthdChecker:
     log = Logger()
     credentialInterfaces = (IMailPassword,)
 
-    def __init__(self, path: str, reactor: Any, wait: float = WAIT) -> None:
+    def __init__(self, path: str, reactor: Any, wait: float = WAIT, *, tells_address: bool = False) -> None:
+        """@param tells_address: The daemon waits for the client's address, as those after 2.1.28 do."""
+        self.tells_address = tells_address
         self._path = path
         self._reactor = reactor
         self._wait = wait
@@ -116,7 +123,8 @@ class SaslauthdChecker:
 
     async def _check(self, credentials: IMailPassword) -> bytes | tuple[()]:
         try:
-            asked = question(credentials.user_id, credentials.password, credentials.service)
+            peer = credentials.peer if self.tells_address else None
+            asked = question(credentials.user_id, credentials.password, credentials.service, peer)
         except ValueError as error:
             raise UnauthorizedLogin(str(error)) from error
         if self._waiting >= MOST_WAITING:
@@ -164,4 +172,7 @@ class SaslauthdCheckerFactory:
 
     def make_checker(self, context: CheckerContext) -> SaslauthdChecker:
         """Make the checker; the daemon is asked at each login."""
-        return SaslauthdChecker(context.options.get("sasl_saslauthd_path", DEFAULT_PATH), context.reactor)
+        options = context.options
+        tells_address = options.get("sasl_saslauthd_client_address", "no").lower() in _TRUE
+        path = options.get("sasl_saslauthd_path", DEFAULT_PATH)
+        return SaslauthdChecker(path, context.reactor, tells_address=tells_address)

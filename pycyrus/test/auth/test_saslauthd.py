@@ -19,9 +19,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from typing_extensions import override
 
-from pycyrus.auth.checkers.saslauthd import LONGEST_FIELD, SaslauthdChecker, question
+from pycyrus.auth.checkers.saslauthd import LONGEST_FIELD, SaslauthdChecker, SaslauthdCheckerFactory, question
 from pycyrus.auth.credentials import MailPassword
+from pycyrus.auth.interfaces import CheckerContext
 from pycyrus.errors import AuthenticationUnavailable
+from pycyrus.test.auth.parts import at_once
 from pycyrus.testing.ldap_trees import PASSWORD
 from pycyrus.testing.programs import find_program
 from pycyrus.testing.slapd import Slapd
@@ -69,7 +71,7 @@ class SocketCase(TestCase):
 
     async def check(self, user: str, password: bytes = b"secret", wait: float = 20.0) -> object:
         checker = SaslauthdChecker(self.path, self.reactor, wait)
-        return await checker.requestAvatarId(MailPassword(user, password, "imaps"))
+        return await checker.requestAvatarId(MailPassword(user, password, "imaps", "192.0.2.1"))
 
 
 class ProtocolTests(SocketCase):
@@ -109,6 +111,14 @@ class ProtocolTests(SocketCase):
 
 
 class QuestionTests(SynchronousTestCase):
+    def test_address(self) -> None:
+        """A fifth field for daemons that wait for one, if options say so; it is there even if nothing is known."""
+        self.assertEqual(question("fred", b"x", "imap", "2001:db8::1")[-15:], b"\0\x0d2001:db8::1;0")
+        self.assertEqual(question("fred", b"x", "imap", ""), question("fred", b"x", "imap") + b"\0\0")
+        for text, tells in (("yes", True), ("no", False)):
+            context = CheckerContext(Path(), {"sasl_saslauthd_client_address": text}, at_once)
+            self.assertEqual(SaslauthdCheckerFactory().make_checker(context).tells_address, tells)
+
     def test_services(self) -> None:
         """Names in cyrus.conf become those of SASL, which PAM's files have."""
         for service, name in (("imap", b"imap"), ("imaps", b"imap"), ("pop3s", b"pop"), ("lmtpunix", b"lmtp")):
