@@ -40,6 +40,7 @@ def store_settings(settings: Settings) -> StoreSettings:
         journal_sync_interval=float(settings.duration("journal_sync_interval")),
         sync_mode=SyncMode(settings.word("sync_mode")),
         annotations=annotation_definitions(settings),
+        feeds_searches=settings.switch("search_feed"),
     )
 
 

@@ -24,7 +24,9 @@ from pycyrus.model.uids import UidArray
 from pycyrus.model.view import View
 from pycyrus.store import annotating, writing
 from pycyrus.store.archiving import ArchiveQueue
+from pycyrus.store.feeding import TextFeeder
 from pycyrus.store.files import store_error
+from pycyrus.store.filling import fill
 from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.own_annotations import AnnotationName, OwnAnnotations
 from pycyrus.store.quotas import Quotas
@@ -91,6 +93,7 @@ class OpenedMailbox:
     @param access: The identity's rights now; raises L{MailboxNotFound} when
         the mailbox is gone or hidden.
     @param quotas: None where there are none.
+    @param feeder: Told of mailboxes that got messages; None where their texts are made ready by searches only.
     @param archive: Told of messages that came; None where none go to an archive at once.
     @param seen: None where the seen bit of the flags column is this user's.
     @param closed: Told once, at the end.
@@ -108,6 +111,7 @@ class OpenedMailbox:
         policy: MailboxPolicy = DEFAULT_POLICY,
         quotas: Quotas | None = None,
         archive: ArchiveQueue | None = None,
+        feeder: TextFeeder | None = None,
         closed: Callable[[], None] | None = None,
     ) -> None:
         self.state = state
@@ -122,6 +126,7 @@ class OpenedMailbox:
         self._notes = OwnAnnotations(identity, policy.annotations)
         self._quotas = quotas
         self._archive = archive
+        self._feeder = feeder
         self._when_closed = closed
         self._stops: list[Callable[[], None]] = []
         self._overlay: _SeenOverlay | None = None if seen is None else _SeenOverlay(seen)
@@ -169,6 +174,10 @@ class OpenedMailbox:
     def uidnext(self) -> int:
         """The UID that the next message gets at least."""
         return self.state.contents.uidnext
+
+    async def complete(self) -> None:
+        """Make cached items that are missing; see L{IMailbox}."""
+        await fill(self.state)
 
     def highest_modseq(self) -> int:
         """RFC 7162 section 3.1.2.1."""
@@ -237,6 +246,8 @@ class OpenedMailbox:
         if self._seen is not None and any(seen):
             self._seen.set(np.array(uids, dtype=np.uint32)[seen], True)
         self.state.announce()
+        if self._feeder is not None:
+            self._feeder.came(self.unique_id)
         if self._archive is not None:
             self._archive.consider(self.state, uids, [each.staged.size for each in incoming])
         return Appended(self.uidvalidity, uids)
@@ -321,6 +332,8 @@ class OpenedMailbox:
         if self._seen is not None and np.any(flags & SEEN):
             self._seen.set(copies[flags & SEEN != 0], True)
         self.state.announce()
+        if self._feeder is not None:
+            self._feeder.came(self.unique_id)
         if self._archive is not None:
             self._archive.consider(self.state, copies.tolist(), view.sizes[positions[known]].tolist())
         return Copied(self.uidvalidity, originals, copies)
@@ -346,9 +359,11 @@ class OpenedMailbox:
 
     async def search(self, key: SearchKey, *, progress: Callable[[int, int], None] | None = None) -> UidArray:
         """Find messages; see L{IMailbox}."""
-        from pycyrus.store.search import evaluate
+        from pycyrus.store.search import evaluate, reads_cached_items
 
         self._need(READ)
+        if reads_cached_items(key):
+            await self.complete()
         view = self.view()
         names = self.keyword_names()
         mask = await evaluate(

@@ -95,6 +95,30 @@ class SearchTexts:
             await in_thread(self._reactor, texts.shrink, view.uids)
         return await texts.matches(needle.encode("utf-8", "replace"), view, breathe, in_body=in_body)
 
+    async def feed(self, view: View, most: int) -> int:
+        """
+        Add what the messages say that came since this was last done, the oldest first.
+
+        @param most: How many of them at a time.
+        @return: How many there still are; 0 as well where the log cannot be written.
+        @raise StoreUnavailable: The cache cannot be read.
+        """
+        texts = self._log()
+        fed = await in_thread(self._reactor, texts.fed)
+        start = int(view.uids.searchsorted(np.uint32(fed), "right"))
+        block = np.arange(start, min(start + most, len(view)))
+        if not len(block):
+            return 0
+        (items,) = view.cached(block, (CachedItem.SECTIONS,))
+        uids = view.uids[block].tolist()
+        guids = [guid.tobytes() for guid in view.guids[block]]
+
+        def add() -> bool:
+            return texts.feed(self._read_texts(uids, guids, items), uids[-1])
+
+        is_written = await in_thread(self._reactor, add)
+        return len(view) - int(block[-1]) - 1 if is_written else 0
+
     def _log(self) -> TextLog:
         path = str(self._paths.meta / NAME)
         texts = self._texts
@@ -108,6 +132,10 @@ class SearchTexts:
 
     def _add(self, texts: TextLog, uids: list[int], guids: list[bytes], items: list[bytes]) -> None:
         """Read messages, and add what they say to the log; for a thread."""
+        texts.add(self._read_texts(uids, guids, items))
+
+    def _read_texts(self, uids: list[int], guids: list[bytes], items: list[bytes]) -> list[Text]:
+        """What messages say; for a thread."""
         found = []
         for uid, guid, item in zip(uids, guids, items, strict=True):
             try:
@@ -123,4 +151,4 @@ class SearchTexts:
                 continue
             header, body = whole_text(octets, item, MAX_NEEDLE)
             found.append(Text(uid, guid, header.encode("utf-8", "replace"), joined(body)))
-        texts.add(found)
+        return found

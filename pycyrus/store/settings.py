@@ -76,6 +76,8 @@ class StoreSettings:
     @ivar undo_retention: Seconds for which journals keep what happened.
     @ivar annotations: What may be noted of mailboxes, the server and messages
         (C{annotation_definitions}, C{annotation_allow_undefined}).
+    @ivar feeds_searches: Texts of messages are made ready for searches soon after
+        they came (C{search_feed}).
     @ivar open_mailboxes: How many closed mailboxes are kept in memory.
     """
 
@@ -101,5 +103,6 @@ class StoreSettings:
     journal_sync_interval: float = 1.0
     sync_mode: SyncMode = SyncMode.AUTO
     undo_retention: float = 7 * 86400.0
+    feeds_searches: bool = False
     annotations: AnnotationDefinitions = STANDARD_DEFINITIONS
     open_mailboxes: int = 256

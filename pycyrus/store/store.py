@@ -48,6 +48,7 @@ from pycyrus.store import access, files, metadata, moves, userstate
 from pycyrus.store.archiving import ArchiveQueue
 from pycyrus.store.commit import Committers
 from pycyrus.store.directory import Directory, in_order
+from pycyrus.store.feeding import TextFeeder
 from pycyrus.store.listeners import Listeners
 from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
 from pycyrus.store.moving import Movers
@@ -209,6 +210,9 @@ class MailStore:
         self._watchers = Listeners(reactor, lambda: None, lambda: None)
         self._told_userstate = self._userstate_signal.value()
         self._shield = Shield()
+        self._feeder = (
+            TextFeeder(reactor, self._shield, self._state_of, self.release) if settings.feeds_searches else None
+        )
         self._archive = (
             None
             if settings.archive is None
@@ -236,6 +240,8 @@ class MailStore:
             self._looking = None
         if self._archive is not None:
             self._archive.stop()
+        if self._feeder is not None:
+            self._feeder.stop()
         await self._shield.settle()
         await self._seen.close()
         self.quotas.stop()
@@ -281,6 +287,7 @@ class MailStore:
             policy=self._policy,
             quotas=self.quotas,
             archive=self._archive,
+            feeder=self._feeder,
             closed=partial(self._states.release, state),
         )
 

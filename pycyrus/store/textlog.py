@@ -1,16 +1,18 @@
 """
 What the messages of a mailbox say, folded for searching: C{pycyrus.text}.
 
-It is made when a text is first looked for, and grows with later searches; it can
-be removed at any time.  All numbers are little-endian::
+It grows when messages came, and with searches; it can be removed at any time.  All
+numbers are little-endian::
 
-    octets 0-7   C{PYCTEXT2}
+    header       8 octets C{PYCTEXT3}, u64 where the records end, u32 UID up to which messages were
+                 added as they came, u32 CRC-32 of all that
     records      u32 UID, u32 octets of text, u32 octets of body in it, the first 8 octets of the
                  message's SHA-1, u32 CRC-32 of all that and the text; the text in UTF-8: body, then header
                  length 0xFFFFFFFF: too long to be kept, so it may contain anything
 
 A record tells of the message with its UID only if that has its SHA-1.  One that is
-torn or damaged ends what is read; the next writer cuts it off.
+damaged ends what is read; the next writer cuts it off.  The header is written after
+the records: what is behind their end was never finished, and is written over.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +37,14 @@ from pycyrus.store import files
 from pycyrus.store.scanning import Breathe, scan
 
 NAME = "pycyrus.text"
-MAGIC = b"PYCTEXT2"
+MAGIC = b"PYCTEXT3"
 GUID = 8
 MAX_TEXT = 1 << 20
 """Octets of text kept of one message."""
 MAX_NEEDLE = 256
 """Characters; the texts overlap that far where they were cut into pieces."""
 _HEAD = struct.Struct("<III8sI")
+_HEADER = struct.Struct("<8sQII")
 _SUMMED = struct.Struct("<III8s")
 _REMEMBERED = 16
 """Strings whose places are remembered, so that only new texts are looked through."""
@@ -76,11 +80,14 @@ class TextLog:
             return
         try:
             status = os.fstat(fd)
-            if status.st_ino != self._inode or status.st_size < self._size:
+            head = _read_header(fd, status.st_size)
+            if status.st_ino != self._inode or head.end < self._size:
                 self._forget()
             self._inode = status.st_ino
-            if status.st_size > max(self._size, len(MAGIC)):
-                self._read(mmap.mmap(fd, status.st_size, access=mmap.ACCESS_READ))
+            if head.end > max(self._size, _HEADER.size):
+                self._read(mmap.mmap(fd, head.end, access=mmap.ACCESS_READ))
+            elif head.end:
+                self._size = head.end
         except (OSError, ValueError) as error:
             self.log.warn("{path} cannot be read: {error}", path=self.path, error=error)
             self._forget()
@@ -88,10 +95,7 @@ class TextLog:
             os.close(fd)
 
     def _read(self, mapped: mmap.mmap) -> None:
-        if mapped[: len(MAGIC)] != MAGIC:
-            mapped.close()
-            return
-        at = max(self._size, len(MAGIC))
+        at = max(self._size, _HEADER.size)
         rows: list[tuple[int, int, int, int, bytes]] = []
         while at + _HEAD.size <= len(mapped):
             uid, length, body, guid, checksum = _HEAD.unpack_from(mapped, at)
@@ -118,17 +122,62 @@ class TextLog:
             if os.fstat(fd).st_ino != self._inode and os.fstat(fd).st_size:
                 # Somebody put another one in its place meanwhile.
                 return
-            if self._size and os.fstat(fd).st_size == self._size:
-                files.write_all(fd, b"".join(records), self._size)
+            head = _read_header(fd, os.fstat(fd).st_size)
+            if self._size and head.end == self._size:
+                _append(fd, head, records, head.fed)
             else:
                 # Never made shorter where it is: others may look into it just now.
-                whole = os.pread(fd, self._size, 0) if self._size else MAGIC
-                files.replace_file(self.path, whole + b"".join(records), sync=False)
+                start = _HEADER.size
+                whole = [os.pread(fd, self._size - start, start)] if self._size > start else []
+                files.replace_file(self.path, _whole([*whole, *records], 0), sync=False)
         except OSError as error:
             self.log.warn("{path} cannot be written: {error}", path=self.path, error=error)
         finally:
             os.close(fd)
         self.load()
+
+    def fed(self) -> int:
+        """The UID up to which messages were added as they came; for a thread."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return 0
+        try:
+            return _read_header(fd, os.fstat(fd).st_size).fed
+        except OSError:
+            return 0
+        finally:
+            os.close(fd)
+
+    def feed(self, texts: Iterable[Text], fed: int) -> bool:
+        """
+        Add texts of messages that came, without a look at those that are there; for a thread.
+
+        @param fed: The UID up to which messages have been added then.
+        @return: Whether it could be written.
+        """
+        records = [_record(text) for text in texts]
+        try:
+            fd = os.open(self.path, _FLAGS, files.PRIVATE)
+        except OSError as error:
+            self.log.warn("{path} cannot be written: {error}", path=self.path, error=error)
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if not os.fstat(fd).st_nlink:
+                # Somebody put another one in its place meanwhile; the next message is told to that one.
+                return False
+            head = _read_header(fd, os.fstat(fd).st_size)
+            if head.end:
+                _append(fd, head, records, max(fed, head.fed))
+            else:
+                files.replace_file(self.path, _whole(records, fed), sync=False)
+        except OSError as error:
+            self.log.warn("{path} cannot be written: {error}", path=self.path, error=error)
+            return False
+        finally:
+            os.close(fd)
+        return True
 
     def shrink(self, uids: NDArray[np.uint32]) -> None:
         """Begin anew if most of it tells of messages that are gone; for a thread."""
@@ -158,7 +207,8 @@ class TextLog:
             pieces = [
                 self._map[begin - _HEAD.size : end] for begin, end in zip(kept["begin"], kept["end"], strict=True)
             ]
-            files.replace_file(self.path, MAGIC + b"".join(pieces), sync=False)
+            fed = _read_header(fd, os.fstat(fd).st_size).fed
+            files.replace_file(self.path, _whole(pieces, fed), sync=False)
         except OSError as error:
             self.log.warn("{path} cannot be written: {error}", path=self.path, error=error)
         finally:
@@ -249,6 +299,48 @@ class Text:
 _ROW = np.dtype([("uid", "<u4"), ("begin", "<i8"), ("end", "<i8"), ("body_end", "<i8"), ("guid", f"V{GUID}")])
 _NO_RECORDS = np.zeros(0, dtype=_ROW)
 _NOWHERE = np.zeros(0, dtype=np.int64)
+
+
+class _Header(NamedTuple):
+    """
+    What the head of a log says.
+
+    @ivar end: Where its records end; 0 for none that can be used.
+    @ivar fed: The UID up to which messages were added as they came.
+    """
+
+    end: int
+    fed: int
+
+
+def _encode_header(end: int, fed: int) -> bytes:
+    octets = _HEADER.pack(MAGIC, end, fed, 0)
+    return octets[:-4] + zlib.crc32(octets[:-4]).to_bytes(4, "little")
+
+
+def _read_header(fd: int, size: int) -> _Header:
+    for _ in range(_TRIES):
+        octets = os.pread(fd, _HEADER.size, 0)
+        if len(octets) < _HEADER.size:
+            break
+        magic, end, fed, checksum = _HEADER.unpack(octets)
+        if magic == MAGIC and checksum == zlib.crc32(octets[:-4]):
+            return _Header(end, fed) if _HEADER.size <= end <= size else _Header(0, 0)
+        # It may be written just now.
+    return _Header(0, 0)
+
+
+_TRIES = 3
+
+
+def _append(fd: int, head: _Header, records: Sequence[bytes], fed: int) -> None:
+    octets = b"".join(records)
+    files.write_all(fd, octets, head.end)
+    files.write_all(fd, _encode_header(head.end + len(octets), fed), 0)
+
+
+def _whole(pieces: Sequence[bytes], fed: int) -> bytes:
+    return b"".join((_encode_header(_HEADER.size + sum(map(len, pieces)), fed), *pieces))
 
 
 def _record(text: Text) -> bytes:
