@@ -26,7 +26,6 @@ from pycyrus.store import annotating, writing
 from pycyrus.store.archiving import ArchiveQueue
 from pycyrus.store.feeding import TextFeeder
 from pycyrus.store.files import store_error
-from pycyrus.store.filling import fill
 from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.own_annotations import AnnotationName, OwnAnnotations
 from pycyrus.store.quotas import Quotas
@@ -174,10 +173,6 @@ class OpenedMailbox:
     def uidnext(self) -> int:
         """The UID that the next message gets at least."""
         return self.state.contents.uidnext
-
-    async def complete(self) -> None:
-        """Make cached items that are missing; see L{IMailbox}."""
-        await fill(self.state)
 
     def highest_modseq(self) -> int:
         """RFC 7162 section 3.1.2.1."""
@@ -359,11 +354,9 @@ class OpenedMailbox:
 
     async def search(self, key: SearchKey, *, progress: Callable[[int, int], None] | None = None) -> UidArray:
         """Find messages; see L{IMailbox}."""
-        from pycyrus.store.search import evaluate, reads_cached_items
+        from pycyrus.store.search import evaluate
 
         self._need(READ)
-        if reads_cached_items(key):
-            await self.complete()
         view = self.view()
         names = self.keyword_names()
         mask = await evaluate(
