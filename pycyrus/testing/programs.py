@@ -35,6 +35,8 @@ PACKAGES = {
     "imapd": "cyrus-imapd",
     "saslpasswd2": "sasl2-bin",
     "sasldblistusers2": "sasl2-bin",
+    "mariadbd": "mariadb-server",
+    "mariadb-install-db": "mariadb-server",
     "gdbm_load": "gdbmtool",
     "mdb_load": "lmdb-utils",
     "cyr_buildinfo": "cyrus-common",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 import sqlite3
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -103,12 +104,17 @@ def _filled(template: str, user: str, realm: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the database is, and who we are there."""
+    """
+    Where the database is, and who we are there.
+
+    @ivar tls: Speak TLS with it; as in Cyrus SASL its certificate is not looked at.
+    """
 
     hosts: tuple[str, ...]
     user: str
     password: str = field(repr=False)
     database: str
+    tls: bool = False
 
 
 def _sqlite(access: Access, host: str) -> Any:
@@ -127,8 +133,18 @@ def _postgresql(access: Access, host: str) -> Any:
     where = _split_host(host, 5432) if not host.startswith("/") else {"host": host}
     return driver.connect(
         dbname=access.database, user=access.user or None, password=access.password or None, autocommit=True,
-        connect_timeout=TIMEOUT, options=f"-c statement_timeout={TIMEOUT * 1000}", **where,
+        connect_timeout=TIMEOUT, options=f"-c statement_timeout={TIMEOUT * 1000}",
+        sslmode="require" if access.tls else "prefer", **where,
     )  # fmt: skip
+
+
+def _unverified(*, tls: bool) -> ssl.SSLContext | None:
+    if not tls:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _mysql(access: Access, host: str) -> Any:
@@ -136,7 +152,7 @@ def _mysql(access: Access, host: str) -> Any:
     where = _split_host(host, 3306) if not host.startswith("/") else {"unix_socket": host}
     return driver.connect(
         database=access.database, user=access.user, password=access.password, autocommit=True, charset="utf8mb4",
-        connect_timeout=TIMEOUT, read_timeout=TIMEOUT, write_timeout=TIMEOUT, **where,
+        connect_timeout=TIMEOUT, read_timeout=TIMEOUT, write_timeout=TIMEOUT, ssl=_unverified(tls=access.tls), **where,
     )  # fmt: skip
 
 
@@ -344,7 +360,11 @@ def database_of(options: Mapping[str, str]) -> Database:
         raise BadDatabase("sasl_sql_database is missing")
     hosts = tuple(options.get("sasl_sql_hostnames", "localhost").replace(",", " ").split())
     access = Access(
-        hosts, options.get("sasl_sql_user", ""), options.get("sasl_sql_passwd", ""), options["sasl_sql_database"]
+        hosts,
+        options.get("sasl_sql_user", ""),
+        options.get("sasl_sql_passwd", ""),
+        options["sasl_sql_database"],
+        tls=options.get("sasl_sql_usessl", "no").lower() in ("yes", "on", "1", "true", "t"),
     )
     return Database(engine, access, parse_query(options["sasl_sql_select"]))
 

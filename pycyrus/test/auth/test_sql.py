@@ -30,6 +30,8 @@ from pycyrus.auth.users import UserDatabase
 from pycyrus.errors import AuthenticationFailed, AuthenticationUnavailable
 from pycyrus.interfaces import Authenticated, Challenge
 from pycyrus.test.auth.parts import CLEAR, IDENTITIES, at_once
+from pycyrus.testing import mariadb
+from pycyrus.testing.mariadb import Mariadb
 from pycyrus.testing.postgresql import USER, Postgresql
 from pycyrus.testing.programs import ProgramFailed
 
@@ -172,41 +174,30 @@ class LoginTests(SqlCase):
         self.assertRaises(Unusable, is_right, b"{CRYPT}x", b"x")
 
 
-class PostgresqlTests(TestCase):
-    """The same with PostgreSQL, by psycopg."""
+class ServerCase(TestCase):
+    """A database on a port of the loopback."""
 
     timeout = 120
 
-    async def test_logins(self) -> None:
-        """By parameters; over a restart; and first by a host that is not there."""
-        from twisted.internet import reactor
-
-        psycopg = driver()
+    def directory(self) -> Path:
+        """Short, and others may pass through it."""
         directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
         directory.chmod(0o755)
-        server = await deferToThread(Postgresql, directory)
-        await deferToThread(server.start)
-        self.addCleanup(server.stop)
-        with psycopg.connect(host="127.0.0.1", port=server.port, user=USER, autocommit=True) as connection:
-            connection.execute('CREATE TABLE users (name text, domain text, "userpassword" text)')
-            connection.cursor().executemany("INSERT INTO users VALUES (%s, %s, %s)", ROWS)
-        options = {
-            "sasl_sql_engine": "pgsql",
-            "sasl_sql_hostnames": f"127.0.0.1:1, 127.0.0.1:{server.port}",
-            "sasl_sql_user": USER,
-            "sasl_sql_database": USER,
-            "sasl_sql_select": SELECT + " AND name LIKE '%%'",
-        }
-        checker = SqlCheckerFactory().make_checker(CheckerContext(directory, options, at_once, reactor))
-        self.addCleanup(checker.outside.close)
+        return directory
+
+    async def try_logins(self, checker: SqlChecker, server: Postgresql | Mariadb) -> None:
+        """By parameters; and over a restart."""
 
         async def check(user: str, password: bytes = b"secret") -> object:
             return await checker.requestAvatarId(MailPassword(user, password, "imap"))
 
         for user in ("alice@a.org", "bob@a.org", "carol"):
             self.assertEqual(await check(user), user.encode())
-        for user, password in (("alice@a.org", b"x"), ("twin@a.org", b"secret"), ("x' OR '1'='1", b"secret")):
+        for user, password in (
+            ("alice@a.org", b"x"), ("twin@a.org", b"secret"), ("x' OR '1'='1", b"secret"),
+            ("x\\' OR 1=1 -- ", b"secret"), ('x" OR ""="', b"secret"), ("%", b"secret"),
+        ):  # fmt: skip
             with self.assertRaises(UnauthorizedLogin, msg=user):
                 await check(user, password)
         await deferToThread(server.stop)
@@ -216,11 +207,75 @@ class PostgresqlTests(TestCase):
         await deferToThread(server.start)
         self.assertEqual(await check("alice@a.org"), b"alice@a.org")
 
+    def checker(self, **options: str) -> SqlChecker:
+        """First by a host that is not there."""
+        from twisted.internet import reactor
 
-def driver() -> Any:
+        context = CheckerContext(
+            Path(), {"sasl_sql_select": SELECT + " AND name LIKE '%%'", **options}, at_once, reactor
+        )
+        made = SqlCheckerFactory().make_checker(context)
+        self.addCleanup(made.outside.close)
+        return made
+
+
+class PostgresqlTests(ServerCase):
+    """The same with PostgreSQL, by psycopg."""
+
+    async def test_logins(self) -> None:
+        psycopg = driver("psycopg")
+        server = await deferToThread(Postgresql, self.directory())
+        await deferToThread(server.start)
+        self.addCleanup(server.stop)
+        with psycopg.connect(host="127.0.0.1", port=server.port, user=USER, autocommit=True) as connection:
+            connection.execute('CREATE TABLE users (name text, domain text, "userpassword" text)')
+            connection.cursor().executemany("INSERT INTO users VALUES (%s, %s, %s)", ROWS)
+        checker = self.checker(
+            sasl_sql_engine="pgsql",
+            sasl_sql_hostnames=f"127.0.0.1:1, 127.0.0.1:{server.port}",
+            sasl_sql_user=USER,
+            sasl_sql_database=USER,
+        )
+        await self.try_logins(checker, server)
+
+
+class MariadbTests(ServerCase):
+    """The same with MariaDB, by PyMySQL."""
+
+    async def test_logins(self) -> None:
+        """Also with TLS, where it is demanded on either side."""
+        pymysql = driver("pymysql")
+        server = await deferToThread(Mariadb, self.directory())
+        await deferToThread(server.start)
+        self.addCleanup(server.stop)
+        account = {"user": mariadb.USER, "password": mariadb.PASSWORD, "database": mariadb.DATABASE}
+        with pymysql.connect(host="127.0.0.1", port=server.port, autocommit=True, **account) as connection:
+            cursor = connection.cursor()
+            cursor.execute("CREATE TABLE users (name text, domain text, userPassword text)")
+            cursor.executemany("INSERT INTO users VALUES (%s, %s, %s)", ROWS)
+        options = {
+            "sasl_sql_engine": "mysql",
+            "sasl_sql_hostnames": f"127.0.0.1:1, 127.0.0.1:{server.port}",
+            "sasl_sql_user": mariadb.USER,
+            "sasl_sql_passwd": mariadb.PASSWORD,
+            "sasl_sql_database": mariadb.DATABASE,
+        }
+        await self.try_logins(self.checker(**options), server)
+        await deferToThread(server.stop)
+        await deferToThread(server.start, "--skip-ssl")
+        alice = MailPassword("alice@a.org", b"secret", "imap")
+        self.assertEqual(await self.checker(**options).requestAvatarId(alice), b"alice@a.org")
+        with self.assertRaises(AuthenticationUnavailable):
+            await self.checker(**options, sasl_sql_usessl="yes").requestAvatarId(alice)
+        await deferToThread(server.stop)
+        await deferToThread(server.start, "--require-secure-transport=ON")
+        self.assertEqual(await self.checker(**options, sasl_sql_usessl="yes").requestAvatarId(alice), b"alice@a.org")
+
+
+def driver(name: str) -> Any:
     """The driver; where it must be and is not, an error."""
     try:
-        return importlib.import_module("psycopg")
+        return importlib.import_module(name)
     except ImportError as error:
         text = "the package psycopg is not installed: pip install pycyrus[pgsql]"
         raise ProgramFailed(text) if os.environ.get("CI") == "true" else SkipTest(text) from error
