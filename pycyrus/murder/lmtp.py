@@ -42,7 +42,8 @@ from pycyrus.murder.lmtp_link import LmtpLink
 from pycyrus.murder.spool import Spool
 from pycyrus.tasks import gather
 
-_KEPT_PER_SERVER = 8
+_KEPT_PER_SERVER = 64
+"""As many as a burst may use at a time: a login costs more than a delivery."""
 _KEEP_FOR = 50.0
 """Seconds; what was not used for longer is not used again."""
 

@@ -133,35 +133,58 @@ class LmtpLink(LineClient):
         @return: In the order of the recipients; None for success.
         @raise StoreUnavailable: The connection went before there was an answer for anybody.
         """
-        self.send(b"RSET\r\n" + self._mail(envelope, message.size))
+        mail = self._mail(envelope, message.size)
+        if "PIPELINING" in self.extensions and len(recipients) <= _AT_ONCE:
+            return await self._deliver_at_once(b"RSET\r\n" + mail, recipients, message)
+        self.send(b"RSET\r\n")
         await self.reply()
+        self.send(mail)
         sender = await self.reply()
         if not sender.is_ok:
             return [sender.error(at_recipient=True) for _ in recipients]
         outcomes: list[MailStoreError | None] = []
-        for start in range(0, len(recipients), _AT_ONCE):
-            some = recipients[start : start + _AT_ONCE]
-            self.send(b"".join(self._recipient(recipient) for recipient in some))
+        at_once = _AT_ONCE if "PIPELINING" in self.extensions else 1
+        for start in range(0, len(recipients), at_once):
+            some = recipients[start : start + at_once]
+            self.send(b"".join(map(self._recipient, some)))
             outcomes += [(await self.reply()).error(at_recipient=True) for _ in some]
-        accepted = [place for place, error in enumerate(outcomes) if error is None]
-        if accepted:
-            await self._send_message(outcomes, accepted, message)
+        if None in outcomes:
+            self.send(b"DATA\r\n")
+            await self._send_message(outcomes, await self.reply(), message)
         return outcomes
 
-    async def _send_message(
-        self, outcomes: list[MailStoreError | None], accepted: Sequence[int], message: Spool
-    ) -> None:
-        self.send(b"DATA\r\n")
+    async def _deliver_at_once(
+        self, begin: bytes, recipients: Sequence[Recipient], message: Spool
+    ) -> list[MailStoreError | None]:
+        """All that comes before the message leaves together (RFC 2920 section 3.1)."""
+        self.send(b"%b%bDATA\r\n" % (begin, b"".join(map(self._recipient, recipients))))
+        await self.reply()
+        sender = await self.reply()
+        outcomes = [(await self.reply()).error(at_recipient=True) for _ in recipients]
+        if not sender.is_ok:
+            outcomes = [sender.error(at_recipient=True) for _ in recipients]
         go_ahead = await self.reply()
+        if None in outcomes:
+            await self._send_message(outcomes, go_ahead, message)
+        elif go_ahead.code == 354:
+            # It wants a message for nobody, whose end it need not answer.
+            self.abort("no recipient, and a message was wanted")
+        return outcomes
+
+    async def _send_message(self, outcomes: list[MailStoreError | None], go_ahead: LmtpReply, message: Spool) -> None:
+        accepted = [place for place, error in enumerate(outcomes) if error is None]
         if go_ahead.code != 354:
             for place in accepted:
                 outcomes[place] = go_ahead.error(at_recipient=True) or StoreUnavailable(go_ahead.text)
             return
         writer = DotWriter()
-        for offset in range(0, message.size, _PIECE):
-            self.send(writer.write(message.read(offset, _PIECE)))
+        for offset in range(0, max(message.size, 1), _PIECE):
+            data = writer.write(message.read(offset, _PIECE))
+            if offset + _PIECE >= message.size:
+                # The last piece and its end leave together.
+                data += writer.end()
+            self.send(data)
             await self.drain(self._answer_within)
-        self.send(writer.end())
         for place in accepted:
             # Until it is told otherwise nobody knows, and the sender tries again.
             outcomes[place] = StoreUnavailable(f"{self.server}: no answer")

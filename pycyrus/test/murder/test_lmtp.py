@@ -160,6 +160,81 @@ class LmtpTests(MurderCase):
         (outcome,) = await self._deliver("alice")
         self.assertIsInstance(outcome, StoreUnavailable)
 
+    async def test_step_by_step(self) -> None:
+        """A server that has not said that commands may come together is given one after another."""
+        server = self._scripted()
+        self.assertEqual(await self._deliver("alice", "alice"), [None, None])
+        said = [line.split(b" ")[0] for line in server.heard]
+        self.assertEqual(said, [b"LHLO", b"RSET", b"MAIL", b"RCPT", b"RCPT", b"DATA"])
+
+    async def test_some_are_refused(self) -> None:
+        location = Location("user.gone", self.servers[0], "default", "")
+        self.directory.locations[location.mailbox] = location
+        alice, gone, again = await self._deliver("alice", "gone", "alice")
+        self.assertEqual([alice, again], [None, None])
+        self.assertIsInstance(gone, StoreUnavailable)
+
+    async def test_a_message_for_nobody(self) -> None:
+        """A server that refuses all recipients, and asks for the message all the same, does not get it."""
+        server = self._scripted(can_pipeline=True, refuses=True)
+        (outcome,) = await self._deliver("alice")
+        self.assertIsInstance(outcome, StoreUnavailable)
+        self.assertEqual([line.split(b" ")[0] for line in server.heard], [b"LHLO", b"RSET"])
+
+    def _scripted(self, **settings: bool) -> _Scripted:
+        factory = _Scripted(**settings)
+        port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.addCleanup(self.lmtp.close)
+        self.links.settings.ports[self.servers[0], "lmtp"] = port.getHost().port  # type: ignore[index] # a dict
+        return factory
+
+
+class _ScriptedProtocol(Protocol):
+    """Notes the first line of what comes at a time."""
+
+    factory: _Scripted
+
+    def connectionMade(self) -> None:
+        self._is_body = False
+        self._recipients = 0
+        self._say(b"220 hi\r\n")
+
+    def _say(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(data)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._is_body:
+            if data.endswith(b"\r\n.\r\n"):
+                self._is_body = False
+                self._say(b"250 ok\r\n" * self._recipients)
+            return
+        self.factory.heard.append(data.splitlines()[0])
+        for line in data.splitlines():
+            self._say(self._answer(line))
+
+    def _answer(self, line: bytes) -> bytes:
+        if line.startswith(b"LHLO") and self.factory.can_pipeline:
+            return b"250-hi\r\n250 PIPELINING\r\n"
+        if line == b"DATA":
+            self._is_body = True
+            return b"354 go\r\n"
+        if line.startswith(b"RCPT"):
+            self._recipients += 1
+            return b"451 4.3.0 later\r\n" if self.factory.refuses else b"250 ok\r\n"
+        return b"250 ok\r\n"
+
+
+class _Scripted(Factory):
+    protocol = _ScriptedProtocol  # type: ignore[assignment] # a class is what Twisted calls to build one
+    noisy = False
+
+    def __init__(self, *, can_pipeline: bool = False, refuses: bool = False) -> None:
+        self.heard: list[bytes] = []
+        self.can_pipeline = can_pipeline
+        self.refuses = refuses
+
 
 class _DyingProtocol(Protocol):
     def connectionMade(self) -> None:
