@@ -100,7 +100,7 @@ def _unmet(session: LmtpSession, command: Command) -> Reply | None:
     if command.in_transaction is False and session.transaction is not None:
         return replies.NESTED_MAIL
     if command.login and not session.trusted:
-        if session.settings.tls_required and not session.tls:
+        if session.settings.tls_required and not session.is_secure:
             return replies.TLS_FIRST
         return replies.LOGIN_FIRST_SOFT if session.settings.soft_noauth else replies.LOGIN_FIRST
     if command.in_transaction and session.transaction is None:
@@ -163,18 +163,18 @@ async def rset(session: LmtpSession, arguments: None) -> Reply:
 
 async def quit_(session: LmtpSession, arguments: None) -> None:
     """RFC 5321 section 4.1.1.10."""
-    session.end(replies.BYE)
+    session.leave(replies.BYE)
 
 
 # --- TLS and login ----------------------------------------------------------------
 
 
 def _may_start_tls(session: LmtpSession) -> bool:
-    return session.tls_available and not session.tls and not session.trusted
+    return session.tls_available and not session.is_secure and not session.trusted
 
 
 def _tls_first(session: LmtpSession) -> bool:
-    return session.settings.tls_required and not session.tls
+    return session.settings.tls_required and not session.is_secure
 
 
 async def starttls(session: LmtpSession, arguments: None) -> Reply | None:
@@ -312,8 +312,7 @@ async def data(session: LmtpSession, arguments: None) -> Reply:
 async def bdat(session: LmtpSession, command: Bdat | None) -> None:
     """RFC 3030 section 2: whatever comes of it, the octets that follow are no commands."""
     if command is None:
-        session.end(replies.BAD_PARAMETERS)
-        return
+        session.leave(replies.BAD_PARAMETERS)
     session.chunk = Chunk(command.size, command.last, command.size, await _refusal_of_chunk(session))
 
 

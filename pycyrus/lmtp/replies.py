@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pycyrus import errors
 from pycyrus.lmtp.wire import Reply
+from pycyrus.net.line_session import Farewells
 
 
 def _reply(code: int, enhanced: str, *lines: str) -> Reply:
@@ -45,15 +46,19 @@ STARTTLS_NOT_NOW = _reply(503, "5.5.0", "STARTTLS not permitted now")
 ALREADY_AUTHENTICATED = _reply(503, "5.5.0", "already authenticated")
 AUTH_IN_TRANSACTION = _reply(503, "5.5.0", "AUTH not permitted during a mail transaction")
 
-TOO_MANY_ERRORS = _reply(421, "4.7.0", "bye Too many errors")
-INTERNAL_ERROR = _reply(421, "4.3.0", "bye Internal error")
-SHUTTING_DOWN = _reply(421, "4.3.2", "Server shutting down")
-TOO_MANY_CONNECTIONS = _reply(421, "4.7.0", "Too many connections")
-
 
 def timed_out(reason: str) -> Reply:
     """The connection ends because of a time limit."""
     return _reply(421, "4.4.1", f"bye {reason}")
+
+
+FAREWELLS = Farewells(
+    shutting_down=_reply(421, "4.3.2", "Server shutting down").line(),
+    idle=timed_out("Timed out").line(),
+    too_many_errors=_reply(421, "4.7.0", "bye Too many errors").line(),
+    too_many_connections=_reply(421, "4.7.0", "Too many connections").line(),
+    internal_error=_reply(421, "4.3.0", "bye Internal error").line(),
+)
 
 
 def too_big(size: int, limit: int) -> Reply:

@@ -1,22 +1,17 @@
-"""
-The state of one LMTP connection, without its socket (RFC 2033).
-
-Octets come in by L{LmtpSession.receive}; what goes out, and everything else
-that a transport does, goes through L{Link}.  Commands run strictly one after
-another; while one waits, what arrives is kept, within limits.
-"""
+"""The state of one LMTP connection, without its socket (RFC 2033)."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from typing_extensions import override
 
-from pycyrus.errors import MailStoreError, MessageTooLarge, StoreUnavailable
+from pycyrus.errors import LimitExceeded, MailStoreError, MessageTooLarge, StoreUnavailable
 from pycyrus.interfaces import (
     Authenticated,
     Channel,
@@ -24,7 +19,6 @@ from pycyrus.interfaces import (
     IAuthenticator,
     IDelivery,
     IDeliveryAgent,
-    KeyingMaterial,
 )
 from pycyrus.lmtp import replies
 from pycyrus.lmtp.binary import BinaryBody
@@ -32,48 +26,15 @@ from pycyrus.lmtp.settings import LmtpSettings
 from pycyrus.lmtp.wire import MAX_LINE, MAX_SASL_LINE, MailFrom, Reply
 from pycyrus.model.identity import POSTMAN, Identity
 from pycyrus.model.view import LARGEST_MESSAGE
+from pycyrus.net.line_session import Goodbye, LineSession
+from pycyrus.net.threads import in_thread
 from pycyrus.sasl import SaslDialogue
-from pycyrus.tasks import Tasks
 from pycyrus.wire.dots import DotReader
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
 
-MAX_WAITING = 65536
-"""Octets kept while a command waits; then the transport is paused."""
-LINES_AT_ONCE = 100
-"""Commands run before other connections have their turn."""
-
-
-class Link(Protocol):
-    """What a session asks of its connection."""
-
-    def write(self, data: bytes) -> None:
-        """Send octets."""
-
-    def pause(self) -> None:
-        """Read nothing until C{resume}."""
-
-    def resume(self) -> None:
-        """Read again."""
-
-    def soon(self, function: Callable[[], None]) -> None:
-        """Call a function after others had their turn."""
-
-    def in_thread(self, work: Callable[[], T]) -> Awaitable[T]:
-        """Have something computed that takes long, where other connections go on meanwhile."""
-
-    def start_tls(self) -> None:
-        """Begin the server's side of a TLS handshake, after what was written."""
-
-    def logged_in(self, user_id: str) -> None:
-        """
-        Count the connection for a user.
-
-        @raise LimitExceeded: The user has too many.
-        """
-
-    def close(self) -> None:
-        """Close the connection once all was sent."""
+    from pycyrus.net.server_protocol import Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +101,17 @@ class Chunk:
     refusal: Reply | None = None
 
 
-class LmtpSession:
+class LmtpSession(LineSession):
     """
     One connection.
 
     @param run: Finds and runs the command of a line.
     @param new_session_id: Makes ids for logs and replies.
-    @param clock: Seconds; for time limits.
     @param tls_available: STARTTLS can be offered.
     """
 
     log = Logger()
+    farewells = replies.FAREWELLS
 
     def __init__(
         self,
@@ -162,68 +123,52 @@ class LmtpSession:
         run: Callable[[LmtpSession, bytes], Coroutine[Any, Any, Reply | None]],
         *,
         new_session_id: Callable[[], str],
-        clock: Callable[[], float],
+        clock: IReactorTime,
         tls_available: bool = False,
-        tls_exporter: Callable[[], KeyingMaterial | None] = lambda: None,
-        client_certificate: Callable[[], bytes | None] | None = None,
     ) -> None:
+        super().__init__(link, clock, settings, new_session_id())
         self.agent = agent
         self.authenticator = authenticator
         self.settings = settings
         self.peer = peer
         self.tls_available = tls_available
-        self.tls = False
         self.client_name = ""
         self.identity: Identity | None = POSTMAN if settings.preauthenticated else None
         self.transaction: Transaction | None = None
         self.exchange: SaslDialogue | None = None
         self.chunk: Chunk | None = None
-        self.session_id = new_session_id()
         self._new_session_id = new_session_id
-        self._clock = clock
-        self._link = link
         self._run = run
-        self._tls_exporter = tls_exporter
-        self._client_certificate = client_certificate
-        self._tasks = Tasks(self._flush)
         self._waiting = b""
         self._position = 0
-        self._working = False
-        self._queueing = False
-        self._paused = False
-        self._closed = False
-        self._errors = 0
-        self._last_word: Reply | None = None
-        self._output: list[bytes] = []
-        self._connected_at = self._heard_at = clock()
 
     # --- what the protocol calls ------------------------------------------------
 
+    @override
     def greet(self) -> None:
         """Send the greeting (RFC 5321 section 4.3.1)."""
+        if self.settings.preauthenticated:
+            try:
+                self._link.logged_in(POSTMAN.user_id)
+            except LimitExceeded as limit:
+                self.log.info("refused a connection from {peer}: {reason}", peer=self.peer.address, reason=limit.reason)
+                self.refuse()
+                return
         product = f" {self.settings.product}" if self.settings.product else ""
         self.send(Reply(220, "", (f"{self.settings.server_name}{product} server ready",)))
-        self._flush()
+        self.flush()
 
-    def receive(self, data: bytes) -> None:
-        """Take octets from the client."""
-        if self._closed:
-            return
-        self._heard_at = self._clock()
+    @override
+    def keep(self, data: bytes) -> None:
         if self._position:
             self._waiting, self._position = self._waiting[self._position :], 0
         self._waiting = self._waiting + data if self._waiting else data
-        # Whoever pipelines much waits for its turn like all others.
-        if not self._queueing:
-            self._continue()
-        if (
-            (self._working or self._queueing)
-            and not self._paused
-            and len(self._waiting) - self._position >= MAX_WAITING
-        ):
-            self._paused = True
-            self._link.pause()
 
+    @override
+    def kept(self) -> int:
+        return len(self._waiting) - self._position
+
+    @override
     def lost(self) -> None:
         """
         The connection is gone.
@@ -231,41 +176,38 @@ class LmtpSession:
         A delivery whose body was complete goes on: the sender may not know
         how it ended, and does not lose it either way.
         """
-        self._closed = True
-        self._waiting = b""
-        transaction = self.transaction
-        if transaction is not None and transaction.committing:
-            return
-        self._tasks.cancel_all()
+        if self.transaction is not None and self.transaction.committing:
+            self.stop_clocks()
+        else:
+            super().lost()
+
+    @override
+    def let_go(self) -> None:
+        self._waiting, self._position = b"", 0
         self._end_transaction()
 
-    def check_time(self) -> float:
-        """
-        Enforce the time limits.
+    @override
+    def due(self, now: float) -> float:
+        until, _ = self._limit()
+        # While a command runs, it is not the client who is slow; and what is on its way to the disk is never cut off.
+        is_committing = self.transaction is not None and self.transaction.committing
+        return until if self._waits_for_client and not is_committing else max(until, now + 1.0)
 
-        @return: Seconds after which to look again.
-        """
-        now = self._clock()
-        limits = [(self._heard_at + self.settings.idle_timeout, "Timed out")]
+    @override
+    def expire(self) -> None:
+        _, reason = self._limit()
+        self.end(replies.timed_out(reason).line())
+        self._tasks.cancel_all()
+
+    def _limit(self) -> tuple[float, str]:
+        """When the client must have gone on, and what it is told if it has not."""
+        settings = self.settings
+        limits = [(self._heard + settings.idle_timeout, "Timed out")]
         if self.identity is None:
-            limits.append((self._connected_at + self.settings.login_timeout, "Login took too long"))
+            limits.append((self._opened + settings.login_timeout, "Login took too long"))
         if self.transaction is not None:
-            limits.append((self.transaction.began + self.settings.transaction_timeout, "Transaction took too long"))
-        until, reason = min(limits)
-        if self._working:
-            # Whatever takes so long, it is not the client.
-            return max(until - now, 1.0)
-        if until > now:
-            return until - now
-        self.end(replies.timed_out(reason))
-        return self.settings.idle_timeout
-
-    def shut_down(self) -> None:
-        """End the session, but not in the middle of a delivery's commit."""
-        if self._working:
-            self._last_word = replies.SHUTTING_DOWN
-        else:
-            self.end(replies.SHUTTING_DOWN)
+            limits.append((self.transaction.began + settings.transaction_timeout, "Transaction took too long"))
+        return min(limits)
 
     # --- what commands use -------------------------------------------------------
 
@@ -279,20 +221,24 @@ class LmtpSession:
         return Channel(
             service=self.settings.service,
             peer=self.peer.address,
-            tls=self.tls,
+            tls=self.is_secure,
             local_address=self.peer.local_address,
             session_id=self.session_id,
-            tls_exporter=self._tls_exporter() if self.tls else None,
-            client_certificate=self._client_certificate if self.tls else None,
+            tls_exporter=self._link.tls_exporter(),
+            client_certificate=self._link.client_certificate,
         )
 
     def send(self, reply: Reply) -> None:
         """Answer; replies to pipelined commands go out together (RFC 2920 section 3.2)."""
-        self._output.append(reply.encode())
+        self.write(reply.encode())
 
-    def count_error(self) -> None:
-        """Note a command that made no sense, or a failed login."""
-        self._errors += 1
+    def leave(self, reply: Reply) -> NoReturn:
+        """
+        End the session.
+
+        @raise Goodbye: Always.
+        """
+        raise Goodbye(reply.line())
 
     def renew_session_id(self) -> None:
         """Begin a new session in the words of the logs."""
@@ -302,7 +248,7 @@ class LmtpSession:
         """MAIL was accepted."""
         identity = self.identity
         assert identity is not None
-        protocol = "UTF8" * mail.utf8 + "LMTP" + "S" * self.tls + "A"
+        protocol = "UTF8" * mail.utf8 + "LMTP" + "S" * self.is_secure + "A"
         envelope = Envelope(
             sender=mail.sender.encode(),
             size=mail.size,
@@ -314,7 +260,7 @@ class LmtpSession:
             utf8=mail.utf8,
             auth=mail.auth,
         )
-        self.transaction = Transaction(mail, self.agent.start(envelope), self._clock())
+        self.transaction = Transaction(mail, self.agent.start(envelope), self.clock.seconds())
 
     def reset_transaction(self) -> None:
         """Forget the transaction, if there is one (RFC 5321 section 4.1.1.5)."""
@@ -332,11 +278,11 @@ class LmtpSession:
         Octets that came with the command, unprotected, are forgotten too.
         """
         self._end_transaction()
-        self._flush()
+        self.flush()
         self._waiting, self._position = b"", 0
         self.client_name = ""
         self.exchange = None
-        self.tls = True
+        self.is_secure = True
         self._link.start_tls()
 
     def authenticated(self, result: Authenticated, mechanism: str) -> None:
@@ -351,62 +297,25 @@ class LmtpSession:
             "login: {peer} {user} {mechanism} User logged in SESSIONID=<{session}>",
             peer=self.peer.address,
             user=result.identity.user_id,
-            mechanism=f"{mechanism}+TLS" if self.tls else mechanism,
+            mechanism=f"{mechanism}+TLS" if self.is_secure else mechanism,
             session=self.session_id,
         )
 
-    def end(self, reply: Reply) -> None:
-        """Say a last word and close."""
-        if self._closed:
-            return
-        self.send(reply)
-        self._flush()
-        self._closed = True
-        self._waiting = b""
-        self._end_transaction()
-        self._link.close()
-
     # --- the work --------------------------------------------------------------------
 
-    def _continue(self) -> None:
-        if not self._working and not self._closed:
-            self._working = True
-            self._tasks.spawn(self._work(), self._crashed)
-
-    async def _work(self) -> None:
-        """Run what has arrived; ends when more is needed of the client."""
-        lines = 0
-        try:
-            while not self._closed and self._last_word is None:
-                if self.chunk is not None:
-                    if not await self._read_chunk(self.chunk):
-                        break
-                elif self.transaction is not None and self.transaction.reader is not None:
-                    if not await self._read_body(self.transaction, self.transaction.reader):
-                        break
-                elif lines >= LINES_AT_ONCE:
-                    self._queueing = True
-                    self._link.soon(self._next_turn)
-                    break
-                else:
-                    line = self._take_line()
-                    if line is None:
-                        break
-                    lines += 1
-                    await self._command(line)
-        finally:
-            self._working = False
-            self._heard_at = self._clock()
-        if self._last_word is not None:
-            self.end(self._last_word)
-        self._flush()
-        if self._paused and not self._closed and not self._queueing:
-            self._paused = False
-            self._link.resume()
-
-    def _next_turn(self) -> None:
-        self._queueing = False
-        self._continue()
+    @override
+    async def step(self) -> bool:
+        if self.chunk is not None:
+            return await self._read_chunk(self.chunk)
+        if self.transaction is not None and self.transaction.reader is not None:
+            return await self._read_body(self.transaction, self.transaction.reader)
+        line = self._take_line()
+        if line is None:
+            return False
+        reply = await self._run(self, line)
+        if reply is not None:
+            self.send(reply)
+        return True
 
     def _take_line(self) -> bytes | None:
         is_sasl = self.exchange is not None or self._waiting[self._position : self._position + 5].upper() == b"AUTH "
@@ -415,18 +324,11 @@ class LmtpSession:
         end = self._waiting.find(b"\r\n", self._position, self._position + limit)
         if end < 0:
             if len(self._waiting) - self._position >= limit:
-                self.end(replies.LINE_TOO_LONG)
+                self.leave(replies.LINE_TOO_LONG)
             return None
         line = self._waiting[self._position : end]
         self._position = end + 2
         return line
-
-    async def _command(self, line: bytes) -> None:
-        reply = await self._run(self, line)
-        if reply is not None and not self._closed:
-            self.send(reply)
-        if self._errors > self.settings.max_errors:
-            self.end(replies.TOO_MANY_ERRORS)
 
     async def _read_body(self, transaction: Transaction, reader: DotReader) -> bool:
         """
@@ -508,16 +410,10 @@ class LmtpSession:
     async def _commit(self, transaction: Transaction) -> Sequence[Exception | None]:
         if transaction.binary is not None:
             try:
-                await transaction.binary.pass_on(transaction.delivery, self._link.in_thread, self._others)
+                await transaction.binary.pass_on(transaction.delivery, partial(in_thread, self.clock), self.others)
             except StoreUnavailable as error:
                 return [error] * transaction.recipients
         return await transaction.delivery.commit()
-
-    async def _others(self) -> None:
-        """Let other connections have their turn."""
-        turn: Deferred[None] = Deferred()
-        self._link.soon(lambda: turn.callback(None))
-        await turn
 
     def _result(self, error: Exception | None) -> Reply:
         if error is None:
@@ -537,12 +433,3 @@ class LmtpSession:
             transaction.delivery.abort()
             if transaction.binary is not None:
                 transaction.binary.discard()
-
-    def _flush(self) -> None:
-        if self._output and not self._closed:
-            self._link.write(b"".join(self._output))
-        self._output.clear()
-
-    def _crashed(self, failure: Failure) -> None:
-        self.log.failure("{session_id}: session ended by an error", failure, session_id=self.session_id)
-        self.end(replies.INTERNAL_ERROR)

@@ -30,6 +30,8 @@ class LmtpSettings:
     @ivar idle_timeout: Seconds of silence.
     @ivar login_timeout: Seconds until somebody has logged in.
     @ivar transaction_timeout: Seconds from MAIL to the end of the body.
+    @ivar close_timeout: Seconds for a client to take the last reply; then the
+        connection is aborted.
     """
 
     server_name: str
@@ -46,3 +48,4 @@ class LmtpSettings:
     idle_timeout: float = 360.0
     login_timeout: float = 60.0
     transaction_timeout: float = 3600.0
+    close_timeout: float = 10.0

@@ -137,6 +137,10 @@ class Reply:
         )
         return text.encode("ascii", "replace")
 
+    def line(self) -> bytes:
+        """The octets without the line end, for a session's last word."""
+        return self.encode().removesuffix(b"\r\n")
+
 
 # --- lines --------------------------------------------------------------------
 

@@ -262,13 +262,17 @@ class LineSession:
 
     def lost(self) -> None:
         """The connection is gone."""
+        self.stop_clocks()
+        self._tasks.cancel_all()
+        self.let_go()
+
+    def stop_clocks(self) -> None:
+        """Begin nothing more: there is nobody any more to whom it would matter."""
         self._is_closing = True
         for call in (self._timer, self._turn):
             if call is not None and call.active():
                 call.cancel()
         self._timer = self._turn = None
-        self._tasks.cancel_all()
-        self.let_go()
 
     # --- the work ---------------------------------------------------------
 

@@ -475,12 +475,23 @@ class DialogueTests(SynchronousTestCase):
 
     def test_who_does_not_read_is_not_read_from(self) -> None:
         connection = Connection()
-        producer = connection.transport.producer
-        assert producer is connection.protocol
+        connection.read()
+        self.assertIs(connection.transport.producer, connection.protocol)
         connection.protocol.pauseProducing()
+        self.assertEqual(connection.send(b"NOOP\r\n" * 20_000), ["250 2.0.0 ok"])
         self.assertEqual(connection.transport.producerState, "paused")
         connection.protocol.resumeProducing()
+        for _ in range(300):
+            connection.clock.advance(0)
         self.assertEqual(connection.transport.producerState, "producing")
+        self.assertEqual(len(connection.read()), 19_999)
+
+    def test_who_never_reads_is_sent_away(self) -> None:
+        connection = Connection(idle_timeout=300)
+        connection.protocol.pauseProducing()
+        connection.send(b"NOOP\r\n" * 10)
+        connection.clock.advance(301)
+        self.assertTrue(connection.closed)
 
 
 class TimeTests(SynchronousTestCase):
