@@ -17,6 +17,7 @@ from functools import lru_cache
 from pycyrus.delivery.settings import DeliverySettings, EightBitHeaders
 from pycyrus.errors import MessageRejected
 from pycyrus.interfaces import Envelope
+from pycyrus.mime.dates import parse_date
 
 MAX_HEADER = 1 << 20
 """Octets of a header that are looked at; what comes after them passes as it is."""
@@ -26,6 +27,7 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _FIELD = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:|>?From ")
 _RETURN_PATH = re.compile(rb"^return-path[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.IGNORECASE | re.MULTILINE)
+_DELIVERED_DATE = re.compile(rb"^x-deliveredinternaldate:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _MUNGED = bytes(range(128)) + b"X" * 128
 _message_number = itertools.count(1)
 
@@ -78,9 +80,12 @@ class HeaderFilter:
     @param trace: Fields to put before it, complete lines.
     @param utf8: Its fields may be UTF-8 (RFC 6532), whatever becomes of others.
     @ivar header: As it came in, once it is all there.
+    @ivar delivered_at: When the message was delivered for the first time, in seconds since the epoch,
+        if it says so (C{X-DeliveredInternalDate}, as Cyrus has it); None if it does not.
     """
 
     header = b""
+    delivered_at: int | None = None
 
     def __init__(self, trace: bytes, settings: DeliverySettings, now: float, *, utf8: bool = False) -> None:
         self._trace = trace
@@ -134,9 +139,13 @@ class HeaderFilter:
         self.header = header
         if not header.isascii() and not (self._utf8 and _is_utf8(header)):
             header = self._without_8bit(header)
-        if b"return-path" in header.lower():
+        lowered = header.lower()
+        missing = self._missing(lowered)
+        if b"x-deliveredinternaldate:" in lowered:
+            self.delivered_at = self._date_said(header)
+        if b"return-path" in lowered:
             header = _RETURN_PATH.sub(b"", header)
-        return b"".join((self._trace, self._missing(header), header, rest))
+        return b"".join((self._trace, missing, header, rest))
 
     def _without_8bit(self, header: bytes) -> bytes:
         match self._settings.eight_bit_headers:
@@ -147,8 +156,14 @@ class HeaderFilter:
             case EightBitHeaders.KEEP:
                 return header
 
-    def _missing(self, header: bytes) -> bytes:
-        fields = b"\n" + header.lower()
+    def _date_said(self, header: bytes) -> int | None:
+        found = _DELIVERED_DATE.search(header)
+        date = parse_date(found.group(1).replace(b"\r\n", b"")) if found is not None else None
+        # The past is for whoever moves mail here; the future is for nobody.
+        return date[0] if date is not None and 0 < date[0] <= self._now else None
+
+    def _missing(self, lowered: bytes) -> bytes:
+        fields = b"\n" + lowered
         missing = b""
         if not _has_field(fields, b"message-id"):
             number = f"{os.getpid()}-{int(self._now)}-{next(_message_number)}"

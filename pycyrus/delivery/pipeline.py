@@ -375,8 +375,9 @@ class Delivery:
 
     async def _append(self, mailbox: IMailbox, enforcement: Enforcement) -> Appended:
         staged = self._stages.staged(mailbox)
+        message = NewMessage(staged, internaldate=self._header.delivered_at if self._header is not None else None)
         try:
-            appended = await mailbox.append([NewMessage(staged)], enforcement=enforcement)
+            appended = await mailbox.append([message], enforcement=enforcement)
         except OverQuota:
             self._tell_over_quota(mailbox)
             raise

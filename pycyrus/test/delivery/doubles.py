@@ -71,6 +71,7 @@ class MemoryMailbox:
             assert staged.finished and not staged.discarded
             assert staged.partition == self.partition
             kept.append(b"".join(staged.pieces))
+            self.store.dates.append(message.internaldate)
         return Appended(1, (len(kept),))
 
     def close(self) -> None:
@@ -85,6 +86,7 @@ class MemoryStore:
     @ivar openings: Mailboxes open now.
     @ivar checks: Octets and messages for which room was looked for.
     @ivar enforcements: Of the appends.
+    @ivar dates: Internal dates of what was appended.
     @ivar full: Mailboxes that are over their quota.
     @ivar uses: Special uses.
     """
@@ -101,6 +103,7 @@ class MemoryStore:
         self.openings = 0
         self.checks: list[tuple[int, int]] = []
         self.enforcements: list[Enforcement] = []
+        self.dates: list[int | None] = []
         self.full: set[MailboxName] = set()
         self.uses: dict[MailboxName, tuple[str, ...]] = {}
         self.held: list[Deferred[None]] | None = None

@@ -74,6 +74,21 @@ class FilterTests(SynchronousTestCase):
         )
         self.assertEqual(passed(message), COMPLETE + b"X-Return-Path: stays\r\n\r\nReturn-Path: x\r\n")
 
+    def test_date_of_the_first_delivery(self) -> None:
+        for field, seconds in (
+            (b"X-DeliveredInternalDate: Sat, 1 Jan 2022 00:00:00 +0100", 1_640_991_600),
+            (b"x-deliveredinternaldate:\r\n\tSat, 1 Jan 2022\r\n 00:00:00 +0100", 1_640_991_600),
+            (b"X-DeliveredInternalDate: Sat, 1 Jan 2033 00:00:00 +0100", None),
+            (b"X-DeliveredInternalDate: Thu, 1 Jan 1960 00:00:00 +0100", None),
+            (b"X-DeliveredInternalDate: yesterday", None),
+            (b"X-DeliveredInternalDate:", None),
+            (b"Subject: X-DeliveredInternalDate: Sat, 1 Jan 2022 00:00:00 +0100", None),
+        ):
+            header = HeaderFilter(b"", SETTINGS, NOW)
+            text = COMPLETE + field + b"\r\n\r\nX-DeliveredInternalDate: Sat, 1 Jan 2022 00:00:00 +0100\r\n"
+            self.assertEqual(header.feed(text) + header.finish(), text)
+            self.assertEqual(header.delivered_at, seconds, field)
+
     def test_missing_fields_are_made(self) -> None:
         for message, rest in (
             (b"Subject: x\r\n\r\nMessage-ID: <y>\r\n", b"Subject: x\r\n\r\nMessage-ID: <y>\r\n"),

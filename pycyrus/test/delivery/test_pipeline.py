@@ -23,12 +23,13 @@ BODY = b"Message-ID: <1@x>\r\nDate: x\r\n\r\ntext\r\n"
 
 class PipelineTests(SynchronousTestCase):
     def setUp(self) -> None:
+        self.clock = Clock()
         self.store = MemoryStore()
         self.store.add_user("fred")
         self.store.add_user("jane")
 
     def agent(self, **settings: object) -> DeliveryAgent:
-        return DeliveryAgent(self.store.as_store(), DeliverySettings("mail.test", **settings), Clock())  # type: ignore[arg-type]
+        return DeliveryAgent(self.store.as_store(), DeliverySettings("mail.test", **settings), self.clock)  # type: ignore[arg-type]
 
     def start(self, auth: str | None = None, **settings: object) -> Delivery:
         return self.agent(**settings).start(Envelope("a@b", None, POSTMAN, "x", "y", "LMTPA", "id", auth=auth))
@@ -111,6 +112,15 @@ class PipelineTests(SynchronousTestCase):
         self.add(delivery, "fred")
         self.deliver(delivery)
         self.assertEqual((self.store.checks, self.store.enforcements), ([(4711, 1)], [Enforcement.FULL]))
+
+    def test_internal_date(self) -> None:
+        """Now, or what the message says of an earlier delivery."""
+        self.clock.advance(1e9)
+        for field in (b"", b"X-DeliveredInternalDate: Fri, 2 Jan 1970 00:00:00 +0000\r\n"):
+            delivery = self.start()
+            self.add(delivery, "fred")
+            self.assertEqual(self.deliver(delivery, field + BODY), [None])
+        self.assertEqual(self.store.dates, [None, 86_400])
 
     def test_unknown_recipients(self) -> None:
         delivery = self.start()

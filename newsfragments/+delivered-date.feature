@@ -1,0 +1,1 @@
+Delivery: ``X-DeliveredInternalDate`` gives the internal date, as in Cyrus.
