@@ -13,13 +13,14 @@ import os
 import sqlite3
 import struct
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from twisted.logger import Logger
 
 from pycyrus.errors import StoreUnavailable
-from pycyrus.store import directory, files, notes, quota_roots, rows, userstate
+from pycyrus.store import directory, files, notes, quota_roots, rows, transfer_log, userstate
 from pycyrus.store.database import make
 from pycyrus.store.layout import microseconds
 from pycyrus.store.partitions import Partitions
@@ -32,6 +33,45 @@ _log = Logger()
 LOCK_NAME = "store.lock"
 QUARANTINE = "quarantine"
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDatabase:
+    """
+    A database that nothing else tells of.
+
+    @ivar name: Of the file.
+    @ivar lost: What is said if it is lost.
+    @ivar always: Whether each server has it.
+    """
+
+    name: str
+    schema: str
+    version: int
+    lost: str
+    always: bool = True
+
+    def problem_of(self, path: Path) -> str | None:
+        """What is wrong with it, as L{problem_of}."""
+        return problem_of(path, self.schema, self.version)
+
+
+KEPT = (
+    KeptDatabase(
+        userstate.FILE_NAME, userstate.SCHEMA, userstate.SCHEMA_VERSION,
+        "All subscriptions, and who has seen what in others' mailboxes, are lost",
+    ),
+    KeptDatabase(notes.FILE_NAME, notes.SCHEMA, notes.SCHEMA_VERSION, "All annotations are lost"),
+    KeptDatabase(
+        quota_roots.FILE_NAME, quota_roots.SCHEMA, quota_roots.SCHEMA_VERSION,
+        "All quotas are lost: set them again",
+    ),
+    KeptDatabase(
+        transfer_log.FILE_NAME, transfer_log.SCHEMA, transfer_log.SCHEMA_VERSION,
+        "Which mailboxes are on their way to or from other servers is lost: see what those have",
+        always=False,
+    ),
+)  # fmt: skip
 
 
 def hold_databases(settings: StoreSettings, partitions: Partitions) -> int:
@@ -68,17 +108,14 @@ def _mend(settings: StoreSettings, partitions: Partitions) -> None:
         _list_again(path, settings, partitions)
     elif lost:
         _compare_list(path, settings, partitions)
-    if _replace(settings.configdirectory / userstate.FILE_NAME, userstate.SCHEMA, userstate.SCHEMA_VERSION):
-        _log.error("All subscriptions, and who has seen what in others' mailboxes, are lost")
-    if _replace(settings.configdirectory / notes.FILE_NAME, notes.SCHEMA, notes.SCHEMA_VERSION):
-        _log.error("All annotations are lost")
-    if _replace(settings.configdirectory / quota_roots.FILE_NAME, quota_roots.SCHEMA, quota_roots.SCHEMA_VERSION):
-        _log.error("All quotas are lost: set them again")
+    for each in KEPT:
+        if _replace(settings.configdirectory / each.name, each):
+            _log.error(each.lost)
 
 
-def _replace(path: Path, schema: str, version: int) -> bool:
+def _replace(path: Path, kept: KeptDatabase) -> bool:
     """Set a database aside if it is damaged; an empty one is made when it is opened."""
-    problem = problem_of(path, schema, version)
+    problem = kept.problem_of(path)
     if problem:
         _set_aside(path, problem)
     return problem is not None

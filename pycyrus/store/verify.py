@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pycyrus.errors import InvalidMailboxName, MailboxCorrupted, MailboxNotFound, StoreUnavailable
 from pycyrus.model.acl_text import BadAcl, acl_pairs
 from pycyrus.model.internal_names import internal
-from pycyrus.store import cache, directory, files, header, journal, notes, quota_roots, rows, snapshot, userstate
+from pycyrus.store import cache, directory, files, header, journal, rows, snapshot
 from pycyrus.store.contents import Contents
 from pycyrus.store.header import read_header
 from pycyrus.store.layout import MailboxPaths
@@ -33,12 +33,13 @@ from pycyrus.store.partitions import Partitions
 from pycyrus.store.quarantine import file_guid
 from pycyrus.store.rows import Entry
 from pycyrus.store.settings import StoreSettings
-from pycyrus.store.soundness import problem_of, problem_of_list
+from pycyrus.store.soundness import KEPT, problem_of_list
 from pycyrus.store.survey import survey
 
 _AGAIN = 2.0
 """Seconds after which files that were being removed are gone."""
 
+_MISSING = "it is missing"
 OPEN_IT = "nothing: it is mended when the mailbox is next opened"
 RECONSTRUCT = "pycyrus reconstruct {mailbox}"
 RESTART = "restart the server: it is set aside then, and made again"
@@ -87,15 +88,13 @@ def open_list(settings: StoreSettings) -> list[Entry]:
 
 def verify_databases(settings: StoreSettings) -> Iterator[Finding]:
     """Check the databases as SQLite can, and the checksums of the mailbox list."""
-    problems: tuple[tuple[str, Callable[[Path], str | None]], ...] = (
-        (directory.FILE_NAME, problem_of_list),
-        (userstate.FILE_NAME, lambda path: problem_of(path, userstate.SCHEMA, userstate.SCHEMA_VERSION)),
-        (notes.FILE_NAME, lambda path: problem_of(path, notes.SCHEMA, notes.SCHEMA_VERSION)),
-        (quota_roots.FILE_NAME, lambda path: problem_of(path, quota_roots.SCHEMA, quota_roots.SCHEMA_VERSION)),
-    )
-    for name, problem_in in problems:
-        path = settings.configdirectory / name
-        problem = problem_in(path) if path.exists() else "it is missing"
+    listed = settings.configdirectory / directory.FILE_NAME
+    problem = problem_of_list(listed) if listed.exists() else _MISSING
+    if problem is not None:
+        yield Finding("", str(listed), problem, RESTART)
+    for each in KEPT:
+        path = settings.configdirectory / each.name
+        problem = each.problem_of(path) if path.exists() else _MISSING if each.always else None
         if problem is not None:
             yield Finding("", str(path), problem, RESTART)
 
