@@ -472,7 +472,9 @@ class _Describer:
         held = self._held
         if LOOKUP not in held:
             return None
-        return MailboxListing(name, True, has_children, tuple(special_use.split()), held, unique_id)
+        return MailboxListing(
+            name, True, has_children, tuple(special_use.split()) if special_use else (), held, unique_id
+        )
 
     def _evaluate(self, name: MailboxName, acl: str) -> frozenset[str]:
         try:

@@ -14,9 +14,10 @@ from pycyrus.imap.wire.grammar import astring
 from pycyrus.imap.wire.listing import Return, Selection, canonical_pattern, encode_list, encode_list_beginning
 from pycyrus.imap.wire.mailboxes import StatusItem
 from pycyrus.model.acl import READ
+from pycyrus.model.scopes import ListScope, Namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pycyrus.imap.session import Session
     from pycyrus.imap.wire.listing import List
@@ -108,7 +109,7 @@ class _Answer:
             self._session.names.administrative
             and self._response == b"LIST"
             and command.selection is Selection.NONE
-            and not command.returns & ~(Return.CHILDREN | Return.SPECIAL_USE)
+            and not command.returns & ~(Return.CHILDREN | Return.SPECIAL_USE | Return.SUBSCRIBED)
             and len(patterns) == 1
             and patterns[0].endswith(b"*")
         )
@@ -120,17 +121,20 @@ class _Answer:
         (pattern,) = self._patterns()
         matches = names.matcher(pattern)
         findings = self._findings(matches)
-        attributes: dict[tuple[bool, tuple[str, ...]], bytes] = {}
+        subscribed = await self._subscribed()
+        attributes: dict[tuple[bool, bool, tuple[str, ...]], bytes] = {}
         for page in session.store.walk(session.user, names.scopes(pattern, utf8=utf8)):
             lines: list[bytes] = []
             for listing in page:
                 wire = names.encode(listing.name, utf8=utf8)
                 if not matches(wire):
                     continue
-                kind = listing.has_children, listing.special_use
+                is_subscribed = bool(subscribed) and listing.name in subscribed
+                kind = listing.has_children, is_subscribed, listing.special_use
                 beginning = attributes.get(kind)
                 if beginning is None:
-                    told = findings.attributes(Line(wire, listing.name, listing), has_children=listing.has_children)
+                    line = Line(wire, listing.name, listing, is_subscribed)
+                    told = findings.attributes(line, has_children=listing.has_children)
                     beginning = attributes[kind] = encode_list_beginning(b"LIST", told, names.separator)
                 lines.append(b"%b%b\r\n" % (beginning, astring(wire, utf8=utf8)))
             session.write(b"".join(lines))
@@ -144,27 +148,39 @@ class _Answer:
         findings = self._findings(
             matchers[0] if len(matchers) == 1 else lambda wire: any(matches(wire) for matches in matchers)
         )
-        subscribed: frozenset[MailboxName] = frozenset()
-        if command.selection & Selection.SUBSCRIBED or command.returns & Return.SUBSCRIBED:
-            subscribed = await session.store.subscriptions(session.user)
+        subscribed = await self._subscribed()
         scopes = dict.fromkeys(scope for pattern in patterns for scope in names.scopes(pattern, utf8=utf8))
-        if names.administrative and command.selection is Selection.NONE:
-            for page in session.store.walk(session.user, list(scopes), names.depth(patterns)):
-                for listing in page:
-                    name = listing.name
+        missing = set(subscribed) if command.selection & Selection.SUBSCRIBED else set()
+        pages: Iterator[Sequence[MailboxListing]]
+        # The directory of a Murder does not know special uses.
+        is_elsewhere = session.elsewhere is not None and bool(command.selection & Selection.SPECIAL_USE)
+        if not names.administrative or is_elsewhere:
+            pages = iter([_own_first(session, await session.store.list(session.user, list(scopes)))])
+            self._turn = session.clock.seconds()
+        elif command.selection & Selection.SUBSCRIBED:
+            # An administrator may see as many mailboxes as there are, but is subscribed to few.
+            pages = _one_by_one(session, missing)
+        else:
+            depth = None if command.selection else names.depth(patterns)
+            pages = session.store.walk(session.user, list(scopes), depth)
+        selects_alone = command.selection is Selection.SPECIAL_USE
+        for page in pages:
+            for count, listing in enumerate(page):
+                name = listing.name
+                missing.discard(name)
+                if not selects_alone or listing.special_use:
                     findings.add(Line(names.encode(name, utf8=utf8), name, listing, name in subscribed))
-                await self._give_way(0)
-            return findings
-        listings = await session.store.list(session.user, list(scopes))
-        self._turn = session.clock.seconds()
-        for count, listing in enumerate(_own_first(session, listings)):
-            name = listing.name
-            findings.add(Line(names.encode(name, utf8=utf8), name, listing, name in subscribed))
-            await self._give_way(count)
-        if command.selection & Selection.SUBSCRIBED:
-            for name in sorted(subscribed.difference(listing.name for listing in listings)):
-                findings.add(Line(names.encode(name, utf8=utf8), name, None, is_subscribed=True))
+                await self._give_way(count)
+        for name in sorted(missing):
+            findings.add(Line(names.encode(name, utf8=utf8), name, None, is_subscribed=True))
         return findings
+
+    async def _subscribed(self) -> frozenset[MailboxName]:
+        """What the user is subscribed to, where that matters."""
+        command = self._command
+        if command.selection & Selection.SUBSCRIBED or command.returns & Return.SUBSCRIBED:
+            return await self._session.store.subscriptions(self._session.user)
+        return frozenset()
 
     async def _give_way(self, count: int) -> None:
         """Now and then let other sessions run, and the client catch up."""
@@ -221,6 +237,25 @@ class _Answer:
                 session=self._session.session_id,
                 error=error,
             )
+
+
+def _one_by_one(session: Session, wanted: Iterable[MailboxName]) -> Iterator[Sequence[MailboxListing]]:
+    """What an administrator may see of some mailboxes, and of those above them."""
+    names: set[MailboxName] = set()
+    for name in wanted:
+        above: MailboxName | None = name
+        while above is not None and above not in names:
+            names.add(above)
+            above = above.parent
+    user = session.user
+    for name in sorted(names):
+        namespace = Namespace.SHARED if name.owner is None else Namespace.OTHER
+        if name.owned_by(user):
+            namespace = Namespace.PERSONAL
+        scope = ListScope(namespace, name.domain, name.owner, name.path, name.deleted is not None)
+        depth = len(name.path) + (0 if name.owner is None else 2)
+        for page in session.store.walk(user, [scope], depth):
+            yield [listing for listing in page if listing.name == name]
 
 
 def _own_first(session: Session, listings: Sequence[MailboxListing]) -> Sequence[MailboxListing]:

@@ -401,7 +401,7 @@ def _can_be_quoted(value: bytes, utf8: bool) -> bool:
 def astring(value: bytes, *, utf8: bool = False) -> bytes:
     """Write an C{astring}: an atom if it can be one."""
     # A bare NIL would be taken for the absence of a string.
-    if _ASTRING_ATOM.fullmatch(value) is not None and value.upper() != b"NIL":
+    if _ASTRING_ATOM.fullmatch(value) is not None and (len(value) != 3 or value.upper() != b"NIL"):
         return value
     return quoted(value, utf8=utf8)
 
