@@ -34,6 +34,8 @@ from pycyrus.store.rows import Entry, Pending, Work
 
 _log = Logger()
 _GONE = (FileNotFoundError, NotADirectoryError)
+_MOST_LOCKS = 1000
+"""Mailboxes in one directory that are locked while it is renamed: descriptors are few."""
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -233,7 +235,7 @@ def _do(connection: sqlite3.Connection, partitions: Partitions, each: Pending) -
     if each.work is Work.ABANDONED:
         return _clear_abandoned(connection, partitions, each)
     if each.work is Work.MOVE:
-        _move(partitions, each.partition, each.source, each.target)
+        _move(connection, partitions, each.partition, each.source, each.target)
     elif each.work is Work.REMOVE:
         _remove(partitions, each.partition, each.source)
     else:
@@ -287,9 +289,39 @@ def _overlap(one: Pending, other: Pending) -> bool:
     )
 
 
-def _move(partitions: Partitions, partition: str, source: str, target: str) -> None:
-    for root in partitions.roots(partition):
-        _move_directory(root, source, target, lambda old, new: _is_leftover(old))
+def _move(connection: sqlite3.Connection, partitions: Partitions, partition: str, source: str, target: str) -> None:
+    """
+    Rename a directory.
+
+    Nobody writes to the mailboxes in it meanwhile: a message's file must not
+    come to lie in another mailbox, whose directory is there by then.
+    """
+    with contextlib.ExitStack() as locks:
+        for location in rows.locations_within(connection, partition, target)[:_MOST_LOCKS]:
+            place = mailbox_paths(partitions, partition, source + location[len(target) :])
+            fd = _lock_journal(place.journal)
+            if fd is not None:
+                locks.callback(files.close, fd)
+        for root in partitions.roots(partition):
+            _move_directory(root, source, target, lambda old, new: _is_leftover(old))
+
+
+def _lock_journal(path: str) -> int | None:
+    """Keep writers out until the descriptor is closed; None if there is no journal."""
+    while True:
+        try:
+            fd = files.open_file(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except _GONE:
+            return None
+        try:
+            block_lock(fd)
+            if files.fstat(fd).st_nlink:
+                return fd
+        except BaseException:
+            files.close(fd)
+            raise
+        # It was written anew, and the new one has another lock.
+        files.close(fd)
 
 
 def _move_directory(root: Path, source: str, target: str, is_settled: Callable[[Path, Path], bool]) -> None:

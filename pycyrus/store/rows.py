@@ -266,6 +266,15 @@ def find_location(connection: sqlite3.Connection, partition: str, location: str)
     return None if row is None else entry_of(row)
 
 
+def locations_within(connection: sqlite3.Connection, partition: str, location: str) -> list[str]:
+    """Where mailboxes lie: in a directory, and in those below it."""
+    found = connection.execute(
+        "SELECT location FROM mailboxes WHERE partition = ?1 AND (location = ?2 OR location > ?3 AND location < ?4)",
+        (partition, location, f"{location}/", f"{location}0"),
+    )
+    return [row[0] for row in found]
+
+
 def tree(connection: sqlite3.Connection, name: MailboxName) -> list[Entry]:
     """A mailbox, if it exists, and all its inferiors, in order."""
     rows = connection.execute(

@@ -34,6 +34,7 @@ from pycyrus.model.names import MailboxName, internal, parse_internal
 from pycyrus.store import files
 from pycyrus.store.commit import SyncMode
 from pycyrus.store.header import read_header
+from pycyrus.store.locks import try_lock
 from pycyrus.store.settings import DeleteMode, StoreSettings
 from pycyrus.store.store import MailStore, open_store
 
@@ -406,6 +407,24 @@ class Renaming(StoreCase):
         await opened.append([NewMessage(staged)])
         staged.discard()
         self.assertTrue((self.root / "spool/user/fred/x/y/b/2.").exists())
+
+    async def test_nobody_writes_while_directories_move(self) -> None:
+        """The locks of all mailboxes in a directory are held while it is renamed, also into C{DELETED}."""
+        await self.store.create(FRED, name("user.fred.a.b"))
+        rename, free = files.rename, []
+
+        def look(old: Path, new: Path) -> None:
+            for journal in Path(old).rglob("pycyrus.journal"):
+                with journal.open("rb+") as file:
+                    free.append(try_lock(file.fileno()))
+            rename(old, new)
+
+        self.patch(files, "rename", look)
+        await self.store.rename(FRED, name("user.fred.a"), name("user.fred.c"))
+        self.assertEqual(free, [False, False])
+        await self.store.delete(FRED, name("user.fred.c.b"))
+        self.assertEqual(free, [False, False, False])
+        await self.append(FRED, "user.fred.c")
 
     async def test_refused(self) -> None:
         await self.store.create(FRED, name("user.fred.a.b"))
