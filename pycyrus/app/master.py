@@ -40,6 +40,7 @@ from pycyrus.app.supervisor import READY, STOPPING, Supervisor
 from pycyrus.app.workers import Forker, Workers
 from pycyrus.config.load import Configuration, load
 from pycyrus.config.problems import ConfigError
+from pycyrus.net.threads import switch_often
 from pycyrus.tasks import Tasks
 
 _OWN_DESCRIPTORS = 4096
@@ -204,6 +205,7 @@ class Master(ApplicationService):
             await self._workers.start()
         self._is_ready = True
         collector.settle()
+        switch_often()
         self._tell_ready()
         self._supervisor.tell(READY)
         self._programs.start_events()

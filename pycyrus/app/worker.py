@@ -30,6 +30,7 @@ from pycyrus.config.settings import Settings
 from pycyrus.net import reactor as lean
 from pycyrus.net.session_keys import SessionKeys
 from pycyrus.net.shares import Share, WorkerShares
+from pycyrus.net.threads import switch_often
 from pycyrus.tasks import Tasks
 
 MAX_ORDER = 4 * 1024 * 1024
@@ -107,6 +108,7 @@ class Worker(LineOnlyReceiver):
             self.stop()
             return
         collector.settle()
+        switch_often()
         self._tell({"ready": True})
 
     def _reload(self, server: Server, settings: Settings) -> None:

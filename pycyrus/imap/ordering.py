@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cmp_to_key, partial
 from heapq import merge
 from typing import Any, Protocol, TypeVar
 
@@ -37,7 +37,11 @@ BLOCK = 100
 """Messages whose headers are read between two turns of other sessions."""
 
 _RUN = 2000
-"""Texts sorted in one operation."""
+"""Texts sorted in one operation, and what else is done to so many at once: others wait for it."""
+FEW_NEW = 64
+"""New messages that are put into a known order one by one."""
+MOST_ORDERS = 16
+"""Orders of a mailbox of before that are remembered."""
 FEW = 2000
 """Messages of which an order is made on the reactor thread: that takes a millisecond or two."""
 
@@ -79,6 +83,7 @@ class _Remembered:
     @ivar texts: Sort texts.
     @ivar threaded: Message ids, references and subjects.
     @ivar orders: Of all messages whose UIDs are C{uids}.
+    @ivar older: Orders of messages that were there before, with their UIDs.
     """
 
     uidvalidity: int
@@ -86,6 +91,19 @@ class _Remembered:
     threaded: dict[int, Threaded] = field(default_factory=dict)
     uids: UidArray | None = None
     orders: dict[object, Any] = field(default_factory=dict)
+    older: dict[tuple[SortCriterion, ...], tuple[UidArray, Positions]] = field(default_factory=dict)
+
+    def begin(self, uids: UidArray) -> None:
+        """Other messages are there now."""
+        if self.uids is not None:
+            for key, order in self.orders.items():
+                if isinstance(key, tuple) and isinstance(order, np.ndarray):
+                    self.older.pop(key, None)
+                    self.older[key] = self.uids, order
+            for key in list(self.older)[:-MOST_ORDERS]:
+                del self.older[key]
+        self.uids = uids
+        self.orders = {}
 
     def __len__(self) -> int:
         return sum(map(len, self.texts.values())) + len(self.threaded)
@@ -115,12 +133,11 @@ class Orders:
         self._mailboxes[mailbox.unique_id] = known
         if known.uids is not view.uids:
             known.prune(view)
-            known.uids = view.uids
+            known.begin(view.uids)
             count = sum(map(len, self._mailboxes.values()))
             while len(self._mailboxes) > MAILBOXES or (count > MOST_TEXTS and len(self._mailboxes) > 1):
                 _, forgotten = self._mailboxes.popitem(last=False)
                 count -= len(forgotten)
-            known.orders = {}
         return known
 
     async def sort(
@@ -146,7 +163,9 @@ class Orders:
         if order is None:
             if not all(criterion.key in _COLUMNS for criterion in criteria):
                 await mailbox.complete()
-            order = await self._order(known, view, criteria, pause, in_thread, np.arange(len(view)))
+            order = await self._continued(known, view, key, pause, in_thread)
+            if order is None:
+                order = await self._order(known, view, criteria, pause, in_thread, np.arange(len(view)))
             if known.uids is view.uids:
                 known.orders[key] = order
         if len(found) == len(view):
@@ -154,6 +173,25 @@ class Orders:
         is_found = np.zeros(len(view), dtype=np.bool_)
         is_found[found] = True
         return order[is_found[order]]
+
+    async def _continued(
+        self, known: _Remembered, view: View, key: tuple[SortCriterion, ...], pause: Pause, in_thread: InThread
+    ) -> Positions | None:
+        """The order that was known of messages before some came, or went; None to make it anew."""
+        before = known.older.get(key)
+        if before is None:
+            return None
+        find = partial(_left, *before, view.uids)
+        left = find() if len(view) <= FEW else await in_thread(find)
+        if left is None or not 0 <= len(view) - len(left) <= FEW_NEW:
+            return None
+        news = range(len(left), len(view))
+        texts = {
+            criterion: await self._texts(known, view, criterion.key, pause, in_thread, news.start)
+            for criterion in key
+            if criterion.key not in _COLUMNS
+        }
+        return _inserted(left, news, _Compared(view, key, texts))
 
     async def _order(
         self,
@@ -168,13 +206,12 @@ class Orders:
         texts: dict[SortCriterion, Mapping[int, str]] = {}
         for criterion in criteria:
             if criterion.annotation is not None:
-                of_noted = noted[criterion.annotation]
-                texts[criterion] = {uid: of_noted.get(uid, "") for uid in view.uids.tolist()}
+                texts[criterion] = noted[criterion.annotation]
             elif criterion.key not in _COLUMNS:
                 texts[criterion] = await self._texts(known, view, criterion.key, pause, in_thread)
-        uids = view.uids.tolist() if texts else []
 
         def compute() -> Positions:
+            uids = list(_numbers(view.uids)) if texts else []
             ranks: list[NDArray[Any]] = []
             for criterion in criteria:
                 column = _COLUMNS.get(criterion.key)
@@ -182,7 +219,7 @@ class Orders:
                     values = column(view)[positions].astype(np.int64)
                 else:
                     of_uid = texts[criterion]
-                    values = _ranks([of_uid[uid] for uid in uids])[positions]
+                    values = _ranks([of_uid.get(uid, "") for uid in uids])[positions]
                 ranks.append(-values if criterion.is_reverse else values)
             # The last key given counts most.
             order: Positions = np.lexsort(ranks[::-1]) if ranks else np.arange(len(positions))
@@ -191,13 +228,13 @@ class Orders:
         return compute() if len(view) <= FEW else await in_thread(compute)
 
     async def _texts(
-        self, known: _Remembered, view: View, key: SortKey, pause: Pause, in_thread: InThread
+        self, known: _Remembered, view: View, key: SortKey, pause: Pause, in_thread: InThread, start: int = 0
     ) -> dict[int, str]:
-        """The sort texts of the messages of a view, and perhaps of others, by UID."""
+        """The sort texts of the messages of a view from a position on, and perhaps of others, by UID."""
         texts = known.texts.setdefault(key, {})
         read = _subject_text if key is SortKey.SUBJECT else _address_reader(key)
         item = CachedItem.SUBJECT if key is SortKey.SUBJECT else CachedItem.HEADERS
-        async for uid, octets in _unknown(view, texts, item, pause, in_thread):
+        async for uid, octets in _unknown(view, texts, item, pause, in_thread, start):
             texts[uid] = read(octets)
         return texts
 
@@ -227,8 +264,8 @@ class Orders:
         threaded = known.threaded
         subjects = known.texts.setdefault(SortKey.SUBJECT, {})
         marks: dict[int, bool] = {}
-        dates = await in_thread(lambda: dict(zip(view.uids.tolist(), view.sent_times.tolist(), strict=True)))
-        if not await in_thread(lambda: dates.keys() <= threaded.keys()):
+        dates = await in_thread(lambda: _dates(view))
+        if not await in_thread(lambda: all(uid in threaded for uid in dates)):
             async for uid, octets in _unknown(view, threaded, CachedItem.SUBJECT, pause, in_thread):
                 subjects[uid], marks[uid] = base_subject(octets.decode("utf-8", "replace"))
             async for uid, octets in _unknown(view, threaded, CachedItem.HEADERS, pause, in_thread):
@@ -252,20 +289,102 @@ def _gathered(messages: Sequence[Threaded], which: list[int], algorithm: ThreadA
 
 
 async def _unknown(
-    view: View, known: dict[int, Any], item: CachedItem, pause: Pause, in_thread: InThread
+    view: View, known: dict[int, Any], item: CachedItem, pause: Pause, in_thread: InThread, start: int = 0
 ) -> AsyncIterator[tuple[int, bytes]]:
     """UIDs of messages of which something is not known yet, and a cached item of each."""
 
     def find() -> list[tuple[int, int]]:
-        return [(position, uid) for position, uid in enumerate(view.uids.tolist()) if uid not in known]
+        return [(position, uid) for position, uid in enumerate(_numbers(view.uids[start:]), start) if uid not in known]
 
-    missing = find() if len(view) <= FEW else await in_thread(find)
+    missing = find() if len(view) - start <= FEW else await in_thread(find)
     for start in range(0, len(missing), BLOCK):
         block = missing[start : start + BLOCK]
         (octets,) = view.cached(np.array([position for position, _ in block], dtype=np.intp), (item,))
         for (_, uid), each in zip(block, octets, strict=True):
             yield uid, each
         await pause()
+
+
+def _numbers(uids: UidArray) -> Iterator[int]:
+    """UIDs as Python has numbers, some at a time: others wait for each conversion."""
+    for start in range(0, len(uids), _RUN):
+        yield from uids[start : start + _RUN].tolist()
+
+
+def _dates(view: View) -> dict[int, int]:
+    dates: dict[int, int] = {}
+    for start in range(0, len(view), _RUN):
+        stop = start + _RUN
+        dates.update(zip(view.uids[start:stop].tolist(), view.sent_times[start:stop].tolist(), strict=True))
+    return dates
+
+
+def _left(uids: UidArray, order: Positions, now: UidArray) -> Positions | None:
+    """
+    An order of messages, without those that are gone.
+
+    @return: None if the others are not the first ones now.
+    """
+    count = len(uids)
+    if count <= len(now) and np.array_equal(now[:count], uids):
+        return order
+    is_left = np.isin(uids, now, assume_unique=True)
+    left = int(np.count_nonzero(is_left))
+    if not np.array_equal(now[:left], uids[is_left]):
+        return None
+    places: Positions = np.cumsum(is_left) - 1
+    return places[order[is_left[order]]]
+
+
+class _Compared:
+    """Messages by criteria, one with another."""
+
+    def __init__(
+        self,
+        view: View,
+        criteria: Sequence[SortCriterion],
+        texts: Mapping[SortCriterion, Mapping[int, str]],
+    ) -> None:
+        self._uids = view.uids
+        self._texts = texts
+        self._criteria = [
+            (criterion, None if criterion in texts else _COLUMNS[criterion.key](view)) for criterion in criteria
+        ]
+
+    def is_before(self, one: int, other: int) -> bool:
+        """Whether the message at a position comes before the one at another."""
+        for criterion, column in self._criteria:
+            first, second = self._value(criterion, column, one), self._value(criterion, column, other)
+            if first != second:
+                return bool(first < second) != criterion.is_reverse
+        return one < other
+
+    def _value(self, criterion: SortCriterion, column: NDArray[Any] | None, position: int) -> Any:
+        if column is not None:
+            return int(column[position])
+        return self._texts[criterion][int(self._uids[position])]
+
+
+def _inserted(order: Positions, news: Sequence[int], compared: _Compared) -> Positions:
+    """Put messages into an order."""
+    is_before = compared.is_before
+
+    def compare(one: int, other: int) -> int:
+        return -1 if is_before(one, other) else 1
+
+    coming = sorted(news, key=cmp_to_key(compare))
+    places: list[int] = []
+    for position in coming:
+        low, high = places[-1] if places else 0, len(order)
+        while low < high:
+            middle = (low + high) // 2
+            if is_before(int(order[middle]), position):
+                low = middle + 1
+            else:
+                high = middle
+        places.append(low)
+    found: Positions = np.insert(order, places, coming)
+    return found
 
 
 def _noted(mailbox: IMailbox, annotation: AnnotationName) -> dict[int, str]:
@@ -276,8 +395,11 @@ def _noted(mailbox: IMailbox, annotation: AnnotationName) -> dict[int, str]:
 
 def _ranks(texts: list[str]) -> NDArray[np.int64]:
     """The place of each text among the distinct ones."""
-    distinct = list(set(texts))
-    # One sort of all would keep the interpreter, and so the reactor, for its whole time.
+    # One operation on all would keep the interpreter, and so the reactor, for its whole time.
+    unique: set[str] = set()
+    for start in range(0, len(texts), _RUN):
+        unique.update(texts[start : start + _RUN])
+    distinct = [text for text in unique]  # noqa: C416 - others get their turn between two steps
     runs = [sorted(distinct[start : start + _RUN]) for start in range(0, len(distinct), _RUN)]
     places = {text: place for place, text in enumerate(merge(*runs))}
     return np.fromiter((places[text] for text in texts), dtype=np.int64, count=len(texts))

@@ -7,14 +7,19 @@ that does not have it.
 
 from __future__ import annotations
 
+import weakref
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from mmap import mmap
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 WINDOW = 1 << 20
 """Octets looked at between two turns of other sessions."""
+
+_MOST_OWNERS = 4096
 
 Breathe = Callable[[], Awaitable[None]]
 
@@ -65,6 +70,38 @@ async def scan(
     return found
 
 
+class FormsBudget:
+    """
+    How much all joined texts of a process may take: those that were not used for the longest time go.
+
+    @ivar most: Octets.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._used: OrderedDict[tuple[int, object], tuple[weakref.ref[FormsOwner], int]] = OrderedDict()
+
+    def note(self, owner: FormsOwner, item: object, octets: int) -> None:
+        """Something was used just now, and has so many octets."""
+        key = (id(owner), item)
+        self._used.pop(key, None)
+        self._used[key] = weakref.ref(owner), octets
+        total = sum(size for _, size in self._used.values())
+        while (total > self.most or len(self._used) > _MOST_OWNERS) and len(self._used) > 1:
+            (_, oldest), (reference, size) = self._used.popitem(last=False)
+            total -= size
+            other = reference()
+            if other is not None:
+                other.forget_forms(oldest)
+
+
+class FormsOwner(Protocol):
+    """Who has joined texts."""
+
+    def forget_forms(self, item: object) -> None:
+        """Have them made again when they are needed."""
+
+
 class JoinedForms:
     """Short texts of the messages of a view, one behind the other; grows with its mailbox."""
 
@@ -77,6 +114,9 @@ class JoinedForms:
         self._uids: NDArray[np.uint32] = np.zeros(0, dtype=np.uint32)
         self._octets = bytearray()
         self._ends: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._octets) + self._ends.nbytes
 
     def missing_from(self, uids: NDArray[np.uint32]) -> int | None:
         """

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from pycyrus.mime.text import whole_text
 from pycyrus.model.view import CachedItem, View
 from pycyrus.store.layout import MailboxPaths
-from pycyrus.store.scanning import Breathe, JoinedForms
+from pycyrus.store.scanning import Breathe, FormsBudget, JoinedForms
 from pycyrus.store.textlog import MAX_NEEDLE, NAME, Matches, Text, TextLog, joined
 from pycyrus.store.threads import StoreReactor, in_thread
 
@@ -22,6 +22,10 @@ _TEXTS_AT_ONCE = 64
 """Messages read by a thread before it adds their texts to the log."""
 _LONGEST_MESSAGE = 1 << 24
 """Octets; longer ones are left to the search itself, which reads them in pieces."""
+
+
+_budget = FormsBudget(1 << 28)
+"""Of this process."""
 
 
 class SearchTexts:
@@ -55,11 +59,16 @@ class SearchTexts:
                 del self._forms[item]
                 return None
             if start == len(view.uids):
+                _budget.note(self, item, len(joined_forms))
                 return joined_forms
             stop = min(start + _BLOCK, len(view.uids))
             (texts,) = view.cached(np.arange(start, stop), (item,))
             joined_forms.add(view.uids, texts)
             await breathe()
+
+    def forget_forms(self, item: object) -> None:
+        """Have the texts of a header field made again when they are needed."""
+        self._forms.pop(item, None)  # type: ignore[call-overload] # it was an item when it was noted
 
     async def matches(
         self,

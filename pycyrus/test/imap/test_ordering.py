@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -24,6 +27,9 @@ class _Mailbox:
 
     def __init__(self, unique_id: str) -> None:
         self.unique_id = unique_id
+
+    async def complete(self) -> None:
+        """All there is."""
 
 
 def _view(uids: range, read: list[int]) -> View:
@@ -78,3 +84,67 @@ class BoundTests(SynchronousTestCase):
             read.clear()
             self.sort(orders, first, _view(range(1, 31), read))
         self.assertEqual(len(read), 30)
+
+
+class ContinuedTests(SynchronousTestCase):
+    """An order that is carried on is the one that would be made anew."""
+
+    def order(self, orders: Orders, view: View, criteria: tuple[SortCriterion, ...]) -> list[int]:
+        async def in_thread(work: Any) -> Any:
+            return work()
+
+        found = np.arange(len(view))
+        coroutine = orders.sort(_Mailbox("a"), view, found, criteria, lambda: succeed(None), in_thread)  # type: ignore[arg-type]
+        order = self.successResultOf(Deferred.fromCoroutine(coroutine))
+        uids: list[int] = view.uids[order].tolist()
+        return uids
+
+    @settings(max_examples=60, deadline=None, database=None)
+    @given(
+        st.lists(st.tuples(st.integers(0, 5), st.lists(st.integers(0, 40), max_size=4)), min_size=1, max_size=8),
+        st.lists(st.sampled_from([SortKey.SUBJECT, SortKey.SIZE, SortKey.DATE]), min_size=1, max_size=2, unique=True),
+        st.booleans(),
+        st.randoms(use_true_random=False),
+    )
+    def test_as_made_anew(
+        self, steps: list[tuple[int, list[int]]], keys: list[SortKey], is_reverse: bool, draw: Random
+    ) -> None:
+        criteria = tuple(SortCriterion(key, is_reverse) for key in keys)
+        orders = Orders()
+        uids: list[int] = []
+        texts: dict[int, bytes] = {}
+        sizes: dict[int, int] = {}
+        uidnext = 1
+        for come, go in steps:
+            for uid in range(uidnext, uidnext + come):
+                texts[uid], sizes[uid] = b"%d" % draw.randrange(4), draw.randrange(4)
+                uids.append(uid)
+            uidnext += come
+            uids = [uid for uid in uids if uid not in go]
+            view = _sized_view(list(uids), texts, sizes)
+            self.assertEqual(self.order(orders, view, criteria), self.order(Orders(), view, criteria))
+
+    def test_nothing_is_sorted_again(self) -> None:
+        """One message more costs no look at all others."""
+        orders = Orders()
+        uids = list(range(1, 5001))
+        texts = {uid: b"%05d" % (uid * 7919 % 5003) for uid in range(1, 5003)}
+        sizes = dict.fromkeys(texts, 1)
+        self.order(orders, _sized_view(uids, texts, sizes), _BY_SUBJECT)
+        with patch.object(ordering, "_ranks", side_effect=AssertionError("sorted again")):
+            found = self.order(orders, _sized_view([*uids, 5001, 5002], texts, sizes), _BY_SUBJECT)
+        self.assertEqual(found, sorted(texts, key=lambda uid: (texts[uid], uid)))
+
+
+def _sized_view(uids: list[int], texts: dict[int, bytes], sizes: dict[int, int]) -> View:
+    def cached(positions: Any, items: Any) -> list[list[bytes]]:
+        return [[texts[uids[position]] for position in positions.tolist()]]
+
+    found = np.array([sizes[uid] for uid in uids], dtype=np.uint32)
+    return replace(
+        empty_view(),
+        uids=np.array(uids, dtype=np.uint32),
+        sizes=found,
+        sent_times=found.astype(np.int64) % 2,
+        cached=cached,
+    )

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.imap.selected import empty_view
 from pycyrus.model.search import AddressField, BodyContains, HeaderContains, SearchKey, TextContains
-from pycyrus.store.scanning import JoinedForms, scan
+from pycyrus.store.scanning import FormsBudget, JoinedForms, scan
 from pycyrus.store.textlog import MAX_NEEDLE, MAX_TEXT, Text, TextLog
 from pycyrus.test.store.test_mailbox import MailboxCase as _MailboxCase
 
@@ -57,6 +57,34 @@ class ScanTests(SynchronousTestCase):
         found = self.successResultOf(Deferred.fromCoroutine(forms.containing(b"e", nothing)))
         self.assertEqual(found.tolist(), [True, False, True])
         self.assertEqual(forms.missing_from(uids[1:]), 0)
+
+
+class _Owner:
+    def __init__(self) -> None:
+        self.forgotten: list[object] = []
+
+    def forget_forms(self, item: object) -> None:
+        self.forgotten.append(item)
+
+
+class BudgetTests(SynchronousTestCase):
+    def test_oldest_go(self) -> None:
+        """What was not used for the longest time makes room; what is used now stays, however large."""
+        budget = FormsBudget(100)
+        one, other = _Owner(), _Owner()
+        budget.note(one, "a", 40)
+        budget.note(one, "b", 40)
+        budget.note(one, "a", 45)
+        budget.note(other, "a", 30)
+        self.assertEqual((one.forgotten, other.forgotten), (["b"], []))
+        budget.note(other, "b", 500)
+        self.assertEqual((one.forgotten, other.forgotten), (["b", "a"], ["a"]))
+
+    def test_owners_that_are_gone(self) -> None:
+        """Nobody keeps them for it."""
+        budget = FormsBudget(100)
+        budget.note(_Owner(), "a", 90)
+        budget.note(_Owner(), "a", 90)
 
 
 class TextLogTests(SynchronousTestCase):
