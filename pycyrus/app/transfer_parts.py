@@ -33,4 +33,14 @@ def make_transfers(
     async def dial(server: str, transfer_id: str) -> TransferLink:
         return TransferLink(await backends.own_link(server), transfer_id, reactor)
 
-    return Transfers(Departures(parts), Arrivals(parts, transfers), transfers, dial, server_name, publisher, reactor)
+    return Transfers(
+        Departures(parts),
+        Arrivals(parts, transfers),
+        transfers,
+        dial,
+        server_name,
+        publisher,
+        reactor,
+        default_domain=settings.text("defaultdomain"),
+        deleted_prefix=settings.text("deletedprefix"),
+    )

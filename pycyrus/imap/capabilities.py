@@ -28,6 +28,7 @@ ALWAYS = (b"ID", b"ENABLE")
 ASKED_EARLY = (b"CREATE-SPECIAL-USE", b"LIST-EXTENDED", b"METADATA", b"SPECIAL-USE")
 """What cyradm looks for before it logs in, and never again."""
 COMPRESS = b"COMPRESS=DEFLATE"
+REPLICATION = b"X-REPLICATION"
 HERE_ONLY = frozenset((b"MULTISEARCH", b"NOTIFY"))
 """What a server cannot do with mailboxes that other servers have."""
 _BASE = (b"IMAP4rev1", b"IMAP4rev2")
@@ -51,6 +52,7 @@ def capabilities(
     is_compressed: bool,
     mechanisms: tuple[str, ...],
     is_frontend: bool = False,
+    takes_syncs: bool = False,
 ) -> bytes:
     """
     List the capabilities of a session, parted by spaces.
@@ -60,6 +62,7 @@ def capabilities(
     @param is_compressed: COMPRESS is active, and so not offered.
     @param mechanisms: SASL mechanisms on this channel.
     @param is_frontend: Mailboxes may be on other servers.
+    @param takes_syncs: Servers of Cyrus's may bring mailboxes.
     """
     known = {token for row in COMMANDS for token in row.capability}
     tokens = [*_BASE, b"LITERAL-" if settings.is_literal_minus else b"LITERAL+"]
@@ -83,6 +86,8 @@ def capabilities(
         tokens.append(b"APPENDLIMIT=%d" % limit if limit else b"APPENDLIMIT")
         if settings.message_limit:
             tokens.append(b"MESSAGELIMIT=%d" % settings.message_limit)
+    if takes_syncs:
+        tokens.append(REPLICATION)
     if is_compressed:
         tokens.remove(COMPRESS)
     if is_frontend:

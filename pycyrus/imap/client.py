@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pycyrus.imap.capabilities import capabilities
 from pycyrus.imap.output import Output
-from pycyrus.interfaces import Authenticated, Channel, IMailStore, ISessionWatch, ITransferIntake
-from pycyrus.model.identity import Identity
+from pycyrus.interfaces import Authenticated, Channel, IMailStore, ISessionWatch, ISyncIntake, ITransferIntake
+from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.names import ExternalNames
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Client(Output):
     @ivar client_id: What the client said of itself by ID; None before.
     @ivar transfers: Moves mailboxes to other servers; None where they stay.
     @ivar intake: Takes mailboxes over from another server, which the client is; None before it does.
+    @ivar sync: The same for one of Cyrus's.
     @ivar warned_of: Quota roots, and when the client was warned of them.
     """
 
@@ -47,6 +48,7 @@ class Client(Output):
         "session_id",
         "settings",
         "store",
+        "sync",
         "transfers",
         "warned_of",
     )
@@ -71,6 +73,7 @@ class Client(Output):
         self.elsewhere: Visit | None = None
         self.transfers = parts.transfers
         self.intake: ITransferIntake | None = None
+        self.sync: ISyncIntake | None = None
         self._names: ExternalNames | None = None
         self._admission: Admission | None = None
 
@@ -97,6 +100,11 @@ class Client(Output):
     def telemetry(self) -> SessionLog | None:
         """Where what is said is copied to; None for most users."""
         return None if self._admission is None else self._admission.log
+
+    @property
+    def takes_syncs(self) -> bool:
+        """Whether the client may be a Cyrus server that brings mailboxes."""
+        return self.transfers is not None and self.identity is not None and self.identity.admin is AdminScope.GLOBAL
 
     def become(self, authenticated: Authenticated) -> None:
         """
@@ -135,9 +143,10 @@ class Client(Output):
         self._end_intake()
 
     def _end_intake(self) -> None:
-        intake, self.intake = self.intake, None
-        if intake is not None:
-            intake.leave()
+        for intake in (self.intake, self.sync):
+            if intake is not None:
+                intake.leave()
+        self.intake = self.sync = None
 
     # --- how it is connected --------------------------------------------
 
@@ -179,4 +188,5 @@ class Client(Output):
             is_compressed=self.is_compressed,
             mechanisms=tuple(self.authenticator.mechanisms(channel)),
             is_frontend=self.elsewhere is not None,
+            takes_syncs=self.takes_syncs,
         )

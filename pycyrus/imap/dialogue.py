@@ -60,6 +60,29 @@ class Dialogue:
             raise Bye(b"[TOOBIG] " + line.text)
         return line
 
+    async def read_long_line(self, longest: int) -> bytes:
+        """
+        Wait for a line that is a part of a command.
+
+        @raise Bye: It is too long.
+        """
+        while (line := self._reader.next_line(longest)) is None:
+            await self._more()
+        if isinstance(line, Overflow):
+            raise Bye(b"[TOOBIG] " + line.text)
+        return line
+
+    async def read_octets(self, most: int) -> bytes:
+        """Wait for octets that are a part of a command; as many as there are, and one at least."""
+        while not (data := self._reader.next_octets(most)):
+            await self._more()
+        return data
+
+    async def _more(self) -> None:
+        self._waiter = Deferred()
+        self._resume()
+        await self._waiter
+
     def wake(self) -> None:
         """Have L{read_line_or_wake} return."""
         self._woken = True

@@ -144,6 +144,11 @@ class Session(Client):
         """
         return await self._dialogue.read_line_or_wake()
 
+    @property
+    def dialogue(self) -> Dialogue:
+        """What reads octets that are no command."""
+        return self._dialogue
+
     async def stage(self, name: MailboxName) -> IncomingMessage:
         """
         Begin a message that the current command adds to a mailbox; it is discarded at the command's end.
@@ -176,6 +181,7 @@ class Session(Client):
         """
         self.become(authenticated)
         self._reader.limits = self.settings.limits
+        self._reader.leaves_uncut = self.takes_syncs
 
     def log_out(self) -> None:
         """Become nobody again, with the patience that is had with those (RFC 8437 section 3)."""
@@ -185,6 +191,7 @@ class Session(Client):
             selected.close()
         self.become_nobody()
         self._reader.limits = self.settings.before_login
+        self._reader.leaves_uncut = False
         self._patience.begin()
 
     def after_reply(self, function: Callable[[], None]) -> None:

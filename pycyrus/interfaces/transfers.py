@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from zope.interface import Interface
 
@@ -40,6 +41,58 @@ class ITransferIntake(Interface):
         """The connection is gone; what was not prepared goes too."""
 
 
+class ISyncFile(Interface):
+    """A message that a Cyrus server brings."""
+
+    def write(data: bytes) -> None:
+        """
+        Add octets.
+
+        @raise StoreUnavailable: They cannot be written.
+        """
+
+    def finish() -> None:
+        """
+        End it.
+
+        @raise TransferFailed: It is another message than was said.
+        """
+
+
+class ISyncIntake(Interface):
+    """What a server of Cyrus's says over one connection, while mailboxes come; values are those of its lists."""
+
+    async def file(guid: str, size: int) -> ISyncFile:
+        """
+        Begin a message.
+
+        @raise TransferFailed: Nobody said what is to come.
+        @raise StoreUnavailable: It cannot be written.
+        """
+
+    async def apply(kind: str, value: Any) -> list[tuple[str, Any]]:
+        """
+        Do one step.
+
+        @return: What is to be told, each with the word before it.
+        @raise MailStoreError: It was not done.
+        """
+
+    async def get(kind: str, value: Any) -> list[tuple[str, Any]]:
+        """Tell what came; as L{apply}."""
+
+    async def push(name: MailboxName) -> None:
+        """
+        All has come: have the mailboxes be this server's, and the Murder's master know of one.
+
+        @raise MailboxNotFound: There is none of that name.
+        @raise MailStoreError: They are not.
+        """
+
+    def leave() -> None:
+        """The connection is gone."""
+
+
 class ITransfers(Interface):
     """Moves mailboxes to other servers, and takes them from there."""
 
@@ -57,6 +110,13 @@ class ITransfers(Interface):
         @raise OperationNotSupported: A part of what moves as a whole, or nowhere to move to.
         @raise TransferFailed: It is still here; or it will be there, and says so.
         @raise StoreUnavailable: It is still here.
+        """
+
+    def sync(identity: Identity) -> ISyncIntake:
+        """
+        Begin to take mailboxes from a server of Cyrus's.
+
+        @raise PermissionDenied: Not an administrator of all domains.
         """
 
     def intake(identity: Identity) -> ITransferIntake:

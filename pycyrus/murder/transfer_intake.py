@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pycyrus.errors import OperationNotSupported, TransferFailed
+from pycyrus.errors import MailStoreError, OperationNotSupported, TransferFailed
 from pycyrus.interfaces import IMailboxPublisher, ITransferIntake
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.transfers import BadTransfer, decode_pieces, read_name
@@ -104,7 +104,11 @@ class TransferIntake:
             Tasks().spawn(self._drop(), self._failed)
 
     def _failed(self, failure: Failure) -> None:
-        self.log.failure("what came of a transfer is left for now", failure)
+        if failure.check(MailStoreError):
+            # It is removed with the next transfer.
+            self.log.warn("what came of a transfer is left for now: {error}", error=failure.getErrorMessage())
+        else:
+            self.log.failure("what came of a transfer is left", failure)
 
 
 _Step = Callable[[TransferIntake, str, bytes, bytes], Awaitable[dict[str, Any]]]

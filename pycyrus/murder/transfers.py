@@ -31,11 +31,12 @@ from pycyrus.errors import (
     StoreUnavailable,
     TransferFailed,
 )
-from pycyrus.interfaces import IMailboxPublisher, ITransferIntake, ITransfers, Moved
+from pycyrus.interfaces import IMailboxPublisher, ISyncIntake, ITransferIntake, ITransfers, Moved
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.transfers import INVENTORY, MANIFEST
 from pycyrus.murder.pauses import Pause
+from pycyrus.murder.sync_intake import SyncIntake
 from pycyrus.murder.transfer_intake import TransferIntake
 from pycyrus.murder.transfer_link import TransferLink
 from pycyrus.store.incoming import Arrivals
@@ -76,7 +77,11 @@ class Transfers:
         own_name: str,
         publisher: IMailboxPublisher | None,
         reactor: Any,
+        *,
+        default_domain: str = "",
+        deleted_prefix: str = "DELETED",
     ) -> None:
+        """@param default_domain: Of users whose ids have none."""
         self._departures = departures
         self._arrivals = arrivals
         self._transfers = transfers
@@ -84,6 +89,7 @@ class Transfers:
         self._own_name = own_name
         self._publisher = publisher
         self._reactor = reactor
+        self._names = {"default_domain": default_domain, "deleted_prefix": deleted_prefix}
         self._pause = Pause(reactor)
         self._tasks = Tasks()
         self._is_closed = False
@@ -94,6 +100,11 @@ class Transfers:
         """See L{ITransfers.intake}."""
         _demand(identity)
         return TransferIntake(self._arrivals, self._publisher, self._departures.names)
+
+    def sync(self, identity: Identity) -> ISyncIntake:
+        """See L{ITransfers.sync}."""
+        _demand(identity)
+        return SyncIntake(self._arrivals, self._publisher, self._departures.is_here, self._reactor, **self._names)
 
     async def move(
         self, identity: Identity, root: MailboxName, server: str, partition: str, told: Callable[[Moved], None]

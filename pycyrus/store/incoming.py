@@ -133,6 +133,12 @@ class Arrivals:
         found = self._transfers.incoming(transfer_id)
         return None if found is None else found.state
 
+    def prepared(self, root: MailboxName) -> list[str]:
+        """Ids of transfers of something that wait for a word."""
+        return [
+            each.transfer_id for each in self._transfers.all_prepared() if Manifest.decode(each.manifest).root == root
+        ]
+
     async def activate(self, transfer_id: str) -> list[MailboxName]:
         """
         Have the mailboxes be this server's; it may be asked again.

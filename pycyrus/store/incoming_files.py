@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from pycyrus.store.paths import incoming_location
 _META = frozenset((JOURNAL, CACHE, COLUMNS))
 _OWN = frozenset((MANIFEST, INVENTORY))
 _IN_QUARANTINE = re.compile(re.escape(QUARANTINE) + r"/[A-Za-z0-9_-][A-Za-z0-9._-]{0,200}\Z")
+_LOOSE = "messages"
 _MOST_OWN = 1 << 30
 MOST_FILES = 20_000_000
 """Files of one transfer."""
@@ -150,6 +152,23 @@ class IncomingFiles:
         if name in _META:
             return place.meta / name
         raise BadTransfer("a file that no mailbox has")
+
+    def note(self, unique_id: str, name: str, facts: FileFacts) -> None:
+        """Say that a file was made here, of what came otherwise."""
+        self._facts[unique_id, name] = facts
+
+    def inventory(self, unique_ids: Iterable[str]) -> Inventory:
+        """What some mailboxes have, of all that came or was made here."""
+        listed: dict[str, dict[str, FileFacts]] = {unique_id: {} for unique_id in unique_ids}
+        for (unique_id, name), facts in self._facts.items():
+            if unique_id in listed:
+                listed[unique_id][name] = facts
+        return Inventory(listed)
+
+    @property
+    def loose(self) -> Path:
+        """Where messages are that have no mailbox yet."""
+        return self._partitions.data(self._partition, incoming_location(self._transfer_id)) / _LOOSE
 
     def close(self) -> None:
         """Give up a file that did not come to its end."""

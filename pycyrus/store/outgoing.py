@@ -120,6 +120,10 @@ class Departures:
         found = belongings(self._parts.directory.reading, root)
         return [entry for entry in found if entry.mailbox_type == LEAVING]
 
+    def is_here(self, name: MailboxName) -> bool:
+        """Whether there is a mailbox of a name."""
+        return self._parts.directory.lookup(name) is not None
+
     def names(self, root: MailboxName) -> list[MailboxName]:
         """What moves at once, as it is here."""
         return [entry.name for entry in belongings(self._parts.directory.reading, root)]

@@ -42,6 +42,7 @@ from pycyrus.imap.commands.starttls import starttls
 from pycyrus.imap.commands.status import status
 from pycyrus.imap.commands.store import store
 from pycyrus.imap.commands.subscribe import subscribe, unsubscribe
+from pycyrus.imap.commands.sync import mupdatepush, sync_apply, sync_get, sync_restart, sync_restore
 from pycyrus.imap.commands.transfers import transfer_step, xfer
 from pycyrus.imap.commands.unauthenticate import unauthenticate
 from pycyrus.imap.replies import Bad
@@ -140,6 +141,11 @@ COMMANDS: tuple[Command, ...] = (
     # What frontends of a Cyrus Murder say instead; nobody is told of it.
     Command(b"LOCALAPPEND", LOGGED_IN, parse_local_append, append, rfc="9051 6.3.12", may_create=True),
     Command(b"XFER", LOGGED_IN, parse_xfer, xfer),
+    Command(b"MUPDATEPUSH", LOGGED_IN, parse_named, mupdatepush),
+    Command(b"SYNCAPPLY", LOGGED_IN, None, sync_apply),
+    Command(b"SYNCGET", LOGGED_IN, None, sync_get),
+    Command(b"SYNCRESTART", LOGGED_IN, None, sync_restart),
+    Command(b"SYNCRESTORE", LOGGED_IN, None, sync_restore),
     Command(b"XTRANSFER", LOGGED_IN, parse_transfer_step, transfer_step),
     Command(b"ESEARCH", LOGGED_IN, parse_multisearch, esearch, rfc="7377 2.1", capability=(b"MULTISEARCH",)),
     Command(b"NOTIFY", LOGGED_IN, parse_notify, notify, rfc="5465 3.1", capability=(b"NOTIFY",)),

@@ -134,6 +134,8 @@ class FrameLimits:
 _ANNOUNCEMENT = re.compile(rb'(~?)\{([^{}"\\ ]*)\}\Z')
 _MAX_SIZE_DIGITS = 18
 _SIMPLE = re.compile(rb"([A-Za-z0-9]++) ((?:[Uu][Ii][Dd] )?[A-Za-z]++)( [^\0\r\n]*+)?+(?<!\})\r?\n")
+_UNCUT = re.compile(rb"([A-Za-z0-9]++) (SYNCAPPLY|SYNCGET|SYNCRESTORE|SYNCRESTART)(?=[ \r\n])", re.IGNORECASE)
+"""Commands that have lines of any length, and files that no literal announces."""
 _TAG_OCTETS = bytes(octet for octet in range(0x21, 0x7F) if octet not in b'(){%*"\\+')
 
 
@@ -159,11 +161,13 @@ class FrameReader:
         "_refusal",
         "_scanned",
         "_total",
+        "leaves_uncut",
         "limits",
     )
 
     def __init__(self, limits: FrameLimits) -> None:
         self.limits = limits
+        self.leaves_uncut = False
         self._buffer = b""
         self._at = 0
         self._scanned = 0
@@ -242,7 +246,8 @@ class FrameReader:
                 self._at = self._scanned = 0
             return None
         if self._frame is None and self._scanned == start:
-            frame = self._match_simple(start)
+            frame = self._match_uncut(start) if self.leaves_uncut else None
+            frame = frame or self._match_simple(start)
             if frame is not None:
                 return frame
         while self._announced is None:
@@ -258,6 +263,21 @@ class FrameReader:
             if event is not None:
                 return event
         return None
+
+    def next_octets(self, most: int) -> bytes:
+        """Take octets that are no command; none if none came yet."""
+        data = self._buffer[self._at : self._at + most]
+        self._at += len(data)
+        self._scanned = self._at
+        return data
+
+    def _match_uncut(self, start: int) -> Frame | None:
+        """A command whose arguments its function reads itself."""
+        match = _UNCUT.match(self._buffer, start)
+        if match is None:
+            return None
+        self._at = self._scanned = match.end()
+        return Frame(match[1], match[2].upper(), [])
 
     def _match_simple(self, start: int) -> Frame | None:
         """

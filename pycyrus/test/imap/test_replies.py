@@ -49,7 +49,9 @@ class RepliesTests(SynchronousTestCase):
         self.assertRaises(TypeError, tagged, b"a1", ZeroDivisionError())
 
 
-OF_NO_RFC = frozenset((b"RECONSTRUCT", b"XFER", b"XTRANSFER", b"LOCALCREATE", b"LOCALDELETE", b"MUPDATEPUSH"))
+OF_NO_RFC = frozenset(
+    b"RECONSTRUCT XFER XTRANSFER LOCALCREATE LOCALDELETE MUPDATEPUSH SYNCAPPLY SYNCGET SYNCRESTART SYNCRESTORE".split()
+)
 """Commands of Cyrus's, and what servers say to one another."""
 
 

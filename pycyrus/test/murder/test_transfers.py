@@ -82,7 +82,7 @@ class TransferServers(MurderCase):
         self.transfers: dict[str, Transfers] = {}
         self.logs: dict[str, TransferLog] = {}
         self.master = Master()
-        self.publishers: dict[str, Publisher] = {}
+        self.publishers: dict[str, IMailboxPublisher] = {}
         self.dialled: list[TransferLink] = []
         await super().setUp()
         await self.stores[self.servers[0]].create(ALICE, INBOX.child("Sent"))
@@ -105,11 +105,15 @@ class TransferServers(MurderCase):
         port = self.listen(factory)
         name = f"127.0.0.1:{port.getHost().port}"
         self.stores[name], self.factories[name], self.ports[name] = store, factory, port
-        self.publishers[name] = Publisher(self.master, name, store)
+        self.publishers[name] = self.make_publisher(name, store)
         store.publish_to(self.publishers[name])
         made = self.make_transfers(name)
         object.__setattr__(factory.parts, "transfers", made)
         return name
+
+    def make_publisher(self, name: str, store: MailStore) -> IMailboxPublisher:
+        """Who tells the master."""
+        return Publisher(self.master, name, store)
 
     def make_transfers(self, name: str) -> Transfers:
         """One more process's share."""

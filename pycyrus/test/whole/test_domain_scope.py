@@ -111,7 +111,8 @@ ON_MAILBOX: dict[bytes, tuple[bytes, ...] | None] = {
     b"STATUS": (b'STATUS "%b" (MESSAGES UIDNEXT UNSEEN SIZE MAILBOXID)',),
     b"APPEND": (b'APPEND "%b" {9+}\r\nSubject: ', b'APPEND "%b" (\\Seen) CATENATE (URL "/INBOX/;UID=1")'),
     b"XFER": (b'XFER "%b" other.example.com',),
-    b"XTRANSFER": NO_MAILBOX,
+    **dict.fromkeys((b"XTRANSFER", b"SYNCAPPLY", b"SYNCGET", b"SYNCRESTART", b"SYNCRESTORE"), NO_MAILBOX),
+    b"MUPDATEPUSH": (b'MUPDATEPUSH "%b"',),
     b"LOCALAPPEND": (b'LOCALAPPEND "%b" INBOX {9+}\r\nSubject: ',),
     **dict.fromkeys((b"CHECK", b"CLOSE", b"UNSELECT", b"EXPUNGE", b"UID EXPUNGE", b"CANCELUPDATE"), NO_MAILBOX),
     b"NOTIFY": (

@@ -1,0 +1,250 @@
+"""Users who move between us and a real Cyrus 3.6, as Cyrus's administrators move them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.threads import deferToThread
+from typing_extensions import override
+from zope.interface import implementer
+
+from pycyrus.interfaces import IMailboxPublisher, Location, LocationState, Published
+from pycyrus.model.flags import ANSWERED, FLAGGED, SEEN
+from pycyrus.model.identity import Identity
+from pycyrus.model.internal_names import internal
+from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.model.quota import Limit
+from pycyrus.mupdate.protocol import MupdateFactory
+from pycyrus.mupdate.settings import MupdateSettings
+from pycyrus.murder.link import ImapLink
+from pycyrus.store.directory import published
+from pycyrus.store.locations import Locations
+from pycyrus.store.rows import LEAVING
+from pycyrus.store.store import MailStore
+from pycyrus.test.murder.cluster import ADMIN
+from pycyrus.test.murder.test_transfers import TransferServers
+from pycyrus.testing.cyrus import PASSWORD, CyrusServer
+from pycyrus.testing.imap import FixedAuthenticator
+
+JOHN = MailboxName("", "john", ())
+MESSAGES = [b"Subject: hello %d\r\nDate: Wed, 01 Jan 2020 09:00:00 +0000\r\n\r\nbody\r\n" % n for n in range(4)]
+LARGE = b"Subject: large\r\n\r\n" + b"0123456789\r\n" * 20_000
+
+
+@implementer(IMailboxPublisher)
+class DirectPublisher:
+    """Tells a master that is in the same process."""
+
+    def __init__(self, locations: Locations, server: str, store: MailStore) -> None:
+        self._locations = locations
+        self._server = server
+        self._store = store
+
+    async def claim(self, name: MailboxName, partition: str) -> None:
+        """Names are free here."""
+
+    async def publish(self, gone: Sequence[MailboxName], there: Sequence[Published]) -> None:
+        """As L{IMailboxPublisher}."""
+        await self.push([*gone, *(mailbox.name for mailbox in there)])
+
+    async def push(self, names: Sequence[MailboxName]) -> None:
+        """As L{IMailboxPublisher}."""
+        for name in names:
+            entry = self._store.directory.lookup(name)
+            known = self._locations.find(internal(name))
+            if entry is None:
+                if known is not None and known.server == self._server:
+                    await self._locations.delete(known.mailbox)
+                continue
+            told = published(entry)
+            here = Location(internal(name), self._server, told.partition, told.acl)
+            if entry.mailbox_type != LEAVING:
+                await self._locations.activate(here)
+            elif known is not None and known.server == self._server and known.state is LocationState.ACTIVE:
+                await self._locations.deactivate(here)
+
+    async def are_elsewhere(self, names: Sequence[MailboxName]) -> bool:
+        """As L{IMailboxPublisher}."""
+        found = [self._locations.find(internal(name)) for name in names]
+        return all(
+            each is not None and each.server != self._server and each.state is LocationState.ACTIVE for each in found
+        )
+
+
+class CyrusTransfers(TransferServers):
+    """John is on a Cyrus server, Alice on the first of ours, of the same Murder."""
+
+    @override
+    async def setUp(self) -> None:  # type: ignore[override] # trial waits
+        from twisted.internet import reactor
+
+        self.reactor = reactor
+        directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, directory)
+        self.locations = Locations(directory, self.reactor)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.locations.close()))
+        master = MupdateFactory(
+            self.locations, FixedAuthenticator(), MupdateSettings("mupdate.example"), None, None, self.reactor
+        )
+        port = self.reactor.listenTCP(0, master, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.addCleanup(master.shut_down)
+        await super().setUp()
+        self.cyrus = self.make_cyrus(port.getHost().port)
+        await deferToThread(self.cyrus.start)
+        self.boss = await self.cyrus_client("cyrus")
+        await self.do(self.boss, b"CREATE user.john")
+
+    def make_cyrus(self, master: int) -> CyrusServer:
+        directory = Path(tempfile.mkdtemp(prefix="c-"))
+        self.addCleanup(shutil.rmtree, directory)
+        directory.chmod(0o755)
+        server = CyrusServer(
+            directory,
+            "imapd",
+            users=["cyrus", "mailproxy", "john", "alice"],
+            admins="cyrus mailproxy",
+            unixhierarchysep="no",
+            altnamespace="no",
+            proxyservers="mailproxy",
+            proxy_authname="mailproxy",
+            proxy_password=PASSWORD,
+            mupdate_server=f"localhost:{master}",
+            mupdate_username="admin",
+            mupdate_authname="admin",
+            mupdate_password="secret",
+            allowusermoves="yes",
+            allowallsubscribe="yes",
+            expunge_mode="delayed",
+        )
+        self.addCleanup(server.stop)
+        return server
+
+    @override
+    def make_publisher(self, name: str, store: MailStore) -> IMailboxPublisher:
+        return DirectPublisher(self.locations, name, store)
+
+    async def cyrus_client(self, user: str) -> ImapLink:
+        link = ImapLink("cyrus", self.reactor)
+        await connectProtocol(TCP4ClientEndpoint(self.reactor, "127.0.0.1", self.cyrus.port), link)
+        await link.greeted()
+        await self.do(link, b"LOGIN %b %b" % (user.encode(), PASSWORD.encode()))
+        self.addCleanup(link.abort, "over")
+        return link
+
+    def place(self, mailbox: str) -> tuple[str, LocationState]:
+        found = self.locations.find(mailbox)
+        assert found is not None
+        return found.server, found.state
+
+    async def furnish(self) -> None:
+        """Give john what a user has."""
+        john = await self.cyrus_client("john")
+        await self.do(self.boss, b"SETQUOTA user.john (STORAGE 5000)")
+        await self.do(self.boss, b"SETACL user.john bob lrs")
+        for mailbox in (b"INBOX.Sent (USE (\\Sent))", b"INBOX.Empty"):
+            await self.do(john, b"CREATE " + mailbox)
+        await self.do(john, b"SUBSCRIBE INBOX.Sent")
+        for number, message in enumerate(MESSAGES):
+            date = b'"01-Jan-2020 10:00:0%d +0000"' % number
+            await self.do(john, b"APPEND INBOX ($Work) %b {%d+}\r\n%b" % (date, len(message), message))
+        await self.do(john, b"APPEND INBOX.Sent {%d+}\r\n%b" % (len(LARGE), LARGE))
+        await self.do(john, b"SELECT INBOX")
+        await self.do(john, b"STORE 1 +FLAGS (\\Seen \\Answered \\Flagged)")
+        await self.do(john, b"STORE 2 +FLAGS (\\Deleted)")
+        await self.do(john, b"EXPUNGE")
+        await self.do(john, b'SETMETADATA INBOX (/private/comment "mine" /shared/comment "it\\"s ours")')
+        john.log_out()
+
+
+class FromCyrus(CyrusTransfers):
+    async def test_user(self) -> None:
+        """Cyrus's XFER brings a user to us, with all that the user has."""
+        await self.furnish()
+        john = await self.cyrus_client("john")
+        status = await self.do(john, b"STATUS INBOX (UIDVALIDITY UIDNEXT HIGHESTMODSEQ)")
+        john.log_out()
+        server = self.servers[1]
+        said = await self.do(self.boss, b"XFER user.john " + server.encode())
+        self.assertEqual(said, b"* OK USER john\r\nOK Completed")
+        for mailbox in ("user.john", "user.john.Sent", "user.john.Empty"):
+            self.assertEqual(self.place(mailbox), (server, LocationState.ACTIVE))
+        store = self.stores[server]
+        told = await store.status(Identity("john"), JOHN)
+        numbers = b"UIDVALIDITY %d UIDNEXT %d HIGHESTMODSEQ %d" % (told.uidvalidity, told.uidnext, told.highest_modseq)
+        self.assertEqual(sorted(numbers.split()), sorted(status.partition(b"(")[2].partition(b")")[0].split()))
+        opened = await store.open(Identity("john"), JOHN, "r")
+        self.addCleanup(opened.close)
+        opened.refresh()
+        view = opened.view()
+        self.assertEqual(view.uids.tolist(), [1, 3, 4])
+        self.assertEqual(view.flags.tolist(), [SEEN | ANSWERED | FLAGGED, 0, 0])
+        self.assertEqual(opened.keyword_names()[0], b"$Work")
+        self.assertEqual(view.keywords[:, 0].tolist(), [1, 1, 1])
+        self.assertEqual(view.internaldates.tolist(), [1577872800, 1577872802, 1577872803])
+        self.assertEqual(view.sent_times.tolist(), [1577869200] * 3)
+        (spool,) = self.spools(server, "john")
+        self.assertEqual((spool / "3.").read_bytes(), MESSAGES[2])
+        self.assertEqual((spool / "Sent/1.").read_bytes(), LARGE)
+        # What was expunged can be brought back as before.
+        self.assertEqual((spool / "2.").read_bytes(), MESSAGES[1])
+        entry = store.directory.lookup(JOHN.child("Sent"))
+        self.assertEqual(entry.special_use if entry else (), ("\\Sent",))
+        acl = dict((await store.acl(ADMIN, JOHN)).entries)
+        self.assertEqual(acl["bob"], frozenset("lrs"))
+        self.assertEqual((await store.quota(ADMIN, JOHN)).limits, (Limit("STORAGE", 5000),))
+        notes = store.transfer_parts().annotations.all_of(opened.unique_id)
+        self.assertIn(("john", "/comment", b"mine"), notes)
+        self.assertIn(("", "/comment", b'it"s ours'), notes)
+
+    def spools(self, server: str, user: str) -> list[Path]:
+        parts = self.stores[server].transfer_parts()
+        return list(parts.partitions.data_root("default").glob(f"user/{user}"))
+
+    async def test_many(self) -> None:
+        """More than a line of the usual length."""
+        john = await self.cyrus_client("john")
+        message = b"Subject: x\r\n\r\n"
+        for _ in range(5):
+            many = b"".join(b" (k%d) {%d+}\r\n%b" % (number, len(message), message) for number in range(100))
+            await self.do(john, b"APPEND INBOX" + many)
+        john.log_out()
+        await self.do(self.boss, b"XFER user.john " + self.servers[1].encode())
+        status = await self.stores[self.servers[1]].status(Identity("john"), JOHN)
+        self.assertEqual((status.counts.messages, status.uidnext), (500, 501))
+
+    async def test_refused(self) -> None:
+        """Where we have the user, nothing is changed on either side."""
+        await self.stores[self.servers[1]].create(ADMIN, JOHN)
+        await self.locations.activate(Location("user.john", self.cyrus.name, "default", "john\tlrswipkxtecdan\t"))
+        said = (await self.boss.ask(b"XFER user.john " + self.servers[1].encode()))[0]
+        self.assertIn(b"* NO USER john", said)
+        john = await self.cyrus_client("john")
+        self.assertIn(b"OK", await self.do(john, b"SELECT INBOX"))
+
+    async def test_what_no_cyrus_says(self) -> None:
+        admin = await self.client("admin", self.port(1))
+        for command, status in [
+            (b"SYNCGET USER john", b"OK"),
+            (b"SYNCAPPLY MAILBOX %(UNIQUEID ../.. MBOXNAME user.john)", b"NO"),
+            (b"SYNCAPPLY MAILBOX %(UNIQUEID abcd MBOXNAME user.jane RECORD ())", b"NO"),
+            (b"SYNCAPPLY MAILBOX (", b"BAD"),
+            (b"SYNCAPPLY MAILBOX %(A", b"BAD"),
+            (b"SYNCAPPLY " + b"(" * 100 + b")" * 100, b"BAD"),
+            (b"SYNCAPPLY", b"BAD"),
+            (b"SYNCAPPLY NOTHING x", b"NO"),
+            (b"SYNCAPPLY MESSAGE (%{default 7637ad79a002cb2bc6ecc189895e4f88a075124a 4}\r\nabcd)", b"NO"),
+            (b"SYNCAPPLY RESERVE %(PARTITION default GUID (../../x))", b"NO"),
+            (b"SYNCRESTORE MAILBOX x", b"NO"),
+            (b"SYNCRESTART", b"OK"),
+            (b"MUPDATEPUSH user.john", b"NO"),
+        ]:
+            await self.do(admin, command, status)
+        alice = await self.client("alice", self.port(0))
+        await self.do(alice, b"SYNCGET USER alice", b"BAD")
+        self.assertNotIn(b"X-REPLICATION", await self.do(alice, b"CAPABILITY"))
