@@ -151,7 +151,10 @@ class Siege:
 
     def _kill_worker(self) -> None:
         workers = json.loads((self._server.home / "ready.json").read_text("utf-8"))["workers"]
-        # One that just ended has been replaced, or will be.
+        if not workers:
+            # All of them are being replaced.
+            return
+        # One that just ended will be.
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._draw.choice(workers), signal.SIGKILL)
 
