@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import imaplib
+import json
 import os
 import poplib
 import pwd
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -22,7 +24,6 @@ from pycyrus.test.app.launch import Launched
 SAMPLES = Path(__file__).parents[3] / "conf" / "murder"
 MESSAGE = b"Subject: hello\r\n\r\nbody\r\n"
 TIMEOUT = 20.0
-ROLES = ("master", "backend", "frontend")
 
 
 def free_ports(count: int) -> list[int]:
@@ -34,46 +35,65 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-class MurderTests(SynchronousTestCase):
+class MurderCase(SynchronousTestCase):
+    """
+    Servers from the samples.
+
+    @ivar backends: Their names; the first is C{backend}.
+    """
+
     timeout = 150
+    backends: tuple[str, ...] = ("backend",)
 
     def setUp(self) -> None:
         if not SAMPLES.is_dir():
             self.skipTest("only in a checkout")
         self.root = Path(tempfile.mkdtemp(prefix="pm-"))
         self.addCleanup(shutil.rmtree, self.root)
-        names = ("master", "copy", "backend-imap", "backend-pop3", "backend-lmtp", "imap", "pop3", "lmtp")
+        names = ["master", "copy", "imap", "pop3", "lmtp"]
+        names += [f"{backend}-{service}" for backend in self.backends for service in ("imap", "pop3", "lmtp")]
+        roles = ("master", *self.backends, "frontend")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.servers: dict[str, Launched] = {}
         self.addCleanup(lambda: [server.stop() for server in self.servers.values()])
-        for role in ROLES:
+        for role in roles:
             self.configure(role)
-        for role, users in (("master", ["mupdate"]), ("backend", ["mailproxy"]), ("frontend", ["cyrus", "fred"])):
-            for user in users:
+        users = {
+            "master": ["mupdate"],
+            "frontend": ["cyrus", "fred"],
+            **{each: ["mailproxy"] for each in self.backends},
+        }
+        for role in roles:
+            for user in users[role]:
                 self.pycyrus(role, "user", "add", user, "--password", "secret", "--no-inbox")
-        for role in ROLES:
+        for role in roles:
             self.start(role)
 
     def configure(self, role: str) -> None:
         """Fill in a sample what is different here: places, ports and the names that have them."""
         ports = self.ports
-        text = (SAMPLES / f"{role}-imapd.conf").read_text("utf-8")
+        kind = "backend" if role in self.backends else role
+        text = (SAMPLES / f"{kind}-imapd.conf").read_text("utf-8")
         for old, new in {
             "/var/lib/cyrus": f"{self.root}/{role}",
             "/var/spool/cyrus/mail": f"{self.root}/{role}-spool",
             "cyrus_user: cyrus": f"cyrus_user: {pwd.getpwuid(os.geteuid()).pw_name}",
             "mupdate_server: mupdate.example.com": f"mupdate_server: 127.0.0.1:{ports['master']}",
-            "backend1.example.com": f"127.0.0.1:{ports['backend-imap']}",
+            "backend1.example.com": f"127.0.0.1:{ports[f'{role}-imap' if kind == 'backend' else 'backend-imap']}",
         }.items():
             text = text.replace(old, new)
         if role == "frontend":
-            backend = f"127.0.0.1:{ports['backend-imap']}"
-            text += f"backend_ports: {backend}/pop3={ports['backend-pop3']} {backend}/lmtp={ports['backend-lmtp']}\n"
+            words = [
+                f"127.0.0.1:{ports[f'{backend}-imap']}/{service}={ports[f'{backend}-{service}']}"
+                for backend in self.backends
+                for service in ("pop3", "lmtp")
+            ]
+            text += f"backend_ports: {' '.join(words)}\n"
         # Faults must show soon.
         text += "failedloginpause: 0\nmupdate_retry_delay: 1\nclient_timeout: 3\nworkers: 0\n" * (role != "master")
         (self.root / f"{role}.conf").write_text(text)
-        services = (SAMPLES / f"{role}-cyrus.conf").read_text("utf-8").partition("EVENTS")[0]
-        prefix = "backend-" if role == "backend" else ""
+        services = (SAMPLES / f"{kind}-cyrus.conf").read_text("utf-8").partition("EVENTS")[0]
+        prefix = f"{role}-" if kind == "backend" else ""
         for name in ("imap", "pop3", "lmtp"):
             if f'listen="{name}"' in services:
                 services = services.replace(f'listen="{name}"', f'listen="127.0.0.1:{ports[prefix + name]}"')
@@ -81,12 +101,12 @@ class MurderTests(SynchronousTestCase):
         services = services.replace('listen="3905"', f'listen="127.0.0.1:{mupdate}"')
         (self.root / f"{role}-cyrus.conf").write_text(services)
 
-    def pycyrus(self, role: str, *words: str) -> str:
+    def pycyrus(self, role: str, *words: str, status: int = 0) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "pycyrus.admin.main", *words, "-C", str(self.root / f"{role}.conf")],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
-        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.returncode, status, done.stderr)
         return done.stdout
 
     def start(self, role: str) -> None:
@@ -111,6 +131,8 @@ class MurderTests(SynchronousTestCase):
         self.assertEqual(status, "OK", answer)
         return bytes(answer[0])
 
+
+class MurderTests(MurderCase):
     def test_life_and_death(self) -> None:
         admin = self.imap("cyrus")
         self.assertEqual(admin.create("user/fred")[0], "OK")
@@ -155,3 +177,90 @@ class MurderTests(SynchronousTestCase):
         while fred.create("New")[0] != "OK":
             fred.noop()
         self.assertIn(b'"/" New', b" ".join(each for each in fred.list()[1] if isinstance(each, bytes)))
+
+
+class XferTests(MurderCase):
+    backends = ("backend", "backend2")
+
+    def files(self, backend: str) -> int:
+        return len(list((self.root / f"{backend}-spool").glob("**/[0-9]*.")))
+
+    def name(self, backend: str) -> str:
+        return f"127.0.0.1:{self.ports[f'{backend}-imap']}"
+
+    def move(self, source: str, target: str) -> subprocess.Popen[bytes]:
+        words = ["xfer", "user", "fred", "--to", self.name(target), "-C", str(self.root / f"{source}.conf")]
+        moving = subprocess.Popen([sys.executable, "-m", "pycyrus.admin.main", *words], stderr=subprocess.PIPE)
+        self.addCleanup(moving.communicate)
+        self.addCleanup(moving.kill)
+        return moving
+
+    def test_xfer(self) -> None:
+        """A user moves, and back, through it all mail comes, and whoever moves it is killed."""
+        admin = self.imap("cyrus")
+        status, answer = admin._simple_command("CREATE", "user/fred", f"{self.name('backend')}!default")
+        self.assertEqual(status, "OK", answer)
+        fred = self.imap("fred")
+        self.assertEqual(fred.create("Sent")[0], "OK")
+        for _ in range(3):
+            self.assertEqual(fred.append("Sent", "\\Flagged", "", MESSAGE * 5000)[0], "OK")
+        sent, is_over = self.deliver_always()
+        # By an administrator at the frontend, as cyradm says it.
+        status, answer = admin.xatom("XFER", "user/fred", self.name("backend2"))
+        self.assertEqual(status, "OK", answer)
+        self.assertEqual(self.files("backend"), 0)
+        # Back, by the tool, which is killed at some moment.
+        for wait in (0.6, 1.2, 1.8):
+            source, target = ("backend2", "backend") if self.files("backend2") else ("backend", "backend2")
+            moving = self.move(source, target)
+            try:
+                moving.wait(wait)
+            except subprocess.TimeoutExpired:
+                moving.kill()
+            while json.loads(self.status(source)) and self.is_under_way(source):
+                fred.noop()
+            self.assertEqual(sorted((self.files("backend") > 0, self.files("backend2") > 0)), [False, True])
+        is_over.set()
+        sent.join()
+        self.assertGreater(self.delivered, 0)
+        fred = self.imap("fred")
+        self.assertEqual(self.count(fred), b"INBOX (MESSAGES %d)" % self.delivered)
+        self.assertEqual(fred.select("Sent")[1], [b"3"])
+        self.assertIn(b"Flagged", bytes(fred.fetch("1:3", "(FLAGS)")[1][2]))
+        self.assertEqual(self.files("backend") + self.files("backend2"), 3 + self.delivered)
+
+    def status(self, backend: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "pycyrus.admin.main", "xfer", "status", "--json", "-C",
+             str(self.root / f"{backend}.conf")],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        return done.stdout or "[]"
+
+    def is_under_way(self, backend: str) -> bool:
+        return any(each["state"] not in ("done", "failed") for each in json.loads(self.status(backend)))
+
+    def deliver_always(self) -> tuple[threading.Thread, threading.Event]:
+        """Deliver until the event is set; what is refused for now is tried again, as any queue does."""
+        is_over = threading.Event()
+        self.delivered = 0
+
+        def deliver() -> None:
+            while not is_over.is_set():
+                try:
+                    self.deliver("fred")
+                    self.delivered += 1
+                except (smtplib.SMTPDataError, smtplib.SMTPRecipientsRefused) as error:
+                    codes = (
+                        [error.smtp_code]
+                        if isinstance(error, smtplib.SMTPDataError)
+                        else [code for code, _ in error.recipients.values()]
+                    )
+                    if any(code // 100 != 4 for code in codes):
+                        raise
+
+        thread = threading.Thread(target=deliver)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(is_over.set)
+        return thread, is_over
