@@ -25,6 +25,11 @@ class Wire:
         self._deflate: zlib._Compress | None = None
         self._inflate: zlib._Decompress | None = None
 
+    def port(self) -> int:
+        """Of this end."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
     def compress(self) -> None:
         """Go on in raw deflate (RFC 4978), after the server agreed."""
         self._deflate = zlib.compressobj(wbits=-15)
