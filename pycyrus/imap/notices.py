@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pycyrus.errors import MailStoreError
 from pycyrus.imap.commands.fetch import fetch
+from pycyrus.imap.metadata_notices import MetadataNotices
 from pycyrus.imap.replies import No
 from pycyrus.imap.scopes import mailboxes_of
 from pycyrus.imap.selected import CONDSTORE, QRESYNC
@@ -107,6 +108,7 @@ class Notices:
         self._selected: SelectedMailbox | None = None
         self._fetched = 0
         self._is_list_changed = False
+        self._metadata = MetadataNotices(session, self._others)
 
     async def begin(self) -> None:
         """
@@ -119,6 +121,7 @@ class Notices:
         await self._look()
         self._names = await self._named()
         self._subscribed = await self._subscriptions()
+        await self._metadata.begin()
 
     def close(self) -> None:
         """Tell no more."""
@@ -221,6 +224,7 @@ class Notices:
             self._is_list_changed = False
             await self._tell_names()
             await self._tell_subscriptions()
+            await self._metadata.tell()
             try:
                 await self._look()
             except TooMany:

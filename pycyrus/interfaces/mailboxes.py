@@ -74,6 +74,14 @@ class IMailbox(Interface):
     def uidnext() -> int:
         """The UID that the next message gets at least."""
 
+    async def complete() -> None:
+        """
+        Make all cached items that are not there yet, with pauses.
+
+        To be awaited before many are read: what is missing then is made on the
+        spot, which takes its time.
+        """
+
     def highest_modseq() -> int:
         """RFC 7162 section 3.1.2.1."""
 
@@ -277,11 +285,15 @@ class IMailStore(Interface):
         @raise PermissionDenied: Seen, but without the right.
         """
 
-    async def annotations(identity: Identity, name: MailboxName | None) -> dict[str, bytes]:
+    def annotations_version() -> int:
+        """A number that changes whenever any annotation of a mailbox or the server may have been set."""
+
+    async def annotations(identity: Identity, name: MailboxName | None, *, facts: bool = True) -> dict[str, bytes]:
         """
         Values of a mailbox, or of the server, by whole entry name (RFC 5464 section 4.2); right l.
 
         @param name: None for the server.
+        @param facts: Those as well that nobody set.
         @raise MailboxNotFound: Absent or hidden.
         """
 

@@ -44,6 +44,11 @@ class Annotations:
         """@raise pycyrus.errors.StoreUnavailable: The database cannot be used."""
         self._database = Database(configdirectory / FILE_NAME, SCHEMA, SCHEMA_VERSION, reactor)
 
+    def version(self) -> int:
+        """Changes whenever any process may have changed something."""
+        (version,) = self._database.read.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
     def of(self, unique_id: str, user_id: str) -> dict[str, bytes]:
         """Values of a mailbox, or of the server, that are everybody's or one user's."""
         found = self._database.read.execute(

@@ -534,18 +534,26 @@ class MailStore:
             )
         )
 
-    async def annotations(self, identity: Identity, name: MailboxName | None) -> dict[str, bytes]:
+    def annotations_version(self) -> int:
+        """See L{IMailStore.annotations_version}."""
+        return self._annotations.version()
+
+    async def annotations(
+        self, identity: Identity, name: MailboxName | None, *, facts: bool = True
+    ) -> dict[str, bytes]:
         """See L{IMailStore.annotations}."""
-        if name is None:
-            facts = await in_thread(self._reactor, metadata.facts_of_server, self._partitions)
-            return metadata.stored(self._annotations, identity, None) | facts
-        entry = access.check(identity, self._directory.lookup(name), LOOKUP)
+        entry = None if name is None else access.check(identity, self._directory.lookup(name), LOOKUP)
+        values = metadata.stored(self._annotations, identity, entry)
+        return values | await self._facts(entry) if facts else values
+
+    async def _facts(self, entry: Entry | None) -> dict[str, bytes]:
+        if entry is None:
+            return await in_thread(self._reactor, metadata.facts_of_server, self._partitions)
         state = await self.hold(entry)
         try:
-            facts = metadata.facts_of_mailbox(entry, state, state.last_update())
+            return metadata.facts_of_mailbox(entry, state, state.last_update())
         finally:
             self.release(state)
-        return metadata.stored(self._annotations, identity, entry) | facts
 
     async def shared_annotation(self, identity: Identity, name: MailboxName, entry: str) -> bytes | None:
         """See L{IMailStore.shared_annotation}."""
@@ -582,6 +590,7 @@ class MailStore:
             added = sum(len(value) for value in changes.values() if value is not None)
             self.quotas.admit(entry.name, Usage(annotation_octets=added))
         await self._shield.run(self._annotations.change(SERVER if entry is None else entry.unique_id, changes))
+        self._subscriptions_changed()
         return None
 
     async def set_acl(self, identity: Identity, name: MailboxName, acl: Acl) -> None:

@@ -42,7 +42,7 @@ from pycyrus.interfaces import (
     NewMessage,
     Stored,
 )
-from pycyrus.mime.summary import Summary, summarise
+from pycyrus.mime.summary import Summary, sent_or_arrived, summarise
 from pycyrus.model.acl import Acl, rights_of
 from pycyrus.model.acl_changes import AclChange
 from pycyrus.model.flags import DELETED, MAX_KEYWORDS, SEEN, FlagAction, FlagChange
@@ -224,21 +224,15 @@ def _view_of(messages: Sequence[MemoryMessage]) -> View:
         return [[held[position].summary.items[item] for position in positions.tolist()] for item in items]
 
     dates = np.array([message.internaldate for message in held], dtype=np.int64)
-    sent = [message.summary.sent_time for message in held]
-    days = [message.summary.sent_day for message in held]
+    sent = [sent_or_arrived(message.summary.sent, message.internaldate) for message in held]
     guids = b"".join(hashlib.sha1(message.data, usedforsecurity=False).digest() for message in held)
     return View(
         uids=np.array([message.uid for message in held], dtype=np.uint32),
         sizes=np.array([len(message.data) for message in held], dtype=np.uint32),
         internaldates=dates,
         savedates=np.full(len(held), NOW, dtype=np.int64),
-        sent_times=np.array(
-            [date if time is None else time for date, time in zip(dates.tolist(), sent, strict=True)], dtype=np.int64
-        ),
-        sent_days=np.array(
-            [date // 86_400 if day is None else day for date, day in zip(dates.tolist(), days, strict=True)],
-            dtype=np.int32,
-        ),
+        sent_times=np.array([time for time, _ in sent], dtype=np.int64),
+        sent_days=np.array([day for _, day in sent], dtype=np.int32),
         flags=np.array([message.flags for message in held], dtype=np.uint32),
         keywords=np.array([_words(message.keywords) for message in held], dtype=np.uint64).reshape(-1, 2),
         modseqs=np.array([message.modseq for message in held], dtype=np.uint64),
@@ -272,6 +266,9 @@ class MemoryMailbox:
         """There is no other process."""
         self.rights()
         return self._state.counter
+
+    async def complete(self) -> None:
+        """They are all there."""
 
     def view(self) -> View:
         """The messages."""
@@ -491,6 +488,7 @@ class MemoryStore:
     """
 
     def __init__(self) -> None:
+        self._versions = itertools.count()
         self.states: dict[MailboxName, MemoryState] = {}
         self.subscribed: dict[str, set[MailboxName]] = {}
         self.annotated: dict[MailboxName | None, dict[str, bytes]] = {}
@@ -612,7 +610,13 @@ class MemoryStore:
         if not identity.administers(name.domain):
             raise PermissionDenied
 
-    async def annotations(self, identity: Identity, name: MailboxName | None) -> dict[str, bytes]:
+    def annotations_version(self) -> int:
+        """Another one each time: whoever asks looks."""
+        return next(self._versions)
+
+    async def annotations(
+        self, identity: Identity, name: MailboxName | None, *, facts: bool = True
+    ) -> dict[str, bytes]:
         """Values of a mailbox or the server; all are shared."""
         if name is not None:
             self._state(identity, name)

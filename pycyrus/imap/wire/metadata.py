@@ -124,6 +124,16 @@ def _entry(octets: bytes) -> str:
     return octets.decode("ascii")
 
 
+def encode_changed(mailbox: bytes, entries: Sequence[str], *, utf8: bool) -> bytes:
+    """
+    Write a METADATA response with names of entries only (RFC 5464 section 4.4.2).
+
+    @param mailbox: External name; empty for the server.
+    """
+    name = astring(mailbox, utf8=utf8) if mailbox else b'""'
+    return b"* METADATA %b %b\r\n" % (name, b" ".join(astring(entry.encode("ascii")) for entry in entries))
+
+
 def encode_metadata(mailbox: bytes, values: Sequence[tuple[str, bytes | None]], *, utf8: bool) -> bytes:
     """
     Write a METADATA response with values (RFC 5464 section 4.4.1).

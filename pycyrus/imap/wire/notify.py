@@ -20,14 +20,14 @@ class EventKind(enum.Enum):
     FLAG_CHANGE = b"FlagChange"
     MAILBOX_NAME = b"MailboxName"
     SUBSCRIPTION_CHANGE = b"SubscriptionChange"
+    MAILBOX_METADATA = b"MailboxMetadataChange"
+    SERVER_METADATA = b"ServerMetadataChange"
 
 
 MESSAGE_EVENTS = frozenset((EventKind.MESSAGE_NEW, EventKind.MESSAGE_EXPUNGE, EventKind.FLAG_CHANGE))
 OF_SELECTED = frozenset((Where.SELECTED, Where.SELECTED_DELAYED))
 _KINDS = {kind.value.upper(): kind for kind in EventKind}
-_EVENT_NAME = frozenset(
-    name.upper() for name in (b"AnnotationChange", b"MailboxMetadataChange", b"ServerMetadataChange")
-)
+_EVENT_NAME = frozenset((b"ANNOTATIONCHANGE",))
 """Events of the RFC that are not told."""
 
 

@@ -1,0 +1,1 @@
+NOTIFY tells of metadata that others set.
