@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,44 @@ class DomainTests(DirectoryCase):
             ("alice@ad.example", b"wrong"),
         ):
             await self.fails(user, AuthenticationFailed, password)
+
+    async def test_never_mixed(self) -> None:
+        """What is remembered of one user lets nobody in as another of that name, nor at another service."""
+        self.servers[1].add(
+            "gon",
+            [
+                "dn: uid=bob,ou=people,dc=gon\nobjectClass: inetOrgPerson\nuid: bob\ncn: bob\nsn: b"
+                "\nmail: bob@gon.example\nuserPassword: another"
+            ],
+        )
+        asked: list[str] = []
+        for domain, asked_of in self.checker.directories.items():
+            real = asked_of.directory.check
+
+            def check(*args: Any, real: Any = real, domain: str = domain) -> str:
+                asked.append(domain)
+                return str(real(*args))
+
+            self.patch(asked_of.directory, "check", check)
+        parts = Authentication(self.reactor, self.checkers, at_once, delays=DelaySettings(pause=0))
+        remembering = parts.authenticator(IdentitySettings(virtdomains="userid"), AuthSettings())
+        for _ in range(2):
+            for user, password, right in (
+                ("bob@rfc.example", b"secret", True),
+                ("bob@gon.example", b"another", True),
+                ("bob@gon.example", b"secret", False),
+                ("bob@rfc.example", b"another", False),
+                ("bob", b"secret", False),
+            ):
+                login = Deferred.fromCoroutine(remembering.login(user.encode(), password, TLS))
+                if right:
+                    self.assertEqual((await login).identity.user_id, user)
+                else:
+                    await self.assertFailure(login, AuthenticationFailed)
+        # The second time all is remembered.
+        self.assertEqual(sorted(asked), ["gon.example"] * 2 + ["rfc.example"] * 2)
+        await remembering.login(b"bob@rfc.example", b"secret", replace(TLS, service="pop3"))
+        self.assertEqual(len(asked), 5)
 
     async def test_one_for_all(self) -> None:
         """Options of imapd.conf; a group makes global administrators of those who have no domain."""
