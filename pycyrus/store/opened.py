@@ -269,6 +269,9 @@ class OpenedMailbox:
             seen.set(stored.changed, bool(order.set & SEEN))
         return stored
 
+    async def complete(self) -> None:
+        """Make cached items that are missing; see L{IMailbox}."""
+
     def annotated(self) -> UidArray:
         """UIDs of messages that have annotations; see L{IMailbox}."""
         return self._notes.annotated(self.state.contents.annotations)
