@@ -15,7 +15,7 @@ from typing import Any
 from pycyrus.admin.command import act_as_server
 from pycyrus.admin.running import run_with_reactor
 from pycyrus.admin.source import add_source_options, source_of
-from pycyrus.app.checker_parts import checker_names, checkers_of, unix_groups
+from pycyrus.app.checker_parts import checker_names, checkers_of, group_source
 from pycyrus.app.identity_parts import identity_settings
 from pycyrus.app.login_parts import denials
 from pycyrus.auth.checkers.chain import CheckerChain
@@ -77,7 +77,7 @@ async def _explain(arguments: argparse.Namespace, settings: Settings, reactor: A
     @return: What keeps the user out whatever the password is; empty for nothing.
     """
     checkers = checkers_of(settings, _at_once, reactor)
-    system = unix_groups(settings, reactor)
+    system = group_source(settings, reactor)
     groups = KnownGroups([checkers] if system is None else [checkers, system], reactor)
     identities = Identities(identity_settings(settings), groups.of, groups.fetch)
     try:

@@ -8,7 +8,9 @@ from typing import Any
 
 from pycyrus.app.privileges import UnixUser, as_user
 from pycyrus.auth.checkers.chain import CheckerChain, factories, make_checkers
-from pycyrus.auth.interfaces import BadCheckerOptions, CheckerContext
+from pycyrus.auth.checkers.ldap import LdapChecker, directories_of
+from pycyrus.auth.groups import LIFETIME
+from pycyrus.auth.interfaces import BadCheckerOptions, CheckerContext, IGroups
 from pycyrus.auth.unix_groups import UnixGroups
 from pycyrus.config.load import Configuration
 from pycyrus.config.problems import Problem
@@ -62,10 +64,25 @@ def checkers_of(settings: Settings, run: Callable[[Callable[[], Any]], Awaitable
     return make_checkers(names, CheckerContext(directory, settings.texts, run, reactor))
 
 
-def unix_groups(settings: Settings, reactor: Any) -> UnixGroups | None:
-    """The groups of this machine, where they count (C{auth_mech}, C{unix_group_enable})."""
-    is_wanted = settings.word("auth_mech") == "unix" and settings.switch("unix_group_enable")
-    return UnixGroups(reactor) if is_wanted else None
+def group_source(settings: Settings, reactor: Any) -> IGroups | None:
+    """
+    Who knows groups beside the checkers: this machine, or a directory that checks no passwords (C{auth_mech}).
+
+    @raise BadCheckerOptions: The directory cannot be used.
+    """
+    mechanism = settings.word("auth_mech")
+    if mechanism == "unix" and settings.switch("unix_group_enable"):
+        return IGroups(UnixGroups(reactor))
+    if mechanism == "pts" and settings.word("pts_module") == "ldap" and "ldap" not in checker_names(settings)[0]:
+        return IGroups(LdapChecker(directories_of(settings.texts), reactor))
+    return None
+
+
+def group_lifetime(settings: Settings) -> float:
+    """For how long groups are believed, in seconds: our own time, unless Cyrus's is set (C{ptscache_timeout})."""
+    if settings.given("ptscache_timeout"):
+        return float(settings.duration("ptscache_timeout"))
+    return LIFETIME
 
 
 async def _never(function: Callable[[], Any]) -> Any:
@@ -95,4 +112,8 @@ def _mistakes(settings: Settings) -> list[str]:
             make_checkers([name], context)
         except BadCheckerOptions as error:
             mistakes.append(str(error))
+    try:
+        group_source(settings, None)
+    except BadCheckerOptions as error:
+        mistakes.append(str(error))
     return mistakes

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from pycyrus import COMPATIBLE_VERSION, __version__
 from pycyrus.app.autocreate_parts import WELCOMING, WelcomingAuthenticator, autocreation
-from pycyrus.app.checker_parts import checker_names, checkers_of, unix_groups
+from pycyrus.app.checker_parts import checker_names, checkers_of, group_lifetime, group_source
 from pycyrus.app.delivery_parts import duplicate_suppression
 from pycyrus.app.frontend_parts import Frontend, is_frontend
 from pycyrus.app.identity_parts import identity_settings
@@ -194,7 +194,8 @@ class Context:
             shared=logins,
             tickets=tickets(settings),
             tokens=tokens(settings, self.reactor),
-            groups=unix_groups(settings, self.reactor),
+            groups=group_source(settings, self.reactor),
+            group_lifetime=group_lifetime(settings),
         )
 
     def authenticator(self, settings: Settings, program: str) -> IAuthenticator:

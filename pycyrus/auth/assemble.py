@@ -12,9 +12,9 @@ from pycyrus.auth.authenticator import Authenticator, AuthSettings
 from pycyrus.auth.cache import CachedChecker, CacheSettings
 from pycyrus.auth.checkers.chain import CheckerChain
 from pycyrus.auth.delays import DelaySettings, FailureDelays
-from pycyrus.auth.groups import KnownGroups
+from pycyrus.auth.groups import LIFETIME, KnownGroups
 from pycyrus.auth.identity import Identities, IdentitySettings
-from pycyrus.auth.interfaces import IGroups, Run
+from pycyrus.auth.interfaces import IGroups, IReloadable, Run
 from pycyrus.auth.local_domains import LocalDomains
 from pycyrus.auth.mechanisms.gssapi import Tickets
 from pycyrus.auth.mechanisms.oauth import Tokens
@@ -46,6 +46,7 @@ class Authentication:
         tickets: Tickets | None = None,
         tokens: Tokens | None = None,
         groups: IGroups | None = None,
+        group_lifetime: float = LIFETIME,
     ) -> None:
         """
         @param checkers: As made by L{pycyrus.auth.checkers.chain.make_checkers}.
@@ -53,15 +54,18 @@ class Authentication:
         @param shared: Memory that the workers of a server share.
         @param tickets: Whose tickets GSSAPI takes.
         @param tokens: Says whose access tokens are.
-        @param groups: Knows groups beside those that checkers know.
+        @param groups: Knows groups beside those that checkers know, and perhaps what is laid down for users.
+        @param group_lifetime: Seconds for which groups are believed.
         """
         self._checkers = checkers
-        self.user_defaults = IUserDefaults(checkers)
+        self._group_source: object = groups
+        knows = IUserDefaults.providedBy(self._group_source)
+        self.user_defaults = IUserDefaults(self._group_source if knows else checkers)
         self._run, self._tickets, self._tokens = run, tickets, tokens
         self.cache = CachedChecker(checkers, clock, cache, checkers.version, shared)
         self.delays = FailureDelays(clock, delays, shared)
         sources = [*([checkers] if checkers.has_groups else []), *([groups] if groups is not None else [])]
-        self._groups = KnownGroups(sources, clock) if sources else None
+        self._groups = KnownGroups(sources, clock, group_lifetime) if sources else None
         self._local_domains = LocalDomains(clock, run)
 
     def reload(self, options: Mapping[str, str]) -> None:
@@ -71,6 +75,8 @@ class Authentication:
         @raise BadCheckerOptions: One cannot use them; it goes on as before.
         """
         self._checkers.reload(options)
+        if IReloadable.providedBy(self._group_source):
+            IReloadable(self._group_source).reload(options)
         if self._groups is not None:
             self._groups.doubt()
 

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from pycyrus.app.checker_parts import group_lifetime, group_source
 from pycyrus.auth.assemble import Authentication
 from pycyrus.auth.authenticator import Authenticator, AuthSettings
 from pycyrus.auth.cache import CacheSettings
@@ -25,7 +26,9 @@ from pycyrus.auth.identity import IdentitySettings
 from pycyrus.auth.interfaces import CheckerContext
 from pycyrus.auth.ldap.settings import BadDirectory
 from pycyrus.auth.outside import THREADS, Outside
+from pycyrus.auth.unix_groups import UnixGroups
 from pycyrus.auth.users import UserDatabase
+from pycyrus.config.settings import Settings
 from pycyrus.errors import AuthenticationFailed, AuthenticationUnavailable
 from pycyrus.interfaces import Authenticated
 from pycyrus.model.identity import AdminScope
@@ -163,6 +166,39 @@ class DomainTests(DirectoryCase):
         assert isinstance(done, Authenticated)
         self.assertEqual(done.identity.groups, {"staff@rfc.example"})
         self.assertEqual(done.identity.user_id, "bob@rfc.example")
+
+    async def test_groups_only(self) -> None:
+        """An imapd.conf of Cyrus with ptloader: passwords are checked by others, and the directory tells groups."""
+        written = {
+            "sasl_pwcheck_method": "saslauthd",
+            "auth_mech": "pts",
+            "pts_module": "ldap",
+            "ptloader_sock": "/var/lib/cyrus/ptclient/ptsock",
+            "ptscache_timeout": "7200",
+            "ldap_uri": self.servers[1].uri,
+            "ldap_base": "cn=Users,dc=ad",
+            "ldap_sasl": "0",
+            "ldap_bind_dn": AD["ldap_bind_dn"],
+            "ldap_password": AD["ldap_password"],
+            "ldap_filter": "(sAMAccountName=%u)",
+            "ldap_member_method": "attribute",
+            "ldap_member_attribute": "memberOf",
+            "ldap_member_base": "cn=Users,dc=ad",
+            "ldap_group_base": "cn=Users,dc=ad",
+            "ldap_group_filter": "(cn=%u)",
+            "ldap_restart": "yes",
+            "ldap_version": "3",
+        }
+        options = Settings(written)
+        source = group_source(options, self.reactor)
+        assert isinstance(source, LdapChecker)
+        self.addCleanup(source.close)
+        self.assertEqual(await source.groups_of("alice"), {"mail users"})
+        self.assertEqual(group_lifetime(options), 7200.0)
+        self.assertIsNone(group_source(Settings({**written, "sasl_pwcheck_method": "ldap"}), self.reactor))
+        self.assertIsNone(group_source(Settings({**written, "pts_module": "afskrb"}), self.reactor))
+        self.assertIsInstance(group_source(Settings({}), self.reactor), UnixGroups)
+        self.assertEqual(group_lifetime(Settings({})), 300.0)
 
     async def test_explain(self) -> None:
         """The steps of the directory of that domain, without a password."""
