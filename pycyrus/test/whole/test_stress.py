@@ -5,6 +5,7 @@ from __future__ import annotations
 from pycyrus.test.whole.case import WholeServerCase
 from pycyrus.testing.stress import run
 from pycyrus.testing.stress_run import KINDS
+from pycyrus.testing.stress_tree import run_tree
 
 PATIENCE = 100.0
 """Seconds after which a slow machine has done enough."""
@@ -28,4 +29,19 @@ class StressTests(WholeServerCase):
         )
         self.assertEqual(report.violations, [])
         self.assertGreater(sum(report.commands.values()), 300)
+        self.server.stop()
+
+    def test_no_message_is_lost_while_mailboxes_are_renamed(self) -> None:
+        """L{pycyrus.testing.stress_tree}: sessions of two workers rename the mailboxes of one another."""
+        login = self.server.account("user")
+        report = run_tree(
+            ("127.0.0.1", self.server.port("imap")),
+            login.user,
+            login.password,
+            clients=6,
+            seconds=PATIENCE,
+            steps=80,
+        )
+        self.assertEqual(report.violations, [])
+        self.assertGreater(len(report.acknowledged), 20)
         self.server.stop()
