@@ -8,7 +8,7 @@ from typing import Final
 
 from pycyrus.mime.dates import parse_date
 from pycyrus.mime.envelope import render_envelope
-from pycyrus.mime.header import Octets, cached_lines
+from pycyrus.mime.header import Octets, Use, cached_lines, header_end, read_fields, split_fields
 from pycyrus.mime.limits import DEFAULT_LIMITS, Limits
 from pycyrus.mime.preview import make_preview
 from pycyrus.mime.render import render_bodies
@@ -16,6 +16,7 @@ from pycyrus.mime.sections import encode_sections
 from pycyrus.mime.structure import parse
 from pycyrus.mime.text import search_form
 
+_DATE_ALONE: Final = {b"date": int(Use.VALUE)}
 _COPY_BELOW: Final = 4 * 1024 * 1024
 
 
@@ -25,19 +26,13 @@ class Summary:
     What is known of a message besides its octets.
 
     @ivar items: One for each L{pycyrus.model.view.CachedItem}, in its order.
-    @ivar sent_time: The Date field, in seconds since the epoch; None where it
-        is missing or broken.
-    @ivar sent_day: Its day as written, disregarding time and zone, in days
-        since the epoch.
-    @ivar message_id: The field's value, for duplicate suppression.
-    @ivar date: The field's value as it stands, likewise.
+    @ivar sent: The Date field, in seconds since the epoch, and its day as
+        written, disregarding time and zone, in days since the epoch; None where
+        it is missing or broken.
     """
 
     items: tuple[bytes, ...]
-    sent_time: int | None
-    sent_day: int | None
-    message_id: bytes | None
-    date: bytes | None
+    sent: tuple[int, int] | None
 
 
 def summarise(data: bytes | bytearray | memoryview | mmap, limits: Limits = DEFAULT_LIMITS) -> Summary:
@@ -57,7 +52,6 @@ def summarise(data: bytes | bytearray | memoryview | mmap, limits: Limits = DEFA
     envelope = render_envelope(fields, message.budget)
     body, structure = render_bodies(root, limits, message.budget)
     date = fields.get(b"date")
-    moment = parse_date(date) if date else None
     return Summary(
         (
             envelope,
@@ -72,11 +66,27 @@ def summarise(data: bytes | bytearray | memoryview | mmap, limits: Limits = DEFA
             _form(fields.get(b"bcc")),
             _form(fields.get(b"subject")),
         ),
-        None if moment is None else moment[0],
-        None if moment is None else moment[1],
-        fields.get(b"message-id"),
-        date,
+        parse_date(date) if date else None,
     )
+
+
+def sent_at(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[int, int] | None:
+    """What L{summarise} says in C{Summary.sent}, without looking at all the rest."""
+    header = data[: min(header_end(data, 0, len(data)), limits.header)]
+    found, _cached = read_fields(split_fields(header, limits.fields), _DATE_ALONE, limits.field)
+    date = found.get(b"date")
+    return parse_date(date) if date else None
+
+
+def sent_or_arrived(sent: tuple[int, int] | None, arrived: int) -> tuple[int, int]:
+    """
+    When a message was sent, as SENTSINCE and SORT DATE take it (RFC 5256 section 2.2).
+
+    @param sent: As C{Summary.sent}.
+    @param arrived: Its internal date, which stands in, in seconds since the epoch.
+    @return: Seconds and days since the epoch.
+    """
+    return (arrived, arrived // 86400) if sent is None else sent
 
 
 def _form(value: bytes | None) -> bytes:

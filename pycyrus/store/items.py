@@ -1,8 +1,8 @@
 """
 The cached items of a mailbox's messages, whether or not the cache file is whole.
 
-What the file cannot tell is made again from the message, and written back when
-there is time.
+What the file cannot tell, or not yet (L{pycyrus.store.filling}), is made from
+the message, and written back when there is time.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class CachedItems:
         uid = int(columns.uids[position])
         record = self.lost.get(uid)
         if record is None:
-            if not self.lost:
+            if not self.lost and columns.cache_lengths[position]:
                 self.log.warn("Cached items are made again in {directory}", directory=str(self._paths.meta))
             record = CacheRecord(
                 uid,
@@ -96,6 +96,15 @@ class CachedItems:
             )
             self.lost[uid] = record
         return record
+
+    def make(self, columns: Columns, positions: Positions) -> None:
+        """
+        Make items of messages, to be written later.
+
+        @raise StoreUnavailable: A message cannot be read.
+        """
+        for position in positions.tolist():
+            self._made_again(columns, position)
 
     def append(self, records: Sequence[bytes]) -> int:
         """

@@ -21,6 +21,7 @@ from pycyrus.store import files, journal, recovery
 from pycyrus.store.commit import Committer, Committers
 from pycyrus.store.contents import Contents
 from pycyrus.store.files import store_error
+from pycyrus.store.filling import CacheFiller
 from pycyrus.store.items import CachedItems
 from pycyrus.store.layout import (
     FIRST_RESERVATION,
@@ -57,6 +58,7 @@ class StateServices:
         L{MailboxNotFound}.
     @ivar undo_retention: Seconds for which journals keep what happened.
     @ivar usage: Where to tell what each mailbox uses.
+    @ivar filler: Makes cached items later; None to make them before a message is acknowledged.
     """
 
     reactor: StoreReactor
@@ -65,6 +67,7 @@ class StateServices:
     locate: Callable[[str], MailboxPaths] | None = None
     undo_retention: float = 0.0
     usage: UsageMap | None = None
+    filler: CacheFiller | None = None
 
 
 class MailboxState:
@@ -73,6 +76,7 @@ class MailboxState:
 
     @param loaded: As L{recovery.open_mailbox} read it.
     @ivar written: Files and directories that an append writes to, but for messages.
+    @ivar written_rows: The same, of one that makes no cached items.
     @ivar number: Of its row in the mailbox list; 0 if it is on none.
     @ivar upkeep: What can wait.
     """
@@ -271,7 +275,8 @@ class MailboxState:
     def _name_files(self, paths: MailboxPaths) -> None:
         self.paths = paths
         self._journal = paths.journal
-        self.written = (str(paths.data), paths.cache, self._journal, str(paths.meta))
+        self.written_rows = (str(paths.data), self._journal)
+        self.written = (*self.written_rows, paths.cache, str(paths.meta))
 
     def _identify(self) -> None:
         status = files.fstat(self._fd)

@@ -26,6 +26,7 @@ from pycyrus.store import annotating, writing
 from pycyrus.store.archiving import ArchiveQueue
 from pycyrus.store.feeding import TextFeeder
 from pycyrus.store.files import store_error
+from pycyrus.store.filling import fill
 from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.own_annotations import AnnotationName, OwnAnnotations
 from pycyrus.store.quotas import Quotas
@@ -174,6 +175,10 @@ class OpenedMailbox:
         """The UID that the next message gets at least."""
         return self.state.contents.uidnext
 
+    async def complete(self) -> None:
+        """Make cached items that are missing; see L{IMailbox}."""
+        await fill(self.state)
+
     def highest_modseq(self) -> int:
         """RFC 7162 section 3.1.2.1."""
         return self.state.contents.highest_modseq
@@ -269,9 +274,6 @@ class OpenedMailbox:
             seen.set(stored.changed, bool(order.set & SEEN))
         return stored
 
-    async def complete(self) -> None:
-        """Make cached items that are missing; see L{IMailbox}."""
-
     def annotated(self) -> UidArray:
         """UIDs of messages that have annotations; see L{IMailbox}."""
         return self._notes.annotated(self.state.contents.annotations)
@@ -357,9 +359,11 @@ class OpenedMailbox:
 
     async def search(self, key: SearchKey, *, progress: Callable[[int, int], None] | None = None) -> UidArray:
         """Find messages; see L{IMailbox}."""
-        from pycyrus.store.search import evaluate
+        from pycyrus.store.search import evaluate, reads_cached_items
 
         self._need(READ)
+        if reads_cached_items(key):
+            await self.complete()
         view = self.view()
         names = self.keyword_names()
         mask = await evaluate(

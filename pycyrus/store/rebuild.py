@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from twisted.logger import Logger
 
 from pycyrus.errors import MailboxCorrupted
+from pycyrus.mime.summary import sent_or_arrived
 from pycyrus.store import cache, files, header, journal, snapshot
 from pycyrus.store.contents import Contents
 from pycyrus.store.header import Header, read_header, write_header
@@ -251,8 +252,7 @@ def _fill_row(
         return
     summary = summary_of(paths.where(uid))
     row["internaldate"] = row["savedate"] = modified
-    row["sent_time"] = modified if summary.sent_time is None else summary.sent_time
-    row["sent_day"] = modified // 86400 if summary.sent_day is None else summary.sent_day
+    row["sent_time"], row["sent_day"] = sent_or_arrived(summary.sent, modified)
 
 
 def _cache_rows(paths: MailboxPaths) -> dict[int, tuple[int, int, cache.CacheRecord]]:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycyrus.errors import MailboxCorrupted, StoreUnavailable
-from pycyrus.mime.summary import Summary
+from pycyrus.mime.summary import Summary, sent_or_arrived
 from pycyrus.model.uids import MAX_NUMBER, number_ranges
 from pycyrus.store import files, journal
 from pycyrus.store.cache import CacheRecord
@@ -419,8 +419,7 @@ def _record(state: MailboxState, pairs: list[tuple[int, _Adopted]]) -> None:
         if len(row):
             # Another UID does not make another message of it for those who gave it flags.
             internal, marks = int(row["internaldate"][0]), (int(row["flags"][0]), tuple(row["keywords"][0].tolist()))
-        sent_time = internal if summary.sent_time is None else summary.sent_time
-        sent_day = internal // 86400 if summary.sent_day is None else summary.sent_day
+        sent_time, sent_day = sent_or_arrived(summary.sent, internal)
         saved = now // 1_000_000
         records.append(
             CacheRecord(uid, each.size, each.guid, sent_day, internal, saved, sent_time, summary.items).encode()

@@ -127,6 +127,11 @@ async def evaluate(
     )
 
 
+def reads_cached_items(key: SearchKey) -> bool:
+    """Whether more than columns must be looked at."""
+    return _cost(key) > _Cost.COLUMN
+
+
 def _cost(key: SearchKey) -> _Cost:
     """The dearest part of a key."""
     dearest = _Cost.COLUMN

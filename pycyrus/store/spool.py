@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import IMessageFile, IStaged
-from pycyrus.mime.summary import Summary, summarise
+from pycyrus.mime.summary import Summary, sent_at, summarise
 from pycyrus.store import files
 from pycyrus.store.cache import PackedItems
 from pycyrus.store.files import store_error
@@ -63,24 +63,26 @@ class StagedMessage:
 
     @ivar size: Octets so far.
     @ivar guid: SHA-1 of the octets; after L{finish}.
-    @ivar summary: Cached items and dates; after L{finish}.
+    @ivar sent: What the Date field says, as L{pycyrus.mime.summary.Summary} has it; after L{finish}.
     """
 
     __slots__ = (
-        "_data", "_directory", "_fd", "_hash", "_in_memory", "_linked", "_packed", "_path", "_pieces", "_spoilt",
-        "guid", "size", "summary",
+        "_data", "_directory", "_fd", "_hash", "_in_memory", "_linked", "_packed", "_path", "_pieces", "_places",
+        "_spoilt", "_summary", "guid", "sent", "size",
     )  # fmt: skip
 
     def __init__(self, directory: str, in_memory: int) -> None:
         self.size = 0
         self.guid = b""
-        self.summary: Summary | None = None
+        self.sent: tuple[int, int] | None = None
         self._directory = directory
         self._in_memory = in_memory
         self._pieces: list[bytes] = []
         self._data: bytes | None = None
         self._hash: hashlib._Hash | None = None
         self._packed: PackedItems | None = None
+        self._summary: Summary | None = None
+        self._places = 0
         self._fd = -1
         self._path = ""
         self._linked = ""
@@ -101,7 +103,7 @@ class StagedMessage:
         self.size += len(data)
 
     def finish(self) -> None:
-        """End the message: GUID, structure and cached items."""
+        """End the message: GUID and date; of a large one the cached items, too."""
         if self._spoilt is not None:
             raise self._spoilt
         if self._fd < 0:
@@ -109,14 +111,15 @@ class StagedMessage:
             self._data = data
             self._pieces = []
             self.guid = hashlib.sha1(data, usedforsecurity=False).digest()
-            self.summary = summarise(data)
+            self.sent = sent_at(data)
             return
         self.guid = self._hash_of().digest()
         try:
             with mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ) as mapped:
-                self.summary = summarise(mapped)
+                self._summary = summarise(mapped)
         except OSError as error:
             raise store_error(error, "staged message cannot be read") from error
+        self.sent = self._summary.sent
 
     def read(self, offset: int, length: int) -> bytes:
         """Octets of a finished message, for those who look at it before it is delivered."""
@@ -139,6 +142,7 @@ class StagedMessage:
         @param path: Must not exist.
         @raise OSError: It is not there; C{FileExistsError} if something else is.
         """
+        self._places += 1
         source = self._linked or self._path
         if source:
             try:
@@ -167,12 +171,22 @@ class StagedMessage:
                 self._fd = -1
                 self._path = ""
 
+    def items_may_wait(self) -> bool:
+        """
+        Whether the cached items have not been made, and no other mailbox could use them.
+
+        What is for many is made once, now; each would have to make it later.
+        """
+        return self._summary is None and self._places <= 1
+
     def packed_items(self) -> PackedItems:
         """The cached items of a finished message, ready for cache records."""
         if self._packed is None:
-            if self.summary is None:
-                raise ValueError("the staged message is not finished")
-            self._packed = PackedItems.of(self.summary.items)
+            if self._summary is None:
+                if self._data is None:
+                    raise ValueError("the staged message is not finished")
+                self._summary = summarise(self._data)
+            self._packed = PackedItems.of(self._summary.items)
         return self._packed
 
     def _hash_of(self) -> hashlib._Hash:

@@ -49,6 +49,7 @@ from pycyrus.store.archiving import ArchiveQueue
 from pycyrus.store.commit import Committers
 from pycyrus.store.directory import Directory, in_order
 from pycyrus.store.feeding import TextFeeder
+from pycyrus.store.filling import CacheFiller
 from pycyrus.store.listeners import Listeners
 from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
 from pycyrus.store.moving import Movers
@@ -191,6 +192,7 @@ class MailStore:
         )
         interval = settings.journal_sync_interval
         self._seen = SeenStates(self._userstate, self._userstate_signal, reactor, interval)
+        self._filler = CacheFiller(reactor)
         services = StateServices(
             reactor,
             Committers(reactor, interval=interval, mode=settings.sync_mode),
@@ -198,6 +200,7 @@ class MailStore:
             self._locate,
             settings.undo_retention,
             usage,
+            self._filler,
         )
         self._states = MailboxStates(services, kept=settings.open_mailboxes)
         self._policy = MailboxPolicy(
@@ -243,6 +246,7 @@ class MailStore:
         if self._feeder is not None:
             self._feeder.stop()
         await self._shield.settle()
+        self._filler.stop()
         await self._seen.close()
         self.quotas.stop()
         await self._states.close()

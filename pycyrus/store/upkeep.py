@@ -137,17 +137,22 @@ class Upkeep:
         """Write the cache records that had to be made again, when there is time."""
         if not self._repairing:
             self._repairing = True
-            self._state.services.reactor.callLater(0, self._repair)
+            self._state.services.reactor.callLater(0, self.repair)
 
-    def _repair(self) -> None:
+    def repair(self) -> bool:
+        """
+        Write the cache records that were made.
+
+        @return: Whether they are written.
+        """
         self._repairing = False
         state = self._state
         lost, state.items.lost = state.items.lost, {}
         if state.gone or not lost:
-            return
+            return False
         try:
             if not state.enter_now():
-                return
+                return False
             try:
                 rows = [record.encode() for record in lost.values()]
                 offset = state.items.append(rows)
@@ -161,3 +166,5 @@ class Upkeep:
         except (OSError, MailStoreError) as error:
             # They are made again when they are next asked for.
             self.log.warn("Cache of {mailbox} cannot be mended: {error}", mailbox=state.unique_id, error=str(error))
+            return False
+        return True

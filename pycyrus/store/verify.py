@@ -234,7 +234,7 @@ class _Check:
         """Every record that the journal points to."""
         path = self._paths.cache
         columns = contents.columns
-        if not columns.count:
+        if not columns.cache_lengths[: columns.count].any():
             return
         try:
             file = cache.CacheFile(path)

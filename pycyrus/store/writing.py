@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pycyrus.errors import MailboxNotFound, MessageGone, StoreUnavailable, TooManyKeywords
 from pycyrus.interfaces import Expunged, Stored
+from pycyrus.mime.summary import sent_or_arrived
 from pycyrus.model.flags import DELETED
 from pycyrus.model.uids import MAX_NUMBER, Positions, UidArray, number_ranges
 from pycyrus.store import files, journal, recovery
@@ -148,7 +149,7 @@ async def append(
         for uid, message in enumerate(messages, first):
             _place(state, message.staged, uid)
             placed.append(paths.message(uid))
-        _record_appended(state, messages, words, first, keywords.records, noted)
+        cached = _record_appended(state, messages, words, first, keywords.records, noted)
     except OSError as error:
         _unlink_all(placed)
         raise store_error(error, "message cannot be stored") from error
@@ -159,7 +160,7 @@ async def append(
         state.leave()
     uids = range(first, first + len(messages))
     try:
-        await state.commit([*placed, *state.written])
+        await state.commit([*placed, *(state.written if cached else state.written_rows)])
     except StoreUnavailable:
         await _take_back(state, number_ranges(np.array(uids, dtype=np.uint32)))
         raise
@@ -183,31 +184,40 @@ def _record_appended(
     first: int,
     before: list[bytes],
     noted: Noted,
-) -> None:
-    """Cache and journal records of messages whose files are in place."""
+) -> bool:
+    """
+    Cache and journal records of messages whose files are in place.
+
+    @return: Whether there are any of the cache.
+    """
     now = microseconds()
     saved = now // 1_000_000
+    filler = state.services.filler
     records = []
     facts = []
     for uid, message in enumerate(messages, first):
-        staged, summary = message.staged, message.staged.summary
-        if summary is None:
-            raise ValueError("the staged message is not finished")
+        staged = message.staged
         internal = saved if message.internaldate is None else message.internaldate
-        sent_time = internal if summary.sent_time is None else summary.sent_time
-        sent_day = internal // 86400 if summary.sent_day is None else summary.sent_day
+        sent_time, sent_day = sent_or_arrived(staged.sent, internal)
         guid, size = staged.guid, staged.size
-        records.append(staged.packed_items().record(uid, size, guid, sent_day, internal, saved, sent_time))
+        if filler is not None and staged.items_may_wait():
+            records.append(b"")
+        else:
+            records.append(staged.packed_items().record(uid, size, guid, sent_day, internal, saved, sent_time))
         facts.append((uid, size, internal, saved, sent_time, sent_day, message.flags, guid))
-    offset = state.items.append(records)
+    made = [record for record in records if record]
+    offset = state.items.append(made) if made else 0
     rows = []
     for fact, record, keywords in zip(facts, records, words, strict=True):
         length = len(record)
-        rows.append(journal.pack_row(*fact[:7], keywords, offset, length, fact[7]))
+        rows.append(journal.pack_row(*fact[:7], keywords, offset if length else 0, length, fact[7]))
         offset += length
     last = journal.append_record(b"".join(rows), len(rows), state.next_modseq(), now)
     coming = encode_coming(((first + index, key, value) for index, key, value in noted), now)
     state.write(b"".join((*before, state.reserve_ahead(), *coming, last)), tell=False)
+    if filler is not None and len(made) < len(records):
+        filler.later(state)
+    return bool(made)
 
 
 def _noted(messages: Iterable[Sequence[Change]]) -> Noted:

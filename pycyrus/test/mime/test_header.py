@@ -18,7 +18,8 @@ from pycyrus.mime.header import (
     header_end,
     select_fields,
 )
-from pycyrus.mime.summary import summarise
+from pycyrus.mime.limits import DEFAULT_LIMITS
+from pycyrus.mime.summary import sent_at, summarise
 from pycyrus.model.view import CachedItem
 
 _HEADER = (
@@ -196,3 +197,38 @@ class EncodedWordTests(SynchronousTestCase):
             return
         written = email.header.Header(text, charset, maxlinelen=40).encode(splitchars="")
         self.assertEqual(decode_words(written.replace("\n", "").encode()), text)
+
+
+class SentTests(SynchronousTestCase):
+    """The Date field alone says what it says in the whole."""
+
+    @given(
+        st.lists(
+            st.sampled_from(
+                [
+                    b"Date: Tue, 2 Jan 2024 10:00:00 +0000",
+                    b"date : 1 Feb 2023 01:02:03 -0800",
+                    b"Date: \r\n Wed, 3 Jan 2024\r\n 10:00:00 +0100",
+                    b"Date:",
+                    b"Date",
+                    b"Subject: Date: 1 Feb 2023 01:02:03 +0000",
+                    b"\tDate: 1 Feb 2023 01:02:03 +0000",
+                    b"",
+                    b"X: \xff\x00",
+                ]
+            ),
+            max_size=6,
+        ),
+        st.sampled_from([b"\r\n", b"\n"]),
+    )
+    @settings(max_examples=200, deadline=None, database=None)
+    def test_as_in_the_whole(self, lines: list[bytes], end: bytes) -> None:
+        data = end.join(lines)
+        self.assertEqual(sent_at(data), summarise(data).sent)
+
+    def test_long_headers(self) -> None:
+        """Within the limits, and beyond them."""
+        date = b"Date: Tue, 2 Jan 2024 10:00:00 +0000\r\n"
+        for many in (10, DEFAULT_LIMITS.fields - 1, DEFAULT_LIMITS.fields, DEFAULT_LIMITS.header // 4):
+            data = b"a:b\r\n" * many + date + b"\r\nbody"
+            self.assertEqual(sent_at(data), summarise(data).sent)

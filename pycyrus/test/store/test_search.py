@@ -62,14 +62,14 @@ class Mail:
         self.pauses = 0
         count = len(messages)
         numbers = np.arange(count)
-        times = np.array([s.sent_time or 0 for s in self.summaries], dtype=np.int64)
+        times = np.array([s.sent[0] if s.sent else 0 for s in self.summaries], dtype=np.int64)
         self.view = View(
             uids=(numbers * 10 + 10).astype(np.uint32),
             sizes=np.array([len(message) for message in messages], dtype=np.uint32),
             internaldates=(_NOW - numbers * _DAY).astype(np.int64),
             savedates=(_NOW - numbers * 2 * _DAY).astype(np.int64),
             sent_times=times,
-            sent_days=np.array([s.sent_day or 0 for s in self.summaries], dtype=np.int32),
+            sent_days=np.array([s.sent[1] if s.sent else 0 for s in self.summaries], dtype=np.int32),
             flags=np.zeros(count, dtype=np.uint32),
             keywords=np.zeros((count, 2), dtype=np.uint64),
             modseqs=(numbers + 1).astype(np.uint64),

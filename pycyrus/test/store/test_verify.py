@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pycyrus.interfaces import NewMessage
-from pycyrus.model.acl import INSERT
+from pycyrus.model.acl import INSERT, READ
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.store import checkpoint, verify
@@ -32,6 +32,7 @@ class VerifyCase(DatabaseCase):
         store = self.open()
         for number in range(5):
             self.run_(self.append(store, SENT, FRED, text(number)))
+        self.run_(self.complete(SENT))
         self.close()
         (self.sent,) = (entry for entry in self.entries if entry.name == SENT)
         self.paths = mailbox_paths(self.partitions, self.sent.partition, self.sent.location)
@@ -45,6 +46,12 @@ class VerifyCase(DatabaseCase):
         await box.append([NewMessage(staged)])
         box.close()
         staged.discard()
+
+    async def complete(self, name: MailboxName) -> None:
+        """Let there be cached items of all messages."""
+        box = await self.store.open(FRED, name, READ)
+        await box.complete()
+        box.close()
 
     def findings(self) -> list[Finding]:
         entries = open_list(self.settings)
