@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     if any("\t" in text or "\n" in text for text in (arguments.services, arguments.message)):
         raise CommandError("services and message must be of one line, without tabs")
     act_as_server(configuration)
-    with _locked(path):
+    with locked(path):
         entries = _read(path)
         for user in arguments.users:
             if arguments.allow:
@@ -80,8 +80,12 @@ def _read(path: Path) -> dict[str, Denial]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Only one command changes the list at a time."""
+def locked(path: Path) -> Iterator[None]:
+    """
+    Have a file of pairs for oneself, against other commands.
+
+    @raise CommandError: It cannot be locked.
+    """
     try:
         descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:

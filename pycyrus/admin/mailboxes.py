@@ -43,11 +43,15 @@ class Mailboxes:
                         return found
         return None
 
-    def entries(self, low: str = "") -> Iterator[Entry]:
-        """All of them in their order, page by page, so that any number needs little memory."""
+    def below(self, name: MailboxName) -> Iterator[Entry]:
+        """A mailbox, if it is there, and all below it, likewise."""
+        return self.entries(*rows.tree_range(rows.key_of(name)))
+
+    def entries(self, low: str = "", high: str = "\U0010ffff") -> Iterator[Entry]:
+        """All of them, or those of a range of keys, in order, page by page, so that any number needs little memory."""
         after = False
         while True:
-            page = rows.page(self._connection, low, "\U0010ffff", _PAGE, after=after)
+            page = rows.page(self._connection, low, high, _PAGE, after=after)
             yield from map(rows.entry_of, page)
             if len(page) < _PAGE:
                 return

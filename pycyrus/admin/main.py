@@ -22,12 +22,18 @@ from pycyrus.config.problems import ConfigError
 
 MODULES = {
     "acl": "mailbox",
+    "arbitron": "seen",
     "check": "check",
+    "chk_cyrus": "chk",
     "ctl_cyrusdb": "cyrusdb",
     "ctl_mboxlist": "mboxlist",
     "cyr_buildinfo": "buildinfo",
+    "cyr_dbtool": "dbtool",
     "cyr_df": "df",
     "cyr_info": "info",
+    "cyr_ls": "ls",
+    "cyr_synclog": "nothing",
+    "cyr_userseen": "seen",
     "deliver": "deliver",
     "deliveries": "deliveries",
     "deny": "deny",

@@ -7,7 +7,7 @@ from typing import Any
 
 from pycyrus.app.programs import NEEDLESS
 
-VERBS = ("squatter", "tls_prune", "ptexpire")
+VERBS = ("cyr_synclog", "squatter", "tls_prune", "ptexpire")
 
 
 def register(verbs: Any) -> None:

@@ -17,7 +17,10 @@ from pathlib import PurePath
 _WRAPPERS = frozenset({"cyrus"})
 """Debian starts Cyrus's programs through this one, with the name as its argument."""
 
-_SHORT_NAMES = {"expire": "cyr_expire", "dbtool": "cyr_dbtool", "df": "cyr_df", "info": "cyr_info"}
+_SHORT_NAMES = {
+    "expire": "cyr_expire", "dbtool": "cyr_dbtool", "df": "cyr_df", "info": "cyr_info", "ls": "cyr_ls",
+    "userseen": "cyr_userseen",
+}  # fmt: skip
 
 _PROXIES = {"proxyd": "imapd", "pop3proxyd": "pop3d", "lmtpproxyd": "lmtpd"}
 """Programs of older versions for frontends; today's servers do their work."""
@@ -55,6 +58,11 @@ LATER = frozenset(
 
 
 VERBS = {
+    "arbitron": "arbitron",
+    "chk_cyrus": "chk_cyrus",
+    "cyr_dbtool": "cyr_dbtool",
+    "cyr_ls": "cyr_ls",
+    "cyr_userseen": "cyr_userseen",
     "ctl_deliver": "deliveries",
     "ctl_mboxlist": "ctl_mboxlist",
     "cyr_buildinfo": "cyr_buildinfo",
