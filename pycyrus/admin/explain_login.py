@@ -53,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     configuration = load(source_of(arguments))
     settings = configuration.settings.for_service(arguments.service)
+    # Plugins are looked for while their files can be read.
+    checker_names(settings)
     act_as_server(configuration)
     steps: list[str] = []
     try:
