@@ -17,6 +17,8 @@ from pycyrus.app.transfer_parts import make_transfers
 from pycyrus.config.load import Configuration, load
 from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import Moved
+from pycyrus.model.transfers import Manifest
+from pycyrus.store.incoming import Arrivals
 from pycyrus.store.store import MailStore
 from pycyrus.store.transfer_log import FILE_NAME, Outgoing, TransferLog
 
@@ -38,6 +40,14 @@ def register(verbs: Any) -> None:
         move.add_argument("--partition", default="", help="there; by default that server chooses")
         add_source_options(move)
         move.set_defaults(run=reported(run_move), named=inbox_named if action == "user" else mailbox_named)
+    accept = actions.add_parser(
+        "accept",
+        help="have mailboxes be this server's that a server of Cyrus's sent and did not hand over",
+        description="Without an id it tells of all that wait.  They are listed then, and the Murder's master is told.",
+    )
+    accept.add_argument("ids", nargs="*", metavar="ID", help="of a transfer")
+    add_source_options(accept)
+    accept.set_defaults(run=reported(run_accept))
     status = actions.add_parser(
         "status",
         help="tell what is on its way, and what became of what was",
@@ -81,6 +91,34 @@ def run_move(arguments: argparse.Namespace) -> int:
 
 def _ignore(moved: Moved) -> None:
     """It is told otherwise."""
+
+
+def run_accept(arguments: argparse.Namespace) -> int:
+    """
+    Have mailboxes be this server's that came and were not handed over.
+
+    @raise CommandError: There is no such transfer, or the mailboxes are here already.
+    """
+    configuration = load(source_of(arguments))
+
+    async def work(store: MailStore) -> None:
+        from twisted.internet import reactor
+
+        parts = store.transfer_parts()
+        log = TransferLog(parts.settings.configdirectory, reactor)  # type: ignore[arg-type] # the module is the reactor
+        arrivals = Arrivals(parts, log)
+        try:
+            for each in log.all_prepared() if not arguments.ids else ():
+                root = Manifest.decode(each.manifest).root
+                print(f"{each.transfer_id} {name_text(root, configuration)}")
+            for transfer_id in arguments.ids:
+                for name in await arrivals.activate(transfer_id):
+                    print(f"{name_text(name, configuration)}: accepted")
+        finally:
+            log.close()
+
+    run_on_store(configuration, work)
+    return 0
 
 
 def run_status(arguments: argparse.Namespace) -> int:

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pycyrus.app.frontend_parts import backend_settings
+from pycyrus.config.load import namespace_settings
 from pycyrus.config.settings import Settings
+from pycyrus.errors import TransferFailed
 from pycyrus.interfaces import IMailboxPublisher
+from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.names import ExternalNames, MailboxName
 from pycyrus.murder.backends import Backends
+from pycyrus.murder.sync_link import SyncLink
 from pycyrus.murder.transfer_link import TransferLink
-from pycyrus.murder.transfers import Transfers
+from pycyrus.murder.transfers import Dial, PeerLink, Transfers
 from pycyrus.store.incoming import Arrivals
 from pycyrus.store.outgoing import Departures
 from pycyrus.store.store import MailStore
-from pycyrus.store.transfer_log import TransferLog
+from pycyrus.store.transfer_log import Outgoing, TransferLog
+
+_ADMINISTRATOR = Identity("", admin=AdminScope.GLOBAL)
+
+
+def make_dial(backends: Backends, external: Callable[[MailboxName], bytes], reactor: Any) -> Dial:
+    """
+    Makes what connects to the other server of a transfer, and finds out of which kind it is.
+
+    @param external: How administrators call a mailbox.
+    """
+
+    async def dial(transfer: Outgoing) -> PeerLink:
+        link = await backends.own_link(transfer.server)
+        try:
+            ours = TransferLink(link, transfer.transfer_id, reactor)
+            if await ours.is_understood():
+                return ours
+            if b"X-REPLICATION" not in link.capabilities:
+                raise TransferFailed("the other server takes no mailboxes")
+        except BaseException:
+            link.abort("of no use")
+            raise
+        return SyncLink(link, transfer.root, transfer.partition, reactor, external)
+
+    return dial
 
 
 def make_transfers(
@@ -30,8 +61,8 @@ def make_transfers(
     parts = store.transfer_parts()
     transfers = TransferLog(Path(settings.text("configdirectory")), reactor)
 
-    async def dial(server: str, transfer_id: str) -> TransferLink:
-        return TransferLink(await backends.own_link(server), transfer_id, reactor)
+    names = ExternalNames(namespace_settings(settings), _ADMINISTRATOR)
+    dial = make_dial(backends, lambda name: names.encode(name, utf8=False), reactor)
 
     return Transfers(
         Departures(parts),

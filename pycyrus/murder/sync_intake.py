@@ -392,16 +392,29 @@ class SyncIntake:
         if held is not None and held.transfer is not None and not self._is_here(name):
             names = [name_of(each["MBOXNAME"], self._deleted_prefix) for each in held.mailboxes.values()]
             if name in names:
-                await self._settle(held)
-                transfer, held.transfer = held.transfer, None
-                await self._arrivals.leave(transfer)
-                await self._arrivals.activate(transfer.transfer_id)
-                await self._arrivals.forget(transfer.transfer_id)
-                self.log.info("{mailbox} was moved here", mailbox=str(held.root))
+                await self._activate(held, held.transfer)
         if not self._is_here(name):
             raise MailboxNotFound("no such mailbox")
         if self._publisher is not None:
             await self._publisher.push([name])
+
+    async def _activate(self, held: Held, transfer: IncomingTransfer) -> None:
+        await self._settle(held)
+        # The same connection may be used again, when the user has long gone elsewhere.
+        self._held = None
+        await self._arrivals.leave(transfer)
+        try:
+            await self._arrivals.activate(transfer.transfer_id)
+        except MailStoreError:
+            # Cyrus takes no notice, and removes what it has.
+            self.log.error(
+                "{mailbox} came here, and is not listed: pycyrus xfer accept {transfer}",
+                mailbox=str(held.root),
+                transfer=transfer.transfer_id,
+            )
+            raise
+        await self._arrivals.forget(transfer.transfer_id)
+        self.log.info("{mailbox} was moved here", mailbox=str(held.root))
 
     async def _drop(self) -> None:
         held, self._held = self._held, None

@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from pycyrus.errors import MailboxNotFound, StoreUnavailable, TransferFailed
 from pycyrus.model.mailbox_name import MailboxName
-from pycyrus.model.transfers import encode_pieces, name_fields
+from pycyrus.model.transfers import INVENTORY, MANIFEST, Manifest, encode_pieces, name_fields
 from pycyrus.murder.link import ImapLink, Kept
-from pycyrus.store.outgoing_files import Packet
+from pycyrus.store.outgoing_files import FilesOfMailbox, Packet, inventory, packets_of
 from pycyrus.store.threads import in_thread
 
 _WINDOW = 8
@@ -29,6 +29,10 @@ _ANSWER = re.compile(rb"\* XTRANSFER \{([0-9]{1,9})\}\r\n")
 _CODE = re.compile(rb"\[([A-Z]+)[^]]*\] ")
 
 
+class NotUnderstood(TransferFailed):
+    """The other server does not know the command."""
+
+
 class TransferLink:
     """
     A connection to a server of our kind, for one transfer.
@@ -36,11 +40,26 @@ class TransferLink:
     @ivar octets: Of files, sent so far.
     """
 
+    sends_deleted = True
+    """Delayed-deleted mailboxes go along."""
+
     def __init__(self, link: ImapLink, transfer_id: str, reactor: Any) -> None:
         self.octets = 0
         self._link = link
         self._id = transfer_id.encode("ascii")
         self._reactor = reactor
+
+    async def is_understood(self) -> bool:
+        """
+        Whether the other server is one of our kind.
+
+        @raise StoreUnavailable: The connection went.
+        """
+        try:
+            await self.state()
+        except NotUnderstood:
+            return False
+        return True
 
     # --- steps ----------------------------------------------------------
 
@@ -70,16 +89,27 @@ class TransferLink:
         while waiting:
             await self._answer(waiting.popleft())
 
-    async def prepare(self) -> str:
+    async def send_messages(self, mailbox: FilesOfMailbox) -> None:
+        """Send messages that were not sent yet, while the mailbox is in use; as L{send}."""
+        await self.send(mailbox.messages())
+
+    async def send_rest(self, mailbox: FilesOfMailbox) -> None:
+        """Send what is lacking, while nobody writes to it; as L{send}."""
+        await self.send(mailbox.rest())
+
+    async def prepare(self, manifest: Manifest, mailboxes: Sequence[FilesOfMailbox]) -> None:
         """
         Have all that was sent compared, and kept.
 
-        @return: The digest of what is there, in hexadecimal.
-        @raise TransferFailed: As L{begin}.
+        @raise TransferFailed: It is not what was sent.
         """
-        return str((await self._do(b"PREPARE", {})).get("digest", ""))
+        listed = inventory(mailboxes)
+        await self.send(packets_of(MANIFEST, manifest.encode()))
+        await self.send(packets_of(INVENTORY, listed.encode()))
+        if (await self._do(b"PREPARE", {})).get("digest") != listed.digest():
+            raise TransferFailed("the other server has other files than were sent")
 
-    async def activate(self) -> None:
+    async def activate(self, root: MailboxName, names: Sequence[MailboxName]) -> None:
         """
         Have the mailboxes be the other server's.
 
@@ -91,7 +121,7 @@ class TransferLink:
         """How far the other server is: C{prepared}, C{active}, or nothing."""
         return str((await self._do(b"STATE", {})).get("state", ""))
 
-    async def publish(self, root: MailboxName) -> None:
+    async def publish(self, root: MailboxName, names: Sequence[MailboxName]) -> None:
         """Have the other server tell the Murder's master of its mailboxes now."""
         await self._do(b"PUBLISH", {"root": name_fields(root)})
 
@@ -162,5 +192,5 @@ def _failure(line: bytes) -> MailboxNotFound | TransferFailed:
             return MailboxNotFound("the other server knows of no such transfer")
     reason = text.decode("ascii", "replace")[:300]
     if status.upper() == b"BAD":
-        reason = f"the other server does not understand: {reason}"
+        return NotUnderstood(f"the other server does not understand: {reason}")
     return TransferFailed(reason)

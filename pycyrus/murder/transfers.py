@@ -13,7 +13,7 @@ what may have happened: before the decision all goes on here, after it there.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -34,22 +34,22 @@ from pycyrus.errors import (
 from pycyrus.interfaces import IMailboxPublisher, ISyncIntake, ITransferIntake, ITransfers, Moved
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.mailbox_name import MailboxName
-from pycyrus.model.transfers import INVENTORY, MANIFEST
 from pycyrus.murder.pauses import Pause
 from pycyrus.murder.sync_intake import SyncIntake
+from pycyrus.murder.sync_link import SyncLink
 from pycyrus.murder.transfer_intake import TransferIntake
 from pycyrus.murder.transfer_link import TransferLink
 from pycyrus.store.incoming import Arrivals
 from pycyrus.store.outgoing import Departures
-from pycyrus.store.outgoing_files import FilesOfMailbox, Packet, inventory, packets_of
-from pycyrus.store.rows import Entry
 from pycyrus.store.shield import shielded
 from pycyrus.store.threads import in_thread
 from pycyrus.store.transfer_log import Leaving, Outgoing, TransferLog
 from pycyrus.tasks import Tasks
 
-Dial = Callable[[str, str], Awaitable[TransferLink]]
-"""Connects to a server for a transfer: its name, and the transfer's id."""
+PeerLink = TransferLink | SyncLink
+"""A server of our kind, or one of Cyrus's."""
+Dial = Callable[[Outgoing], Awaitable[PeerLink]]
+"""Connects to the other server of a transfer."""
 
 RETRY_EVERY = 10.0
 """Seconds between two looks for transfers that broke off."""
@@ -169,7 +169,7 @@ class Transfers:
         elif found.state is Leaving.UNDONE:
             await self._disclaim(found)
         else:
-            link = await self._dial(found.server, found.transfer_id)
+            link = await self._dial(found)
             try:
                 await self._finish(found, link)
             finally:
@@ -195,8 +195,8 @@ class Transfers:
         finally:
             link.close()
 
-    async def _begin(self, transfer: Outgoing) -> TransferLink:
-        link = await self._dial(transfer.server, transfer.transfer_id)
+    async def _begin(self, transfer: Outgoing) -> PeerLink:
+        link = await self._dial(transfer)
         try:
             await link.begin(transfer.root, transfer.partition)
         except BaseException:
@@ -204,37 +204,28 @@ class Transfers:
             raise
         return link
 
-    async def _copy(self, transfer: Outgoing, link: TransferLink) -> None:
+    async def _copy(self, transfer: Outgoing, link: PeerLink) -> None:
         """Copy everything, and have the other server keep it."""
-        entries = await self._departures.find(transfer.root, deleted=True)
+        entries = await self._departures.find(transfer.root, deleted=link.sends_deleted)
         mailboxes = {entry.unique_id: self._departures.files(entry) for entry in entries}
         total = 0
         for each in mailboxes.values():
             total += await in_thread(self._reactor, each.total)
         for each in mailboxes.values():
-            await self._send(transfer, link, each.messages(), total)
+            await link.send_messages(each)
+            await self._note_progress(transfer, link, total)
         await self._transfers.note(transfer.transfer_id, Leaving.HELD)
-        entries = await self._departures.hold(transfer.root, deleted=True)
+        entries = await self._departures.hold(transfer.root, deleted=link.sends_deleted)
         if self._publisher is not None:
             await self._publisher.push([entry.name for entry in entries])
         last = [mailboxes.get(entry.unique_id) or self._departures.files(entry) for entry in entries]
         for each in last:
-            await self._send(transfer, link, each.rest(), total)
-        await self._prepare(transfer, link, entries, last)
-
-    async def _prepare(
-        self, transfer: Outgoing, link: TransferLink, entries: list[Entry], mailboxes: list[FilesOfMailbox]
-    ) -> None:
-        manifest = self._departures.manifest(transfer.root, entries)
-        listed = inventory(mailboxes)
-        await link.send(packets_of(MANIFEST, manifest.encode()))
-        await link.send(packets_of(INVENTORY, listed.encode()))
-        if await link.prepare() != listed.digest():
-            raise TransferFailed("the other server has other files than were sent")
+            await link.send_rest(each)
+            await self._note_progress(transfer, link, total)
+        await link.prepare(self._departures.manifest(transfer.root, entries), last)
         await self._transfers.note(transfer.transfer_id, Leaving.DECIDED)
 
-    async def _send(self, transfer: Outgoing, link: TransferLink, packets: Iterator[Packet], total: int) -> None:
-        await link.send(packets)
+    async def _note_progress(self, transfer: Outgoing, link: PeerLink, total: int) -> None:
         await self._transfers.note_progress(transfer.transfer_id, link.octets, max(total, link.octets))
 
     # --- back -----------------------------------------------------------
@@ -254,7 +245,7 @@ class Transfers:
 
     async def _disclaim(self, transfer: Outgoing) -> None:
         """Have the other server forget what it was sent."""
-        link = await self._dial(transfer.server, transfer.transfer_id)
+        link = await self._dial(transfer)
         try:
             await link.give_up()
         except MailboxNotFound:
@@ -265,7 +256,7 @@ class Transfers:
 
     # --- the end --------------------------------------------------------
 
-    async def _finish(self, transfer: Outgoing, link: TransferLink) -> None:
+    async def _finish(self, transfer: Outgoing, link: PeerLink) -> None:
         """
         Have the mailboxes be the other server's, and remove what is here.
 
@@ -282,13 +273,14 @@ class Transfers:
         with suppress(MailStoreError):
             await link.forget()
 
-    async def _decide(self, transfer: Outgoing, link: TransferLink) -> None:
+    async def _decide(self, transfer: Outgoing, link: PeerLink) -> None:
+        names = self._names_of(transfer)
         try:
-            await link.activate()
+            await link.activate(transfer.root, names)
             return
         except (MailboxNotFound, TransferFailed) as error:
             reason = _reason(error)
-            if await link.state() == "active":
+            if await link.state() == "active" or await self._are_elsewhere(names):
                 return
         except StoreUnavailable as error:
             await self._transfers.note(transfer.transfer_id, Leaving.DECIDED, str(error))
@@ -298,16 +290,22 @@ class Transfers:
         await self._undo(transfer, reason)
         raise TransferFailed(reason)
 
-    async def _have_published(self, transfer: Outgoing, link: TransferLink) -> None:
+    async def _have_published(self, transfer: Outgoing, link: PeerLink) -> None:
         """Wait until the Murder's master has the mailboxes there: till then they must not be unknown."""
         if self._publisher is None:
             return
-        names = [entry.name for entry in self._departures.held(transfer.root)]
+        names = self._names_of(transfer)
         for _ in range(_PUBLISHED_WITHIN):
-            if await self._publisher.are_elsewhere(names):
+            if await self._are_elsewhere(names):
                 return
-            await link.publish(transfer.root)
+            await link.publish(transfer.root, names)
         raise StoreUnavailable("the MUPDATE master does not know of the mailboxes there yet")
+
+    async def _are_elsewhere(self, names: Sequence[MailboxName]) -> bool:
+        return self._publisher is not None and await self._publisher.are_elsewhere(names)
+
+    def _names_of(self, transfer: Outgoing) -> list[MailboxName]:
+        return [entry.name for entry in self._departures.held(transfer.root)]
 
     # --- this process ---------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,7 @@ class FilesOfMailbox:
     What is to be sent of one mailbox; it may be asked again, and then tells what is new.
 
     @ivar unique_id: Of the mailbox.
+    @ivar paths: Where it is.
     @ivar sent: What was sent, by name.
     @ivar octets: Of what was sent, all in all.
     """
@@ -61,7 +62,7 @@ class FilesOfMailbox:
         self.sent: dict[str, FileFacts] = {}
         self.octets = 0
         self.unique_id = unique_id
-        self._paths = paths
+        self.paths = paths
 
     def total(self) -> int:
         """
@@ -87,17 +88,17 @@ class FilesOfMailbox:
         @raise StoreUnavailable: It cannot be read.
         """
         wanted = self._messages(must_be_whole=True)
-        wanted += [Wanted(name, f"{self._paths.meta}/{name}", None, name == JOURNAL) for name in _META]
+        wanted += [Wanted(name, f"{self.paths.meta}/{name}", None, name == JOURNAL) for name in _META]
         wanted += [
-            Wanted(f"{QUARANTINE}/{name}", f"{self._paths.quarantine}/{name}", None, False)
-            for name in _regular_files(self._paths.quarantine)
+            Wanted(f"{QUARANTINE}/{name}", f"{self.paths.quarantine}/{name}", None, False)
+            for name in _regular_files(self.paths.quarantine)
         ]
         names = {each.name for each in wanted}
         self.sent = {name: facts for name, facts in self.sent.items() if name in names}
         return self._send(wanted)
 
     def _messages(self, *, must_be_whole: bool) -> list[Wanted]:
-        loaded = open_mailbox(self._paths)
+        loaded = open_mailbox(self.paths)
         files.close(loaded.fd)
         columns, retained = loaded.contents.columns, loaded.contents.retained
         count = columns.count
@@ -106,7 +107,7 @@ class FilesOfMailbox:
         )
         gone = zip(retained["uid"].tolist(), retained["size"].tolist(), retained["guid"].tolist(), strict=True)
         return [
-            Wanted(f"{uid}.", self._paths.where(uid), FileFacts(size, bytes(guid).hex()), needed and must_be_whole)
+            Wanted(f"{uid}.", self.paths.where(uid), FileFacts(size, bytes(guid).hex()), needed and must_be_whole)
             for rows, needed in ((live, True), (gone, False))
             for uid, size, guid in rows
         ]
@@ -169,7 +170,7 @@ def _regular_files(directory: Path) -> list[str]:
     return sorted(name for name in names if stat.S_ISREG(os.lstat(directory / name).st_mode))
 
 
-def inventory(mailboxes: list[FilesOfMailbox]) -> Inventory:
+def inventory(mailboxes: Iterable[FilesOfMailbox]) -> Inventory:
     """What the other server must have when all was sent."""
     return Inventory({each.unique_id: dict(each.sent) for each in mailboxes})
 

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
@@ -13,6 +14,7 @@ from twisted.internet.threads import deferToThread
 from typing_extensions import override
 from zope.interface import implementer
 
+from pycyrus.errors import StoreUnavailable, TransferFailed
 from pycyrus.interfaces import IMailboxPublisher, Location, LocationState, Published
 from pycyrus.model.flags import ANSWERED, FLAGGED, SEEN
 from pycyrus.model.identity import Identity
@@ -22,12 +24,13 @@ from pycyrus.model.quota import Limit
 from pycyrus.mupdate.protocol import MupdateFactory
 from pycyrus.mupdate.settings import MupdateSettings
 from pycyrus.murder.link import ImapLink
+from pycyrus.murder.sync_link import SyncLink
 from pycyrus.store.directory import published
 from pycyrus.store.locations import Locations
 from pycyrus.store.rows import LEAVING
 from pycyrus.store.store import MailStore
 from pycyrus.test.murder.cluster import ADMIN
-from pycyrus.test.murder.test_transfers import TransferServers
+from pycyrus.test.murder.test_transfers import ALICE, INBOX, TransferServers
 from pycyrus.testing.cyrus import PASSWORD, CyrusServer
 from pycyrus.testing.imap import FixedAuthenticator
 
@@ -122,7 +125,8 @@ class CyrusTransfers(TransferServers):
             allowallsubscribe="yes",
             expunge_mode="delayed",
         )
-        self.addCleanup(server.stop)
+        # It says good-bye to our servers, and waits for their answer.
+        self.addCleanup(deferToThread, server.stop)
         return server
 
     @override
@@ -248,3 +252,87 @@ class FromCyrus(CyrusTransfers):
         alice = await self.client("alice", self.port(0))
         await self.do(alice, b"SYNCGET USER alice", b"BAD")
         self.assertNotIn(b"X-REPLICATION", await self.do(alice, b"CAPABILITY"))
+
+
+class ToCyrus(CyrusTransfers):
+    async def test_user(self) -> None:
+        """XFER gives a user to a server of Cyrus's, with all that the user has; and it comes back."""
+        ours = self.stores[self.servers[0]]
+        alice = await self.client("alice", self.port(0))
+        await self.append(alice, b"INBOX", *MESSAGES)
+        await self.append(alice, b"INBOX.Sent", LARGE)
+        await self.do(alice, b"CREATE INBOX.Drafts (USE (\\Drafts))")
+        await self.do(alice, b"SELECT INBOX")
+        await self.do(alice, b"STORE 1 +FLAGS (\\Seen $Work)")
+        await self.do(alice, b"STORE 2 +FLAGS (\\Deleted)")
+        await self.do(alice, b"EXPUNGE")
+        await self.do(alice, b"SUBSCRIBE INBOX.Sent")
+        await self.do(alice, b'SETMETADATA INBOX (/private/comment "mine")')
+        await self.do(self.admin, b"SETQUOTA user.alice (STORAGE 5000)")
+        await self.do(self.admin, b"SETACL user.alice bob lrs")
+        await self.do(alice, b"UNSELECT")
+        before = await ours.status(ALICE, INBOX)
+        said = await self.do(self.admin, b"XFER user.alice " + self.cyrus.name.encode())
+        self.assertEqual(said, b"* OK USER alice\r\nOK Completed")
+        self.assertEqual(self.where(), [])
+        for mailbox in ("user.alice", "user.alice.Sent", "user.alice.Drafts"):
+            self.assertEqual(self.place(mailbox), (self.cyrus.name, LocationState.ACTIVE))
+        there = await self.cyrus_client("alice")
+        said = await self.do(there, b"STATUS INBOX (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ UNSEEN)")
+        words = said.partition(b"(")[2].partition(b")")[0].split()
+        found = dict(zip(words[::2], map(int, words[1::2]), strict=True))
+        self.assertEqual(
+            found,
+            {
+                b"MESSAGES": 3,
+                b"UIDNEXT": before.uidnext,
+                b"UIDVALIDITY": before.uidvalidity,
+                b"HIGHESTMODSEQ": before.highest_modseq,
+                b"UNSEEN": 2,
+            },
+        )
+        await self.do(there, b"SELECT INBOX")
+        fetched = await self.do(there, b"UID FETCH 1:* (FLAGS BODY.PEEK[])")
+        self.assertIn(MESSAGES[2], fetched)
+        self.assertIn(b"$Work", fetched)
+        self.assertIn(b"INBOX.Sent", await self.do(there, b'LSUB "" *'))
+        self.assertIn(b"\\Drafts", await self.do(there, b'LIST "" * RETURN (SPECIAL-USE)'))
+        self.assertIn(b"mine", await self.do(there, b"GETMETADATA INBOX /private/comment"))
+        self.assertIn(b"5000", await self.do(self.boss, b"GETQUOTA user.alice"))
+        self.assertIn(b"bob lrs", await self.do(self.boss, b"GETACL user.alice"))
+        there.log_out()
+        # And back, to the other of ours.
+        await self.do(self.boss, b"XFER user.alice " + self.servers[1].encode())
+        self.assertEqual(self.where(), self.servers[1:])
+        self.assertEqual(await self.bodies(self.servers[1]), [MESSAGES[0], *MESSAGES[2:]])
+        after = await self.stores[self.servers[1]].status(ALICE, INBOX)
+        self.assertEqual(after.uidvalidity, before.uidvalidity)
+        self.assertEqual(after.unique_id, before.unique_id)
+
+    async def test_broken(self) -> None:
+        """Wherever it breaks off, the user is in one place, and what is begun is ended."""
+        alice = await self.client("alice", self.port(0))
+        await self.append(alice, b"INBOX", *MESSAGES)
+        for step in ("begin", "send_messages", "send_rest", "prepare", "activate"):
+            for is_done in (False, True):
+                real = getattr(SyncLink, step)
+
+                async def broken(link: SyncLink, *args: Any, real: Any = real, is_done: bool = is_done) -> Any:
+                    if is_done:
+                        await real(link, *args)
+                    link._link.abort("cut")
+                    raise StoreUnavailable("the connection was cut")
+
+                patch = self.patch(SyncLink, step, broken)
+                with self.assertRaises(TransferFailed):
+                    await self.transfers[self.servers[0]].move(ADMIN, INBOX, self.cyrus.name, "", lambda moved: None)
+                patch.restore()
+                await self.make_transfers(self.servers[0]).resume()
+                (place, state) = self.place("user.alice")
+                self.assertIs(state, LocationState.ACTIVE)
+                if step == "activate":
+                    self.assertEqual((place, self.where()), (self.cyrus.name, []))
+                    said = await self.do(self.boss, b"XFER user.alice " + self.servers[0].encode())
+                    self.assertIn(b"* OK USER alice", said)
+                self.assertEqual(self.where(), self.servers[:1], (step, is_done))
+                self.assertEqual(await self.bodies(self.servers[0]), MESSAGES)

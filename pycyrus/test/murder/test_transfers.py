@@ -7,6 +7,7 @@ from typing import Any
 
 from zope.interface import implementer
 
+from pycyrus.app.transfer_parts import make_dial
 from pycyrus.errors import StoreUnavailable, TransferFailed
 from pycyrus.imap.protocol import ImapFactory
 from pycyrus.imap.settings import ImapSettings
@@ -83,7 +84,6 @@ class TransferServers(MurderCase):
         self.logs: dict[str, TransferLog] = {}
         self.master = Master()
         self.publishers: dict[str, IMailboxPublisher] = {}
-        self.dialled: list[TransferLink] = []
         await super().setUp()
         await self.stores[self.servers[0]].create(ALICE, INBOX.child("Sent"))
         self.admin = await self.client("admin", self.port(0))
@@ -120,10 +120,8 @@ class TransferServers(MurderCase):
         parts = self.stores[name].transfer_parts()
         log = TransferLog(parts.settings.configdirectory, self.reactor)
 
-        async def dial(server: str, transfer_id: str) -> TransferLink:
-            link = TransferLink(await self.links.own_link(server), transfer_id, self.reactor)
-            self.dialled.append(link)
-            return link
+        names = ExternalNames(NAMES, ADMIN)
+        dial = make_dial(self.make_links(), lambda name: names.encode(name, utf8=False), self.reactor)
 
         made = Transfers(Departures(parts), Arrivals(parts, log), log, dial, name, self.publishers[name], self.reactor)
         self.addCleanup(made.close)
@@ -259,7 +257,7 @@ class Killed(Exception):
 class Broken(TransferServers):
     """Wherever it breaks off, the mailbox is whole in one place, and what is begun is ended."""
 
-    STEPS = ("begin", "send", "prepare", "activate", "state", "publish", "give_up", "forget")
+    STEPS = ("state", "begin", "send", "prepare", "activate", "publish", "give_up", "forget")
 
     async def check(self) -> list[str]:
         """What holds after each failure; @return: where the mailbox is."""
@@ -310,8 +308,8 @@ class Broken(TransferServers):
         self.assertEqual(
             ends,
             {
-                **dict.fromkeys([(s, d) for s in ("begin", "send", "prepare") for d in (False, True)], 0),
-                **dict.fromkeys([(s, d) for s in self.STEPS[3:] for d in (False, True)], 1),
+                **dict.fromkeys([(s, d) for s in ("state", "begin", "send", "prepare") for d in (False, True)], 0),
+                **dict.fromkeys([(s, d) for s in self.STEPS[4:] for d in (False, True)], 1),
             },
         )
 
