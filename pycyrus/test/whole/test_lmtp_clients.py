@@ -63,7 +63,15 @@ class LmtpClientTests(SynchronousTestCase):
         self.assertTrue(third.endswith(b"Subject: by smtplib\r\n\r\n.\r\n"))
 
     def swaks(self) -> None:
-        common = [find_program("swaks"), "--protocol", "LMTP", "--server", "127.0.0.1", "--port", self.port]
+        common: list[str | Path] = [
+            find_program("swaks"),
+            "--protocol",
+            "LMTP",
+            "--server",
+            "127.0.0.1",
+            "--port",
+            self.port,
+        ]
         common += ["--from", "a@example.org", "--to", "fred@example.org", "--auth", "PLAIN"]
         for options, reply in (
             (["--tls", "--auth-user", ADMIN[0], "--auth-password", ADMIN[1]], "235 Authenticated!"),
