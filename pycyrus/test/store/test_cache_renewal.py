@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.mime.summary import summarise
 from pycyrus.model.flags import DELETED, FlagAction, FlagChange, Flags
 from pycyrus.model.view import CachedItem
-from pycyrus.store import cache_renewal, checkpoint, items
+from pycyrus.store import cache_renewal, checkpoint, items, rebuild
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.test.store.mailboxes import Place, octets, text, uids, without_syncs
 from pycyrus.testing.faults import Action
@@ -27,7 +28,7 @@ DAY = 86400.0
 def envelopes(box: OpenedMailbox) -> list[bytes]:
     """As the cache has them."""
     view = box.view()
-    (found,) = view.cached(list(range(len(view))), (CachedItem.ENVELOPE,))
+    (found,) = view.cached(np.arange(len(view)), (CachedItem.ENVELOPE,))
     return found
 
 
@@ -110,7 +111,7 @@ class CacheRenewalTests(SynchronousTestCase):
         view = reader.view()
         before = envelopes(reader)
         count = self.made_again()
-        original = checkpoint.encode_journal
+        original = rebuild.encode_journal
 
         def encode(*args: object) -> bytes:
             # While the bulk is written.
@@ -122,7 +123,7 @@ class CacheRenewalTests(SynchronousTestCase):
 
         with patch.object(checkpoint, "encode_journal", encode):
             self.place.run(self.box.state.upkeep.renew_cache())
-        (same,) = view.cached(list(range(len(view))), (CachedItem.ENVELOPE,))
+        (same,) = view.cached(np.arange(len(view)), (CachedItem.ENVELOPE,))
         self.assertEqual(same, before)
         for more, (place, box) in enumerate(((other, reader), (self.place, self.box)), 1):
             box.refresh()

@@ -7,6 +7,7 @@ import imaplib
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 from pycyrus.test.whole.case import WholeServerCase
 from pycyrus.testing.server import ServerError
@@ -129,9 +130,9 @@ class BitFlipTests(WholeServerCase):
         self.assertIn(str(path), str(error))
 
 
-def _message(found: list[object], at: int) -> tuple[int, tuple[bytes, ...]]:
+def _message(found: list[Any], at: int) -> tuple[int, tuple[bytes, ...]]:
     """One answer, whose literal and whose rest L{imaplib} tells apart."""
-    head, octets = found[at]  # type: ignore[misc] # a pair
+    head, octets = found[at]
     tail = found[at + 1]
     whole = head + b"..." + (tail if isinstance(tail, bytes) else b"")
     uid = re.search(rb"UID (\d+)", whole)
