@@ -12,7 +12,7 @@ import pycyrus
 
 _TABLE = Path(pycyrus.__file__).parent.parent / "doc" / "abuse-cases.rst"
 _TEST = re.compile(r"``([a-z_.]+)\.([A-Z]\w+)\.(test_\w+)``")
-HELD = {*range(1, 23), 30, 31, 38, 45}
+HELD = {*range(1, 27), *range(29, 43), 44, 45}
 """The cases that have to be held by now."""
 
 
