@@ -123,6 +123,8 @@ def _steps(plan: Plan) -> Iterator[str]:
         yield f"messages that get the flags that they had: {plan.changed_flags}"
         for group in plan.flags:
             yield f"  {_uids(group.uids)}: {' '.join(_flag_names(group.system, group.keywords)) or 'none'}"
+    if plan.changed_notes:
+        yield f"messages that get the annotations that they had: {plan.changed_notes}"
     if plan.acl is not None:
         rights = ", ".join(f"{who} {letters}" for who, letters in acl_pairs(plan.acl)) or "empty"
         yield f"the access control list becomes: {rights}"
@@ -158,6 +160,7 @@ def _as_json(
                     {"uids": group.uids.tolist(), "flags": _flag_names(group.system, group.keywords)}
                     for group in plan.flags
                 ],
+                "annotations": sorted(uid for group in plan.notes for uid in group.uids.tolist()),
                 "came_since": plan.since.tolist(),
                 "came_since_goes": plan.exact,
                 "acl": None if plan.acl is None else dict(acl_pairs(plan.acl)),

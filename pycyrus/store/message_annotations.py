@@ -124,6 +124,14 @@ class MessageAnnotations:
         """The values of a message that is there."""
         return self._live.get(uid, _NO_VALUES)
 
+    def known(self, uid: int) -> Mapping[Key, bytes]:
+        """The values of a message that is there, or may come back."""
+        return self._live.get(uid) or self._kept.get(uid) or _NO_VALUES
+
+    def is_same(self, other: MessageAnnotations) -> bool:
+        """Whether another one has the same values."""
+        return self._live == other._live and self._kept == other._kept
+
     def annotated(self) -> Iterable[tuple[int, Mapping[Key, bytes]]]:
         """Messages that are there, and have values."""
         return self._live.items()

@@ -21,10 +21,12 @@ from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.uids import UidArray
 from pycyrus.store import writing
+from pycyrus.store.annotating import annotate
 from pycyrus.store.columns import as_positions
 from pycyrus.store.contents import Contents
 from pycyrus.store.files import store_error
 from pycyrus.store.history import Past, look_back
+from pycyrus.store.message_annotations import Change
 from pycyrus.store.restoring import Rows, restore
 from pycyrus.store.rows import Entry
 from pycyrus.store.store import MailStore
@@ -62,6 +64,18 @@ class FlagsThen:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class NotesThen:
+    """
+    Messages whose annotations differ from what they were in the same way.
+
+    @ivar uids: The UIDs that they have now, or had when they were expunged.
+    """
+
+    uids: UidArray
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """
     What it takes to have one mailbox as it was.
@@ -70,6 +84,7 @@ class Plan:
     @ivar back: UIDs of expunged messages that come back.
     @ivar lost: UIDs of messages that were there, and whose files are gone.
     @ivar flags: Messages that get the flags that they had.
+    @ivar notes: Messages that get the annotations that they had.
     @ivar since: UIDs of messages that came since.
     @ivar exact: These go.
     @ivar acl: The access control list that it had, if that was another one.
@@ -79,6 +94,7 @@ class Plan:
     back: UidArray
     lost: UidArray
     flags: tuple[FlagsThen, ...]
+    notes: tuple[NotesThen, ...]
     since: UidArray
     exact: bool
     acl: Acl | None
@@ -100,10 +116,15 @@ class Plan:
         return sum(len(group.uids) for group in self.flags)
 
     @property
+    def changed_notes(self) -> int:
+        """How many messages get other annotations."""
+        return sum(len(group.uids) for group in self.notes)
+
+    @property
     def is_empty(self) -> bool:
         """Whether the mailbox is as it was."""
         goes = self.exact and len(self.since)
-        return not (self.undeletes or len(self.back) or self.flags or goes or self.acl is not None)
+        return not (self.undeletes or len(self.back) or self.flags or self.notes or goes or self.acl is not None)
 
 
 # --- planning ---------------------------------------------------------------
@@ -211,6 +232,7 @@ def _compare(entry: Entry, now: Contents, past: Past, exact: bool) -> Plan:
         current[kept],
         current[~live & ~kept],
         tuple(_flags_then(then, now, np.flatnonzero(live), current[live])),
+        tuple(_notes_then(then, now, (live | kept).nonzero()[0], current)),
         np.setdiff1d(here, current),
         exact,
         acl,
@@ -251,6 +273,22 @@ def _flags_then(then: Contents, now: Contents, positions: NDArray[np.intp], uids
         yield FlagsThen(np.sort(uids[members]), system, words)
 
 
+def _notes_then(then: Contents, now: Contents, positions: NDArray[np.intp], current: UidArray) -> Iterator[NotesThen]:
+    """Messages whose annotations differ, by what is to be changed."""
+    if not len(then.annotations) and not len(now.annotations):
+        return
+    groups: dict[tuple[Change, ...], list[int]] = {}
+    uids = then.columns.uids
+    for position in positions.tolist():
+        uid = int(current[position])
+        before, after = then.annotations.of(int(uids[position])), now.annotations.known(uid)
+        if before != after:
+            keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+            groups.setdefault(tuple(Change(key, before.get(key)) for key in keys), []).append(uid)
+    for changes, members in groups.items():
+        yield NotesThen(np.array(sorted(members), dtype=np.uint32), changes)
+
+
 def _table(contents: Contents, positions: NDArray[np.intp], names: Sequence[bytes]) -> NDArray[np.bool_]:
     """Which messages have which keywords."""
     table = np.zeros((len(positions), len(names)), dtype=np.bool_)
@@ -289,8 +327,13 @@ async def undo(store: MailStore, identity: Identity, plans: Sequence[Plan]) -> N
 async def _undo_messages(store: MailStore, entry: Entry, plan: Plan) -> None:
     state = await store.hold(entry)
     try:
+        came_back: dict[int, int] = {}
         if len(plan.back):
-            await restore(state, _Chosen(plan).choose)
+            restored = await restore(state, _Chosen(plan).choose)
+            came_back = dict(zip(restored.was.tolist(), restored.now.tolist(), strict=True))
+        for notes in plan.notes:
+            here = sorted(came_back.get(uid, uid) for uid in notes.uids.tolist())
+            await annotate(state, np.array(here, dtype=np.uint32), notes.changes, None, lambda octets: None)
         for group in plan.flags:
             order = FlagOrder(_ALL_FLAGS, group.system, (), group.keywords, clear_all_keywords=True)
             await writing.change_flags(state, group.uids, order, None, wait=False)

@@ -211,6 +211,8 @@ class _Check:
         finally:
             files.close(fd)
         one, two = (each.columns.rows(slice(0, each.columns.count)) for each in (contents, other))
+        if not contents.annotations.is_same(other.annotations):
+            return True
         return not _same(one, two) or not _same(contents.retained, other.retained)
 
     def _header(self) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pycyrus.errors import MailboxExists, MailboxNotFound, MailStoreError, PermissionDenied
 from pycyrus.interfaces import IMailbox
 from pycyrus.model.acl import Acl
+from pycyrus.model.annotations import AnnotationScope
 from pycyrus.model.flags import ANSWERED, FLAGGED, SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.names import parse_internal
 from pycyrus.store import checkpoint, history, journal
@@ -126,6 +127,47 @@ class UndoTests(UndoCase):
         world.expunge("user.fred", 7)
         world.undo(when)
         self.assertEqual(world.facts(), {**then, text(7): (0, frozenset())})
+
+    def test_annotations(self) -> None:
+        """Those of messages that are there, and of those that come back."""
+        world = self.world
+
+        def annotate(uid: int, **values: bytes | None) -> None:
+            async def work() -> None:
+                opened = await world.store.open(FRED, parse_internal("user.fred"), "r")
+                entries = {(AnnotationScope.SHARED, f"/{name}"): value for name, value in values.items()}
+                await opened.annotate(uids(uid), entries)
+                opened.close()
+
+            world.run(work())
+
+        def found() -> dict[bytes, list[bytes]]:
+            async def work() -> dict[bytes, list[bytes]]:
+                opened = await world.store.open(FRED, parse_internal("user.fred"), "r")
+                opened.refresh()
+                values = {
+                    octets(opened, uid): sorted(opened.annotations(uid).values())  # type: ignore[arg-type] # it is
+                    for uid in opened.view().uids.tolist()
+                }
+                opened.close()
+                return values
+
+            return world.run(work())
+
+        world.append("user.fred", text(1), text(2), text(3))
+        annotate(1, comment=b"one", altsubject=b"other")
+        annotate(2, comment=b"two")
+        when, then = moment(), found()
+        annotate(1, comment=b"changed", altsubject=None)
+        annotate(2, comment=None)
+        annotate(3, comment=b"new")
+        world.expunge("user.fred", 2)
+        (plan,) = world.plan(when)
+        self.assertEqual(sorted(group.uids.tolist() for group in plan.notes), [[1], [2], [3]])
+        self.assertFalse(plan.is_empty)
+        world.undo(when)
+        self.assertEqual(found(), then)
+        self.assertTrue(world.plan(when)[0].is_empty)
 
     def test_exact(self) -> None:
         """What came since goes as well; that can be undone, too."""
