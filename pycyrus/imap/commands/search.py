@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pycyrus.imap.wire.search import Search
     from pycyrus.model.sorting import SortCriterion
 
+STRETCH = 0.002
+"""Seconds of work after which other sessions get their turn."""
+
 BAD_CHARSET = b"BADCHARSET (US-ASCII UTF-8)"
 
 
@@ -45,9 +48,13 @@ async def search(session: Session, command: Search) -> bytes | None:
     uids = selected.view.uids[found]
     numbers: NDArray[np.integer] = uids if command.by_uid else found + 1
     if command.returns is None and IMAP4REV2 not in session.enabled:
+        begun = session.clock.seconds()
         for piece in encode_search(Result(numbers, highest_modseq(selected, command, found))):
             session.write(piece)
             await session.drain()
+            if session.clock.seconds() - begun > STRETCH:
+                await session.pause()
+                begun = session.clock.seconds()
     else:
         await answer_esearch(session, command, found, numbers)
     if Return.UPDATE in (command.returns or ()):

@@ -12,7 +12,7 @@ from pycyrus.imap.wire import grammar
 from pycyrus.imap.wire.search import Return
 from pycyrus.model.uids import encode_numbers
 
-BLOCK = 20_000
+BLOCK = 8192
 """Numbers written in one operation."""
 
 
