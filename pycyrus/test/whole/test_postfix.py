@@ -174,6 +174,40 @@ class PostfixTests(WholeServerCase):
         self.assertIn(b"550 5.1.1", bounces[0].replace(b"550-5.1.1", b"550 5.1.1"))
         self.assertIn(b"Return-Path: <>\r\n", bounces[0])
 
+    def test_over_quota(self) -> None:
+        """Mail waits in the queue until there is room; where that is to be for good, it goes back to its sender."""
+        user = self.server.account("user")
+        postfix = self.postfix(
+            "postfix-virtual.cf", {"socketmap:unix:/var/lib/cyrus/socket/smmap:pycyrus": "static:all"}
+        )
+
+        def administer(command: str, *words: str) -> None:
+            administrator = self.imap(self.server.account("admin"))
+            self.assertEqual(getattr(administrator, command)(*words)[0], "OK")
+            administrator.logout()
+
+        administer("create", "user/jane")
+        administer("setquota", f"user/{user.user}", "(MESSAGE 0)")
+        self.send(postfix, f"{user.user}@{DOMAIN}", sender=f"jane@{DOMAIN}")
+        deadline = time.monotonic() + TIMEOUT
+        while "status=deferred" not in postfix.log_text() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertIn("said: 452 4.2.2 Over quota SESSIONID=", postfix.log_text())
+        administer("setquota", f"user/{user.user}", "(MESSAGE 100)")
+        postfix.flush()
+        postfix.wait_until_empty(TIMEOUT)
+        self.assertEqual(self.subjects(user.user, user.password), 1)
+        administer("setquota", f"user/{user.user}", "(MESSAGE 0)")
+        self.server.stop()
+        self.server.arguments += ("--option", "lmtp_over_quota_perm_failure=yes")
+        self.server.start()
+        self.send(postfix, f"{user.user}@{DOMAIN}", sender=f"jane@{DOMAIN}")
+        postfix.wait_until_empty(TIMEOUT)
+        (bounce,) = (path.read_bytes() for path in self.message_directory("jane").glob("[0-9]*."))
+        self.assertIn(b"552 5.2.2 Over quota", bounce)
+        self.assertIn(b"Return-Path: <>\r\n", bounce)
+        self.assertEqual(self.subjects(user.user, user.password), 1)
+
     def python_of(self, user: int) -> str:
         """A command by which another user can run what is tested here: this Python, or else Debian's own."""
         places = ":".join(path for path in sys.path if path and Path(path).is_dir())
