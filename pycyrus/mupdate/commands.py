@@ -13,7 +13,7 @@ from pycyrus.mupdate.session import MupdateSession
 from pycyrus.mupdate.wire import Word, decode, location_line, split_where
 from pycyrus.sasl import converse
 
-PAGE = 200
+PAGE = 100
 """Entries written before other connections have their turn."""
 MAX_HOSTS = 30
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pycyrus.interfaces import IAuthenticator, ILocations
 from pycyrus.mupdate.settings import MupdateSettings
+from pycyrus.mupdate.turns import Turns
 from pycyrus.net import server_protocol as net
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Parts:
     """
     What all sessions of a service share.
 
+    @ivar turns: Of those who are told much.
     @ivar catch_up: Has a copy ask its master for what is new; None at the master.
     """
 
@@ -34,4 +36,5 @@ class Parts:
     settings: MupdateSettings
     clock: IReactorTime
     has_tls: bool
+    turns: Turns
     catch_up: Callable[[], Awaitable[None]] | None = None

@@ -12,6 +12,7 @@ from pycyrus.mupdate.commands import run
 from pycyrus.mupdate.parts import Parts
 from pycyrus.mupdate.session import MupdateSession
 from pycyrus.mupdate.settings import MupdateSettings
+from pycyrus.mupdate.turns import Turns
 from pycyrus.net import session_id
 from pycyrus.net.compression import Deflate
 from pycyrus.net.limits import ConnectionLimits
@@ -68,7 +69,7 @@ class MupdateFactory(ServerFactory[MupdateSession]):
         catch_up: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(limits, tls)
-        self.parts = Parts(locations, authenticator, settings, reactor, tls is not None, catch_up)
+        self.parts = Parts(locations, authenticator, settings, reactor, tls is not None, Turns(reactor), catch_up)
 
     @override
     def make_session(self, link: ServerProtocol[MupdateSession], peer: str, local_address: str) -> MupdateSession:

@@ -142,6 +142,12 @@ class MupdateSession(LineSession):
             session=self.session_id,
         )
 
+    @override
+    async def others(self) -> None:
+        self.flush()
+        await self._parts.turns.wait()
+        await self.drain()
+
     # --- the stream -----------------------------------------------------
 
     def start_stream(self, tag: bytes, hosts: frozenset[str], position: int) -> None:

@@ -189,10 +189,13 @@ def decode(value: bytes) -> str:
 
 def location_line(tag: bytes, location: Location) -> bytes:
     """A data line: where a mailbox is (RFC 3656 section 3.8)."""
-    words = [literal(location.mailbox), literal(location.where)]
+    mailbox, where = encode(location.mailbox), encode(location.where)
     if location.state is LocationState.RESERVED:
-        return b"%b RESERVE %b\r\n" % (tag, b" ".join(words))
-    return b"%b MAILBOX %b %b\r\n" % (tag, b" ".join(words), literal(location.acl))
+        return b"%b RESERVE {%d+}\r\n%b {%d+}\r\n%b\r\n" % (tag, len(mailbox), mailbox, len(where), where)
+    acl = encode(location.acl)
+    return b"%b MAILBOX {%d+}\r\n%b {%d+}\r\n%b {%d+}\r\n%b\r\n" % (
+        tag, len(mailbox), mailbox, len(where), where, len(acl), acl,
+    )  # fmt: skip
 
 
 def gone_line(tag: bytes, mailbox: str) -> bytes:

@@ -50,6 +50,8 @@ GONE_KEPT = 100_000
 """Mailboxes that are gone and remembered, for those who follow and lag behind."""
 _LOOK_EVERY = 0.04
 """Seconds between two looks for other processes' changes, while somebody listens."""
+_TOLD_AT_ONCE = 16
+"""Listeners called in one turn of the reactor."""
 _COLUMNS = "mailbox, server, partition, acl, active"
 
 _Row = tuple[str, str, str, str, int]
@@ -74,6 +76,9 @@ class Locations:
         self._token = self._signal.value()
         self._listeners: list[Callable[[], None]] = []
         self._looking: IDelayedCall | None = None
+        self._untold: list[Callable[[], None]] = []
+        self._telling: IDelayedCall | None = None
+        self._remembered: tuple[bytes, int, int, Sequence[LocationChange]] | None = None
         self._queue: ChangeQueue[_Work] = ChangeQueue(self._write)
 
     # --- reading ----------------------------------------------------------------
@@ -105,6 +110,15 @@ class Locations:
 
     def changes(self, after: int, limit: int) -> Sequence[LocationChange]:
         """See L{ILocations.changes}."""
+        # All who follow ask the same, after each change.
+        token, remembered = self._signal.value(), self._remembered
+        if remembered is not None and remembered[:3] == (token, after, limit):
+            return remembered[3]
+        found = self._changes(after, limit)
+        self._remembered = token, after, limit, found
+        return found
+
+    def _changes(self, after: int, limit: int) -> Sequence[LocationChange]:
         there = self._database.read.execute(
             f"SELECT number, was_at, {_COLUMNS} FROM locations WHERE number > ? ORDER BY number LIMIT ?",
             (after, limit),
@@ -142,7 +156,19 @@ class Locations:
         token = self._signal.value()
         if token != self._token:
             self._token = token
-            for listener in list(self._listeners):
+            self._untold = list(self._listeners)
+            if self._telling is None:
+                self._tell_some()
+
+    def _tell_some(self) -> None:
+        """A hundred frontends at once would keep everybody else waiting."""
+        self._telling = None
+        some, self._untold = self._untold[:_TOLD_AT_ONCE], self._untold[_TOLD_AT_ONCE:]
+        if self._untold:
+            self._telling = self._reactor.callLater(0, self._tell_some)
+        for listener in some:
+            # One before may have ended it.
+            if listener in self._listeners:
                 listener()
 
     # --- changing ---------------------------------------------------------------
@@ -200,6 +226,9 @@ class Locations:
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         self._listeners.clear()
         await self._queue.end()
         self._database.close()
