@@ -6,11 +6,10 @@ import argparse
 import json
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from socket import gethostname
 from typing import Any
 
-from pycyrus.admin.command import SERVER, CommandError, inbox_named, mailbox_named, name_text, reported
+from pycyrus.admin.command import SERVER, inbox_named, mailbox_named, name_text, reported
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import run_on_store
 from pycyrus.app.transfer_parts import make_transfers
@@ -20,7 +19,7 @@ from pycyrus.interfaces import Moved
 from pycyrus.model.transfers import Manifest
 from pycyrus.store.incoming import Arrivals
 from pycyrus.store.store import MailStore
-from pycyrus.store.transfer_log import FILE_NAME, Outgoing, TransferLog
+from pycyrus.store.transfer_log import Outgoing, TransferLog
 
 _MIB = 1 << 20
 
@@ -72,7 +71,7 @@ def run_move(arguments: argparse.Namespace) -> int:
         from twisted.internet import reactor
 
         name = settings.text("servername") or gethostname()
-        transfers = make_transfers(settings, name, store, store.directory.publisher, reactor)
+        transfers = make_transfers(settings, name, store, store.directory.publisher, reactor, may_move_users=True)
         failed = 0
         try:
             for root in roots:
@@ -128,8 +127,6 @@ def run_status(arguments: argparse.Namespace) -> int:
     @return: 1 if something is under way.
     """
     configuration = load(source_of(arguments))
-    if not (Path(configuration.settings.text("configdirectory")) / FILE_NAME).exists():
-        raise CommandError("nothing was ever moved from here")
 
     async def work(store: MailStore) -> list[Outgoing]:
         from twisted.internet import reactor

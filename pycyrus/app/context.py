@@ -275,7 +275,12 @@ class Context:
         may_move = publishes(settings) or not settings.text("mupdate_server")
         if self._transfers is None and may_move:
             self._transfers = make_transfers(
-                settings, self.server_name, self._open_store, self._publisher, self.reactor
+                settings,
+                self.server_name,
+                self._open_store,
+                self._publisher,
+                self.reactor,
+                may_move_users=settings.switch("allowusermoves"),
             )
             self.reactor.callWhenRunning(self._transfers.start)
         return self._transfers

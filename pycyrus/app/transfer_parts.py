@@ -49,11 +49,18 @@ def make_dial(backends: Backends, external: Callable[[MailboxName], bytes], reac
 
 
 def make_transfers(
-    settings: Settings, server_name: str, store: MailStore, publisher: IMailboxPublisher | None, reactor: Any
+    settings: Settings,
+    server_name: str,
+    store: MailStore,
+    publisher: IMailboxPublisher | None,
+    reactor: Any,
+    *,
+    may_move_users: bool,
 ) -> Transfers:
     """
     Build it.
 
+    @param may_move_users: Not only shared mailboxes.
     @raise ConfigError: An option cannot be used.
     @raise StoreUnavailable: The record of transfers cannot be used.
     """
@@ -74,4 +81,5 @@ def make_transfers(
         reactor,
         default_domain=settings.text("defaultdomain"),
         deleted_prefix=settings.text("deletedprefix"),
+        may_move_users=may_move_users,
     )

@@ -29,6 +29,7 @@ from pycyrus.errors import (
     UnknownPartition,
 )
 from pycyrus.interfaces import IMailboxPublisher, ISyncFile, ISyncIntake
+from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.names import user_inbox
 from pycyrus.model.transfers import INVENTORY, MANIFEST, FileFacts, Manifest
@@ -409,12 +410,12 @@ class SyncIntake:
             # Cyrus takes no notice, and removes what it has.
             self.log.error(
                 "{mailbox} came here, and is not listed: pycyrus xfer accept {transfer}",
-                mailbox=str(held.root),
+                mailbox=internal(held.root, self._deleted_prefix),
                 transfer=transfer.transfer_id,
             )
             raise
         await self._arrivals.forget(transfer.transfer_id)
-        self.log.info("{mailbox} was moved here", mailbox=str(held.root))
+        self.log.info("{mailbox} was moved here", mailbox=internal(held.root, self._deleted_prefix))
 
     async def _drop(self) -> None:
         held, self._held = self._held, None

@@ -33,6 +33,7 @@ from pycyrus.errors import (
 )
 from pycyrus.interfaces import IMailboxPublisher, ISyncIntake, ITransferIntake, ITransfers, Moved
 from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.murder.pauses import Pause
 from pycyrus.murder.sync_intake import SyncIntake
@@ -80,8 +81,12 @@ class Transfers:
         *,
         default_domain: str = "",
         deleted_prefix: str = "DELETED",
+        may_move_users: bool = True,
     ) -> None:
-        """@param default_domain: Of users whose ids have none."""
+        """
+        @param default_domain: Of users whose ids have none.
+        @param may_move_users: Not only shared mailboxes (C{allowusermoves}).
+        """
         self._departures = departures
         self._arrivals = arrivals
         self._transfers = transfers
@@ -89,6 +94,7 @@ class Transfers:
         self._own_name = own_name
         self._publisher = publisher
         self._reactor = reactor
+        self._may_move_users = may_move_users
         self._names = {"default_domain": default_domain, "deleted_prefix": deleted_prefix}
         self._pause = Pause(reactor)
         self._tasks = Tasks()
@@ -113,6 +119,8 @@ class Transfers:
         _demand(identity)
         if server.lower() == self._own_name.lower():
             raise OperationNotSupported("it is on that server")
+        if root.owner is not None and not self._may_move_users:
+            raise OperationNotSupported("allowusermoves is off")
         await self._departures.find(root, deleted=True)
         transfer = Outgoing(secrets.token_hex(16), root, server, partition, Leaving.COPYING)
         try:
@@ -151,7 +159,7 @@ class Transfers:
         except MailStoreError as error:
             self.log.warn(
                 "{mailbox} on its way to {server}: {error}",
-                mailbox=str(transfer.root),
+                mailbox=internal(transfer.root),
                 server=transfer.server,
                 error=str(error),
             )
@@ -269,7 +277,7 @@ class Transfers:
         await self._have_published(transfer, link)
         await self._departures.remove(transfer.root)
         await self._transfers.note(transfer.transfer_id, Leaving.DONE)
-        self.log.info("{mailbox} was moved to {server}", mailbox=str(transfer.root), server=transfer.server)
+        self.log.info("{mailbox} was moved to {server}", mailbox=internal(transfer.root), server=transfer.server)
         with suppress(MailStoreError):
             await link.forget()
 

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from pycyrus.errors import InvalidMailboxName, MailboxExists, MailboxNotFound, MailStoreError, StoreUnavailable
+from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.naming_policy import check_policy
 from pycyrus.model.ranges import parse_ranges
@@ -71,7 +72,7 @@ class Arrivals:
         @raise StoreUnavailable: It cannot come now.
         """
         if self._parts.directory.lookup(root) is not None:
-            raise MailboxExists(str(root))
+            raise MailboxExists(internal(root))
         check_policy(root, self._parts.settings.deletedprefix)
         check_transfer_id(transfer_id)
         chosen = self._parts.partitions.choose(partition, None)
@@ -209,7 +210,7 @@ class Arrivals:
         for mailbox in manifest.mailboxes:
             taken = rows.find(connection, mailbox.name) or rows.find_id(connection, mailbox.unique_id)
             if taken is not None:
-                raise MailboxExists(str(mailbox.name))
+                raise MailboxExists(internal(mailbox.name))
         now = int(time.time())
         for mailbox in manifest.mailboxes:
             entry = self._entry(connection, transfer.partition, mailbox, now)

@@ -51,7 +51,7 @@ class Departures:
             raise OperationNotSupported("users move as a whole")
         entries = belongings(self._parts.directory.reading, root, deleted=deleted)
         if not entries or entries[0].name != root:
-            raise MailboxNotFound(str(root))
+            raise MailboxNotFound("no such user or mailbox")
         return entries
 
     # --- holding --------------------------------------------------------
@@ -71,7 +71,7 @@ class Departures:
             self._parts.tree.finish(connection)
             entries = belongings(connection, root, deleted=deleted)
             if not entries or entries[0].name != root:
-                raise MailboxNotFound(str(root))
+                raise MailboxNotFound("no such user or mailbox")
             for entry in entries:
                 if entry.mailbox_type:
                     raise MailboxMoving("already on its way")

@@ -26,6 +26,7 @@ from pycyrus.mupdate.settings import MupdateSettings
 from pycyrus.murder.link import ImapLink
 from pycyrus.murder.sync_link import SyncLink
 from pycyrus.store.directory import published
+from pycyrus.store.incoming import Arrivals
 from pycyrus.store.locations import Locations
 from pycyrus.store.rows import LEAVING
 from pycyrus.store.store import MailStore
@@ -221,6 +222,28 @@ class FromCyrus(CyrusTransfers):
         await self.do(self.boss, b"XFER user.john " + self.servers[1].encode())
         status = await self.stores[self.servers[1]].status(Identity("john"), JOHN)
         self.assertEqual((status.counts.messages, status.uidnext), (500, 501))
+
+    async def test_not_handed_over(self) -> None:
+        """Cyrus removes what it has even if the last step fails here; nothing is lost."""
+        john = await self.cyrus_client("john")
+        await self.do(john, b"APPEND INBOX {%d+}\r\n%b" % (len(LARGE), LARGE))
+        john.log_out()
+
+        async def fail(arrivals: Arrivals, transfer_id: str) -> None:
+            raise StoreUnavailable("no room")
+
+        patch = self.patch(Arrivals, "activate", fail)
+        await self.do(self.boss, b"XFER user.john " + self.servers[1].encode())
+        patch.restore()
+        store = self.stores[self.servers[1]]
+        self.assertIsNone(store.directory.lookup(JOHN))
+        # As C{pycyrus xfer accept} does.
+        log = self.logs[self.servers[1]]
+        (waiting,) = log.all_prepared()
+        await Arrivals(store.transfer_parts(), log).activate(waiting.transfer_id)
+        self.assertEqual((await store.status(Identity("john"), JOHN)).counts.size, len(LARGE))
+        self.assertEqual(self.place("user.john"), (self.servers[1], LocationState.ACTIVE))
+        self.assertEqual(len(self.flushLoggedErrors()), 0)
 
     async def test_refused(self) -> None:
         """Where we have the user, nothing is changed on either side."""
