@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,13 @@ from pycyrus.auth.checkers.chain import CheckerChain
 from pycyrus.auth.delays import DelaySettings, FailureDelays
 from pycyrus.auth.groups import LIFETIME, KnownGroups
 from pycyrus.auth.identity import Identities, IdentitySettings
-from pycyrus.auth.interfaces import IGroups, IReloadable, Run
+from pycyrus.auth.interfaces import IGroups, IReloadable, IScramKeyStore, ISharedSecrets, Run
 from pycyrus.auth.local_domains import LocalDomains
 from pycyrus.auth.mechanisms.gssapi import Tickets
 from pycyrus.auth.mechanisms.oauth import Tokens
 from pycyrus.auth.mechanisms.table import Sources
 from pycyrus.auth.realm import MailRealm, ProvedChecker
+from pycyrus.auth.scram_secrets import DerivedScramKeys
 from pycyrus.auth.shared_answers import SharedMemory
 from pycyrus.interfaces import IUserDefaults
 
@@ -61,12 +63,20 @@ class Authentication:
         self._group_source: object = groups
         knows = IUserDefaults.providedBy(self._group_source)
         self.user_defaults = IUserDefaults(self._group_source if knows else checkers)
+        self._scram_keys = self._find_scram_keys(run, secrets.token_bytes(32) if shared is None else shared.secret)
         self._run, self._tickets, self._tokens = run, tickets, tokens
         self.cache = CachedChecker(checkers, clock, cache, checkers.version, shared)
         self.delays = FailureDelays(clock, delays, shared)
         sources = [*([checkers] if checkers.has_groups else []), *([groups] if groups is not None else [])]
         self._groups = KnownGroups(sources, clock, group_lifetime) if sources else None
         self._local_domains = LocalDomains(clock, run)
+
+    def _find_scram_keys(self, run: Run, secret: bytes) -> IScramKeyStore | None:
+        """Where SCRAM finds keys: stored ones, or passwords that they are made of."""
+        stored = IScramKeyStore(self._checkers) if self._checkers.has_scram_keys else None
+        if not self._checkers.has_shared_secrets:
+            return stored
+        return IScramKeyStore(DerivedScramKeys(ISharedSecrets(self._checkers), run, secret, stored))
 
     def reload(self, options: Mapping[str, str]) -> None:
         """
@@ -104,7 +114,7 @@ class Authentication:
             settings,
             self.delays,
             sources=Sources(
-                keys=self._checkers if self._checkers.has_scram_keys else None,
+                keys=self._scram_keys,
                 secrets=self._checkers if self._checkers.has_shared_secrets else None,
                 tickets=self._tickets,
                 tokens=self._tokens,

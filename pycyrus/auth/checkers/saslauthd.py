@@ -8,10 +8,11 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
-from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError
 from twisted.internet.error import TimeoutError as TwistedTimeoutError
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
@@ -98,6 +99,19 @@ class _Client(Protocol):
         self.transport.loseConnection()
 
 
+class _Once(Factory):
+    """Gives one client, and says nothing of it in the log."""
+
+    noisy = False
+
+    def __init__(self, client: _Client) -> None:
+        self._client = client
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> _Client:
+        return self._client
+
+
 @implementer(ICredentialsChecker, IExplains)
 class SaslauthdChecker:
     """
@@ -145,7 +159,7 @@ class SaslauthdChecker:
         client = _Client(asked)
         endpoint = UNIXClientEndpoint(self._reactor, self._path, timeout=self._wait)
         try:
-            await connectProtocol(endpoint, client)
+            await endpoint.connect(_Once(client))
             return await client.answer.addTimeout(self._wait, self._reactor)
         except (ConnectError, TwistedTimeoutError, DeferredTimeoutError, OSError) as error:
             raise self._unavailable(str(error) or type(error).__name__) from error

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import base64
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scramp import ScramMechanism
 from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pycyrus.app.checker_parts import checker_names
+from pycyrus.auth.assemble import Authentication
+from pycyrus.auth.authenticator import AuthSettings
 from pycyrus.auth.checkers.chain import CheckerChain
+from pycyrus.auth.checkers.passwd import PasswdChecker
 from pycyrus.auth.checkers.sasldb import SasldbChecker, SasldbCheckerFactory
 from pycyrus.auth.credentials import MailPassword
+from pycyrus.auth.delays import DelaySettings
 from pycyrus.auth.interfaces import CheckerContext
 from pycyrus.auth.sasldb.database import BadSasldb, Sasldb, secrets_of
 from pycyrus.auth.sasldb.octets import Damaged
+from pycyrus.auth.scram_secrets import DerivedScramKeys
+from pycyrus.auth.users import UserDatabase
 from pycyrus.config.settings import Settings
 from pycyrus.errors import AuthenticationUnavailable
-from pycyrus.test.auth.parts import at_once
+from pycyrus.interfaces import IAuthenticator
+from pycyrus.test.auth.parts import CACHE, at_once
+from pycyrus.test.auth.services import SecretsChecker, ServiceCase
 from pycyrus.testing.programs import find_program, run
 
 LONG = "x" * 2000
@@ -213,3 +224,62 @@ class CheckerTests(TestCase):
             self.assertEqual(checker_names(Settings(options)), (names, ()))
         names, missing = checker_names(Settings({"sasl_pwcheck_method": "auxprop", "sasl_auxprop_plugin": "ldapdb"}))
         self.assertEqual((names, missing), (("passwd",), ("auxprop",)))
+
+
+class MechanismTests(ServiceCase):
+    """Every mechanism that stands on a password works with a sasldb that a real saslpasswd2 made, by a real imtest."""
+
+    def authenticator(self, settings: AuthSettings) -> IAuthenticator:
+        path = self.directory / "sasldb2"
+        berkeley(path, {("alice", "here"): "secret", ("alice", "example.com"): "other"})
+        options = {"sasl_sasldb_path": str(path), "servername": "here"}
+        checker = SasldbCheckerFactory().make_checker(CheckerContext(self.directory, options, at_once))
+        parts = Authentication(Clock(), CheckerChain([checker]), at_once, CACHE, DelaySettings(pause=0))
+        return parts.authenticator(self.identities, settings)
+
+    async def test_all(self) -> None:
+        mechanisms = ("SCRAM-SHA-256", "SCRAM-SHA-1", "DIGEST-MD5", "CRAM-MD5", "PLAIN")
+        port = self.imap(AuthSettings(mechanisms=mechanisms, allow_plaintext=True))
+        program = find_program("imtest")
+        for mechanism in mechanisms:
+            for user, password, expected in (
+                ("alice", "secret", "Authenticated."), ("alice@example.com", "other", "Authenticated."),
+                ("alice", "other", "Authentication failed"), ("nobody", "secret", "Authentication failed"),
+            ):  # fmt: skip
+                words: list[str | Path] = [program, "-p", str(port), "-m", mechanism, "-a", user, "-u", user]
+                command = [*words, "-w", password, "localhost"]
+                ask = partial(run, command, status=None, given=b". LOGOUT\r\n")
+                said = await self.elsewhere(ask)
+                self.assertIn(expected, said, (mechanism, user, password))
+
+
+class DerivedKeysTests(TestCase):
+    """Keys for SCRAM, made of passwords."""
+
+    async def test_nobody_can_tell(self) -> None:
+        """Those of users, of nobody and of others in another database differ in nothing but what they are."""
+        passwords = SecretsChecker({"alice": "secret"})
+        users = UserDatabase(Path(self.mktemp()))
+        self.addCleanup(users.close)
+        users.add("stored", "secret")
+        keys = DerivedScramKeys(passwords, at_once, b"k" * 32, PasswdChecker(users, at_once))
+        found = {
+            (user, name): await keys.scram_keys(user, name)
+            for user in ("alice", "stored", "nobody")
+            for name in ("SCRAM-SHA-1", "SCRAM-SHA-256")
+        }
+        forms = {
+            (name, len(each.salt), each.iterations, len(each.stored_key), len(each.server_key))
+            for (_, name), each in found.items()
+        }
+        self.assertEqual(len(forms), 2)
+        self.assertEqual(len({each.salt for each in found.values()}), 6)
+        usable = {user for (user, _), each in found.items() if each.usable}
+        self.assertEqual(usable, {"alice", "stored"})
+        again = await keys.scram_keys("alice", "SCRAM-SHA-256")
+        self.assertEqual(again, found["alice", "SCRAM-SHA-256"])
+        # Another implementation makes the same keys of it.
+        _, stored, server, _ = ScramMechanism("SCRAM-SHA-256").make_auth_info(
+            "secret", again.iterations, salt=again.salt
+        )
+        self.assertEqual((stored, server), (again.stored_key, again.server_key))
