@@ -17,6 +17,7 @@ from pycyrus.app.context import Context
 from pycyrus.app.mail_service import mail_services
 from pycyrus.app.programs import service_program
 from pycyrus.config.settings import Settings
+from pycyrus.net.keepalive import Keepalive
 from pycyrus.net.shares import Share
 from pycyrus.net.transport import LeanPort, LeanUnixPort
 
@@ -95,7 +96,8 @@ class Server:
             for listening in service.sockets:
                 kind = LeanUnixPort if listening.family == socket.AF_UNIX else LeanPort
                 # The reactor's class declares all interfaces but this one.
-                port = kind(self._reactor, listening, factory, tls=tls)  # type: ignore[arg-type]
+                keepalive = keepalive_of(self._context.settings.for_service(service.name))
+                port = kind(self._reactor, listening, factory, tls=tls, keepalive=keepalive)  # type: ignore[arg-type]
                 port.share = self._share(len(self._ports))
                 port.startListening()
                 self._ports.append((service, port))
@@ -159,3 +161,14 @@ def _inherited(fd: int) -> socket.socket:
     listening.set_inheritable(False)
     listening.setblocking(False)
     return listening
+
+
+def keepalive_of(settings: Settings) -> Keepalive | None:
+    """How the kernel probes silent connections; None if it does not (C{tcp_keepalive})."""
+    if not settings.switch("tcp_keepalive"):
+        return None
+    return Keepalive(
+        settings.duration("tcp_keepalive_idle"),
+        settings.duration("tcp_keepalive_intvl"),
+        settings.integer("tcp_keepalive_cnt"),
+    )

@@ -36,6 +36,8 @@ def store_settings(settings: Settings) -> StoreSettings:
         allowusermoves=settings.switch("allowusermoves"),
         special_uses=special_uses(settings),
         protected_uses=frozenset(settings.words("specialuse_protect")),
+        childless_uses=frozenset(settings.words("specialuse_nochildren")),
+        delete_unsubscribe=settings.switch("delete_unsubscribe"),
         undo_retention=float(settings.duration("undo_retention")),
         journal_sync_interval=float(settings.duration("journal_sync_interval")),
         sync_mode=SyncMode(settings.word("sync_mode")),

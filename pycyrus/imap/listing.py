@@ -42,6 +42,7 @@ class Wanted:
     @ivar matches: Whether a name matches one of the patterns.
     @ivar is_lsub: Old rules: parents of subscribed names are told as such.
     @ivar is_alternate: INBOX has no inferiors.
+    @ivar tells_uses: Special uses are told even if nobody asks for them.
     """
 
     matches: Callable[[bytes], bool]
@@ -51,6 +52,7 @@ class Wanted:
     is_extended: bool
     is_lsub: bool = False
     is_alternate: bool = False
+    tells_uses: bool = True
 
 
 class Findings:
@@ -68,6 +70,7 @@ class Findings:
         self._tells_subscribed = not wanted.is_lsub and (
             self._only_subscribed or bool(wanted.returns & Return.SUBSCRIBED)
         )
+        self._tells_uses = wanted.tells_uses or self._only_special or bool(wanted.returns & Return.SPECIAL_USE)
         # Cyrus's clients are told whether or not they ask, but not by LSUB.
         self._tells_children = not wanted.is_lsub
 
@@ -135,7 +138,7 @@ class Findings:
             if has_children is None:
                 has_children = line.wire in self._with_children
             found.append(rb"\HasChildren" if has_children else rb"\HasNoChildren")
-        if line.listing is not None:
+        if line.listing is not None and self._tells_uses:
             found += (use.encode("ascii") for use in line.listing.special_use)
         return found
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pycyrus import __version__
 from pycyrus.imap.wire.frames import FrameLimits
+from pycyrus.model.scopes import Namespace
 
 CYRUS_VERSION = "3.6.7"
 """The release whose behaviour, also towards its own peers, is the measure."""
@@ -33,6 +34,23 @@ class QuotaWarnings:
     percent: int = 90
     kibibytes: int = 0
     messages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ListingRules:
+    """
+    What LIST, LSUB and NAMESPACE leave out; administrators see everything.
+
+    @ivar hidden: C{disable_user_namespace}, C{disable_shared_namespace}.
+    @ivar is_star_personal: C{foolstupidclients}: C{LIST "" *} tells one's own mailboxes only.
+    @ivar ignores_reference: C{ignorereference}.
+    @ivar always_tells_uses: C{specialusealways}: special uses unasked.
+    """
+
+    hidden: frozenset[Namespace] = frozenset()
+    is_star_personal: bool = False
+    ignores_reference: bool = False
+    always_tells_uses: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +87,8 @@ class ImapSettings:
     @ivar message_limit: C{imap_message_limit}: messages that one command takes on;
         0 for no limit.
     @ivar quota_warnings: When to warn of the quota.
+    @ivar listing: What listings leave out.
+    @ivar plaintext_alert: C{plaintextloginalert}: what those are told who log in by a password without TLS.
     """
 
     server_name: str = "localhost"
@@ -93,6 +113,8 @@ class ImapSettings:
     is_setacl_allowed: bool = True
     message_limit: int = 0
     quota_warnings: QuotaWarnings = QuotaWarnings()
+    listing: ListingRules = ListingRules()
+    plaintext_alert: str = ""
 
     @property
     def silence(self) -> float:

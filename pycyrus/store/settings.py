@@ -71,6 +71,9 @@ class StoreSettings:
     @ivar special_uses: Attributes that may be given.
     @ivar protected_uses: C{specialuse_protect}: a user's mailbox with one of
         these is deleted by administrators only.
+    @ivar childless_uses: C{specialuse_nochildren}: nothing is made below a
+        mailbox with one of these.
+    @ivar delete_unsubscribe: Owners are not subscribed any more to what is deleted.
     @ivar journal_sync_interval: Seconds until a change of flags is durable.
     @ivar sync_mode: How what was written is made durable.
     @ivar undo_retention: Seconds for which journals keep what happened.
@@ -100,6 +103,8 @@ class StoreSettings:
     anyoneuseracl: bool = True
     special_uses: tuple[str, ...] = SPECIAL_USES
     protected_uses: frozenset[str] = PROTECTED_USES
+    childless_uses: frozenset[str] = frozenset()
+    delete_unsubscribe: bool = False
     journal_sync_interval: float = 1.0
     sync_mode: SyncMode = SyncMode.AUTO
     undo_retention: float = 7 * 86400.0

@@ -460,6 +460,10 @@ class MailStore:
         if self._settings.delete_mode is DeleteMode.IMMEDIATE or name.deleted is not None:
             await self._userstate.write(lambda connection: _forget_seen(connection, victims))
             await self._annotations.forget_mailboxes(entry.unique_id for entry in victims)
+        if self._settings.delete_unsubscribe and name.deleted is None and name.owner_id is not None:
+            for entry in victims:
+                await self._subscriptions.drop(name.owner_id, entry.name)
+            self._subscriptions_changed()
 
     async def rename(
         self, identity: Identity, old: MailboxName, new: MailboxName, *, partition: str | None = None

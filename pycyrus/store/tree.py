@@ -139,6 +139,8 @@ class MailboxTree:
             raise PermissionDenied("k")
         if above is not None:
             access.check_stays(above)
+            if self._settings.childless_uses.intersection(above.special_use):
+                raise PermissionDenied("nothing below this special use")
 
     def _demand_administrator(self, identity: Identity, name: MailboxName) -> None:
         if not identity.administers(name.domain):
@@ -375,6 +377,8 @@ class MailboxTree:
         entry = access.check(identity, rows.find(connection, name), LOOKUP)
         if not (name.owned_by(identity) or identity.administers(name.domain)):
             raise PermissionDenied("special use is the owner's")
+        if self._settings.childless_uses.intersection(uses) and rows.has_inferiors(connection, name):
+            raise SpecialUseConflict("has children")
         changed = replace(entry, special_use=self._check_special_use(connection, name, uses), changed=int(time.time()))
         if changed.special_use != entry.special_use:
             rows.replace(connection, changed)

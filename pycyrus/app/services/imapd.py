@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from twisted.internet.interfaces import IProtocolFactory
 
 from pycyrus.app.context import Context
 from pycyrus.config.settings import Settings
 from pycyrus.imap.protocol import ImapFactory
-from pycyrus.imap.settings import ImapSettings, QuotaWarnings, ServerInfo
+from pycyrus.imap.settings import ImapSettings, ListingRules, QuotaWarnings, ServerInfo
 from pycyrus.imap.wire.frames import FrameLimits
+from pycyrus.model.scopes import Namespace
 
 
 def make_factory(context: Context, name: str, arguments: Sequence[str]) -> IProtocolFactory:
@@ -65,6 +66,13 @@ def imap_settings(settings: Settings, name: str, server_name: str) -> ImapSettin
         max_commands_before_login=settings.integer("unauthenticated_commands"),
         read_ahead=settings.integer("imap_read_ahead"),
         suppressed_capabilities=frozenset(word.upper() for word in settings.words("suppress_capabilities")),
+        listing=ListingRules(
+            frozenset(_hidden(settings)),
+            is_star_personal=settings.switch("foolstupidclients"),
+            ignores_reference=settings.switch("ignorereference"),
+            always_tells_uses=settings.switch("specialusealways"),
+        ),
+        plaintext_alert=settings.text("plaintextloginalert"),
         is_setacl_allowed=settings.switch("allowsetacl"),
         is_read_only=settings.switch("readonly"),
         message_limit=settings.integer("imap_message_limit"),
@@ -72,3 +80,11 @@ def imap_settings(settings: Settings, name: str, server_name: str) -> ImapSettin
             settings.integer("quotawarn"), settings.integer("quotawarnkb"), settings.integer("quotawarnmsg")
         ),
     )
+
+
+def _hidden(settings: Settings) -> Iterator[Namespace]:
+    """Namespaces that users do not see."""
+    if settings.switch("disable_user_namespace"):
+        yield Namespace.OTHER
+    if settings.switch("disable_shared_namespace"):
+        yield Namespace.SHARED

@@ -53,6 +53,7 @@ class _Answer:
         self._command = command
         self._response = response
         self._started = self._turn = session.clock.seconds()
+        self._rules = session.settings.listing
 
     async def give(self) -> bytes:
         """Find and tell; the text of the tagged reply tells the time it took, as in Cyrus."""
@@ -80,7 +81,16 @@ class _Answer:
     def _patterns(self) -> list[bytes]:
         """The patterns, each once."""
         command, separator = self._command, self._session.names.separator
-        return list(dict.fromkeys(canonical_pattern(command.reference, each, separator) for each in command.patterns))
+        reference = b"" if self._rules.ignores_reference else command.reference
+        return list(dict.fromkeys(canonical_pattern(reference, each, separator) for each in command.patterns))
+
+    def _hidden(self, patterns: Sequence[bytes]) -> frozenset[Namespace]:
+        """Namespaces that are left out."""
+        if self._session.names.administrative:
+            return frozenset()
+        if self._rules.is_star_personal and patterns == [b"*"]:
+            return frozenset((Namespace.OTHER, Namespace.SHARED))
+        return self._rules.hidden
 
     def _findings(self, matches: Callable[[bytes], bool]) -> Findings:
         session, command = self._session, self._command
@@ -93,6 +103,7 @@ class _Answer:
                 command.is_extended,
                 is_lsub=self._response == b"LSUB",
                 is_alternate=session.names.altnamespace,
+                tells_uses=self._rules.always_tells_uses or self._response == b"XLIST",
             )
         )
 
@@ -150,6 +161,10 @@ class _Answer:
         )
         subscribed = await self._subscribed()
         scopes = dict.fromkeys(scope for pattern in patterns for scope in names.scopes(pattern, utf8=utf8))
+        hidden = self._hidden(patterns)
+        if hidden:
+            scopes = dict.fromkeys(scope for scope in scopes if scope.namespace not in hidden)
+            subscribed = frozenset(name for name in subscribed if _namespace_of(session, name) not in hidden)
         missing = set(subscribed) if command.selection & Selection.SUBSCRIBED else set()
         pages: Iterator[Sequence[MailboxListing]]
         # The directory of a Murder does not know special uses.
@@ -168,7 +183,9 @@ class _Answer:
             for count, listing in enumerate(page):
                 name = listing.name
                 missing.discard(name)
-                if not selects_alone or listing.special_use:
+                # Scopes narrow the work, and decide nothing.
+                is_hidden = bool(hidden) and _namespace_of(session, name) in hidden
+                if not is_hidden and (not selects_alone or listing.special_use):
                     findings.add(Line(names.encode(name, utf8=utf8), name, listing, name in subscribed))
                 await self._give_way(count)
         for name in sorted(missing):
@@ -249,13 +266,16 @@ def _one_by_one(session: Session, wanted: Iterable[MailboxName]) -> Iterator[Seq
             above = above.parent
     user = session.user
     for name in sorted(names):
-        namespace = Namespace.SHARED if name.owner is None else Namespace.OTHER
-        if name.owned_by(user):
-            namespace = Namespace.PERSONAL
-        scope = ListScope(namespace, name.domain, name.owner, name.path, name.deleted is not None)
+        scope = ListScope(_namespace_of(session, name), name.domain, name.owner, name.path, name.deleted is not None)
         depth = len(name.path) + (0 if name.owner is None else 2)
         for page in session.store.walk(user, [scope], depth):
             yield [listing for listing in page if listing.name == name]
+
+
+def _namespace_of(session: Session, name: MailboxName) -> Namespace:
+    if name.owner is None:
+        return Namespace.SHARED
+    return Namespace.PERSONAL if name.owned_by(session.user) else Namespace.OTHER
 
 
 def _own_first(session: Session, listings: Sequence[MailboxListing]) -> Sequence[MailboxListing]:

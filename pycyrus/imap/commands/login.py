@@ -28,6 +28,8 @@ async def login(session: Session, arguments: Login) -> bytes:
         raise PlaintextRefused
     authenticated = await session.authenticator.login(arguments.user, arguments.password, channel)
     session.log_in(authenticated)
+    if session.settings.plaintext_alert and not session.is_secure:
+        session.write(b"* OK [ALERT] %b\r\n" % session.settings.plaintext_alert.encode("ascii", "replace"))
     return greet(session, authenticated, "plaintext", b"User logged in")
 
 

@@ -11,4 +11,6 @@ if TYPE_CHECKING:
 async def namespace(session: Session, arguments: None) -> None:
     """Tell the prefixes of one's own, other users' and shared mailboxes (RFC 9051 section 6.3.10)."""
     visible = await session.store.namespaces(session.user)
+    if not session.names.administrative:
+        visible -= session.settings.listing.hidden
     session.write(b"* NAMESPACE %b\r\n" % session.names.namespace_lines(visible))

@@ -27,6 +27,8 @@ class StorePartsTests(SynchronousTestCase):
                     "allowusermoves": "yes",
                     "specialuse_extra": r"\\Scheduled",
                     "specialuse_protect": r"\\Sent",
+                    "specialuse_nochildren": r"\\Trash",
+                    "delete_unsubscribe": "yes",
                 }
             )
         )
@@ -35,6 +37,8 @@ class StorePartsTests(SynchronousTestCase):
         self.assertTrue(made.allowusermoves)
         self.assertEqual(made.special_uses[-1], r"\\Scheduled")
         self.assertEqual(made.protected_uses, {r"\\Sent"})
+        self.assertEqual(made.childless_uses, {r"\\Trash"})
+        self.assertTrue(made.delete_unsubscribe)
 
     def test_identities(self) -> None:
         """What options say of rights is part of whoever logs in."""

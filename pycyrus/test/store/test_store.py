@@ -158,6 +158,32 @@ class Life(StoreCase):
 
 
 class Creating(StoreCase):
+    async def test_childless_uses(self) -> None:
+        """C{specialuse_nochildren}: nothing below such a folder, whichever was there first."""
+        store = self.open(childless_uses=frozenset((r"\Trash",)))
+        await store.create(FRED, name("user.fred.Trash"), special_use=(r"\Trash",))
+        await store.create(FRED, name("user.fred.Work"))
+        for operation in (
+            store.create(FRED, name("user.fred.Trash.Old")),
+            store.rename(FRED, name("user.fred.Work"), name("user.fred.Trash.Work")),
+        ):
+            with self.assertRaises(PermissionDenied):
+                await operation
+        await store.create(FRED, name("user.fred.Work.Old"))
+        with self.assertRaises(SpecialUseConflict):
+            await store.annotate(ADMIN, name("user.fred.Work"), {"/private/specialuse": rb"\Trash"})
+
+    async def test_delete_unsubscribes(self) -> None:
+        """With C{delete_unsubscribe} owners are not left with names of what is gone."""
+        store = self.open(delete_unsubscribe=True)
+        for folder in ("Work", "Play"):
+            await store.create(FRED, name(f"user.fred.{folder}"))
+            await store.subscribe(FRED, name(f"user.fred.{folder}"), True)
+        await store.delete(FRED, name("user.fred.Work"))
+        self.assertEqual(await store.subscriptions(FRED), {name("user.fred.Play")})
+        await store.delete(ADMIN, name("user.fred"))
+        self.assertEqual(await store.subscriptions(FRED), frozenset())
+
     async def test_intermediate_mailboxes(self) -> None:
         """Below an INBOX what lies between is created too, with the rights of its parent."""
         await self.store.create(FRED, name("user.fred.a.b.c"))
