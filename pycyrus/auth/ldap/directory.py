@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from pycyrus.auth.ldap import operations
 from pycyrus.auth.ldap.connections import Connections
 from pycyrus.auth.ldap.errors import DirectoryDown
+from pycyrus.auth.ldap.filters import BadFilter, filter_octets
 from pycyrus.auth.ldap.passwords import UnknownScheme, matches
 from pycyrus.auth.ldap.settings import AuthMethod, LdapSettings
 from pycyrus.auth.ldap.tokens import escape_filter, escape_name, expand, user_tokens
@@ -248,7 +249,12 @@ class LdapDirectory:
     def _search(self, base: str, filter_: str, scope: str, attributes: list[str], most: int) -> list[UserEntry]:
         settings = self.settings
 
-        wanted = Search(base, filter_, scope, settings.deref, attributes, most, settings.time_limit)
+        try:
+            asked = filter_octets(filter_)
+        except BadFilter as error:
+            # Where a token stands for more than a value; that is the user's doing, and no outage.
+            raise Refused(str(error)) from error
+        wanted = Search(base, asked, scope, settings.deref, attributes, most, settings.time_limit)
 
         def search(connection: ldap3.Connection) -> list[UserEntry]:
             result, entries = operations.search(connection, wanted, self._patience)

@@ -41,7 +41,6 @@ def search(connection: ldap3.Connection, wanted: Search, seconds: float) -> tupl
     @param seconds: For all of it.
     @raise OSError: No answer came.
     @raise BadMessage: It is none.
-    @raise pycyrus.auth.ldap.filters.BadFilter: The filter is none.
     """
     number = _number(connection)
     found: list[Entry] = []

@@ -24,7 +24,6 @@ from pycyrus.auth.ldap.ber import (
     integer,
     octets,
 )
-from pycyrus.auth.ldap.filters import filter_octets
 
 LONGEST_MESSAGE = 4 << 20
 """Octets of one message that is read."""
@@ -78,13 +77,14 @@ class Search:
     """
     A search (RFC 4511 section 4.5.1).
 
+    @ivar filter: As L{pycyrus.auth.ldap.filters.filter_octets} makes it.
     @ivar attributes: Those that are wanted; none if empty.
     @ivar most: Entries at most.
     @ivar seconds: The directory gives up after these.
     """
 
     base: str
-    filter: str
+    filter: bytes
     scope: str
     dereference: str
     attributes: Sequence[str]
@@ -92,11 +92,7 @@ class Search:
     seconds: int
 
     def request(self, number: int) -> bytes:
-        """
-        Write it.
-
-        @raise pycyrus.auth.ldap.filters.BadFilter: The filter is none.
-        """
+        """Write it."""
         body = (
             octets(self.base)
             + integer(SCOPES[self.scope], ENUMERATED)
@@ -105,7 +101,7 @@ class Search:
             + integer(self.seconds)
             # Values, and not only what attributes are called.
             + element(BOOLEAN, b"\0")
-            + filter_octets(self.filter)
+            + self.filter
             + element(SEQUENCE, b"".join(octets(name) for name in self.attributes or (NO_ATTRIBUTES,)))
         )
         return element(SEQUENCE, integer(number) + element(_SEARCH_REQUEST, body))

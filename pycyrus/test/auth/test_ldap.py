@@ -154,6 +154,13 @@ class SchemaTests(SlapdCase):
         self.assert_refused(self.ldap(RFC), "alice", b"\0secret")
         self.assertNotIn("uid=alice", self.slapd.log()[before:])
 
+    def test_token_in_a_wrong_place(self) -> None:
+        """Where the administrator lets users name attributes, what is none makes no outage for others."""
+        ldap = self.ldap(RFC, ldap_filter="(&(uid=bob)(%U=*))")
+        self.assertEqual(ldap.check("cn", SECRET, "imap"), "cn")
+        self.assert_refused(ldap, "not an attribute!")
+        self.assertEqual(ldap.check("sn", SECRET, "imap"), "sn")
+
     def test_injection(self) -> None:
         """What a user calls itself stays a value."""
         ldap = self.ldap(RFC)

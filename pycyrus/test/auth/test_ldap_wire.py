@@ -86,7 +86,7 @@ class RequestTests(SynchronousTestCase):
     @settings(max_examples=150, deadline=None, database=None)
     @given(FILTERS, st.integers(1, 2**31 - 1), st.text(max_size=20), st.integers(0, 300))
     def test_searches(self, filter_: str, number: int, base: str, most: int) -> None:
-        wanted = Search(base, filter_, "LEVEL", "BASE", ["uid", "memberOf"], most, 5)
+        wanted = Search(base, filter_octets(filter_), "LEVEL", "BASE", ["uid", "memberOf"], most, 5)
         attributes = ["uid", "memberOf"]
         request = search_operation(
             base, filter_, "LEVEL", "FINDING_BASE", attributes, most, 5, False, False, False, None, None
@@ -185,7 +185,7 @@ class _Socket(SynchronousTestCase):
         speaker.start()
         self.addCleanup(speaker.join, 5)
         connection: Any = SimpleNamespace(socket=ours, server=SimpleNamespace(next_message_id=lambda: 5))
-        wanted = Search("dc=x", "(uid=a)", "SUBTREE", "NEVER", [], 2, 5)
+        wanted = Search("dc=x", filter_octets("(uid=a)"), "SUBTREE", "NEVER", [], 2, 5)
         return lambda: operations.search(connection, wanted, 10)
 
 
