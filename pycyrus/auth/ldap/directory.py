@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -48,6 +49,9 @@ _NOTHING = frozenset({RESULT_NO_SUCH_OBJECT, RESULT_INVALID_DN_SYNTAX})
 """Answers to a search that mean: there is no such user.  A base with tokens may be no name for some."""
 _OUTAGES = frozenset({RESULT_BUSY, RESULT_UNAVAILABLE})
 _MOST_GROUPS = 1000
+_FOUND_FOR = 5.0
+"""Seconds for which an entry that let somebody in is used for further questions about them."""
+_MOST_FOUND = 500
 
 
 @dataclass(slots=True)
@@ -95,6 +99,7 @@ class LdapDirectory:
         self.settings = settings
         self.where = where
         self._connections = Connections(settings, where)
+        self._found: dict[str, tuple[float, UserEntry]] = {}
         self._patience = float(settings.timeout + settings.time_limit)
 
     # --- what is asked ------------------------------------------------------------
@@ -132,6 +137,7 @@ class LdapDirectory:
         else:
             self._bind_as(entry.dn, password, told)
         self._check_member(entry, user_id, service, told)
+        self._keep(user_id, entry)
         return self._user_id(entry, user_id)
 
     def groups(self, user_id: str, looked: Looked | None = None) -> frozenset[str]:
@@ -144,14 +150,8 @@ class LdapDirectory:
         settings = self.settings
         if not settings.has_groups:
             return frozenset()
-        tokens = self._tokens(user_id)
-        try:
-            entry = self._find(tokens, told)
-        except Refused:
-            return frozenset()
-        if entry is None:
-            return frozenset()
-        return self._groups_of(entry, user_id, told)
+        entry = self._entry(user_id, told)
+        return frozenset() if entry is None else self._groups_of(entry, user_id, told)
 
     def defaults(self, user_id: str) -> UserDefaults:
         """
@@ -162,10 +162,7 @@ class LdapDirectory:
         attributes = self.settings.defaults
         if not attributes.names or self.settings.method is AuthMethod.FASTBIND:
             return UserDefaults()
-        try:
-            entry = self._find(self._tokens(user_id), Looked())
-        except Refused:
-            return UserDefaults()
+        entry = self._entry(user_id, Looked())
         return UserDefaults() if entry is None else attributes.read(entry.dn, entry.values)
 
     def _groups_of(self, entry: UserEntry, user_id: str, told: Looked) -> frozenset[str]:
@@ -199,6 +196,25 @@ class LdapDirectory:
     def _tokens(self, user_id: str, service: str = "", dn: str = "") -> Mapping[str, str]:
         settings = self.settings
         return user_tokens(user_id, realm=settings.realm, service=service, dn=dn, splits=settings.splits_user)
+
+    # --- entries that were just found ---------------------------------------------
+
+    def _keep(self, user_id: str, entry: UserEntry) -> None:
+        """Right after the password groups are asked for, and perhaps more: that needs no further search."""
+        # Threads do this at the same time, each step of it alone; whoever is late loses no more than a search.
+        if len(self._found) >= _MOST_FOUND:
+            self._found = {}
+        self._found[user_id] = (time.monotonic() + _FOUND_FOR, entry)
+
+    def _entry(self, user_id: str, told: Looked) -> UserEntry | None:
+        """The entry of a user; None of nobody, and of several."""
+        until, entry = self._found.get(user_id, (0.0, None))
+        if entry is not None and time.monotonic() < until:
+            return entry
+        try:
+            return self._find(self._tokens(user_id), told)
+        except Refused:
+            return None
 
     # --- steps --------------------------------------------------------------------
 

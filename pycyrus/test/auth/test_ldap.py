@@ -154,6 +154,17 @@ class SchemaTests(SlapdCase):
         self.assert_refused(self.ldap(RFC), "alice", b"\0secret")
         self.assertNotIn("uid=alice", self.slapd.log()[before:])
 
+    def test_few_questions(self) -> None:
+        """A login with groups costs one search and one bind, where entries name groups."""
+        ldap = self.ldap(AD, ldap_quota_attribute="description")
+        ldap.groups("eve@ad.example")
+        before = len(self.slapd.log())
+        self.assertEqual(ldap.check("alice@ad.example", SECRET, "imap"), "alice@ad.example")
+        self.assertEqual(ldap.groups("alice@ad.example"), {"mail users"})
+        self.assertEqual(ldap.defaults("alice@ad.example").quota, None)
+        asked = self.slapd.log()[before:]
+        self.assertEqual((asked.count(" SRCH base="), asked.count(" BIND dn=") // 2), (1, 1), asked)
+
     def test_token_in_a_wrong_place(self) -> None:
         """Where the administrator lets users name attributes, what is none makes no outage for others."""
         ldap = self.ldap(RFC, ldap_filter="(&(uid=bob)(%U=*))")
