@@ -123,7 +123,7 @@ class OpenedMailbox:
         self._seen = seen
         self._name = name
         self._policy = policy
-        self._notes = OwnAnnotations(identity, policy.annotations)
+        self._own_notes: OwnAnnotations | None = None
         self._quotas = quotas
         self._archive = archive
         self._feeder = feeder
@@ -274,6 +274,14 @@ class OpenedMailbox:
             seen.set(stored.changed, bool(order.set & SEEN))
         return stored
 
+    @property
+    def _notes(self) -> OwnAnnotations:
+        notes = self._own_notes
+        if notes is None:
+            is_owner = self._name().owned_by(self._identity)
+            notes = self._own_notes = OwnAnnotations(self._identity, self._policy.annotations, is_owner=is_owner)
+        return notes
+
     def annotated(self) -> UidArray:
         """UIDs of messages that have annotations; see L{IMailbox}."""
         return self._notes.annotated(self.state.contents.annotations)
@@ -326,7 +334,12 @@ class OpenedMailbox:
         copies = await writing.copy(
             source.state,
             self.state,
-            Copying(originals, kept, keywords_allowed, source._notes.copied(ANNOTATE in self._access())),
+            Copying(
+                originals,
+                kept,
+                keywords_allowed,
+                source._notes.copied(self._notes, with_shared=ANNOTATE in self._access()),
+            ),
             self._admission(enforcement),
         )
         if self._seen is not None and np.any(flags & SEEN):

@@ -16,6 +16,8 @@ from pycyrus.store.notes import EVERYBODY
 
 AnnotationName = tuple[AnnotationScope, str]
 """Whose value, and the entry."""
+OWNER = "[.OwNeR.]"
+"""What stands for the owner of a mailbox, as in Cyrus: owners may be renamed, and their mailboxes with them."""
 Copied = Callable[[Mapping[Key, bytes]], Mapping[Key, bytes]]
 """Which values of a message go along with its copy."""
 
@@ -25,8 +27,9 @@ class OwnAnnotations:
 
     __slots__ = ("_definitions", "_user_id")
 
-    def __init__(self, identity: Identity, definitions: AnnotationDefinitions) -> None:
-        self._user_id = identity.user_id
+    def __init__(self, identity: Identity, definitions: AnnotationDefinitions, *, is_owner: bool = False) -> None:
+        """@param is_owner: The mailbox is its own."""
+        self._user_id = OWNER if is_owner else identity.user_id
         self._definitions = definitions
 
     def visible(self, values: Mapping[Key, bytes]) -> dict[AnnotationName, bytes]:
@@ -63,15 +66,16 @@ class OwnAnnotations:
             changes.append(Change((EVERYBODY if scope is AnnotationScope.SHARED else self._user_id, entry), value))
         return tuple(changes)
 
-    def copied(self, with_shared: bool) -> Copied:
+    def copied(self, target: OwnAnnotations, *, with_shared: bool) -> Copied:
         """
         What goes along with copies: one's own values, and everybody's.
 
-        @param with_shared: Whether these may be set where the copies go.
+        @param target: Of the same identity, where the copies go.
+        @param with_shared: Whether everybody's may be set there.
         """
+        called = {self._user_id: target._user_id} | ({EVERYBODY: EVERYBODY} if with_shared else {})
 
         def choose(values: Mapping[Key, bytes]) -> Mapping[Key, bytes]:
-            mine = (EVERYBODY, self._user_id) if with_shared else (self._user_id,)
-            return {key: value for key, value in values.items() if key[0] in mine}
+            return {(called[user], entry): value for (user, entry), value in values.items() if user in called}
 
         return choose

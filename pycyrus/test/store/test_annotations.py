@@ -178,7 +178,7 @@ class GoingAlongTests(AnnotationCase):
         self.annotate(bob, 1, mine=b"ugly")
         target = self.place.create("b", 88)
         both = {COMMENT: b"good", MINE: b"ugly"}
-        copied = self.place.run(bob.copy(uids(1, 2), target))
+        copied = self.place.run(bob.copy(uids(1, 2), self.place.open("b", identity=Identity("bob"))))
         first, second = copied.target_uids.tolist()
         self.assertEqual(target.annotations(first), {COMMENT: b"good"})
         self.assertEqual(self.place.open("b", identity=Identity("bob")).annotations(first), both)
@@ -199,6 +199,26 @@ class GoingAlongTests(AnnotationCase):
                 self.annotate(self.box, uid, mine=b"new")
             self.box = self.again()
             self.assertEqual(self.box.annotations(uid), {COMMENT: b"%d" % at, MINE: b"new"}, f"call {at}")
+
+
+class OwnerTests(StoreCase):
+    """A user who is renamed."""
+
+    async def test_renamed(self) -> None:
+        """What was noted for oneself stays one's own."""
+        await self.reopen(allowusermoves=True)
+        await self.append(STORE_FRED, "user.fred")
+        box = await self.store.open(STORE_FRED, name("user.fred"), "r")
+        box.refresh()
+        await box.annotate(box.view().uids, {MINE: b"bad"})
+        copied = await box.copy(box.view().uids, box)
+        self.assertEqual(box.annotations(int(copied.target_uids[0])), {MINE: b"bad"})
+        box.close()
+        await self.store.rename(ADMIN, name("user.fred"), name("user.frida"))
+        box = await self.store.open(Identity("frida"), name("user.frida"), "r")
+        box.refresh()
+        self.assertEqual(box.annotations(1), {MINE: b"bad"})
+        box.close()
 
 
 class RightsTests(AnnotationCase):
