@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import os
 import shutil
 import statistics
@@ -21,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.task import LoopingCall, react
 
+from pycyrus.app.collector import settle
 from pycyrus.auth.client import ClientCredentials, choose
 from pycyrus.interfaces import Location
 from pycyrus.mupdate.client import MupdateClient, Told
@@ -57,7 +58,7 @@ class Stretches:
     """What the reactor's thread did between two of its turns, in seconds of CPU: others use this machine, too."""
 
     def __init__(self) -> None:
-        self.longest: list[float] = []
+        self.longest = array("d")
         self._due = 0.0
 
     def start(self) -> None:
@@ -67,7 +68,7 @@ class Stretches:
 
     def forget(self) -> None:
         """Begin anew."""
-        self.longest = []
+        self.longest = array("d")
         self._due = time.thread_time()
 
     def _look(self) -> None:
@@ -100,8 +101,7 @@ async def serve(directory: Path, sql: str) -> None:
     port = net.listenTCP(0, factory, interface="127.0.0.1")
     print(port.getHost().port, flush=True)
     # As a server does before it serves.
-    gc.collect()
-    gc.freeze()
+    settle()
     stretches = Stretches()
     stretches.start()
     ended: Deferred[None] = Deferred()

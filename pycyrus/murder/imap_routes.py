@@ -180,8 +180,10 @@ class SessionRoutes:
         @raise No: Somebody is about to create or move it.
         """
         name = self.decode(wire) if wire else None
-        if name is None:
-            return None
+        return None if name is None else await self.locate_name(name)
+
+    async def locate_name(self, name: MailboxName) -> Location | None:
+        """As L{locate}."""
         location = await self.routes.directory.locate(name)
         if location is not None and location.state is LocationState.RESERVED:
             raise No(b"Mailbox is currently reserved", b"INUSE")
@@ -464,8 +466,6 @@ _ROUTES: dict[bytes, _Route] = {
     b"SELECT": SessionRoutes._select,
     b"EXAMINE": SessionRoutes._select,
     b"STATUS": SessionRoutes._owner,
-    b"GETACL": SessionRoutes._owner,
-    b"MYRIGHTS": SessionRoutes._owner,
     b"LISTRIGHTS": SessionRoutes._owner,
     b"SETACL": SessionRoutes._change,
     b"DELETEACL": SessionRoutes._change,
@@ -498,5 +498,5 @@ _ROUTES: dict[bytes, _Route] = {
 _REFERRED_ADMIN = frozenset((b"CREATE", b"SETACL", b"DELETEACL"))
 """What only an administrator is referred for: who is one here need not be one there."""
 _REFERRED = _REFERRED_ADMIN | {
-    b"SELECT", b"EXAMINE", b"DELETE", b"RENAME", b"STATUS", b"GETACL", b"LISTRIGHTS", b"GETQUOTAROOT",
+    b"SELECT", b"EXAMINE", b"DELETE", b"RENAME", b"STATUS", b"LISTRIGHTS", b"GETQUOTAROOT",
 }  # fmt: skip

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
-from pycyrus.errors import InvalidMailboxName, MailboxNotFound, StoreUnavailable
+from pycyrus.errors import InvalidMailboxName, MailboxNotFound, PermissionDenied, StoreUnavailable
 from pycyrus.imap.wire.frames import Literal
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor, astring
 from pycyrus.interfaces import Counts, Location, LocationState, MailboxListing, MailboxStatus
-from pycyrus.model.acl import LOOKUP, rights_of
+from pycyrus.model.acl import ADMINISTER, LOOKUP, Acl, rights_of
 from pycyrus.model.acl_text import BadAcl, parse_acl
 from pycyrus.model.identity import Identity
 from pycyrus.model.internal_names import internal, parse_internal
@@ -43,7 +43,7 @@ class SessionStore:
     """
     The local store, and around it what other servers have.
 
-    Only what is answered by the frontend itself comes here; commands about one mailbox
+    Only what is answered by the frontend itself comes here; most commands about one mailbox
     are passed on as they are.
 
     @ivar wants_uses: The listing at work tells special uses, which the directory does not know.
@@ -144,6 +144,38 @@ class SessionStore:
         if LOOKUP not in rights:
             return None
         return MailboxListing(name, True, False, (), rights, "")
+
+    async def rights(self, identity: Identity, name: MailboxName) -> frozenset[str]:
+        """What somebody may do, by the directory's copy of the list; see L{pycyrus.interfaces.IMailStore}."""
+        acl = await self._acl_elsewhere(name)
+        if acl is None:
+            return await self._local.rights(identity, name)
+        if name.deleted is not None and not identity.administers(name.domain):
+            raise MailboxNotFound("deleted")
+        held = rights_of(identity, name, acl)
+        if not held:
+            raise MailboxNotFound("hidden")
+        return held
+
+    async def acl(self, identity: Identity, name: MailboxName) -> Acl:
+        """Likewise the list itself."""
+        acl = await self._acl_elsewhere(name)
+        if acl is None:
+            return await self._local.acl(identity, name)
+        held = await self.rights(identity, name)
+        if ADMINISTER not in held:
+            raise PermissionDenied(ADMINISTER) if LOOKUP in held else MailboxNotFound("hidden")
+        return acl
+
+    async def _acl_elsewhere(self, name: MailboxName) -> Acl | None:
+        """The list of a mailbox of another server; None for what is here, or nowhere."""
+        location = await self._routes.locate_name(name)
+        if location is None or not location.server:
+            return None
+        try:
+            return parse_acl(location.acl)
+        except BadAcl as error:
+            raise StoreUnavailable(f"{location.server}: a list of rights that cannot be understood") from error
 
     async def namespaces(self, identity: Identity) -> frozenset[Namespace]:
         """In which namespaces there is something to see."""

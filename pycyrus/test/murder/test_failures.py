@@ -22,9 +22,11 @@ class FailureTests(MurderCase):
         await self.stop_backend(self.servers[1])
         client = await self.client()
         self.directory.catch_up = _at_once  # type: ignore[method-assign] # what is known stays
-        for command in (b"SELECT user.bob", b"STATUS user.bob (MESSAGES)", b"GETACL user.bob"):
+        for command in (b"SELECT user.bob", b"STATUS user.bob (MESSAGES)", b"GETQUOTAROOT user.bob"):
             self.assertIn(b"[UNAVAILABLE] Server(s) unavailable", await self.do(client, command, b"NO"))
+        # What the directory knows is told all the same.
         self.assertIn(b"user.bob", await self.do(client, b'LIST "" "*"'))
+        self.assertIn(b"* MYRIGHTS user.bob lrswite", await self.do(client, b"MYRIGHTS user.bob"))
         await self.append(client, b"INBOX", MESSAGE)
         await self.do(client, b"SELECT INBOX")
         self.assertIn(b"[UNAVAILABLE]", await self.do(client, b"COPY 1 user.bob", b"NO"))
@@ -79,10 +81,11 @@ class FailureTests(MurderCase):
     async def test_a_hanging_backend(self) -> None:
         """Time is limited, and the next one need not wait."""
         name = self._rogue(b"", greeting=b"")
-        self.patch(self._module(), "LOGIN_WITHIN", 0.05)
+        impatience = self.patch(self._module(), "LOGIN_WITHIN", 0.05)
         client = await self.client()
         self.assertIn(b"[UNAVAILABLE]", await self.do(client, b"SELECT " + name, b"NO"))
         self.assertIn(b"[UNAVAILABLE]", await self.do(client, b"SELECT " + name, b"NO"))
+        impatience.restore()
         await self.do(client, b"SELECT INBOX")
 
     async def test_a_proxy_that_is_not_let_in(self) -> None:

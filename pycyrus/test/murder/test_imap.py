@@ -211,6 +211,12 @@ class AdministrationTests(MurderCase):
         self.assertIn(b"mine", await self.do(client, b"GETMETADATA INBOX /private/comment"))
         bob = await self.client("bob")
         self.assertIn(b"user.alice", await self.do(bob, b'LIST "" "*"'))
+        self.assertIn(b"* MYRIGHTS user.alice lr\r\n", await self.do(bob, b"MYRIGHTS user.alice"))
+        self.assertIn(b"[NOPERM]", await self.do(bob, b"GETACL user.alice", b"NO"))
+        await self.do(client, b"DELETEACL INBOX bob")
+        for command in (b"MYRIGHTS user.alice", b"GETACL user.alice", b"MYRIGHTS user.nobody"):
+            self.assertIn(b"[NONEXISTENT]", await self.do(bob, command, b"NO"))
+        self.assertIn(b"alice lrswipkxtecda", await self.do(admin, b"GETACL user.alice"))
 
     async def test_subscriptions_are_at_home(self) -> None:
         """Also those to mailboxes of another server."""
