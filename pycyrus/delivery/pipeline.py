@@ -307,7 +307,7 @@ class Delivery:
                 "{session_id}: refused: {reason}", session_id=self.envelope.session_id, reason=self._rejected.reason
             )
             return [self._rejected for _ in self._recipients]
-        self._stages.finish()
+        await self._stages.finish()
         if self._suppression is not None and self._header is not None:
             self._fingerprint = fingerprint_of(self._header.header)
         copies = list(self._copies.values())

@@ -61,10 +61,11 @@ class Stages:
             except StoreUnavailable as error:
                 self._fail(place, error)
 
-    def finish(self) -> None:
+    async def finish(self) -> None:
         """End the message."""
         for place, staged in list(self._staged.items()):
             try:
+                await staged.ready()
                 staged.finish()
             except StoreUnavailable as error:
                 self._fail(place, error)

@@ -65,6 +65,14 @@ class IncomingMessage:
         if self._lfs != self._pairs:
             raise MessageRejected(BARE_NEWLINES)
 
+    async def ready(self) -> None:
+        """
+        Do what takes long in L{finish} before it.
+
+        @raise StoreUnavailable: As C{write}.
+        """
+        await self.staged.ready()
+
     def finish(self) -> None:
         """
         End the message.

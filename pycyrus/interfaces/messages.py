@@ -30,6 +30,13 @@ class IStaged(Interface):
         @raise StoreUnavailable: Likewise.
         """
 
+    async def ready() -> None:
+        """
+        Do what takes long in L{finish} before it, apart from the reactor; there need not be anything.
+
+        @raise StoreUnavailable: As C{write}.
+        """
+
     def finish() -> None:
         """
         End the message: computes its GUID, structure and cached items.

@@ -26,11 +26,15 @@ from pycyrus.mime.summary import Summary, sent_at, summarise
 from pycyrus.store import files
 from pycyrus.store.cache import PackedItems
 from pycyrus.store.files import store_error
+from pycyrus.store.threads import StoreReactor, in_thread
 
 _log = Logger()
 
 IN_MEMORY = 64 * 1024
 """Messages up to this size, in octets, are not written before a mailbox takes them."""
+
+_APART = 1 << 20
+"""Octets of a message that are taken apart in a thread; fewer take about a millisecond."""
 
 _NO_LINK = frozenset({errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP})
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -45,15 +49,17 @@ class Stage:
     Where a partition receives messages.
 
     @param directory: C{<partition>/stage./}; made when it is missing.
+    @param reactor: For threads that take large messages apart; None to have it done when they end.
     """
 
-    def __init__(self, directory: Path, *, in_memory: int = IN_MEMORY) -> None:
+    def __init__(self, directory: Path, reactor: StoreReactor | None = None, *, in_memory: int = IN_MEMORY) -> None:
         self._directory = str(directory)
+        self._reactor = reactor
         self._in_memory = in_memory
 
     def begin(self) -> StagedMessage:
         """Begin to receive a message; no file is made yet."""
-        return StagedMessage(self._directory, self._in_memory)
+        return StagedMessage(self._directory, self._in_memory, self._reactor)
 
 
 @implementer(IStaged)
@@ -68,15 +74,16 @@ class StagedMessage:
 
     __slots__ = (
         "_data", "_directory", "_fd", "_hash", "_in_memory", "_linked", "_packed", "_path", "_pieces", "_places",
-        "_spoilt", "_summary", "guid", "sent", "size",
+        "_reactor", "_spoilt", "_summary", "guid", "sent", "size",
     )  # fmt: skip
 
-    def __init__(self, directory: str, in_memory: int) -> None:
+    def __init__(self, directory: str, in_memory: int, reactor: StoreReactor | None = None) -> None:
         self.size = 0
         self.guid = b""
         self.sent: tuple[int, int] | None = None
         self._directory = directory
         self._in_memory = in_memory
+        self._reactor = reactor
         self._pieces: list[bytes] = []
         self._data: bytes | None = None
         self._hash: hashlib._Hash | None = None
@@ -114,12 +121,33 @@ class StagedMessage:
             self.sent = sent_at(data)
             return
         self.guid = self._hash_of().digest()
+        if self._summary is None:
+            self._summary = self._take_apart(self._fd)
+        self.sent = self._summary.sent
+
+    async def ready(self) -> None:
+        """Take a large message apart in a thread, which L{finish} would do here."""
+        if self._spoilt is not None or self._reactor is None or self._fd < 0 or self.size < _APART:
+            return
+        # A descriptor of its own, for this one is closed if nobody waits any more.
         try:
-            with mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ) as mapped:
-                self._summary = summarise(mapped)
+            fd = os.dup(self._fd)
         except OSError as error:
             raise store_error(error, "staged message cannot be read") from error
-        self.sent = self._summary.sent
+        self._summary = await in_thread(self._reactor, self._take_apart_and_close, fd)
+
+    def _take_apart_and_close(self, fd: int) -> Summary:
+        try:
+            return self._take_apart(fd)
+        finally:
+            files.close(fd)
+
+    def _take_apart(self, fd: int) -> Summary:
+        try:
+            with mmap.mmap(fd, self.size, access=mmap.ACCESS_READ) as mapped:
+                return summarise(mapped)
+        except OSError as error:
+            raise store_error(error, "staged message cannot be read") from error
 
     def read(self, offset: int, length: int) -> bytes:
         """Octets of a finished message, for those who look at it before it is delivered."""

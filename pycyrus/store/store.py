@@ -328,7 +328,7 @@ class MailStore:
         entry = self._check(identity, name, POST if identity.postman else INSERT)
         stage = self._stages.get(entry.partition)
         if stage is None:
-            stage = self._stages[entry.partition] = Stage(self._partitions.stage(entry.partition))
+            stage = self._stages[entry.partition] = Stage(self._partitions.stage(entry.partition), self._reactor)
         return stage.begin()
 
     async def status(self, identity: Identity, name: MailboxName) -> MailboxStatus:

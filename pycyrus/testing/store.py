@@ -97,6 +97,9 @@ class MemoryStaged:
         self._pieces.append(data)
         self.size += len(data)
 
+    async def ready(self) -> None:
+        """Nothing takes long here."""
+
     def finish(self) -> None:
         """End the message."""
         self.data = b"".join(self._pieces)

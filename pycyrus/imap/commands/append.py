@@ -65,6 +65,7 @@ async def new_message(session: Session, name: MailboxName, message: AppendMessag
     if not incoming.size:
         raise No(b"Zero-length message literal")
     incoming.check(is_binary=literal is not None and literal.binary)
+    await incoming.ready()
     incoming.finish()
     if incoming.has_nul:
         incoming = await _encoded(session, name, incoming)
@@ -89,5 +90,6 @@ async def _encoded(session: Session, name: MailboxName, binary: IncomingMessage)
     incoming = await session.stage(name)
     for piece in pieces:
         incoming.write(piece)
+    await incoming.ready()
     incoming.finish()
     return incoming

@@ -55,6 +55,9 @@ class Staged:
             raise self._failure
         self.octets += data
 
+    async def ready(self) -> None:
+        pass
+
     def finish(self) -> None:
         pass
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pycyrus.mime import structure
 from pycyrus.mime.limits import Limits
 from pycyrus.mime.sections import SectionText, encode_sections, locate, part_encoding, sections
 from pycyrus.mime.structure import Kind, Part, parse
@@ -108,6 +109,15 @@ class StandardLibraryTests(SynchronousTestCase):
                         self.assertEqual(given[name.upper().encode()], value.encode())
                 if part.media_type == b"TEXT":
                     self.assertEqual(part.lines, data[part.body_start : part.end].count(b"\n"))
+
+    def test_boundaries_in_pieces(self) -> None:
+        """A mapped file is looked through piece by piece, wherever the delimiters lie."""
+        self.patch(structure, "_STEP", 7)
+        for data in generate(2, 40):
+            mapped = mmap(-1, len(data))
+            mapped.write(data)
+            self.addCleanup(mapped.close)
+            self.assertEqual(summarise(mapped), summarise(data))
 
     def test_mmap(self) -> None:
         """A large message in a mapped file gives what its octets give."""

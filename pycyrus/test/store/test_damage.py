@@ -6,7 +6,9 @@ import os
 import random
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,12 +17,13 @@ from pycyrus.errors import MailboxCorrupted
 from pycyrus.interfaces import NewMessage
 from pycyrus.model.flags import DELETED, SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.view import CachedItem
-from pycyrus.store import checkpoint, journal, loading, upkeep
+from pycyrus.store import checkpoint, journal, loading, spool, upkeep
 from pycyrus.store.header import Header, read_header
 from pycyrus.store.layout import remove_mailbox
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.spool import clean_stage
 from pycyrus.test.store.mailboxes import Place, digests, text, uids, without_syncs
+from pycyrus.testing.blocking import BlockingReactor
 
 
 class DamageCase(SynchronousTestCase):
@@ -259,6 +262,43 @@ class StageTests(SynchronousTestCase):
         )
         living.discard()
         self.assertEqual(clean_stage(root / "none"), 0)
+
+    def test_large_messages(self) -> None:
+        """They are taken apart where the connections go on meanwhile, and only once; as they would be here."""
+        root = Path(self.mktemp())
+        root.mkdir()
+        reactor = BlockingReactor()
+        threads: list[bool] = []
+        inside: list[bool] = []
+        in_pool, original = reactor.callInThreadWithCallback, spool.summarise
+
+        def in_thread(told: Callable[[bool, Any], None], function: Callable[..., Any], *args: object) -> None:
+            def work(*arguments: object) -> object:
+                inside.append(True)
+                try:
+                    return function(*arguments)
+                finally:
+                    inside.pop()
+
+            in_pool(told, work, *args)
+
+        def summarise(data: Any) -> Any:
+            threads.append(bool(inside))
+            return original(data)
+
+        self.patch(reactor, "callInThreadWithCallback", in_thread)
+        self.patch(spool, "summarise", summarise)
+        messages = [spool.Stage(root, each).begin() for each in (reactor, None)]
+        for staged in messages:
+            staged.write(b"Subject: large\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\n\r\n")
+            for _ in range(30):
+                staged.write(b"a line of text\r\n" * 4096)
+            reactor.run(staged.ready())
+            staged.finish()
+            staged.discard()
+        self.assertEqual(threads, [True, False])
+        self.assertEqual(messages[0].packed_items(), messages[1].packed_items())
+        self.assertEqual((messages[0].sent, messages[0].guid), (messages[1].sent, messages[1].guid))
 
     def test_another_worker_starts(self) -> None:
         """However often others clean up meanwhile, no file goes that somebody still writes."""
