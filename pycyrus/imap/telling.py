@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pycyrus.errors import MailStoreError
+from pycyrus.errors import MailboxMoving, MailStoreError
 from pycyrus.imap import contexts
 from pycyrus.imap.commands.sort import orders
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from pycyrus.imap.notices import Notices
     from pycyrus.imap.session import Session
+
+
+MOVED = b"[UNAVAILABLE] Mailbox has been moved to another server"
 
 
 class Telling:
@@ -44,6 +47,10 @@ class Telling:
             return False
         try:
             return session.selected.tell_updates(session, may_expunge)
+        except MailboxMoving:
+            # To a client that becomes empty its messages would be expunged, there as well.
+            self._leave()
+            return False
         except MailStoreError as error:
             # The command itself can be answered; the next one tries again.
             session.log.warn("no updates for {session}: {error}", session=session.session_id, error=error)
@@ -54,7 +61,19 @@ class Telling:
         selected = self._session.selected
         if selected is None or not selected.contexts:
             return self.tell_updates(may_expunge)
-        return await contexts.tell_updates(self._session, selected, may_expunge, orders)
+        try:
+            return await contexts.tell_updates(self._session, selected, may_expunge, orders)
+        except MailboxMoving:
+            self._leave()
+            return False
+
+    def _leave(self) -> None:
+        """The client has to look for the mailbox on another server."""
+        session = self._session
+        if session.is_idling:
+            session.say_bye(MOVED)
+        else:
+            session.after_reply(lambda: session.say_bye(MOVED))
 
     # --- between commands -----------------------------------------------
 

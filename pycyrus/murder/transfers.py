@@ -99,6 +99,7 @@ class Transfers:
         self._pause = Pause(reactor)
         self._tasks = Tasks()
         self._is_closed = False
+        departures.tell_departed(transfers.has_departed)
 
     # --- for sessions and tools -----------------------------------------
 
@@ -275,6 +276,7 @@ class Transfers:
             await self._decide(transfer, link)
             await self._transfers.note(transfer.transfer_id, Leaving.MOVED)
         await self._have_published(transfer, link)
+        await self._transfers.depart(entry.unique_id for entry in self._departures.held(transfer.root))
         await self._departures.remove(transfer.root)
         await self._transfers.note(transfer.transfer_id, Leaving.DONE)
         self.log.info("{mailbox} was moved to {server}", mailbox=internal(transfer.root), server=transfer.server)

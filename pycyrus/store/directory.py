@@ -50,6 +50,7 @@ class Directory:
 
     @ivar version: Changes whenever anything in the list did.
     @ivar publisher: Told of all changes that are made here; None where nobody wants to know.
+    @ivar has_departed: Whether a mailbox that is gone is on another server; None where none goes there.
     """
 
     log = Logger()
@@ -70,6 +71,7 @@ class Directory:
         self._floor = 0
         self.version = 0
         self.publisher: IMailboxPublisher | None = None
+        self.has_departed: Callable[[str], bool] | None = None
 
     # --- one mailbox ----------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 
 from pycyrus.errors import MailboxMoving, MailboxNotFound, OperationNotSupported
@@ -31,6 +32,10 @@ class Departures:
 
     def __init__(self, parts: TransferParts) -> None:
         self._parts = parts
+
+    def tell_departed(self, has_departed: Callable[[str], bool]) -> None:
+        """Have sessions told whether a mailbox that is gone is on another server."""
+        self._parts.directory.has_departed = has_departed
 
     def files(self, entry: Entry) -> FilesOfMailbox:
         """What is to be sent of a mailbox."""

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from pycyrus.errors import (
     InvalidMailboxName,
+    MailboxMoving,
     MailboxNotFound,
     MailStoreError,
     OperationNotSupported,
@@ -133,9 +134,14 @@ class _Access:
         The rights now.
 
         @raise MailboxNotFound: It is gone, or there for others only.
+        @raise MailboxMoving: It is on another server, or on its way there.
         """
         self._refresh()
         if not self._rights:
+            has_departed = self._directory.has_departed
+            if has_departed is not None and has_departed(self.entry.unique_id):
+                # It was not deleted: nobody may take its messages for expunged.
+                raise MailboxMoving("on another server")
             raise MailboxNotFound("deleted or hidden")
         access.check_stays(self.entry)
         return self._rights

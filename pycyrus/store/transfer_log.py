@@ -11,6 +11,7 @@ import fcntl
 import os
 import sqlite3
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -36,6 +37,10 @@ CREATE TABLE outgoing (
     begun INTEGER NOT NULL,
     changed INTEGER NOT NULL,
     error TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE departed (
+    unique_id TEXT PRIMARY KEY,
+    changed INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE incoming (
     transfer_id TEXT PRIMARY KEY,
@@ -179,6 +184,23 @@ class TransferLog:
                 (octets, total, int(time.time()), transfer_id),
             )
         )
+
+    async def depart(self, unique_ids: Iterable[str]) -> None:
+        """Say, durably, that mailboxes are on another server; sessions that have them here are told so."""
+        now = int(time.time())
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM departed WHERE changed < ?", _old(_KEPT))
+            connection.executemany(
+                "INSERT OR REPLACE INTO departed VALUES (?, ?)", [(each, now) for each in unique_ids]
+            )
+
+        await self._database.write(write)
+
+    def has_departed(self, unique_id: str) -> bool:
+        """Whether a mailbox that was here is on another server."""
+        found = self._database.read.execute("SELECT 1 FROM departed WHERE unique_id = ?", (unique_id,))
+        return found.fetchone() is not None
 
     def outgoing(self) -> list[Outgoing]:
         """All that are known, the oldest first."""

@@ -160,9 +160,13 @@ class Xfer(TransferServers):
         self.assertEqual(self.where(), self.servers[1:])
         self.assertEqual(self.master.places[INBOX], (self.servers[1], True))
         self.assertEqual(self.master.places[INBOX.child("Sent")], (self.servers[1], True))
-        # To the session it becomes empty; new ones find it there only.
-        self.assertIn(b"EXPUNGE", await self.do(alice, b"NOOP"))
-        await self.do(alice, b"SELECT INBOX", b"NO")
+        # The session is not told that its messages were expunged; new ones find it there only.
+        said = await self.do(alice, b"NOOP")
+        self.assertNotIn(b"EXPUNGE", said)
+        while alice.lost_reason is None:
+            await self.turn()
+        self.assertIn(b"* BYE [UNAVAILABLE] Mailbox has been moved", alice._scanner._buffer)
+        await self.do(await self.client("alice", self.port(0)), b"SELECT INBOX", b"NO")
         there = await self.client("alice", self.port(1))
         self.assertIn(b"* 2 EXISTS", await self.do(there, b"SELECT INBOX"))
         fetched = await self.do(there, b"FETCH 1 (FLAGS BODY.PEEK[])")
@@ -179,6 +183,19 @@ class Xfer(TransferServers):
         self.assertEqual(await self.bodies(self.servers[0]), [MESSAGE, MESSAGE + b"2" * 300_000])
         await self.do(self.admin, b"RENAME user.alice user.alice " + self.servers[1].encode())
         self.assertEqual(self.where(), self.servers[1:])
+
+    async def test_idle(self) -> None:
+        """Who waits is told at once."""
+        alice = await self.client("alice", self.port(0))
+        await self.append(alice, b"INBOX", MESSAGE)
+        await self.do(alice, b"SELECT INBOX")
+        alice.send(b"i1 IDLE\r\n")
+        await self.turn()
+        await self.do(self.admin, b"XFER user.alice " + self.servers[1].encode())
+        while alice.lost_reason is None:
+            await self.turn()
+        self.assertIn(b"* BYE [UNAVAILABLE] Mailbox has been moved", alice._scanner._buffer)
+        self.assertNotIn(b"EXPUNGE", alice._scanner._buffer)
 
     async def test_refused(self) -> None:
         server = self.servers[1].encode()
