@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from zope.interface import implementer
 
 from pycyrus.errors import MessageGone, OperationNotSupported, PermissionDenied, StoreUnavailable
@@ -30,6 +28,8 @@ from pycyrus.store.filling import fill
 from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.own_annotations import AnnotationName, OwnAnnotations
 from pycyrus.store.quotas import Quotas
+from pycyrus.store.seen_overlay import ISeenState as ISeenState
+from pycyrus.store.seen_overlay import SeenOverlay
 from pycyrus.store.shield import shielded
 from pycyrus.store.spool import MessageFile, StagedMessage
 from pycyrus.store.threads import sleep
@@ -37,32 +37,6 @@ from pycyrus.store.writing import Copying, FlagOrder, Incoming
 
 _ANY = ANSWERED | FLAGGED | DRAFT
 _EVERY = _ANY | DELETED | SEEN
-
-
-class ISeenState(Protocol):
-    """
-    What one user has seen in a mailbox that is not their own.
-
-    @ivar counter: Changes when another process changed it.
-    @ivar recent_uid: Messages up to this UID are not recent for this user.
-    """
-
-    @property
-    def counter(self) -> int:
-        """See above."""
-
-    @property
-    def recent_uid(self) -> int:
-        """See above."""
-
-    def seen_uids(self) -> Sequence[tuple[int, int]]:
-        """Ascending disjoint ranges of seen UIDs."""
-
-    def set(self, uids: UidArray, seen: bool) -> None:
-        """Mark messages."""
-
-    def set_recent(self, uid: int) -> None:
-        """Messages up to this UID are not recent any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +103,7 @@ class OpenedMailbox:
         self._feeder = feeder
         self._when_closed = closed
         self._stops: list[Callable[[], None]] = []
-        self._overlay: _SeenOverlay | None = None if seen is None else _SeenOverlay(seen)
+        self._overlay: SeenOverlay | None = None if seen is None else SeenOverlay(seen)
 
     @property
     def name(self) -> MailboxName:
@@ -475,42 +449,3 @@ def _order(change: FlagChange, allowed: int, keywords_allowed: bool) -> FlagOrde
     if change.action is FlagAction.REMOVE:
         return FlagOrder(bits, 0, keywords)
     return FlagOrder(allowed, bits, (), keywords, clear_all_keywords=keywords_allowed)
-
-
-class _SeenOverlay:
-    """A view whose flags show what one user has seen."""
-
-    def __init__(self, seen: ISeenState) -> None:
-        self._seen = seen
-        self._base: View | None = None
-        self._view: View | None = None
-        self._flags: NDArray[np.uint32] = np.empty(0, dtype=np.uint32)
-        self._version = (-1, -1)
-        self._unseen: tuple[int, int] | None = None
-
-    def view(self, base: View, version: int) -> View:
-        """Show the seen state over a view."""
-        mine = self._view
-        if mine is None or base is not self._base:
-            self._base = base
-            self._flags = base.flags.copy()
-            self._view = mine = replace(base, flags=self._flags)
-            self._version = (-1, -1)
-        now = (version, self._seen.counter)
-        if now != self._version:
-            self._version = now
-            self._unseen = None
-            flags = base.flags & np.uint32(~SEEN & 0xFFFFFFFF)
-            for low, high in self._seen.seen_uids():
-                start = int(base.uids.searchsorted(np.uint32(low)))
-                stop = int(base.uids.searchsorted(np.uint32(min(high, 0xFFFFFFFF)), "right"))
-                flags[start:stop] |= np.uint32(SEEN)
-            self._flags[:] = flags
-        return mine
-
-    def unseen(self) -> tuple[int, int]:
-        """How many are unseen, and the sequence number of the first; 0 if none."""
-        if self._unseen is None:
-            unseen = np.flatnonzero(self._flags & SEEN == 0)
-            self._unseen = (len(unseen), int(unseen[0]) + 1 if len(unseen) else 0)
-        return self._unseen

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 FEW = 16
 """Messages that are rather told of once too often than compared."""
+MANY = 32_768
+"""Messages changed in one operation: some milliseconds' work."""
 _ALL_FLAGS = frozenset((WRITE, DELETE_MESSAGES, KEEP_SEEN))
 """Rights without which some flags of a STORE may be passed over."""
 
@@ -54,8 +56,24 @@ async def store(session: Session, command: Store | StoreAnnotations) -> bytes | 
         # The reply has a code already.
         demand_within_limit(session, len(positions))
     taken = Taken(session, selected, positions)
+    if len(taken.positions) > MANY and command.unchanged_since is None:
+        await _store_many(session, selected, command, taken.positions)
+        return taken.reply()
     reply = await _store(session, selected, command, taken.positions)
     return reply or taken.reply()
+
+
+async def _store_many(session: Session, selected: SelectedMailbox, command: Store, positions: Positions) -> None:
+    """In blocks, each of which is a change of its own, so that other sessions have their turn."""
+    gone: No | None = None
+    for start in range(0, len(positions), MANY):
+        try:
+            await _store(session, selected, command, positions[start : start + MANY])
+        except No as error:
+            gone = error
+        await session.pause()
+    if gone is not None:
+        raise gone
 
 
 async def _store(session: Session, selected: SelectedMailbox, command: Store, positions: Positions) -> bytes | None:

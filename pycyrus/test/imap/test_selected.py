@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 
 from pycyrus.errors import MessageRejected, StoreFull, StoreUnavailable
 from pycyrus.imap import selected as selected_module
+from pycyrus.imap.commands import store as store_command
 from pycyrus.imap.incoming import IncomingMessage
 from pycyrus.imap.replies import Bad
 from pycyrus.imap.selected import SelectedMailbox
@@ -396,6 +397,23 @@ class StoreTests(CommandCase):
         answer = self.do(b'SELECT "Shared Folders/news"')
         self.assertIn(rb"* OK [PERMANENTFLAGS ()] Ok", answer)
         self.assertEqual(answer[-1], b"a OK [READ-ONLY] Completed")
+
+    def test_many_messages(self) -> None:
+        """They are changed in blocks; between two of them others have their turn."""
+        self.patch(store_command, "MANY", 2)
+        fill(self.state, 5)
+        self.do(b"SELECT INBOX")
+        self.client.protocol.dataReceived(b"a STORE 1:* +FLAGS (\\Flagged)\r\n")
+        answer = self.client.receive()
+        self.assertLess(answer.count(b"FETCH"), 5)
+        self.state.messages = [message for message in self.state.messages if message.uid != 4]
+        self.state.membership_changed()
+        for _ in range(5):
+            self.client.settle()
+        answer += self.client.receive()
+        self.assertEqual(answer.count(b"FETCH (FLAGS (\\Recent \\Flagged))"), 4)
+        self.assertTrue(answer.endswith(b"a NO [EXPUNGEISSUED] Some of the messages no longer exist\r\n"), answer)
+        self.assertEqual([message.flags for message in self.state.messages], [FLAGGED] * 4)
 
     def test_too_many_keywords(self) -> None:
         fill(self.state, 1)
