@@ -35,6 +35,7 @@ PACKAGES = {
     "imapd": "cyrus-imapd",
     "saslpasswd2": "sasl2-bin",
     "sasldblistusers2": "sasl2-bin",
+    "gsasl": "gsasl",
     "mariadbd": "mariadb-server",
     "mariadb-install-db": "mariadb-server",
     "gdbm_load": "gdbmtool",

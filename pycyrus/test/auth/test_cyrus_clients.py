@@ -1,8 +1,9 @@
-"""The clients of the Cyrus SASL library, which others have built and many use: every mechanism, every protocol."""
+"""Clients with the SASL libraries of others, Cyrus's and GNU's: every mechanism, every protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pycyrus.auth.authenticator import AuthSettings
@@ -79,3 +80,22 @@ class CyrusClientTests(ServiceCase):
             self.assertIn("Authenticated.", said, mechanism)
             said = await self.tried("lmtptest", port, ["-m", mechanism, *ALICE], b"QUIT\r\n")
             self.assertIn("Authentication failed", said, mechanism)
+
+
+class GnuClientTests(ServiceCase):
+    """C{gsasl} has another library for SASL, and another for TLS."""
+
+    async def test_bound(self) -> None:
+        """SCRAM binds to TLS 1.3 by one kind of binding, and to TLS 1.2 by the other."""
+        program = find_program("gsasl")
+        port = self.imap(AuthSettings(mechanisms=ALL))
+        for priority in ("NORMAL:-VERS-TLS1.3", "NORMAL"):
+            for mechanism in ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS"):
+                for password, expected in (("secret", "Success (tls protection)"), ("wrong", ". NO")):
+                    command: list[str | Path] = [
+                        program, "--imap", "--connect", f"localhost:{port}", "--mechanism", mechanism,
+                        "--authentication-id", "alice", "--authorization-id", "alice", "--password", password,
+                        f"--x509-ca-file={self.certificate}", f"--priority={priority}",
+                    ]  # fmt: skip
+                    said = await self.elsewhere(partial(run, command, status=None, timeout=30))
+                    self.assertIn(expected, said, (priority, mechanism, password))
