@@ -33,9 +33,10 @@ class Mailboxes:
         return rows.find(self._connection, name)
 
     def at(self, path: Path) -> Entry | None:
-        """The mailbox whose messages, or whose other files, lie in a directory."""
+        """The mailbox whose messages, archived messages, or other files, lie in a directory."""
         for partition in self._partitions.names():
-            for root in self._partitions.roots(partition):
+            archive = self._partitions.archive_root(partition)
+            for root in (*self._partitions.roots(partition), *filter(None, [archive])):
                 if path != root and path.is_relative_to(root):
                     location = path.relative_to(root).as_posix()
                     found = rows.find_location(self._connection, partition, location)

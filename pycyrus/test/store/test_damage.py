@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.errors import MailboxCorrupted
 from pycyrus.interfaces import NewMessage
+from pycyrus.mime import summary
 from pycyrus.model.flags import DELETED, SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.view import CachedItem
 from pycyrus.store import checkpoint, journal, loading, spool, upkeep
@@ -270,7 +271,7 @@ class StageTests(SynchronousTestCase):
         reactor = BlockingReactor()
         threads: list[bool] = []
         inside: list[bool] = []
-        in_pool, original = reactor.callInThreadWithCallback, spool.summarise
+        in_pool, original = reactor.callInThreadWithCallback, summary.summarise
 
         def in_thread(told: Callable[[bool, Any], None], function: Callable[..., Any], *args: object) -> None:
             def work(*arguments: object) -> object:
