@@ -22,6 +22,7 @@ from typing import Any
 from pycyrus.admin.command import CommandError, act_as_server, reported
 from pycyrus.admin.deny import locked
 from pycyrus.admin.source import add_source_options, source_of
+from pycyrus.auth.denials import escape, unescape
 from pycyrus.config.load import load
 from pycyrus.store.files import replace_file
 
@@ -172,9 +173,9 @@ def _on_flat(arguments: argparse.Namespace) -> int:
                 entries[arguments.key] = arguments.value or ""
             else:
                 entries.pop(arguments.key, None)
-            text = "".join(f"{key}\t{value}\n" for key, value in sorted(entries.items()))
+            lines = [b"%b\t%b\n" % (escape(key.encode()), escape(value.encode())) for key, value in entries.items()]
             try:
-                replace_file(str(path), text.encode(), sync=True)
+                replace_file(str(path), b"".join(sorted(lines)), sync=True)
             except OSError as error:
                 raise CommandError(f"cannot write {path}: {error.strerror}") from error
         return 0
@@ -192,10 +193,11 @@ def _on_flat(arguments: argparse.Namespace) -> int:
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        pairs = [line.partition(b"\t") for line in path.read_bytes().splitlines()]
+        if not all(tab for _, tab, _ in pairs):
+            raise CommandError(f"{path}: this is no flat database: a line has no key")
+        return {unescape(key).decode(): unescape(value).decode() for key, _, value in pairs}
+    except OSError as error:
+        raise CommandError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise CommandError(f"{path}: this is no flat database: {error}") from error
-    pairs = [line.partition("\t") for line in lines]
-    if not all(tab for _, tab, _ in pairs):
-        raise CommandError(f"{path}: this is no flat database: a line has no key")
-    return {key: value for key, _, value in pairs}

@@ -124,6 +124,8 @@ def explain_rights(identity: Identity, name: MailboxName, acl: Acl) -> Iterator[
             yield Step(f"entry {identifier} {text}", "gives these")
         elif identifier[:1] == "-" and identifier[1:] in identifiers:
             yield Step(f"entry {identifier} {text}", "takes these from what entries give")
+        elif identifier.removeprefix("-").startswith("group:"):
+            yield Step(f"entry {identifier} {text}", "is about members of a group, which only a login tells")
         else:
             yield Step(f"entry {identifier} {text}", "is about somebody else")
     if name.owned_by(identity):

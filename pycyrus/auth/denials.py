@@ -42,11 +42,11 @@ def read(content: bytes) -> dict[str, Denial]:
     found = {}
     for line in content.splitlines():
         user, tab, value = line.partition(b"\t")
-        parts = _unescape(value).split(b"\t", 2)
+        parts = unescape(value).split(b"\t", 2)
         if not tab or parts[0] != b"2" or len(parts) < 2:
-            raise ValueError(f"cannot read the entry of {_unescape(user).decode('utf-8', 'replace')}")
+            raise ValueError(f"cannot read the entry of {unescape(user).decode('utf-8', 'replace')}")
         texts = [part.decode("utf-8", "replace") for part in (*parts[1:], b"")]
-        found[_unescape(user).decode("utf-8", "replace")] = Denial(texts[0], texts[1])
+        found[unescape(user).decode("utf-8", "replace")] = Denial(texts[0], texts[1])
     return found
 
 
@@ -55,7 +55,7 @@ def written(denials: Mapping[str, Denial]) -> bytes:
     lines = []
     for user, denial in denials.items():
         value = f"2\t{denial.patterns}\t{denial.message}".encode("utf-8", "replace")
-        lines.append(_escape(user.encode("utf-8", "replace")) + b"\t" + _escape(value) + b"\n")
+        lines.append(escape(user.encode("utf-8", "replace")) + b"\t" + escape(value) + b"\n")
     return b"".join(sorted(lines))
 
 
@@ -83,13 +83,13 @@ class Denials:
         self._look()
         if len(self._content) < 2:
             return False
-        mark = b"\n" + _escape(user_id.encode("utf-8")) + b"\t"
+        mark = b"\n" + escape(user_id.encode("utf-8")) + b"\t"
         start = self._content.find(mark)
         if start < 0:
             return False
         start += len(mark)
         end = self._content.find(b"\n", start)
-        value = _unescape(self._content[start:end].rstrip(b"\r"))
+        value = unescape(self._content[start:end].rstrip(b"\r"))
         version, _, rest = value.partition(b"\t")
         patterns = rest.partition(b"\t")[0].decode("utf-8", "replace")
         if version != b"2" or not patterns.strip():
@@ -136,10 +136,11 @@ def matches(patterns: str, service: str) -> bool:
     return False
 
 
-def _escape(text: bytes) -> bytes:
+def escape(text: bytes) -> bytes:
     """As Cyrus writes NUL, TAB, CR, LF and 0xFF in flat files."""
     return re.sub(rb"[\x00\t\r\n\xff]", lambda found: b"\xff" + bytes([found[0][0] | 0x80]), text)
 
 
-def _unescape(text: bytes) -> bytes:
+def unescape(text: bytes) -> bytes:
+    """The reverse of L{escape}."""
     return _ESCAPED.sub(lambda found: b"\xff" if found[1] == b"\xff" else bytes([found[1][0] & 0x7F]), text)

@@ -146,7 +146,7 @@ class Findings:
         wanted = self._wanted
         if wanted.is_lsub:
             # RFC 3501 section 6.3.9: not subscribed, but something below is.
-            return [rb"\Noselect"] if line.is_parent_only else []
+            return [rb"\Noselect", rb"\HasChildren"] if line.is_parent_only else []
         if line.listing is not None and line.listing.exists:
             return []
         # RFC 5258 section 3: \NonExistent implies \Noselect.

@@ -37,6 +37,10 @@ class ValueKind(enum.Enum):
     INTEGER = r"-?[0-9]+"
     NATURAL = r"[0-9]+"
     DURATION = r"(?:[0-9]+[dhms]?)+"
+    MOMENT = (
+        r" ?(?:[1-9]|[0-2][0-9]|3[01])-(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)-[0-9]{4}"
+        r" [0-2][0-9]:[0-5][0-9]:[0-6][0-9] [+-][0-9]{4}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,8 @@ MAILBOX_ENTRIES: dict[str, Definition] = {
     **{f"/{name}": Definition(BOTH) for name in ("check", "checkperiod", "comment", "sort", "thread")},
     "/specialuse": Definition(PRIVATE, is_computed=True),
     **{f"{VENDOR}/{name}": Definition(SHARED, _A, ValueKind.DURATION) for name in ("expire", "archive", "delete")},
-    **{f"{VENDOR}/{name}": Definition(SHARED, _A) for name in ("news2mail", "sieve", "squat", "pop3showafter")},
+    **{f"{VENDOR}/{name}": Definition(SHARED, _A) for name in ("news2mail", "sieve", "squat")},
+    f"{VENDOR}/pop3showafter": Definition(SHARED, _A, ValueKind.MOMENT),
     **{
         f"{VENDOR}/{name}": Definition(SHARED, _A, ValueKind.SWITCH)
         for name in ("sharedseen", "duplicatedeliver", "pop3newuidl", "condstore", "search-fuzzy-always")

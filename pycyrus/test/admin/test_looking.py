@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -142,6 +143,7 @@ class LookingTests(ToolsTestCase):
         path = str(self.home / "user_deny.db")
         self.look("cyr_dbtool", "-n", path, "flat", "set", "eve", "2\tpop3\tno")
         self.assertEqual(self.look("deny", "-l"), "eve\tpop3\tno\n")
+        self.assertEqual(Path(path).read_bytes(), b"eve\t2\xff\x89pop3\xff\x89no\n")
         self.assertEqual(self.look("cyr_dbtool", path, "flat", "get", "eve"), "2\tpop3\tno\n")
         self.look("cyr_dbtool", path, "flat", "delete", "eve")
         self.assertEqual(self.look("cyr_dbtool", path, "flat", "show"), "")
