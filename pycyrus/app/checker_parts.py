@@ -11,6 +11,7 @@ from pycyrus.auth.checkers.chain import CheckerChain, factories, make_checkers
 from pycyrus.auth.checkers.ldap import LdapChecker, directories_of
 from pycyrus.auth.groups import LIFETIME
 from pycyrus.auth.interfaces import BadCheckerOptions, CheckerContext, IGroups
+from pycyrus.auth.sasldb.database import BadSasldb, Sasldb
 from pycyrus.auth.unix_groups import UnixGroups
 from pycyrus.config.load import Configuration
 from pycyrus.config.problems import Problem
@@ -110,8 +111,12 @@ def _mistakes(settings: Settings) -> list[str]:
             continue
         try:
             make_checkers([name], context)
+            if name == "sasldb":
+                Sasldb(Path(settings.text("sasl_sasldb_path"))).secrets()
         except BadCheckerOptions as error:
             mistakes.append(str(error))
+        except BadSasldb as error:
+            mistakes.append(f"sasl_sasldb_path: {error}")
     try:
         group_source(settings, None)
     except BadCheckerOptions as error:

@@ -88,3 +88,11 @@ class ExplainTests(SynchronousTestCase):
             self.assertEqual(main(["check", *files]), 1)
         self.assertIn(str(self.file), out.getvalue())
         self.assertIn("sasl_pwcheck_method", out.getvalue())
+        configuration = self.directory / "imapd.conf"
+        absent = f"sasl_pwcheck_method: sasldb\nsasl_sasldb_path: {self.directory}/absent\n"
+        lines = [line for line in configuration.read_text().splitlines() if "pwcheck" not in line]
+        configuration.write_text("\n".join(lines) + "\n" + absent)
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            self.assertEqual(main(["check", *files]), 1)
+        self.assertIn("saslpasswd2 makes it", out.getvalue())
