@@ -140,6 +140,7 @@ def backend_settings(settings: Settings) -> BackendSettings:
         connect_within=float(settings.duration("client_timeout")),
         allow_plaintext=settings.switch("allowplaintext"),
         tls=client_tls(settings),
+        proxies=frozenset(settings.words("proxyservers")),
     )
 
 

@@ -28,6 +28,7 @@ class Client(Output):
     @ivar transfers: Moves mailboxes to other servers; None where they stay.
     @ivar intake: Takes mailboxes over from another server, which the client is; None before it does.
     @ivar sync: The same for one of Cyrus's.
+    @ivar came_by: The user id that proved itself, perhaps a proxy's.
     @ivar warned_of: Quota roots, and when the client was warned of them.
     """
 
@@ -36,6 +37,7 @@ class Client(Output):
         "_names",
         "_watch",
         "authenticator",
+        "came_by",
         "client_id",
         "clock",
         "elsewhere",
@@ -67,6 +69,7 @@ class Client(Output):
         self.local_address = local_address
         self.session_id = session_id
         self.identity: Identity | None = None
+        self.came_by = ""
         self.enabled: set[bytes] = set()
         self.warned_of: dict[MailboxName, float] = {}
         self.client_id: tuple[tuple[bytes, bytes | None], ...] | None = None
@@ -116,6 +119,7 @@ class Client(Output):
         if self._admission is not None:
             self._admission.logged_in(identity.user_id)
         self.identity = identity
+        self.came_by = authenticated.authenticated_as
         self._names = self.make_names(identity)
         if self._watch is not None:
             self._watch.logged_in(identity)

@@ -68,6 +68,8 @@ class BackendSettings:
     @ivar connect_within: Seconds (C{client_timeout}).
     @ivar allow_plaintext: A password may go in clear where there is no TLS.
     @ivar tls: Gives what C{startTLS} takes, for a host name; None for never.
+    @ivar proxies: Users that are other servers, which pass on what they believe to be here
+        (C{proxyservers}).
     """
 
     credentials: Mapping[str, ClientCredentials]
@@ -76,6 +78,7 @@ class BackendSettings:
     connect_within: float = 10.0
     allow_plaintext: bool = True
     tls: Callable[[str], object] | None = None
+    proxies: frozenset[str] = frozenset()
 
     def address(self, server: str, service: str) -> Address:
         """
@@ -288,6 +291,18 @@ class Backends:
             link.abort("broken off")
             raise
         self.give_back(link, identity)
+
+    def check_first(self, came_by: str, server: str) -> None:
+        """
+        Pass on what a client wants, but not what a server passed on: two that each take
+        the other for a mailbox's home would go on for ever.
+
+        @param came_by: Who logged in.
+        @param server: Where it would go.
+        @raise StoreUnavailable: It is a server.
+        """
+        if came_by in self.settings.proxies:
+            raise StoreUnavailable(f"{came_by} passes on to us what is at {server}")
 
     # --- all services ---------------------------------------------------------------
 

@@ -175,7 +175,7 @@ async def creation(routes: SessionRoutes, frame: Frame, name: MailboxName) -> tu
     except BadSyntax:
         return None
     shared = routes.routes
-    existing = await shared.directory.locate(name)
+    existing = await routes.find(name)
     if existing is not None:
         # Its server says so in its own words.
         return (existing.server, _without_server(command)) if existing.server else None
@@ -191,6 +191,7 @@ async def creation(routes: SessionRoutes, frame: Frame, name: MailboxName) -> tu
         server = await shared.choice.choose(session.user, name)
     if not server or server.lower() == session.settings.server_name.lower():
         return None
+    shared.backends.check_first(session.came_by, server)
     return server, _without_server(command)
 
 
@@ -198,7 +199,7 @@ async def _server_of_parent(routes: SessionRoutes, name: MailboxName) -> str | N
     """The server of the nearest mailbox above; None if there is none, empty if it is here."""
     parent = name.parent
     while parent is not None:
-        location = await routes.routes.directory.locate(parent)
+        location = await routes.find(parent)
         if location is not None:
             return location.server
         parent = parent.parent

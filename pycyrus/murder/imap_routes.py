@@ -184,14 +184,25 @@ class SessionRoutes:
 
     async def locate_name(self, name: MailboxName) -> Location | None:
         """As L{locate}."""
-        location = await self.routes.directory.locate(name)
+        location = await self.find(name)
         if location is not None and location.state is LocationState.RESERVED:
             raise No(b"Mailbox is currently reserved", b"INUSE")
         return location
 
+    async def find(self, name: MailboxName) -> Location | None:
+        """
+        As L{IMailboxDirectory.locate}.
+
+        @raise StoreUnavailable: Or it is elsewhere, and a server passed the command on to us.
+        """
+        location = await self.routes.directory.locate(name)
+        if location is not None and location.server:
+            self.routes.backends.check_first(self.session.came_by, location.server)
+        return location
+
     async def home(self) -> str:
         """The server of the user's INBOX; empty if that is here, or nowhere."""
-        location = await self.routes.directory.locate(inbox_of(self.session.user))
+        location = await self.find(inbox_of(self.session.user))
         return "" if location is None else location.server
 
     def _refer(self, frame: Frame, location: Location, wire: bytes) -> None:
@@ -372,7 +383,7 @@ class SessionRoutes:
         self._refer(frame, location, old)
         parent = None if new is None else new.parent
         while parent is not None:
-            above = await self.routes.directory.locate(parent)
+            above = await self.find(parent)
             if above is not None and above.server != location.server:
                 raise No(b"Mailbox cannot be renamed to another server", b"CANNOT")
             parent = parent.parent if above is None else None

@@ -261,7 +261,7 @@ class SessionStore:
         @raise MailboxNotFound: There is none, or its server tells nothing.
         @raise StoreUnavailable: Its server cannot be asked.
         """
-        location = await self._routes.routes.directory.locate(name)
+        location = await self._routes.find(name)
         if location is None or not location.server:
             return await self._local.status(identity, name)
         wire = self._session.names.encode(name)

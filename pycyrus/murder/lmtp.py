@@ -58,6 +58,10 @@ class LmtpBackends:
         self._reactor = reactor
         self._kept: dict[str, list[LmtpLink]] = {}
 
+    def check_first(self, came_by: str, server: str) -> None:
+        """As L{Backends.check_first}."""
+        self._backends.check_first(came_by, server)
+
     async def link(self, server: str) -> LmtpLink:
         """
         A connection, between two messages.
@@ -160,6 +164,7 @@ class ProxiedDelivery:
         """
         recipient, location = await self._agent.find(self._envelope, recipient)
         if location.server:
+            self._agent.links.check_first(self._envelope.identity.user_id, location.server)
             group = self._groups.setdefault(location.server, _Group([], []))
             group.recipients.append(recipient)
             group.places.append(self._count)

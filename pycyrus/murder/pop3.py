@@ -13,8 +13,7 @@ from pycyrus.errors import (
     MechanismUnavailable,
     StoreUnavailable,
 )
-from pycyrus.interfaces import IMailboxDirectory, LocationState
-from pycyrus.model.identity import Identity
+from pycyrus.interfaces import Authenticated, IMailboxDirectory, LocationState
 from pycyrus.model.mailbox_name import inbox_of
 from pycyrus.murder.backends import Backends
 from pycyrus.murder.lines import LineClient
@@ -108,7 +107,7 @@ class Pop3Routes:
         self._reactor = reactor
         self._known: dict[str, tuple[float, dict[bytes, list[bytes]]]] = {}
 
-    async def open(self, identity: Identity, folder: str) -> Pop3Link | None:
+    async def open(self, authenticated: Authenticated, folder: str) -> Pop3Link | None:
         """
         Log in for a user where the maildrop is.
 
@@ -117,6 +116,7 @@ class Pop3Routes:
         @raise MailboxNotFound: There is none.
         @raise StoreUnavailable: That server cannot be reached, or does not let us in.
         """
+        identity = authenticated.identity
         location = await self._directory.locate(inbox_of(identity))
         if location is None:
             raise MailboxNotFound("no INBOX in the directory")
@@ -124,6 +124,7 @@ class Pop3Routes:
             raise StoreUnavailable("it is being created or moved")
         if not location.server:
             return None
+        self._backends.check_first(authenticated.authenticated_as, location.server)
         link = Pop3Link(location.server, self._reactor)
         await self._backends.connect(location.server, "pop3", link)
         user = f"{identity.user_id}+{folder}" if folder else identity.user_id

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from pycyrus.interfaces import IAuthenticator, IMaildropClaims, IMailStore, IStoreObserver
+from pycyrus.interfaces import Authenticated, IAuthenticator, IMaildropClaims, IMailStore, IStoreObserver
 from pycyrus.pop3.settings import Pop3Settings
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-    from pycyrus.model.identity import Identity
     from pycyrus.pop3.session import Pop3Session
 
 
@@ -41,7 +40,7 @@ class Pipe(Protocol):
 class Elsewhere(Protocol):
     """The maildrops of other servers, of which this one is a frontend."""
 
-    async def open(self, identity: Identity, folder: str) -> Pipe | None:
+    async def open(self, authenticated: Authenticated, folder: str) -> Pipe | None:
         """
         Open a maildrop.
 

@@ -124,7 +124,7 @@ class Pop3Session(LineSession):
         identity = authenticated.identity
         self._link.logged_in(identity.user_id)
         if self._parts.elsewhere is not None:
-            self._pipe = await self._parts.elsewhere.open(identity, self.folder)
+            self._pipe = await self._parts.elsewhere.open(authenticated, self.folder)
         if self._pipe is None:
             await self._open_maildrop(identity)
         self.identity = identity

@@ -102,6 +102,12 @@ class LmtpTests(MurderCase):
             self.assertIn(b"by frontend", said)
             self.assertIn(b"by backend", said)
 
+    async def test_what_was_passed_on_stays(self) -> None:
+        """A server that has not what another hands over does not hand it over again."""
+        self.lmtp._backends = self.make_links(proxies=frozenset((POSTMAN.user_id,)))
+        with self.assertRaises(StoreUnavailable):
+            await self._deliver("alice")
+
     async def test_connections_are_kept(self) -> None:
         """The next message needs no login."""
         for _ in range(3):

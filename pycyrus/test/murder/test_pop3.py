@@ -10,6 +10,8 @@ from typing import Any
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 
 from pycyrus.errors import StoreUnavailable
+from pycyrus.interfaces import Authenticated
+from pycyrus.model.identity import Identity
 from pycyrus.murder.lines import LineClient
 from pycyrus.murder.pop3 import Pop3Routes
 from pycyrus.pop3.protocol import Pop3Factory
@@ -67,6 +69,13 @@ class Pop3Tests(MurderCase):
     async def _say(self, client: LineClient, line: bytes) -> bytes:
         client.send(line + b"\r\n")
         return await client.line()
+
+    async def test_what_was_passed_on_stays(self) -> None:
+        """A server passes on nobody whom another server passed on, and all who come themselves."""
+        routes = Pop3Routes(self.directory, self.make_links(proxies=frozenset(("mailproxy",))), self.reactor)
+        with self.assertRaises(StoreUnavailable):
+            await routes.open(Authenticated(Identity("alice"), "mailproxy"), "")
+        self.assertEqual(self.pop3_factories[self.servers[0]].sessions, set())
 
     async def test_a_session(self) -> None:
         """What the client says after the login, and even before its answer, reaches the backend."""

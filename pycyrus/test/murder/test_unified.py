@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from pycyrus.imap.settings import ImapSettings
+from pycyrus.interfaces import Location
 from pycyrus.model.internal_names import parse_internal
+from pycyrus.murder.imap_create import ServerChoice, ServerChoiceSettings
+from pycyrus.murder.imap_routes import ImapRoutes, RouteSettings
 from pycyrus.test.murder.cluster import MurderCase
+
+
+async def _at_once() -> None:
+    """Nothing to wait for."""
 
 
 class UnifiedTests(MurderCase):
@@ -25,3 +32,21 @@ class UnifiedTests(MurderCase):
         # And where an administrator wants it.
         await self.do(admin, b"CREATE user.dave " + self.servers[1].encode() + b"!default")
         self.assertTrue(self.has(1, "user.dave"))
+
+    async def test_what_was_passed_on_stays(self) -> None:
+        """A server that the directory sends to itself asks itself once, and says so."""
+        self.directory.catch_up = _at_once  # type: ignore[method-assign] # what is known stays
+        self.links = self.make_links(proxies=frozenset(("mailproxy",)))
+        servers = ServerChoice(ServerChoiceSettings(tuple(self.servers)), self.links, None)
+        routes = ImapRoutes(self.directory, self.links, servers, RouteSettings(), self.directory.catch_up, "DELETED")
+        factory = self._factory(self._store(), elsewhere=routes, proxy_servers=("mailproxy",))
+        port = self.listen(factory).getHost().port
+        here = Location("user.alice", f"127.0.0.1:{port}", "default", "alice\tlrswipkxtecda\t")
+        self.directory.locations[here.mailbox] = here
+        alice = await self.client("alice", port)
+        for command in (b"SELECT INBOX", b"STATUS INBOX (MESSAGES)", b"CREATE INBOX.x", b'LSUB "" "*"'):
+            self.assertIn(b"[UNAVAILABLE]", await self.do(alice, command, b"NO"))
+        self.assertEqual(len(factory.sessions), 2)
+        # What it passes on for clients goes on.
+        bob = await self.client("bob", port)
+        await self.do(bob, b"SELECT INBOX")
