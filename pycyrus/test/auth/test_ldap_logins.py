@@ -190,8 +190,8 @@ class DomainTests(DirectoryCase):
             "ldap_version": "3",
         }
         options = Settings(written)
-        source = group_source(options, self.reactor)
-        assert isinstance(source, LdapChecker)
+        source: Any = group_source(options, self.reactor)
+        self.assertIsInstance(source, LdapChecker)
         self.addCleanup(source.close)
         self.assertEqual(await source.groups_of("alice"), {"mail users"})
         self.assertEqual(group_lifetime(options), 7200.0)
