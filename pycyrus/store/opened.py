@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from zope.interface import implementer
 
-from pycyrus.errors import MessageGone, OperationNotSupported, PermissionDenied, StoreUnavailable
+from pycyrus.errors import MailboxNotFound, MessageGone, OperationNotSupported, PermissionDenied, StoreUnavailable
 from pycyrus.interfaces import Appended, Copied, Counts, Expunged, IMailbox, IMessageFile, NewMessage, Stored
 from pycyrus.model.acl import ANNOTATE, DELETE_MESSAGES, EXPUNGE, INSERT, KEEP_SEEN, POST, READ, WRITE
 from pycyrus.model.annotations import STANDARD_DEFINITIONS, AnnotationDefinitions
@@ -33,7 +33,7 @@ from pycyrus.store.seen_overlay import SeenOverlay
 from pycyrus.store.shield import shielded
 from pycyrus.store.spool import MessageFile, StagedMessage
 from pycyrus.store.threads import sleep
-from pycyrus.store.writing import Copying, FlagOrder, Incoming
+from pycyrus.store.writing import NO_UIDS, Copying, FlagOrder, Incoming
 
 _ANY = ANSWERED | FLAGGED | DRAFT
 _EVERY = _ANY | DELETED | SEEN
@@ -218,7 +218,7 @@ class OpenedMailbox:
         await self._ready(enforcement)
         uids = await writing.append(self.state, incoming, self._admission(enforcement))
         if self._seen is not None and any(seen):
-            self._seen.set(np.array(uids, dtype=np.uint32)[seen], True)
+            await self._mark_new(self._seen, np.array(uids, dtype=np.uint32)[seen])
         self.state.announce()
         if self._feeder is not None:
             self._feeder.came(self.unique_id)
@@ -242,11 +242,42 @@ class OpenedMailbox:
         self, uids: UidArray, order: FlagOrder, unchanged_since: int | None, seen: ISeenState
     ) -> Stored:
         involved = (order.clear | order.set) & SEEN
-        shared = replace(order, clear=order.clear & ~SEEN, set=order.set & ~SEEN, touch=bool(involved))
-        stored = await writing.change_flags(self.state, uids, shared, unchanged_since, wait=self._policy.wait_for_flags)
-        if involved and len(stored.changed):
-            seen.set(stored.changed, bool(order.set & SEEN))
-        return stored
+        shared = replace(order, clear=order.clear & ~SEEN, set=order.set & ~SEEN)
+        if shared == FlagOrder(0, 0) and unchanged_since is None:
+            columns = self.state.contents.columns
+            stored = Stored(columns.uids[: columns.count][columns.positions(uids)].copy(), NO_UIDS, None)
+        else:
+            # With a condition nobody else may pass between looking and changing.
+            shared = replace(shared, touch=bool(involved))
+            stored = await writing.change_flags(
+                self.state, uids, shared, unchanged_since, wait=self._policy.wait_for_flags
+            )
+        if not involved or not len(stored.changed):
+            return stored
+        return replace(stored, modseq=await self._mark(seen, stored.changed, bool(order.set & SEEN)))
+
+    async def _mark(self, seen: ISeenState, uids: UidArray, is_seen: bool) -> int | None:
+        """
+        Note what this user has seen, and only then give the messages a modseq that tells of it.
+
+        The other way round a session of another process could take what was
+        before for what is since (RFC 7162 section 3.1.2.1).
+        """
+        seen.set(uids, is_seen)
+        await seen.save()
+        touched = await writing.change_flags(
+            self.state, uids, FlagOrder(0, 0, touch=True), None, wait=self._policy.wait_for_flags
+        )
+        return touched.modseq
+
+    async def _mark_new(self, seen: ISeenState, uids: UidArray) -> None:
+        """As L{_mark}, for messages that just came: they have come even if that cannot be told yet."""
+        try:
+            await self._mark(seen, uids, True)
+        except (StoreUnavailable, MailboxNotFound) as error:
+            self.state.log.warn(
+                "What was seen in {mailbox} is told later: {error}", mailbox=self.state.unique_id, error=error
+            )
 
     @property
     def _notes(self) -> OwnAnnotations:
@@ -317,7 +348,7 @@ class OpenedMailbox:
             self._admission(enforcement),
         )
         if self._seen is not None and np.any(flags & SEEN):
-            self._seen.set(copies[flags & SEEN != 0], True)
+            await self._mark_new(self._seen, copies[flags & SEEN != 0])
         self.state.announce()
         if self._feeder is not None:
             self._feeder.came(self.unique_id)

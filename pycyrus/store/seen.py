@@ -78,6 +78,14 @@ class SeenState:
             self._recent = uid
             self._owner.save_soon(self)
 
+    async def save(self) -> None:
+        """
+        Let other processes see it.
+
+        @raise StoreUnavailable: Not now; it will be tried again.
+        """
+        await self._owner.save()
+
     def refresh(self) -> None:
         """Read what other processes wrote, if any wrote something."""
         token = self._owner.signal.value()

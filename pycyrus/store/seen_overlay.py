@@ -30,6 +30,9 @@ class ISeenState(Protocol):
     def recent_uid(self) -> int:
         """See above."""
 
+    def refresh(self) -> None:
+        """Look for changes of other processes."""
+
     def seen_uids(self) -> Sequence[tuple[int, int]]:
         """Ascending disjoint ranges of seen UIDs."""
 
@@ -39,16 +42,23 @@ class ISeenState(Protocol):
     def set_recent(self, uid: int) -> None:
         """Messages up to this UID are not recent any more."""
 
+    async def save(self) -> None:
+        """Let other processes see it."""
+
 
 class SeenOverlay:
-    """A view whose flags show what one user has seen."""
+    """
+    A view whose flags show what one user has seen.
+
+    Its live columns are copies, all of one moment: flags must not be told with a modseq that came after them.
+    """
 
     def __init__(self, seen: ISeenState) -> None:
         self._seen = seen
         self._base: View | None = None
         self._view: View | None = None
         self._flags: NDArray[np.uint32] = np.empty(0, dtype=np.uint32)
-        self._version = (-1, -1)
+        self._version = -1
         self._unseen: tuple[int, int] | None = None
 
     def view(self, base: View, version: int) -> View:
@@ -57,18 +67,23 @@ class SeenOverlay:
         if mine is None or base is not self._base:
             self._base = base
             self._flags = base.flags.copy()
-            self._view = mine = replace(base, flags=self._flags)
-            self._version = (-1, -1)
-        now = (version, self._seen.counter)
-        if now != self._version:
-            self._version = now
+            self._view = mine = replace(
+                base, flags=self._flags, keywords=base.keywords.copy(), modseqs=base.modseqs.copy()
+            )
+            self._version = -1
+        # Not when what was seen changes, but with the modseq that tells of it.
+        if version != self._version:
+            self._version = version
             self._unseen = None
+            self._seen.refresh()
             flags = base.flags & np.uint32(~SEEN & 0xFFFFFFFF)
             for low, high in self._seen.seen_uids():
                 start = int(base.uids.searchsorted(np.uint32(low)))
                 stop = int(base.uids.searchsorted(np.uint32(min(high, 0xFFFFFFFF)), "right"))
                 flags[start:stop] |= np.uint32(SEEN)
             self._flags[:] = flags
+            mine.keywords[:] = base.keywords
+            mine.modseqs[:] = base.modseqs
         return mine
 
     def unseen(self) -> tuple[int, int]:

@@ -199,7 +199,7 @@ class ResyncClient(Client):
         highest = self.highest
         self.command(b"UID FETCH", b"1:* (FLAGS MODSEQ)")
         for uid, flags in kept.items():
-            if self.modseqs.get(uid, highest + 1) <= highest and self.flags.get(uid, flags) != flags:
+            if self.modseqs.get(uid, highest + 1) <= highest and (self.flags.get(uid, flags) ^ flags) - self.private:
                 self._violation(
                     f"since {since}: UID {uid} was {sorted(flags)}, and is {sorted(self.flags[uid])} "
                     f"since {self.modseqs[uid]}, before {highest}"

@@ -18,7 +18,7 @@ from pycyrus.model.search import HasFlag
 from pycyrus.model.uids import UidArray, number_ranges
 from pycyrus.model.view import CachedItem
 from pycyrus.store import writing
-from pycyrus.store.opened import MailboxPolicy
+from pycyrus.store.opened import MailboxPolicy, OpenedMailbox
 from pycyrus.test.store.mailboxes import Place, digests, octets, text, uids
 
 
@@ -401,6 +401,12 @@ class Seen:
     def set_recent(self, uid: int) -> None:
         self.recent_uid = uid
 
+    def refresh(self) -> None:
+        pass
+
+    async def save(self) -> None:
+        pass
+
 
 class SeenTests(MailboxCase):
     def test_own_seen_state(self) -> None:
@@ -421,6 +427,50 @@ class SeenTests(MailboxCase):
         self.place.run(self.box.store(uids(1, 2), FlagChange(FlagAction.REPLACE, Flags(SEEN))))
         guest.refresh()
         self.assertEqual(guest.view().flags.tolist(), [0, SEEN, 0])
+
+    def test_seen_state_comes_with_its_modseq(self) -> None:
+        """
+        RFC 7162 section 3.1.2.1: who was told of a modseq was told of all before it.
+
+        Other sessions of the user, in other processes as well, see the change
+        when the modseq that tells of it is there, and not before.
+        """
+        shown: list[tuple[list[int], int]] = []
+        other: list[OpenedMailbox] = []
+
+        class Watched(Seen):
+            async def save(self) -> None:
+                (box,) = other
+                box.refresh()
+                shown.append((box.view().flags.tolist(), box.highest_modseq()))
+
+        self.place.append(self.box, text(1), text(2))
+        seen = Watched()
+        guest = self.place.open("a", "lrswi", seen=seen)
+        other.append(self.place.open("a", "lrswi", seen=seen))
+        other[0].view()
+        before = self.box.highest_modseq()
+        stored = self.place.run(guest.store(uids(1), FlagChange(FlagAction.ADD, Flags(SEEN))))
+        self.assertEqual(shown, [([0, 0], before)])
+        self.assertEqual(stored.modseq, before + 1)
+        other[0].refresh()
+        self.assertEqual(other[0].view().flags.tolist(), [SEEN, 0])
+        self.assertEqual(other[0].view().modseqs.tolist()[0], before + 1)
+        # Until it is looked at again a view is of one moment, whatever happens.
+        view = other[0].view()
+        self.place.run(self.box.store(uids(2), FlagChange(FlagAction.ADD, Flags(FLAGGED, (b"Key",)))))
+        self.assertEqual((view.flags.tolist(), view.keywords.any()), ([SEEN, 0], False))
+        self.assertEqual(view.modseqs.tolist()[1], before)
+        other[0].refresh()
+        self.assertIs(other[0].view(), view)
+        self.assertEqual((view.flags.tolist(), view.modseqs.tolist()), ([SEEN, FLAGGED], [before + 1, before + 2]))
+        self.assertTrue(view.keywords[1].any())
+        before += 2
+        stored = self.place.run(guest.store(uids(1, 2), FlagChange(FlagAction.REPLACE, Flags(0)), before - 1))
+        self.assertEqual((stored.changed.tolist(), stored.modified.tolist()), ([1], [2]))
+        self.place.append(guest, text(3), flags=Flags(SEEN))
+        other[0].refresh()
+        self.assertEqual(other[0].view().flags.tolist(), [0, FLAGGED, SEEN])
 
     def test_own_recent(self) -> None:
         """What is recent to others does not take it from the owner."""
