@@ -182,7 +182,7 @@ class Departures:
             # The innermost first, so that directories are empty when their turn comes.
             for entry in reversed(gone):
                 rows.remove(connection, entry)
-                rows.add_pending(connection, Work.REMOVE, entry.partition, entry.location)
+                moves.ask(connection, parts.partitions, Work.REMOVE, entry.partition, entry.location)
             return gone
 
         # What is known elsewhere goes first: who dies in between finds the mailboxes still held, and does it again.

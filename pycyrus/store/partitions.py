@@ -31,6 +31,7 @@ class Partitions:
         self._archives = {name.lower(): Path(path) for name, path in settings.archivepartitions.items()}
         self._marks = PartitionMarks(settings.configdirectory)
         self._absent: set[str] = set()
+        self._archive_marks: dict[str, str] = {}
         self._default = settings.defaultpartition.lower() if settings.defaultpartition else None
         for name in (*self._data, *self._meta, *self._archives):
             if not _NAME.match(name):
@@ -150,7 +151,18 @@ class Partitions:
         root = self._archives.get(partition)
         if root is None:
             return None
-        return Archive(root, paths.resolve(root, location), self._marks.known(f"archivepartition-{partition}"))
+        return Archive(root, paths.resolve(root, location), self._archive_mark(partition))
+
+    def _archive_mark(self, partition: str) -> str:
+        mark = self._archive_marks.get(partition)
+        if mark is None:
+            try:
+                mark = self._marks.known(f"archivepartition-{partition}")
+            except OSError as error:
+                raise files.store_error(error, f"archivepartition-{partition}") from error
+            if mark:
+                self._archive_marks[partition] = mark
+        return mark
 
     def archive_root(self, partition: str) -> Path | None:
         """The directory of all archived messages of a partition, if there is one."""

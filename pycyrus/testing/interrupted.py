@@ -42,22 +42,25 @@ def run_in_child(begin: Begin, at: int | None, action: Action, error: int = errn
 
 
 def interruptions(
-    begin: Begin, actions: tuple[Action, ...], fresh: Callable[[], object], error: int = errno.EIO
+    begin: Begin, actions: tuple[Action, ...], fresh: Callable[[], object], error: int = errno.EIO, *, least: int = 8
 ) -> Iterator[str]:
     """
     Interrupt work at each of its calls, in each way.
 
     @param fresh: Puts everything back as it was.
+    @param least: Calls that it has.
     @return: After each, what was done, to be told where a check fails.
     """
     fresh()
     calls = run_in_child(begin, None, Action.FAIL)
-    if not 0 < calls < _MOST:
+    if not least < calls < _MOST:
         raise AssertionError(f"the work ended with {calls}, which should be a number of calls")
     for action in actions:
         for at in range(1, calls + 1):
             fresh()
             status = run_in_child(begin, at, action, error)
-            if action is Action.KILL_BEFORE and not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
+            killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+            # After a call that fails of itself nobody is killed.
+            if action is not Action.KILL_AFTER and (not killed if action is Action.KILL_BEFORE else status):
                 raise AssertionError(f"{action} at {at} of {calls}: the child ended with {status}")
             yield f"{action} at {at} of {calls}"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 import shutil
-import signal
 import time
 from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.errors import MailboxNotFound, MailStoreError
+from pycyrus.errors import MailboxNotFound
 from pycyrus.interfaces import NewMessage
 from pycyrus.model.flags import DELETED, FlagAction, FlagChange, Flags
 from pycyrus.model.identity import AdminScope, Identity
@@ -25,7 +21,8 @@ from pycyrus.store.settings import StoreSettings
 from pycyrus.store.store import MailStore, open_store
 from pycyrus.test.store.mailboxes import FRED, text, uids, without_syncs
 from pycyrus.testing.blocking import BlockingReactor
-from pycyrus.testing.faults import Action, Faults
+from pycyrus.testing.faults import Action
+from pycyrus.testing.interrupted import interruptions
 
 ADMIN = Identity("cyrus", admin=AdminScope.GLOBAL)
 FAR = 1 << 40
@@ -252,22 +249,6 @@ class ExpiryCrashTests(ExpiryCase):
         shutil.copytree(self.template, self.root)
         return self.root
 
-    def child(self, at: int | None, action: Action) -> int:
-        """Expire in a child that meets its fate; @return: how it ended."""
-        pid = os.fork()
-        if not pid:
-            status = 1
-            try:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-                world = World(self.root)
-                with Faults(at, action, errno.EIO) as faults:
-                    with contextlib.suppress(MailStoreError):
-                        world.expire()
-                    status = min(len(faults.calls), 250) if at is None else 0
-            finally:
-                os._exit(status)
-        return os.waitpid(pid, 0)[1]
-
     def check(self, context: str) -> None:
         world = World(self.root)
         try:
@@ -286,12 +267,6 @@ class ExpiryCrashTests(ExpiryCase):
             world.close()
 
     def test_every_call(self) -> None:
-        calls = os.waitstatus_to_exitcode(self.child(None, Action.FAIL))
-        self.assertGreater(calls, 15)
-        for action in (Action.KILL_BEFORE, Action.FAIL):
-            for at in range(1, calls + 1):
-                self.fresh()
-                status = self.child(at, action)
-                if action is not Action.FAIL:
-                    self.assertEqual(os.WTERMSIG(status), signal.SIGKILL, f"{action} at {at}")
-                self.check(f"{action} at {at} of {calls}")
+        actions = (Action.KILL_BEFORE, Action.FAIL)
+        for what in interruptions(lambda: World(self.root).expire, actions, self.fresh, least=15):
+            self.check(what)

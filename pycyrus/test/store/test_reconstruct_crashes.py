@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
-import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.errors import MailStoreError
 from pycyrus.model.acl import Acl
 from pycyrus.model.flags import DELETED, FlagAction, FlagChange, Flags
 from pycyrus.store import files
@@ -22,7 +21,8 @@ from pycyrus.store.reconstruct import Order, reconstruct
 from pycyrus.store.restoring import restore
 from pycyrus.store.rows import Entry
 from pycyrus.test.store.mailboxes import INBOX, Place, digests, octets, text, uids, without_syncs
-from pycyrus.testing.faults import Action, Faults
+from pycyrus.testing.faults import Action
+from pycyrus.testing.interrupted import interruptions
 
 ENTRY = Entry(INBOX, "a", "default", "a", 77, Acl(()))
 DAMAGED, UNKNOWN = b"Subject: damaged\r\n\r\nx\r\n", b"Subject: unknown\r\n\r\nx\r\n"
@@ -48,23 +48,14 @@ class ReconstructCrashTests(SynchronousTestCase):
         (self.template / "a" / "4.").unlink()
         self.root = Path(self.mktemp())
 
-    def child(self, at: int | None, action: Action, order: Order) -> int:
+    def fresh(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
         shutil.copytree(self.template, self.root)
-        pid = os.fork()
-        if not pid:
-            status = 1
-            try:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-                place = Place(self.root)
-                box = place.open("a")
-                with Faults(at, action, errno.ENOSPC) as faults:
-                    with contextlib.suppress(MailStoreError):
-                        place.run(reconstruct(box.state, ENTRY, "user.fred", order))
-                    status = len(faults.calls) if at is None else 0
-            finally:
-                os._exit(status)
-        return os.waitpid(pid, 0)[1]
+
+    def begin(self, order: Order) -> Callable[[], object]:
+        place = Place(self.root)
+        box = place.open("a")
+        return lambda: place.run(reconstruct(box.state, ENTRY, "user.fred", order))
 
     def check(self, context: str, order: Order) -> None:
         """Whatever octets there were are there, and another run does the rest."""
@@ -91,16 +82,9 @@ class ReconstructCrashTests(SynchronousTestCase):
             place.close()
 
     def drive(self, order: Order) -> None:
-        calls = os.waitstatus_to_exitcode(self.child(None, Action.FAIL, order))
-        self.assertGreater(calls, 8)
-        for action in (Action.KILL_BEFORE, Action.FAIL, Action.SHORT):
-            for at in range(1, calls + 1):
-                status = self.child(at, action, order)
-                if action is Action.KILL_BEFORE:
-                    self.assertEqual(os.WTERMSIG(status), signal.SIGKILL)
-                else:
-                    self.assertEqual(status, 0)
-                self.check(f"{action} at {at} of {calls}", order)
+        actions = (Action.KILL_BEFORE, Action.FAIL, Action.SHORT)
+        for what in interruptions(partial(self.begin, order), actions, self.fresh, errno.ENOSPC):
+            self.check(what, order)
 
     def test_renumber(self) -> None:
         """With C{-R} the old UID goes when the new one is durable; nobody gets a message twice."""

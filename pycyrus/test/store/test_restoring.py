@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import shutil
-import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.errors import MailStoreError
 from pycyrus.model.flags import DELETED, FLAGGED, SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.view import CachedItem
 from pycyrus.store import checkpoint, files, rebuild
@@ -21,7 +18,8 @@ from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.restoring import Restored, Rows, restore
 from pycyrus.store.writing import Keywords
 from pycyrus.test.store.mailboxes import Place, digests, octets, text, uids, without_syncs
-from pycyrus.testing.faults import Action, Faults
+from pycyrus.testing.faults import Action
+from pycyrus.testing.interrupted import interruptions, run_in_child
 
 
 def everything(rows: Rows, keywords: Keywords) -> Rows:
@@ -146,23 +144,14 @@ class RestoringCrashTests(SynchronousTestCase):
         place.close()
         self.root = Path(self.mktemp())
 
-    def child(self, at: int | None, action: Action) -> int:
+    def fresh(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
         shutil.copytree(self.template, self.root)
-        pid = os.fork()
-        if not pid:
-            status = 1
-            try:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-                place = Place(self.root)
-                box = place.open("a")
-                with Faults(at, action, errno.ENOSPC) as faults:
-                    with contextlib.suppress(MailStoreError):
-                        place.run(restore(box.state, everything))
-                    status = len(faults.calls) if at is None else 0
-            finally:
-                os._exit(status)
-        return os.waitpid(pid, 0)[1]
+
+    def begin(self) -> Callable[[], object]:
+        place = Place(self.root)
+        box = place.open("a")
+        return lambda: place.run(restore(box.state, everything))
 
     def check(self, context: str) -> None:
         """Each message is there exactly once, or can still come back; and then it does."""
@@ -185,17 +174,13 @@ class RestoringCrashTests(SynchronousTestCase):
             place.close()
 
     def test_every_call(self) -> None:
-        calls = os.waitstatus_to_exitcode(self.child(None, Action.FAIL))
-        self.assertGreater(calls, 8)
-        for action in (Action.KILL_BEFORE, Action.FAIL, Action.SHORT):
-            for at in range(1, calls + 1):
-                status = self.child(at, action)
-                if action is Action.KILL_BEFORE:
-                    self.assertEqual(os.WTERMSIG(status), signal.SIGKILL)
-                self.check(f"{action} at {at} of {calls}")
+        actions = (Action.KILL_BEFORE, Action.FAIL, Action.SHORT)
+        for what in interruptions(self.begin, actions, self.fresh, errno.ENOSPC):
+            self.check(what)
 
     def test_power_cut(self) -> None:
         """After another start of the machine nothing that came back is taken for unfinished."""
-        self.child(None, Action.FAIL)
+        self.fresh()
+        run_in_child(self.begin, None, Action.FAIL)
         self.patch(files, "boot_id", lambda: b"another boot id!")
         self.check("after another start")

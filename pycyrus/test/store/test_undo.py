@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.errors import MailboxExists, MailboxNotFound, MailStoreError, PermissionDenied
+from pycyrus.errors import MailboxExists, MailboxNotFound, PermissionDenied
 from pycyrus.interfaces import IMailbox
 from pycyrus.model.acl import Acl
 from pycyrus.model.annotations import AnnotationScope
@@ -23,7 +22,8 @@ from pycyrus.store.loading import load
 from pycyrus.store.undo import NoHistory, Plan, plan_undo, undo
 from pycyrus.test.store.mailboxes import FRED, Place, digests, octets, text, uids, without_syncs
 from pycyrus.test.store.test_expiry import ADMIN, World
-from pycyrus.testing.faults import Action, Faults
+from pycyrus.testing.faults import Action
+from pycyrus.testing.interrupted import interruptions
 
 Facts = dict[bytes, tuple[int, frozenset[bytes]]]
 
@@ -360,11 +360,11 @@ class CompactionTests(UndoCase):
         world.flag("user.fred", 1, FlagAction.ADD, SEEN)
         offset = Path(self.paths.journal).stat().st_size
         self.assertGreater(offset, 12_000)
-        self.assertTrue(checkpoint.keeps_too_much(self.paths, offset, 1, 0, 7 * 86400.0))
+        self.assertTrue(checkpoint.keeps_too_much(self.paths, offset, 104, 7 * 86400.0))
         self.compact(time.time() - 7 * 86400)
         offset = Path(self.paths.journal).stat().st_size
         self.assertLess(offset, 3000)
-        self.assertFalse(checkpoint.keeps_too_much(self.paths, offset, 1, 0, 7 * 86400.0))
+        self.assertFalse(checkpoint.keeps_too_much(self.paths, offset, 104, 7 * 86400.0))
         world.undo(when)
         self.assertEqual(world.facts(), then)
 
@@ -400,30 +400,18 @@ class UndoCrashTests(UndoCase):
         template = Path(self.mktemp()).absolute()
         self.root.rename(template)
         shutil.copytree(template, self.root)
-        calls = os.waitstatus_to_exitcode(self.child(when, None, Action.FAIL))
-        self.assertGreater(calls, 10)
-        for action in (Action.KILL_BEFORE, Action.FAIL):
-            for at in range(1, calls + 1):
-                shutil.rmtree(self.root)
-                shutil.copytree(template, self.root)
-                self.child(when, at, action)
-                world = UndoWorld(self.root)
-                world.undo(when)
-                self.assertEqual(world.facts(), {**then, text(7): (0, frozenset())}, f"{action} at {at}")
-                world.close()
-        self.world = UndoWorld(self.root)
 
-    def child(self, when: float, at: int | None, action: Action) -> int:
-        pid = os.fork()
-        if not pid:
-            status = 1
-            try:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-                world = UndoWorld(self.root)
-                with Faults(at, action, errno.EIO) as faults:
-                    with contextlib.suppress(MailStoreError):
-                        world.undo(when)
-                    status = len(faults.calls) if at is None else 0
-            finally:
-                os._exit(status)
-        return os.waitpid(pid, 0)[1]
+        def fresh() -> None:
+            shutil.rmtree(self.root)
+            shutil.copytree(template, self.root)
+
+        def begin() -> Callable[[], object]:
+            world = UndoWorld(self.root)
+            return lambda: world.undo(when)
+
+        for what in interruptions(begin, (Action.KILL_BEFORE, Action.FAIL), fresh, least=10):
+            world = UndoWorld(self.root)
+            world.undo(when)
+            self.assertEqual(world.facts(), {**then, text(7): (0, frozenset())}, what)
+            world.close()
+        self.world = UndoWorld(self.root)
