@@ -112,6 +112,22 @@ class ITransfers(Interface):
         @raise StoreUnavailable: It is still here.
         """
 
+    async def create_here(identity: Identity, name: MailboxName, partition: str | None) -> str:
+        """
+        Create a mailbox of which no other server is told (LOCALCREATE).
+
+        @return: Its unique id.
+        @raise MailStoreError: As L{IMailStore.create}.
+        """
+
+    async def delete_here(identity: Identity, name: MailboxName) -> None:
+        """
+        Remove a mailbox for good, and tell no other server (LOCALDELETE).
+
+        @raise MailboxNotFound: There is none.
+        @raise MailboxHasChildren: It has inferiors.
+        """
+
     def sync(identity: Identity) -> ISyncIntake:
         """
         Begin to take mailboxes from a server of Cyrus's.

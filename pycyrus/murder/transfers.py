@@ -41,6 +41,7 @@ from pycyrus.murder.sync_link import SyncLink
 from pycyrus.murder.transfer_intake import TransferIntake
 from pycyrus.murder.transfer_link import TransferLink
 from pycyrus.store.incoming import Arrivals
+from pycyrus.store.local_changes import create_here, delete_here
 from pycyrus.store.outgoing import Departures
 from pycyrus.store.shield import shielded
 from pycyrus.store.threads import in_thread
@@ -108,6 +109,16 @@ class Transfers:
         _demand(identity)
         return TransferIntake(self._arrivals, self._publisher, self._departures.names)
 
+    async def create_here(self, identity: Identity, name: MailboxName, partition: str | None) -> str:
+        """See L{ITransfers.create_here}."""
+        _demand(identity)
+        return await create_here(self._departures.parts, identity, name, partition)
+
+    async def delete_here(self, identity: Identity, name: MailboxName) -> None:
+        """See L{ITransfers.delete_here}."""
+        _demand(identity)
+        await delete_here(self._departures.parts, identity, name)
+
     def sync(self, identity: Identity) -> ISyncIntake:
         """See L{ITransfers.sync}."""
         _demand(identity)
@@ -139,6 +150,7 @@ class Transfers:
         self._tasks.spawn(self._look(), self._failed)
 
     async def _look(self) -> None:
+        await self._arrivals.clean()
         while not self._is_closed:
             await self.resume()
             await self._pause.wait(RETRY_EVERY)

@@ -197,7 +197,11 @@ class Directory:
         self._listeners.append(listener)
 
     async def change(
-        self, function: Callable[[sqlite3.Connection], T], then: Callable[[sqlite3.Connection], object] | None = None
+        self,
+        function: Callable[[sqlite3.Connection], T],
+        then: Callable[[sqlite3.Connection], object] | None = None,
+        *,
+        is_told: bool = True,
     ) -> T:
         """
         Change the list within a transaction, on a thread.
@@ -205,6 +209,7 @@ class Directory:
         While a function runs, no process changes the list.
 
         @param then: Run in a second transaction, when the first is durable.
+        @param is_told: The other servers are told of it now, and not when both lists are compared.
         @raise StoreUnavailable: Nothing was changed, or only C{then} failed.
         """
         changed: list[tuple[str, str]] = []
@@ -219,7 +224,7 @@ class Directory:
             result: T = await self._turn.run(in_thread, self._reactor, self.change_now, noted, then)
         finally:
             self.refresh()
-            if self.publisher is not None and changed:
+            if self.publisher is not None and changed and is_told:
                 await self._publish(self.publisher, changed)
         return result
 

@@ -33,6 +33,11 @@ class Departures:
     def __init__(self, parts: TransferParts) -> None:
         self._parts = parts
 
+    @property
+    def parts(self) -> TransferParts:
+        """The store's."""
+        return self._parts
+
     def tell_departed(self, has_departed: Callable[[str], bool]) -> None:
         """Have sessions told whether a mailbox that is gone is on another server."""
         self._parts.directory.has_departed = has_departed

@@ -43,7 +43,7 @@ from pycyrus.imap.commands.status import status
 from pycyrus.imap.commands.store import store
 from pycyrus.imap.commands.subscribe import subscribe, unsubscribe
 from pycyrus.imap.commands.sync import mupdatepush, sync_apply, sync_get, sync_restart, sync_restore
-from pycyrus.imap.commands.transfers import transfer_step, xfer
+from pycyrus.imap.commands.transfers import localcreate, localdelete, transfer_step, xfer
 from pycyrus.imap.commands.unauthenticate import unauthenticate
 from pycyrus.imap.replies import Bad
 from pycyrus.imap.wire.acl import parse_mailbox_identifier, parse_setacl
@@ -140,6 +140,8 @@ COMMANDS: tuple[Command, ...] = (
     ),
     # What frontends of a Cyrus Murder say instead; nobody is told of it.
     Command(b"LOCALAPPEND", LOGGED_IN, parse_local_append, append, rfc="9051 6.3.12", may_create=True),
+    Command(b"LOCALCREATE", LOGGED_IN, parse_create, localcreate),
+    Command(b"LOCALDELETE", LOGGED_IN, parse_named, localdelete),
     Command(b"XFER", LOGGED_IN, parse_xfer, xfer),
     Command(b"MUPDATEPUSH", LOGGED_IN, parse_named, mupdatepush),
     Command(b"SYNCAPPLY", LOGGED_IN, None, sync_apply),

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pycyrus.errors import OperationNotSupported, PermissionDenied, TransferFailed
+from pycyrus.errors import MailStoreError, OperationNotSupported, PermissionDenied, TransferFailed
 from pycyrus.imap.commands.changing import demand_changes_allowed
 from pycyrus.imap.replies import No
 from pycyrus.imap.wire.grammar import astring
 from pycyrus.imap.wire.transfers import encode_step_answer
-from pycyrus.interfaces import ITransfers, Moved
+from pycyrus.interfaces import ITransfers, ListScope, Moved, Namespace
 from pycyrus.model.identity import AdminScope
+from pycyrus.model.names import internal
+from pycyrus.model.patterns import compile_pattern, has_wildcard
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
+    from pycyrus.imap.wire.mailboxes import Create, Named
     from pycyrus.imap.wire.transfers import TransferStep, Xfer
     from pycyrus.model.names import MailboxName
 
@@ -27,8 +30,56 @@ async def xfer(session: Session, command: Xfer) -> None:
     @raise TransferFailed: It is still here; or it will be there, and says so.
     """
     demand_changes_allowed(session)
-    root = session.names.decode(command.mailbox, utf8=session.is_utf8)
-    await move_away(session, root, command.server, command.partition)
+    _demand(session)
+    if not has_wildcard(command.mailbox):
+        root = session.names.decode(command.mailbox, utf8=session.is_utf8)
+        await move_away(session, root, command.server, command.partition)
+        return
+    failed = 0
+    for root in await _matching(session, command.mailbox):
+        try:
+            await move_away(session, root, command.server, command.partition)
+        except (No, MailStoreError) as error:
+            session.log.warn("{mailbox} did not move: {error}", mailbox=internal(root), error=str(error))
+            failed += 1
+        await session.drain()
+    if failed:
+        raise No(b"%d were not moved" % failed, b"CANNOT")
+
+
+async def _matching(session: Session, pattern: bytes) -> list[MailboxName]:
+    """Users, and shared mailboxes, whose names match a pattern of LIST."""
+    scopes = [ListScope(Namespace.OTHER), ListScope(Namespace.SHARED)]
+    matches = compile_pattern(pattern, session.names.separator)
+    return [
+        listing.name
+        for listing in await session.store.list(session.user, scopes)
+        if (listing.name.owner is None or listing.name.is_inbox)
+        and matches(session.names.encode(listing.name, utf8=session.is_utf8))
+    ]
+
+
+async def localcreate(session: Session, command: Create) -> bytes:
+    """
+    Create a mailbox of which no other server is told.
+
+    @raise MailboxExists: It is there already.
+    """
+    demand_changes_allowed(session)
+    name = session.names.decode(command.mailbox, utf8=session.is_utf8)
+    unique_id = await _demand(session).create_here(session.user, name, command.partition)
+    return b"[MAILBOXID (%b)] Completed" % unique_id.encode("ascii")
+
+
+async def localdelete(session: Session, command: Named) -> None:
+    """
+    Remove a mailbox for good, and tell no other server.
+
+    @raise MailboxNotFound: There is none.
+    """
+    demand_changes_allowed(session)
+    name = session.names.decode(command.mailbox, utf8=session.is_utf8)
+    await _demand(session).delete_here(session.user, name)
 
 
 async def move_away(session: Session, root: MailboxName, server: str, partition: str) -> None:

@@ -39,9 +39,9 @@ class TransferStep:
 
 
 def parse_xfer(cursor: Cursor) -> Xfer:
-    """Mailbox, server, and perhaps a partition."""
+    """Mailbox or pattern, server, and perhaps a partition."""
     cursor.space()
-    mailbox = cursor.astring()
+    mailbox = cursor.list_mailbox()
     cursor.space()
     words = [_text(cursor.astring())]
     if not cursor.at_end():

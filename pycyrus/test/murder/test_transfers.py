@@ -219,6 +219,38 @@ class Xfer(TransferServers):
         await self.do(self.admin, b"SELECT user.alice", b"NO")
         self.assertEqual(await self.bodies(self.servers[0]), [])
 
+    async def test_pattern(self) -> None:
+        """All that match, each for itself."""
+        first = self.stores[self.servers[0]]
+        for name in (Identity("anna"), Identity("zoe")):
+            await first.create(ADMIN, inbox_of(name))
+        await self.stores[self.servers[1]].create(ADMIN, inbox_of(Identity("anna")))
+        server = self.servers[1].encode()
+        said = await self.do(self.admin, b"XFER user.a* " + server, b"NO")
+        self.assertEqual(
+            said,
+            b"* OK USER alice\r\n* NO USER anna (Mailbox already exists)\r\nNO [CANNOT] 1 were not moved",
+        )
+        self.assertEqual(self.where(), self.servers[1:])
+        self.assertIsNotNone(first.directory.lookup(inbox_of(Identity("zoe"))))
+        await self.do(self.admin, b"XFER user.n* " + server)
+
+    async def test_local(self) -> None:
+        """What is made and removed without a word to the master."""
+        news = MailboxName("", None, ("news",))
+        self.assertIn(b"MAILBOXID", await self.do(self.admin, b"LOCALCREATE news"))
+        self.assertNotIn(news, self.master.places)
+        await self.do(self.admin, b"MUPDATEPUSH news")
+        self.assertEqual(self.master.places[news], (self.servers[0], True))
+        await self.do(self.admin, b"LOCALDELETE news")
+        self.assertEqual(self.master.places[news], (self.servers[0], True))
+        self.assertIsNone(self.stores[self.servers[0]].directory.lookup(news))
+        await self.do(self.admin, b"MUPDATEPUSH news", b"NO")
+        await self.do(self.admin, b"LOCALDELETE user.alice", b"NO")
+        alice = await self.client("alice", self.port(0))
+        for command in (b"LOCALCREATE INBOX.x", b"LOCALDELETE INBOX.Sent", b"MUPDATEPUSH INBOX", b"XFER * somewhere"):
+            self.assertIn(b"NOPERM", await self.do(alice, command, b"NO"))
+
     async def test_steps_that_are_none(self) -> None:
         strange = b'{"root": ["", "x\\u0001y", [], null], "partition": ""}'
         for command, status in [

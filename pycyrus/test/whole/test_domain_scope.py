@@ -112,6 +112,8 @@ ON_MAILBOX: dict[bytes, tuple[bytes, ...] | None] = {
     b"APPEND": (b'APPEND "%b" {9+}\r\nSubject: ', b'APPEND "%b" (\\Seen) CATENATE (URL "/INBOX/;UID=1")'),
     b"XFER": (b'XFER "%b" other.example.com',),
     **dict.fromkeys((b"XTRANSFER", b"SYNCAPPLY", b"SYNCGET", b"SYNCRESTART", b"SYNCRESTORE"), NO_MAILBOX),
+    b"LOCALCREATE": (b'LOCALCREATE "%b/New"', b'LOCALCREATE "%b"'),
+    b"LOCALDELETE": (b'LOCALDELETE "%b"',),
     b"MUPDATEPUSH": (b'MUPDATEPUSH "%b"',),
     b"LOCALAPPEND": (b'LOCALAPPEND "%b" INBOX {9+}\r\nSubject: ',),
     **dict.fromkeys((b"CHECK", b"CLOSE", b"UNSELECT", b"EXPUNGE", b"UID EXPUNGE", b"CANCELUPDATE"), NO_MAILBOX),
