@@ -84,7 +84,7 @@ def capabilities(
         # Without a number: STATUS tells the limit of a mailbox, if it has one (RFC 7889 section 3.1).
         limit = settings.max_message_size
         tokens.append(b"APPENDLIMIT=%d" % limit if limit else b"APPENDLIMIT")
-        if settings.message_limit:
+        if settings.message_limit and not is_frontend:
             tokens.append(b"MESSAGELIMIT=%d" % settings.message_limit)
     if takes_syncs:
         tokens.append(REPLICATION)

@@ -43,27 +43,34 @@ def wants_snapshot(offset: int, snapshot_offset: int, count: int) -> bool:
     return offset - snapshot_offset > SNAPSHOT_TAIL + count * 16
 
 
-def wants_compaction(offset: int, count: int, history: int) -> bool:
-    """Whether the journal is much longer than what it says."""
-    return offset > COMPACT_FROM + COMPACT_RATIO * _needed(count, history)
+def needed(contents: Contents) -> int:
+    """About how many octets a journal needs to say what a mailbox has."""
+    rows = contents.columns.count * journal.STATE_ROW.itemsize
+    return rows + contents.history() * journal.RETAINED_ROW.itemsize + contents.annotations.weight
 
 
-def _needed(count: int, history: int) -> int:
-    return count * journal.STATE_ROW.itemsize + history * journal.RETAINED_ROW.itemsize
+def wants_compaction(offset: int, least: int) -> bool:
+    """
+    Whether the journal is much longer than what it says.
+
+    @param least: What it L{needed}.
+    """
+    return offset > COMPACT_FROM + COMPACT_RATIO * least
 
 
-def keeps_too_much(paths: MailboxPaths, offset: int, count: int, history: int, retention: float) -> bool:
+def keeps_too_much(paths: MailboxPaths, offset: int, least: int, retention: float) -> bool:
     """
     Whether a long journal has much that is older than the retention, or too much altogether.
 
     It is written anew once in the time of the retention at most, and so keeps up to
     two of them.
 
+    @param least: What it L{needed}.
     @param retention: Seconds.
     @raise MailboxNotFound: There is no journal.
     @raise OSError: It cannot be read.
     """
-    if not retention or offset > COMPACT_FROM + COMPACT_RATIO * _needed(count, history) + HISTORY_MOST:
+    if not retention or offset > COMPACT_FROM + COMPACT_RATIO * least + HISTORY_MOST:
         return True
     return first_time(paths) <= microseconds() - 2 * round(retention * 1_000_000)
 

@@ -35,6 +35,8 @@ MOST_OCTETS = 16 << 20
 MOST_ENTRIES = 100
 """Values of one message."""
 
+_RECORD = 128
+"""Octets of a record besides its value, and then some."""
 _TAIL = struct.Struct("<HHI")
 _REMOVED = 0xFFFFFFFF
 _NO_VALUES: Mapping[Key, bytes] = {}
@@ -119,6 +121,12 @@ class MessageAnnotations:
     def __len__(self) -> int:
         """How many messages have any, expunged ones included."""
         return len(self._live) + len(self._kept)
+
+    @property
+    def weight(self) -> int:
+        """About how many octets of records tell of all."""
+        kept = sum(map(_size, self._kept.values()))
+        return self.octets + kept + _RECORD * len(self)
 
     def of(self, uid: int) -> Mapping[Key, bytes]:
         """The values of a message that is there."""

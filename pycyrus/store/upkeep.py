@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FEW = 16_384
 """Messages, with those that are retained, whose columns are copied within a millisecond."""
+_MANY_OCTETS = 1 << 16
+"""Octets of annotations of which the same is true."""
 THINK_EVERY = 1 << 16
 """Octets of journal between two thoughts about snapshots."""
 
@@ -59,7 +61,7 @@ class Upkeep:
         self._think_at = offset + THINK_EVERY
         contents = self._state.contents
         count = contents.columns.count
-        if checkpoint.wants_compaction(offset, count, contents.history()) and self._keeps_too_much(offset):
+        if checkpoint.wants_compaction(offset, checkpoint.needed(contents)) and self._keeps_too_much(offset):
             self._start(partial(checkpoint.compact, retention=self._state.services.undo_retention), offset)
         elif checkpoint.wants_snapshot(offset, self.snapshot_offset, count):
             self._start(self._snapshot(offset), offset)
@@ -68,7 +70,7 @@ class Upkeep:
         """How to take a snapshot now."""
         state = self._state
         contents = state.contents
-        if contents.columns.count + len(contents.retained) > FEW:
+        if contents.columns.count + len(contents.retained) > FEW or contents.annotations.weight > _MANY_OCTETS:
             return checkpoint.take_snapshot
         # Here it is a copy of some arrays; to read the mailbox in a thread
         # would keep the reactor from running for many times as long.
@@ -79,9 +81,9 @@ class Upkeep:
 
     def _keeps_too_much(self, offset: int) -> bool:
         contents, retention = self._state.contents, self._state.services.undo_retention
-        count = contents.columns.count
+        least = checkpoint.needed(contents)
         try:
-            return checkpoint.keeps_too_much(self._state.paths, offset, count, contents.history(), retention)
+            return checkpoint.keeps_too_much(self._state.paths, offset, least, retention)
         except (OSError, MailboxNotFound):
             # It is being moved or removed.
             return False

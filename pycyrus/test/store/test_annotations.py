@@ -102,6 +102,18 @@ class KeepingTests(AnnotationCase):
         self.place.run(restore(box.state, lambda rows, keywords: rows))
         self.assertEqual(box.annotations(4), {COMMENT: b"good", MINE: b"bad"})
 
+    def test_much_is_not_written_again_and_again(self) -> None:
+        """What a journal needs to say is no reason to write it anew."""
+        self.patch(checkpoint, "COMPACT_FROM", 4096)
+        for number in range(8):
+            self.annotate(self.box, 1, 2, 3, comment=b"%d" % number + b"x" * 4000)
+        contents = self.box.state.contents
+        size = Path(self.place.paths("a").journal).stat().st_size
+        self.assertGreater(checkpoint.needed(contents), 12_000)
+        self.assertFalse(checkpoint.wants_compaction(size, checkpoint.needed(contents)))
+        self.annotate(self.box, 1, 2, 3, comment=None)
+        self.assertTrue(checkpoint.wants_compaction(size, checkpoint.needed(contents)))
+
     def test_purged(self) -> None:
         """What goes for good takes its annotations along."""
         policy = MailboxPolicy(keep_expunged=False)

@@ -105,13 +105,13 @@ def _die_at_write(at: int) -> None:
     count = 0
     write = files.write_all
 
-    def dying(fd: int, data: bytes, offset: int) -> None:
+    def dying(fd: int, data: bytes | bytearray | memoryview, offset: int) -> int:
         nonlocal count
         count += 1
         if count == at:
             write(fd, data[: len(data) // 2], offset)
             os.kill(os.getpid(), signal.SIGKILL)
-        write(fd, data, offset)
+        return write(fd, data, offset)
 
     files.write_all = dying
 
