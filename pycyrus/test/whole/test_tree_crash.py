@@ -78,7 +78,7 @@ class TreeCrashTests(WholeServerCase):
             asked = {
                 f"user.{login.user}.{name}"
                 for login, trees in zip(self.logins, self.trees, strict=True)
-                for name in set().union(*trees) - set.intersection(*map(set, trees))
+                for name in set(trees[0]) ^ set(trees[-1])
             }
             for number, login in enumerate(self.logins):
                 self.trees[number] = (self._check_tree(login, self.trees[number]),)
