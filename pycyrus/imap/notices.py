@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pycyrus.errors import MailStoreError
+from pycyrus.errors import MailboxNotFound, MailStoreError
 from pycyrus.imap.commands.fetch import fetch
 from pycyrus.imap.metadata_notices import MetadataNotices
 from pycyrus.imap.replies import No
@@ -23,7 +23,7 @@ from pycyrus.imap.wire.listing import encode_list
 from pycyrus.imap.wire.mailbox_filters import Where
 from pycyrus.imap.wire.mailboxes import StatusItem, encode_status
 from pycyrus.imap.wire.notify import MESSAGE_EVENTS, OF_SELECTED, EventKind
-from pycyrus.model.acl import READ
+from pycyrus.model.acl import LOOKUP, READ
 from pycyrus.model.scopes import ListScope, Namespace
 from pycyrus.model.uids import SequenceSet
 
@@ -313,9 +313,18 @@ class Notices:
         before, now = self._subscribed, await self._subscriptions()
         self._subscribed = now
         for name in sorted(now - before):
-            self._write_list(name, rb"\Subscribed")
+            self._write_list(name, *await self._existence(name), rb"\Subscribed")
         for name in sorted(before - now):
-            self._write_list(name)
+            self._write_list(name, *await self._existence(name))
+
+    async def _existence(self, name: MailboxName) -> tuple[bytes, ...]:
+        """Attributes that tell whether a mailbox is there: one may subscribe to any name."""
+        try:
+            if LOOKUP in await self._session.store.rights(self._session.user, name):
+                return ()
+        except MailboxNotFound:
+            pass
+        return (rb"\NonExistent",)
 
     def _write_list(self, name: MailboxName, *attributes: bytes, old: MailboxName | None = None) -> None:
         session = self._session

@@ -27,8 +27,6 @@ class EventKind(enum.Enum):
 MESSAGE_EVENTS = frozenset((EventKind.MESSAGE_NEW, EventKind.MESSAGE_EXPUNGE, EventKind.FLAG_CHANGE))
 OF_SELECTED = frozenset((Where.SELECTED, Where.SELECTED_DELAYED))
 _KINDS = {kind.value.upper(): kind for kind in EventKind}
-_EVENT_NAME = frozenset((b"ANNOTATIONCHANGE",))
-"""Events of the RFC that are not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +115,7 @@ def _parse_event(cursor: Cursor) -> tuple[EventKind | None, tuple[FetchItem, ...
     name = cursor.name()
     kind = _KINDS.get(name)
     if kind is None:
-        if name not in _EVENT_NAME:
-            raise BadSyntax(b"Invalid event")
+        # One of the RFC's that is not told, or of an extension (event-ext).
         return None, ()
     if kind is EventKind.MESSAGE_NEW and cursor.take(b" ("):
         return kind, parse_items(cursor)
