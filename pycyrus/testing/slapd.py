@@ -136,6 +136,10 @@ class Slapd:
         """Answer nothing any more; connections are still accepted, by the kernel."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
+        threads = Path(f"/proc/{self._process.pid}/task")
+        # Each stops when it is its turn, which may be later.
+        while any((thread / "stat").read_text().rpartition(")")[2].split()[0] != "T" for thread in threads.iterdir()):
+            time.sleep(0.001)
 
     def go_on(self) -> None:
         """Answer again."""

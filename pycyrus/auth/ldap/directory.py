@@ -82,7 +82,13 @@ class UserEntry:
 
     def values(self, name: str) -> list[bytes]:
         """All values of an attribute, whatever case its name has."""
-        return self.attributes.get(name.lower(), [])
+        wanted = name.lower()
+        found = self.attributes.get(wanted)
+        if found:
+            return found
+        # Active Directory has so many values in pieces, and sends the first.
+        piece = next((each for each in self.attributes if each.startswith(f"{wanted};range=")), None)
+        return self.attributes[piece] if piece is not None else []
 
 
 class LdapDirectory:

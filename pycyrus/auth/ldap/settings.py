@@ -39,7 +39,10 @@ class Form(enum.Enum):
     SASLAUTHD = "saslauthd.conf"
 
 
-_SCOPES = {"sub": "SUBTREE", "one": "LEVEL", "base": "BASE"}
+_SCOPES = {"sub": "SUBTREE", "one": "LEVEL", "base": "BASE", "subtree": "SUBTREE", "onelevel": "LEVEL"}
+_URI = re.compile(r"(ldap[si]?)://((?:\[[0-9a-f:.]+\]|[^/?:\[\]]*)(?::[0-9]{1,5})?)(?:[/?].*)?", re.IGNORECASE)
+_SOCKET = "%2Fvar%2Frun%2Fslapd%2Fldapi"
+"""Where Debian's slapd listens for C{ldapi:///}."""
 _DEREF = {"never": "NEVER", "search": "SEARCH", "find": "BASE", "always": "ALWAYS"}
 _MECHANISMS = {name.lower(): name for name in ("EXTERNAL", "DIGEST-MD5", "PLAIN", "GSSAPI")}
 _ALIASES = {
@@ -233,10 +236,7 @@ def ldap_settings(options: Mapping[str, str], where: str = "imapd.conf", form: F
     """
     given = _Values(options, where)
     text, switch = given.text, given.switch
-    uris = tuple(text("ldap_uri", "ldap://localhost/").replace(",", " ").split())
-    for uri in uris:
-        if not re.match(r"ldap[si]?://", uri):
-            raise given.bad(f"ldap_uri: {uri!r} does not begin with ldap://, ldaps:// or ldapi://")
+    uris = tuple(_server(given, uri) for uri in text("ldap_uri", "ldap://localhost/").replace(",", " ").split())
     # Of imapd.conf a SASL bind is the default, of which nothing is said where there is no identity for it.
     uses_sasl = switch("ldap_sasl", default="ldap_mech" in given.values or "ldap_id" in given.values)
     matches_filter = text("ldap_group_match_method").lower() == "filter"
@@ -298,6 +298,17 @@ def ldap_settings(options: Mapping[str, str], where: str = "imapd.conf", form: F
             raise given.bad("ldap_use_sasl: users are bound by name and password here; ldap_mech is for searches")
     _check(made, where)
     return made
+
+
+def _server(given: _Values, uri: str) -> str:
+    """A server by its URI (RFC 4516 section 2), of which what stands behind the host says nothing of servers."""
+    found = _URI.fullmatch(uri)
+    if found is None:
+        raise given.bad(f"ldap_uri: {uri!r} is none of ldap://HOST:PORT, ldaps://HOST:PORT and ldapi://%2FPATH")
+    scheme, host = found[1].lower(), found[2]
+    if not host:
+        host = _SOCKET if scheme == "ldapi" else "localhost"
+    return f"{scheme}://{host}"
 
 
 def _names(settings: LdapSettings) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import pycyrus
 from pycyrus.auth.checkers.ldap import directories_of
-from pycyrus.auth.ldap.directory import LdapDirectory, Looked
+from pycyrus.auth.ldap.directory import LdapDirectory, Looked, UserEntry
 from pycyrus.auth.ldap.errors import DirectoryDown
 from pycyrus.auth.ldap.passwords import UnknownScheme, matches
 from pycyrus.auth.ldap.settings import BadDirectory, Form, ldap_settings, read_saslauthd_conf
@@ -142,6 +142,12 @@ class SchemaTests(SlapdCase):
         nested = self.ldap(AD, ldap_group_nesting="3")
         self.assertEqual(nested.groups("alice@ad.example"), {"mail users", "postmasters"})
         self.assertRaises(DirectoryDown, self.ldap(AD, ldap_password="old").check, "alice", SECRET, "imap")
+
+    def test_values_in_pieces(self) -> None:
+        """Of more groups than Active Directory sends at once, the first count."""
+        entry = UserEntry("cn=x", {"memberof": [], "memberof;range=0-1499": [b"cn=a"], "memberofother": [b"cn=b"]})
+        self.assertEqual(entry.values("memberOf"), [b"cn=a"])
+        self.assertEqual(entry.values("member"), [])
 
     def test_two_entries(self) -> None:
         """An address that two have lets neither in, whatever the password."""
@@ -378,7 +384,7 @@ class SettingsTests(SynchronousTestCase):
             "ldap_auth_method: custom\nldap_timeout: 3\nldap_scope: one\nldap_default_realm: a.org\n"
         )
         made = ldap_settings(read_saslauthd_conf(path), str(path), Form.SASLAUTHD)
-        self.assertEqual(made.uris, ("ldaps://a.example/", "ldaps://b.example/"))
+        self.assertEqual(made.uris, ("ldaps://a.example", "ldaps://b.example"))
         self.assertEqual(
             (made.base, made.scope, made.bind_dn, made.password), ("dc=%2,dc=%1", "LEVEL", "cn=x", "geheim")
         )
@@ -400,11 +406,28 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(set(found), {"", "example.org", "example.net"})
         self.assertTrue(all(each.has_groups and each.verify_peer for each in found.values()))
 
+    def test_servers(self) -> None:
+        """URIs as administrators write them: with a slash, a base, in capitals, without a host."""
+        for text, expected in (
+            ("ldap://a:389/", "ldap://a:389"),
+            ("LDAPS://a.example", "ldaps://a.example"),
+            ("ldap://a/dc=x??sub?(uid=*)", "ldap://a"),
+            ("ldap:///", "ldap://localhost"),
+            ("ldap://[::1]:389/", "ldap://[::1]:389"),
+            ("ldapi://%2Ftmp%2Fs/", "ldapi://%2Ftmp%2Fs"),
+            ("ldapi:///", "ldapi://%2Fvar%2Frun%2Fslapd%2Fldapi"),
+        ):
+            self.assertEqual(ldap_settings({"ldap_base": "dc=x", "ldap_uri": text}).uris, (expected,))
+        both = ldap_settings({"ldap_base": "dc=x", "ldap_uri": "ldap://a/, ldaps://b:636/"})
+        self.assertEqual(both.uris, ("ldap://a", "ldaps://b:636"))
+
     def test_mistakes(self) -> None:
         """Each is told with its name; none is passed over."""
         for options, word in (
             ({}, "ldap_base"),
             ({"ldap_base": "dc=a", "ldap_uri": "http://x"}, "ldap_uri"),
+            ({"ldap_base": "dc=a", "ldap_uri": "ldap://a:b"}, "ldap_uri"),
+            ({"ldap_base": "dc=a", "ldap_uri": "a.example"}, "ldap_uri"),
             ({"ldap_base": "dc=a", "ldap_scope": "all"}, "ldap_scope"),
             ({"ldap_base": "dc=a", "ldap_filter": "(uid=%x)"}, "%x"),
             ({"ldap_base": "dc=a", "ldap_filter": "(&(uid=%u)"}, "(&(uid="),
