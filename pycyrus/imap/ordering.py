@@ -255,7 +255,7 @@ class Orders:
             return roots
         await mailbox.complete()
         messages = await self._threaded(known, view, pause, in_thread)
-        roots = await in_thread(partial(_gathered, messages, found.tolist(), algorithm))
+        roots = await in_thread(partial(_gathered, messages, found, algorithm))
         if is_all and known.uids is view.uids:
             known.orders[algorithm] = roots
         return roots
@@ -281,7 +281,8 @@ class Orders:
         self._of(mailbox, view).orders[key] = value
 
 
-def _gathered(messages: Sequence[Threaded], which: list[int], algorithm: ThreadAlgorithm) -> list[Node]:
+def _gathered(messages: Sequence[Threaded], found: Positions, algorithm: ThreadAlgorithm) -> list[Node]:
+    which = list(_numbers(found))
     if algorithm is ThreadAlgorithm.ORDEREDSUBJECT:
         return by_subject(messages, which)
     refs = algorithm is ThreadAlgorithm.REFS
@@ -305,8 +306,8 @@ async def _unknown(
         await pause()
 
 
-def _numbers(uids: UidArray) -> Iterator[int]:
-    """UIDs as Python has numbers, some at a time: others wait for each conversion."""
+def _numbers(uids: UidArray | Positions) -> Iterator[int]:
+    """As Python has numbers, some at a time: others wait for each conversion."""
     for start in range(0, len(uids), _RUN):
         yield from uids[start : start + _RUN].tolist()
 

@@ -8,8 +8,10 @@ whose children are its replies.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
+from typing import Any, TypeVar
 
 _MESSAGE_ID = re.compile(rb"<((?:\"(?:[^\"\\]|\\.)*\"|[^<>\"\s])+)>")
 _QUOTES = re.compile(rb"\"((?:[^\"\\]|\\.)*)\"")
@@ -27,6 +29,20 @@ def _normal(message_id: bytes) -> bytes:
     if b'"' not in message_id:
         return message_id
     return _QUOTES.sub(lambda match: _PAIR.sub(rb"\1", match[1]), message_id)
+
+
+RUN = 2000
+"""Things sorted in one operation, for which other threads wait."""
+
+T = TypeVar("T")
+
+
+def in_order(things: Sequence[T], key: Callable[[T], Any]) -> list[T]:
+    """As C{sorted}, but other threads are let in now and then."""
+    if len(things) <= RUN:
+        return sorted(things, key=key)
+    runs = [sorted(things[start : start + RUN], key=key) for start in range(0, len(things), RUN)]
+    return list(merge(*runs, key=key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +80,7 @@ class Node:
 def by_subject(messages: Sequence[Threaded], which: Iterable[int]) -> list[Node]:
     """ORDEREDSUBJECT: messages of a base subject below the first of them (RFC 5256 section 3)."""
     threads: dict[str, list[int]] = {}
-    for number in sorted(which, key=lambda each: (messages[each].date, each)):
+    for number in in_order(list(which), lambda each: (messages[each].date, each)):
         threads.setdefault(messages[number].subject, []).append(number)
     found = []
     for first, *others in threads.values():
@@ -87,12 +103,11 @@ def by_references(
     chosen = list(which)
     roots = _pruned(_linked(messages, chosen))
     dates = _Dates(messages)
-    _sort(roots, dates)
+    roots = _sorted(roots, dates)
     if merges_subjects:
-        roots = _merged(messages, roots)
-        _sort(roots, dates)
+        roots = _sorted(_merged(messages, roots), dates)
     if newest_last:
-        roots.sort(key=lambda root: max((messages[node].date, node) for node in _messages_of(root)))
+        roots = in_order(roots, lambda root: max((messages[node].date, node) for node in _messages_of(root)))
     return roots
 
 
@@ -180,7 +195,7 @@ class _Dates:
         return self._messages[node.message].date, node.message
 
 
-def _sort(roots: list[Node], dates: _Dates) -> None:
+def _sorted(roots: list[Node], dates: _Dates) -> list[Node]:
     """Steps 4 and 6, from below."""
     order = list(roots)
     for node in order:
@@ -188,7 +203,7 @@ def _sort(roots: list[Node], dates: _Dates) -> None:
     for node in reversed(order):
         if len(node.children) > 1:
             node.children.sort(key=dates.key)
-    roots.sort(key=dates.key)
+    return in_order(roots, dates.key)
 
 
 def _merged(messages: Sequence[Threaded], roots: list[Node]) -> list[Node]:

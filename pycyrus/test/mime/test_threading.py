@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pycyrus.mime import threading
 from pycyrus.mime.base_subject import base_subject
 from pycyrus.mime.threading import Node, Threaded, by_references, by_subject, message_ids
 
@@ -45,6 +48,16 @@ class BaseSubjectTests(SynchronousTestCase):
         base_subject("[a]" * 30_000)
         base_subject(" " * 100_000 + "x")
         base_subject("x" + "(fwd)" * 100_000)
+
+
+class OrderTests(SynchronousTestCase):
+    @settings(max_examples=100, deadline=None, database=None)
+    @given(st.lists(st.tuples(st.integers(0, 9), st.integers())))
+    def test_as_sorted(self, things: list[tuple[int, int]]) -> None:
+        """Equal ones stay as they were."""
+        with patch.object(threading, "RUN", 3):
+            found = threading.in_order(things, lambda thing: thing[0])
+        self.assertEqual(found, sorted(things, key=lambda thing: thing[0]))
 
 
 def shape(node: Node) -> object:
