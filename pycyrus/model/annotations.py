@@ -73,7 +73,7 @@ MAILBOX_ENTRIES: dict[str, Definition] = {
         for name in ("sharedseen", "duplicatedeliver", "pop3newuidl", "condstore", "search-fuzzy-always")
     },
     f"{VENDOR}/sortorder": Definition(PRIVATE),
-    **{f"{VENDOR}/{name}": _FACT for name in ("partition", "size", "lastupdate", "uniqueid")},
+    **{f"{VENDOR}/{name}": _FACT for name in ("partition", "size", "lastupdate", "lastpop", "uniqueid")},
 }
 SERVER_ENTRIES: dict[str, Definition] = {
     **{name: Definition(SHARED) for name in ("/admin", "/comment", "/motd", f"{VENDOR}/shutdown", f"{VENDOR}/squat")},

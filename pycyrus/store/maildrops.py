@@ -3,7 +3,7 @@ Maildrops that one POP3 session at a time has.
 
 A small file for each, held by C{flock}, so that a process that dies lets go.  It
 also says until when its sessions are paid for, which is all that a limit on
-their number in a time needs.
+their number in a time needs; and its time is that of the last session's beginning.
 """
 
 from __future__ import annotations
@@ -27,6 +27,22 @@ _PAID = struct.Struct("<d")
 _NAMES = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_")
 
 
+CLAIMS = "pop3"
+"""The directory of these files, below C{configdirectory}."""
+
+
+def last_claim(directory: Path, unique_id: str) -> float | None:
+    """When the last session of a maildrop began, in seconds since the epoch; None if that is not known."""
+    try:
+        return os.stat(_path(directory, unique_id)).st_mtime  # noqa: PTH116 - a str it is
+    except OSError:
+        return None
+
+
+def _path(directory: Path, unique_id: str) -> str:
+    return f"{directory}/{unique_id[:2]}/{unique_id}"
+
+
 @implementer(IMaildropClaims)
 class MaildropClaims:
     """Claims by files below a directory, which is made when it is needed."""
@@ -48,6 +64,8 @@ class MaildropClaims:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if delay > 0:
                 self._pay(fd, delay, burst)
+            now = self._clock()
+            os.utime(fd, (now, now))
         except BlockingIOError:
             os.close(fd)
             return None
@@ -64,12 +82,11 @@ class MaildropClaims:
         return release
 
     def _open(self, unique_id: str) -> int:
-        directory = f"{self._directory}/{unique_id[:2]}"
-        path = f"{directory}/{unique_id}"
+        path = _path(self._directory, unique_id)
         try:
             return os.open(path, _FLAGS, files.PRIVATE)
         except FileNotFoundError:
-            Path(directory).mkdir(mode=files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            Path(path).parent.mkdir(mode=files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             return os.open(path, _FLAGS, files.PRIVATE)
 
     def _pay(self, fd: int, delay: float, burst: int) -> None:

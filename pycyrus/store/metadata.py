@@ -43,11 +43,12 @@ def stored(annotations: Annotations, identity: Identity, entry: Entry | None) ->
     return values | {f"{AnnotationScope.PRIVATE.value}{name}": value for name, value in own.items()}
 
 
-def facts_of_mailbox(entry: Entry, state: MailboxState, last_update: float) -> dict[str, bytes]:
+def facts_of_mailbox(entry: Entry, state: MailboxState, last_update: float, last_pop: float | None) -> dict[str, bytes]:
     """
     What a mailbox's computed entries tell.
 
     @param last_update: Of the journal, in seconds since the epoch.
+    @param last_pop: Of its POP3 sessions, likewise; None if there was none.
     """
     values = {
         f"{_SHARED_VENDOR}/partition": entry.partition.encode(),
@@ -55,6 +56,8 @@ def facts_of_mailbox(entry: Entry, state: MailboxState, last_update: float) -> d
         f"{_SHARED_VENDOR}/uniqueid": entry.unique_id.encode(),
         f"{_SHARED_VENDOR}/lastupdate": _date_time(last_update),
     }
+    if last_pop is not None:
+        values[f"{_SHARED_VENDOR}/lastpop"] = _date_time(last_pop)
     if entry.special_use:
         values[SPECIAL_USE] = " ".join(entry.special_use).encode()
     return values

@@ -53,6 +53,7 @@ from pycyrus.store.feeding import TextFeeder
 from pycyrus.store.filling import CacheFiller
 from pycyrus.store.listeners import Listeners
 from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
+from pycyrus.store.maildrops import CLAIMS, last_claim
 from pycyrus.store.moving import Movers
 from pycyrus.store.notes import SERVER, Annotations
 from pycyrus.store.opened import MailboxPolicy, OpenedMailbox
@@ -565,7 +566,8 @@ class MailStore:
             return await in_thread(self._reactor, metadata.facts_of_server, self._partitions)
         state = await self.hold(entry)
         try:
-            return metadata.facts_of_mailbox(entry, state, state.last_update())
+            last_pop = last_claim(self._settings.configdirectory / CLAIMS, entry.unique_id)
+            return metadata.facts_of_mailbox(entry, state, state.last_update(), last_pop)
         finally:
             self.release(state)
 

@@ -11,10 +11,7 @@ from pycyrus.app.context import Context, product
 from pycyrus.config.settings import Settings
 from pycyrus.pop3.protocol import Pop3Factory
 from pycyrus.pop3.settings import Pop3Settings, UidlFormat
-from pycyrus.store.maildrops import MaildropClaims
-
-CLAIMS = "pop3"
-"""Below C{configdirectory}: files by which sessions claim mailboxes."""
+from pycyrus.store.maildrops import CLAIMS, MaildropClaims
 
 
 def make_factory(context: Context, name: str, arguments: Sequence[str]) -> IProtocolFactory:

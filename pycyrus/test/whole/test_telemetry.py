@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import poplib
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pycyrus.test.whole.case import TIMEOUT, WholeServerCase, fetch_all
+from pycyrus.testing.server import Login
 
 MESSAGE = b"Subject: plans\r\n\r\n" + b"sesame\r\n" * 10_000
 
@@ -31,6 +34,7 @@ class TelemetryTests(WholeServerCase):
         pop.pass_(login.password)
         pop.retr(2)
         pop.quit()
+        self._check_last_pop(login)
 
         pid = self.server.ready["pid"]
         imap, pop3 = (path.read_bytes() for path in sorted(directory.iterdir()))
@@ -44,6 +48,18 @@ class TelemetryTests(WholeServerCase):
         for text in (imap, pop3, self._only(directory.parent / "postman")):
             self.assertIn(b"sesame\r\n" * 1000, text)
             self.assertNotIn(login.password.encode(), text)
+
+    def _check_last_pop(self, login: Login) -> None:
+        """Administrators look whether anybody still reads by POP3."""
+        admin = self.imap(self.server.account("admin"))
+        before = datetime.now(UTC)
+        name, entry = f"user/{login.user}", "/shared/vendor/cmu/cyrus-imapd/lastpop"
+        admin.send(b"m GETMETADATA %b %b\r\n" % (name.encode(), entry.encode()))
+        line = admin.readline().decode()
+        found = re.search(r'lastpop " ?([^"]+)"', line)
+        assert found is not None, line
+        self.assertLess(abs(before - datetime.strptime(found[1], "%d-%b-%Y %H:%M:%S %z")), timedelta(minutes=5))
+        admin.readline()
 
     @staticmethod
     def _only(directory: Path) -> bytes:

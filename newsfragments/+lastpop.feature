@@ -1,0 +1,1 @@
+The annotation ``lastpop`` tells when a POP3 session last began.
