@@ -24,11 +24,11 @@ from pycyrus.app.logs import printable
 from pycyrus.config.load import load
 from pycyrus.mime.header import field_values, header_end
 from pycyrus.model.flags import DELETED
+from pycyrus.store.keyword_bits import Keywords
 from pycyrus.store.layout import MailboxPaths
 from pycyrus.store.restoring import Choose, Restored, Rows, restore
 from pycyrus.store.spool import MessageFile
 from pycyrus.store.store import MailStore
-from pycyrus.store.writing import Keywords
 
 _FIELDS = ("From", "To", "Cc", "Bcc", "Subject")
 _LABELS = {"size": "Size", "sent": "Sent", "received": "Recv", "expunged": "Expg", "subject": "Subj"}

@@ -18,6 +18,7 @@ ModSeq = NewType("ModSeq", int)
 UidValidity = NewType("UidValidity", int)
 
 UidArray = NDArray[np.uint32]
+NO_UIDS: UidArray = np.empty(0, dtype=np.uint32)
 Positions = NDArray[np.intp]
 """Indexes into the columns of a view, ascending; position + 1 is the sequence number."""
 

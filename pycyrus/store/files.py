@@ -13,6 +13,7 @@ import ctypes
 import errno
 import fcntl
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from pycyrus.errors import StoreFull, StoreUnavailable
@@ -136,6 +137,13 @@ def replace_file(path: str, data: bytes | bytearray | memoryview, *, sync: bool)
         raise
     if sync:
         sync_directory(str(Path(path).parent))
+
+
+def unlink_all(paths: Iterable[str]) -> None:
+    """Remove files that no record tells of; what cannot be removed is found by recovery, or by the next expiry."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            unlink(path)
 
 
 def sync_directory(path: str) -> None:

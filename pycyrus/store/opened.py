@@ -18,10 +18,12 @@ from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.model.quota import Enforcement, Usage
 from pycyrus.model.search import SearchKey
-from pycyrus.model.uids import UidArray
+from pycyrus.model.uids import NO_UIDS, UidArray
 from pycyrus.model.view import View
-from pycyrus.store import annotating, writing
+from pycyrus.store import annotating, appending, copying, writing
+from pycyrus.store.appending import Incoming
 from pycyrus.store.archiving import ArchiveQueue
+from pycyrus.store.copying import Copying
 from pycyrus.store.feeding import TextFeeder
 from pycyrus.store.files import store_error
 from pycyrus.store.filling import fill
@@ -33,7 +35,7 @@ from pycyrus.store.seen_overlay import SeenOverlay
 from pycyrus.store.shield import shielded
 from pycyrus.store.spool import MessageFile, StagedMessage
 from pycyrus.store.threads import sleep
-from pycyrus.store.writing import NO_UIDS, Copying, FlagOrder, Incoming
+from pycyrus.store.writing import FlagOrder
 
 _ANY = ANSWERED | FLAGGED | DRAFT
 _EVERY = _ANY | DELETED | SEEN
@@ -216,7 +218,7 @@ class OpenedMailbox:
             noted = self._notes.changes(message.annotations, rights) if message.annotations else ()
             incoming.append(Incoming(staged, flags, keywords, message.internaldate, noted))
         await self._ready(enforcement)
-        uids = await writing.append(self.state, incoming, self._admission(enforcement))
+        uids = await appending.append(self.state, incoming, self._admission(enforcement))
         if self._seen is not None and any(seen):
             await self._mark_new(self._seen, np.array(uids, dtype=np.uint32)[seen])
         self.state.announce()
@@ -336,7 +338,7 @@ class OpenedMailbox:
         originals = uids[known].astype(np.uint32)
         flags = view.flags[positions[known]] & np.uint32(allowed)
         kept = flags if self._seen is None else flags & np.uint32(~SEEN & 0xFFFFFFFF)
-        copies = await writing.copy(
+        copies = await copying.copy(
             source.state,
             self.state,
             Copying(

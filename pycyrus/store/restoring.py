@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,15 +18,15 @@ from numpy.typing import NDArray
 from twisted.logger import Logger
 
 from pycyrus.errors import StoreUnavailable
-from pycyrus.model.uids import MAX_NUMBER, UidArray
+from pycyrus.model.uids import MAX_NUMBER, NO_UIDS, UidArray
 from pycyrus.store import files, journal, recovery
 from pycyrus.store.cache import record_for_copy
 from pycyrus.store.files import store_error
+from pycyrus.store.keyword_bits import Keywords
 from pycyrus.store.layout import MailboxPaths, microseconds
 from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.spool import place_copy
 from pycyrus.store.threads import in_thread
-from pycyrus.store.writing import NO_UIDS, Keywords
 
 Rows = NDArray[np.void]
 Choose = Callable[[Rows, Keywords], Rows]
@@ -106,10 +105,10 @@ async def _restore_batch(state: MailboxState, choose: Choose, missing: set[int])
         rows = rows[np.isin(rows["uid"], np.array(was, dtype=np.uint32))]
         _record(state, rows, first, keywords)
     except OSError as error:
-        _unlink_all(placed)
+        files.unlink_all(placed)
         raise store_error(error, "messages cannot come back") from error
     except BaseException:
-        _unlink_all(placed)
+        files.unlink_all(placed)
         raise
     finally:
         files.close(lock)
@@ -117,7 +116,9 @@ async def _restore_batch(state: MailboxState, choose: Choose, missing: set[int])
     restored = Restored(rows["uid"].astype(np.uint32), np.arange(first, first + len(rows), dtype=np.uint32))
     # Only now: until the record is durable the old name may still be needed.
     await in_thread(
-        state.services.reactor, _unlink_all, [path for uid in restored.was.tolist() for path in state.paths.places(uid)]
+        state.services.reactor,
+        files.unlink_all,
+        [path for uid in restored.was.tolist() for path in state.paths.places(uid)],
     )
     return restored
 
@@ -191,10 +192,3 @@ def _cache_record(state: MailboxState, row: np.void, uid: int) -> bytes | None:
     if data[8:12] != int(row["uid"]).to_bytes(4, "little"):
         return None
     return record_for_copy(data, uid, int(row["savedate"]))
-
-
-def _unlink_all(paths: list[str]) -> None:
-    for path in paths:
-        # What is left is found by its UID: the next expiry removes it.
-        with suppress(OSError):
-            files.unlink(path)

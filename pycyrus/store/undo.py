@@ -26,12 +26,13 @@ from pycyrus.store.columns import as_positions
 from pycyrus.store.contents import Contents
 from pycyrus.store.files import store_error
 from pycyrus.store.history import Past, look_back
+from pycyrus.store.keyword_bits import Keywords, translate_keywords
 from pycyrus.store.message_annotations import Change
 from pycyrus.store.restoring import Rows, restore
 from pycyrus.store.rows import Entry
 from pycyrus.store.store import MailStore
 from pycyrus.store.threads import in_thread
-from pycyrus.store.writing import FlagOrder, Keywords
+from pycyrus.store.writing import FlagOrder
 
 _ALL_FLAGS = 0xFFFFFFFF
 
@@ -365,5 +366,5 @@ class _Chosen:
         rows["flags"] = columns.flags[positions]
         rows["keywords"] = columns.keywords[positions]
         if len(rows):
-            writing.translate_keywords(rows, list(self._then.keywords), keywords)
+            translate_keywords(rows, list(self._then.keywords), keywords)
         return rows

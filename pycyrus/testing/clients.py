@@ -20,11 +20,11 @@ from pycyrus.model.identity import POSTMAN, AdminScope, Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.store import writing
 from pycyrus.store.expiry import Expiry, expire
+from pycyrus.store.keyword_bits import Keywords
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.restoring import Rows, restore
 from pycyrus.store.store import MailStore
 from pycyrus.store.undo import plan_undo, undo
-from pycyrus.store.writing import Keywords
 from pycyrus.tasks import gather
 from pycyrus.testing.promises import Ended, Marks, Started
 

@@ -22,12 +22,13 @@ from pycyrus.model.flags import FLAGGED
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.store import files, journal, rows
+from pycyrus.store.appending import Incoming, append
 from pycyrus.store.contents import Contents
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.settings import DeleteMode, StoreSettings
 from pycyrus.store.spool import StagedMessage
 from pycyrus.store.store import MailStore, open_store
-from pycyrus.store.writing import FlagOrder, Incoming, append, change_flags
+from pycyrus.store.writing import FlagOrder, change_flags
 from pycyrus.testing.blocking import BlockingReactor
 from pycyrus.testing.disk import Inode, Recorder
 

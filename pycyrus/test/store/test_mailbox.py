@@ -17,7 +17,7 @@ from pycyrus.model.identity import POSTMAN
 from pycyrus.model.search import HasFlag
 from pycyrus.model.uids import UidArray, number_ranges
 from pycyrus.model.view import CachedItem
-from pycyrus.store import writing
+from pycyrus.store import appending, writing
 from pycyrus.store.opened import MailboxPolicy, OpenedMailbox
 from pycyrus.test.store.mailboxes import Place, digests, octets, text, uids
 
@@ -98,7 +98,7 @@ class AppendTests(MailboxCase):
             mailbox.refresh()
             self.assertEqual(len(mailbox.view()), count)
         here.rename(away)
-        self.patch(writing, "_MOVED_WITHIN", 0.02)
+        self.patch(appending, "_MOVED_WITHIN", 0.02)
         self.assertRaises(StoreUnavailable, self.place.append, mailbox, text(4))
         away.rename(here)
         self.assertEqual(self.place.append(mailbox, text(4)), (4,))

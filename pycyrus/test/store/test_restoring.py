@@ -14,9 +14,9 @@ from pycyrus.model.flags import DELETED, FLAGGED, SEEN, FlagAction, FlagChange, 
 from pycyrus.model.view import CachedItem
 from pycyrus.store import checkpoint, files, rebuild
 from pycyrus.store.expiry import sweep
+from pycyrus.store.keyword_bits import Keywords
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.restoring import Restored, Rows, restore
-from pycyrus.store.writing import Keywords
 from pycyrus.test.store.mailboxes import Place, digests, octets, text, uids, without_syncs
 from pycyrus.testing.faults import Action
 from pycyrus.testing.interrupted import interruptions, run_in_child
