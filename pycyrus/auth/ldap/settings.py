@@ -67,6 +67,10 @@ _ALIASES = {
 """saslauthd's and older names, and what they are called here."""
 _WITHOUT_EFFECT = frozenset(
     {
+        # Of saslauthds of long ago, and of the descriptions that people still follow.
+        "ldap_cache_mem",
+        "ldap_cache_ttl",
+        "ldap_verbose",
         "ldap_debug",
         "ldap_domain_name_attribute",
         "ldap_member_scope",

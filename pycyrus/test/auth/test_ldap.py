@@ -382,6 +382,7 @@ class SettingsTests(SynchronousTestCase):
             "# comment\n\nldap_servers: ldaps://a.example/ ldaps://b.example/\nldap_search_base: dc=%2,dc=%1\n"
             "ldap_filter: (mail=%u@%r)\nldap_bind_pw: geheim\nLDAP_BIND_DN:cn=x\nldap_tls_check_peer: yes\n"
             "ldap_auth_method: custom\nldap_timeout: 3\nldap_scope: one\nldap_default_realm: a.org\n"
+            "ldap_version: 3\nldap_cache_ttl: 30\nldap_use_sasl: no\nldap_sasl_secprops: none\nldap_size_limit: 0\n"
         )
         made = ldap_settings(read_saslauthd_conf(path), str(path), Form.SASLAUTHD)
         self.assertEqual(made.uris, ("ldaps://a.example", "ldaps://b.example"))
