@@ -274,6 +274,21 @@ class Transfers(TransferCase):
         await self.refused(MailboxExists, self.arrivals.give_up(TRANSFER))
         self.assertEqual(await self.arrivals.activate(TRANSFER), [])
 
+    async def test_left_by_the_dead(self) -> None:
+        """What a process left that died while files came goes with the next start."""
+        await self.furnish()
+        transfer = await self.arrivals.begin(TRANSFER, INBOX, None)
+        (entry, *_) = await self.departures.find(INBOX, deleted=True)
+        await self.send(self.departures.files(entry).messages(), transfer)
+        place = self.there_root / "spool/uuid/incoming" / TRANSFER
+        await self.make_arrivals().clean()
+        self.assertTrue(place.exists())
+        # Its descriptors go with it.
+        transfer.files.close()
+        files.close(transfer.lock)
+        await self.make_arrivals().clean()
+        self.assertFalse(place.exists())
+
     async def test_nothing_is_believed(self) -> None:
         await self.furnish()
         transfer = await self.arrivals.begin(TRANSFER, INBOX, None)
