@@ -88,6 +88,25 @@ class FailureTests(MurderCase):
         impatience.restore()
         await self.do(client, b"SELECT INBOX")
 
+    async def test_a_backend_that_is_cut_off(self) -> None:
+        """It accepts, as its kernel does, and says nothing; it harms its own mailboxes only, and is found again."""
+        bob = await self.client("bob")
+        await self.do(bob, b"SETACL INBOX alice lrswite")
+        client = await self.client()
+        await self.append(client, b"INBOX", MESSAGE)
+        port = self.ports[self.servers[1]]
+        port.stopReading()
+        impatience = self.patch(self._module(), "LOGIN_WITHIN", 0.1)
+        for command in (b"SELECT user.bob", b"STATUS user.bob (MESSAGES)"):
+            self.assertIn(b"[UNAVAILABLE]", await self.do(client, command, b"NO"))
+        impatience.restore()
+        self.assertIn(b"* 1 EXISTS", await self.do(client, b"SELECT INBOX"))
+        self.assertIn(b"[UNAVAILABLE]", await self.do(client, b"COPY 1 user.bob", b"NO"))
+        port.startReading()
+        self.patch(self.links, "_down", {})
+        await self.do(client, b"COPY 1 user.bob")
+        self.assertIn(b"MESSAGES 1", await self.do(client, b"STATUS user.bob (MESSAGES)"))
+
     async def test_a_proxy_that_is_not_let_in(self) -> None:
         """A wrong password of the frontend is not the client's affair, which is told so."""
         self.links = self.make_links()
