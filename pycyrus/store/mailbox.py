@@ -453,7 +453,7 @@ class MailboxState:
 
     def check_place(self) -> None:
         """
-        Make sure, under the lock, that the journal is still where the paths say.
+        Make sure that the journal is still where the paths say; under the lock it stays there.
 
         @raise StoreUnavailable: It is not, and nobody knows where.
         """

@@ -186,6 +186,8 @@ class OpenedMailbox:
                 return MessageFile(self.state.paths.message(uid))
             except FileNotFoundError:
                 self.state.refresh()
+                # A directory moves before the journal tells of it.
+                self.state.check_place()
                 return MessageFile(self.state.paths.where(uid))
         except FileNotFoundError as error:
             uids = self.state.view().uids
