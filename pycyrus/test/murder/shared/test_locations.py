@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
+import psycopg
 from twisted.internet.defer import Deferred
 
 from pycyrus.errors import InvalidMailboxName, MailboxExists, MailboxNotFound, StoreUnavailable
 from pycyrus.interfaces import Location, LocationState
-from pycyrus.murder.shared import entries
+from pycyrus.murder.shared import entries, postgresql
 from pycyrus.murder.shared.entries import Mark
 from pycyrus.murder.shared.position import Position
 from pycyrus.store.locations import Locations
@@ -226,15 +228,22 @@ class AwayTests(SharedCase):
         self.assertIsNone(other.find("user.fred"))
 
 
-class TooLate(SharedCase):
+class HangingTests(SharedCase):
     """A server that hangs."""
+
+    async def test_first_of_two(self) -> None:
+        """One that takes connections and says nothing is passed over."""
+        self.patch(postgresql, "CONNECT_WITHIN", 2)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            access = access_to(silent.getsockname()[1], self.server.port, database=self.database)
+            one = self.master(access=access)
+            await one.activate(FRED)
+            self.assertEqual(one.find("user.fred"), FRED)
 
     async def test_locked(self) -> None:
         """Who waits is told so, and what was cut is not done later."""
         one = self.master(patience=0.3)
         await one.activate(FRED)
-        import psycopg
-
         with psycopg.connect(self._conninfo(self.database)) as connection:
             connection.execute("SELECT number FROM pycyrus_head FOR UPDATE")
             waiting: Any = Deferred.fromCoroutine(one.delete("user.fred"))
