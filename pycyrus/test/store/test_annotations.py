@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -27,6 +28,7 @@ from pycyrus.test.store.test_crashes import record_ends
 from pycyrus.test.store.test_store import ADMIN, StoreCase, name
 from pycyrus.test.store.test_store import FRED as STORE_FRED
 from pycyrus.testing.faults import Action, Faults
+from pycyrus.testing.interrupted import interruptions
 
 SHARED, PRIVATE = AnnotationScope.SHARED, AnnotationScope.PRIVATE
 COMMENT = (SHARED, "/comment")
@@ -211,6 +213,53 @@ class GoingAlongTests(AnnotationCase):
                 self.annotate(self.box, uid, mine=b"new")
             self.box = self.again()
             self.assertEqual(self.box.annotations(uid), {COMMENT: b"%d" % at, MINE: b"new"}, f"call {at}")
+
+
+class InterruptedTests(SynchronousTestCase):
+    """Killed, or refused by the disk, at each call."""
+
+    def test_every_call(self) -> None:
+        """What was acknowledged is there, nothing is there by half, and the mailbox can be used."""
+        without_syncs(self)
+        template, root = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
+        template.mkdir()
+        place = Place(template)
+        box = place.create("a")
+        place.append(box, text(1))
+        place.run(box.annotate(uids(1), {COMMENT: b"old"}))
+        place.close()
+
+        def fresh() -> None:
+            shutil.rmtree(root, ignore_errors=True)
+            shutil.copytree(template, root)
+
+        def begin() -> Callable[[], object]:
+            place = Place(root)
+            box = place.open("a")
+            staged = place.staged(text(2))
+
+            def work() -> None:
+                place.run(box.annotate(uids(1), {COMMENT: b"new", MINE: b"too"}))
+                (root / "annotated").touch()
+                place.run(box.append([NewMessage(staged, annotations={COMMENT: b"from the beginning"})]))
+                (root / "appended").touch()
+
+            return work
+
+        for what in interruptions(begin, (Action.KILL_BEFORE, Action.FAIL), fresh):
+            place = Place(root)
+            box = place.open("a")
+            new = {COMMENT: b"new", MINE: b"too"}
+            possible = [new] if (root / "annotated").exists() else [new, {COMMENT: b"old"}]
+            self.assertIn(dict(box.annotations(1)), possible, what)
+            there = box.view().uids.tolist()
+            self.assertTrue(len(there) == 2 or not (root / "appended").exists(), what)
+            for uid in there[1:]:
+                self.assertEqual(box.annotations(uid), {COMMENT: b"from the beginning"}, what)
+            uid = place.append(box, text(3))[0]
+            self.assertEqual(box.annotations(uid), {}, what)
+            place.run(box.annotate(uids(uid), {MINE: b"x"}))
+            place.close()
 
 
 class OwnerTests(StoreCase):
