@@ -21,6 +21,15 @@ class UserDefaults:
     partition: str = ""
     mail_host: str = ""
 
+    def __str__(self) -> str:
+        """What is laid down, for an administrator."""
+        parts = [
+            "" if self.quota is None else f"a quota of {self.quota} KiB" if self.quota else "no quota",
+            f"partition {self.partition}" if self.partition else "",
+            f"server {self.mail_host}" if self.mail_host else "",
+        ]
+        return ", ".join(filter(None, parts)) or "nothing is laid down"
+
     def over(self, other: UserDefaults) -> UserDefaults:
         """These, and where they say nothing, others."""
         return UserDefaults(

@@ -194,7 +194,7 @@ class LdapDirectory:
                 if self.settings.has_groups:
                     self._groups_of(entry, user_id, told)
                 if self.settings.defaults.names:
-                    told.note(f"mailboxes: {self.settings.defaults.read(entry.dn, entry.values)}")
+                    told.note(f"new mailboxes: {self.settings.defaults.read(entry.dn, entry.values)}")
         except (Refused, DirectoryDown) as error:
             told.note(str(error))
         return told.steps

@@ -73,7 +73,9 @@ class MoreSchemaTests(SlapdCase):
         self.assertEqual(ldap.defaults("bob"), UserDefaults())
         self.assertEqual(ldap.defaults("nobody"), UserDefaults())
         self.assertEqual(self.ldap(LLDAP).defaults("alice"), UserDefaults())
-        self.assertIn("mailboxes: UserDefaults(quota=20480", "\n".join(ldap.explain("alice", "imap")))
+        told = "\n".join(ldap.explain("alice", "imap"))
+        self.assertIn("new mailboxes: a quota of 20480 KiB, partition fast, server mail2.example.com", told)
+        self.assertIn("new mailboxes: nothing is laid down", "\n".join(ldap.explain("bob", "imap")))
         # In a file in saslauthd's form too.
         file = {"ldap_servers": self.slapd.uri, "ldap_search_base": "ou=people,dc=bis", "ldap_filter": "(uid=%U)"}
         more = {"ldap_quota_attribute": "mailQuota", "ldap_quota_unit": "M"}
