@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing_extensions import override
 from zope.interface import Interface
 
 
@@ -21,6 +22,7 @@ class UserDefaults:
     partition: str = ""
     mail_host: str = ""
 
+    @override
     def __str__(self) -> str:
         """What is laid down, for an administrator."""
         parts = [
