@@ -12,6 +12,7 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from twisted.logger import Logger
 
@@ -453,7 +454,7 @@ class MailboxState:
 
     def check_place(self) -> None:
         """
-        Make sure that the journal is still where the paths say; under the lock it stays there.
+        Make sure, under the lock, that the journal is still where the paths say.
 
         @raise StoreUnavailable: It is not, and nobody knows where.
         """
@@ -467,6 +468,12 @@ class MailboxState:
             if not self._locate():
                 break
         raise StoreUnavailable("the mailbox is being moved")
+
+    def where_now(self, uid: int) -> str:
+        """The path of a message beside the open journal, which the kernel follows while others rename directories."""
+        if self._fd < 0 or self.paths.meta != self.paths.data:
+            return self.paths.where(uid)
+        return f"{Path(f'/proc/self/fd/{self._fd}').readlink().parent}/{uid}."
 
     def write(self, records: bytes, *, tell: bool = True) -> None:
         """

@@ -186,9 +186,10 @@ class OpenedMailbox:
                 return MessageFile(self.state.paths.message(uid))
             except FileNotFoundError:
                 self.state.refresh()
-                # A directory moves before the journal tells of it.
-                self.state.check_place()
+            try:
                 return MessageFile(self.state.paths.where(uid))
+            except FileNotFoundError:
+                return MessageFile(self.state.where_now(uid))
         except FileNotFoundError as error:
             uids = self.state.view().uids
             at = int(uids.searchsorted(np.uint32(uid)))

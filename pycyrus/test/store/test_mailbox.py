@@ -98,6 +98,10 @@ class AppendTests(MailboxCase):
             mailbox.refresh()
             self.assertEqual(len(mailbox.view()), count)
         here.rename(away)
+        # What is there can be read meanwhile.
+        file = self.box.message(2)
+        self.assertEqual(file.read(0, 1000), text(2))
+        file.close()
         self.patch(appending, "_MOVED_WITHIN", 0.02)
         self.assertRaises(StoreUnavailable, self.place.append, mailbox, text(4))
         away.rename(here)

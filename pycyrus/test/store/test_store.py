@@ -31,7 +31,7 @@ from pycyrus.model.acl import OWNER_RIGHTS, Acl
 from pycyrus.model.flags import SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.identity import POSTMAN, AdminScope, Identity
 from pycyrus.model.names import MailboxName, internal, parse_internal
-from pycyrus.store import files, moves
+from pycyrus.store import files
 from pycyrus.store.commit import SyncMode
 from pycyrus.store.header import read_header
 from pycyrus.store.locks import try_lock
@@ -433,19 +433,6 @@ class Renaming(StoreCase):
         await opened.append([NewMessage(staged)])
         staged.discard()
         self.assertTrue((self.root / "spool/user/fred/x/y/b/2.").exists())
-
-    async def test_read_before_the_journal_tells(self) -> None:
-        """Messages can be read when the directory has moved, and nobody has told the mailbox yet."""
-        await self.store.create(FRED, name("user.fred.a"))
-        await self.append(FRED, "user.fred.a")
-        other = self.open()
-        opened = await other.open(FRED, name("user.fred.a"), "r")
-        self.addCleanup(opened.close)
-        self.patch(moves, "_tell", lambda *arguments: None)
-        await self.store.rename(FRED, name("user.fred.a"), name("user.fred.b"))
-        file = opened.message(1)
-        self.addCleanup(file.close)
-        self.assertEqual(file.read(0, len(MESSAGE)), MESSAGE)
 
     async def test_nobody_writes_while_directories_move(self) -> None:
         """The locks of all mailboxes in a directory are held while it is renamed, also into C{DELETED}."""
