@@ -1,1 +1,1 @@
-Options ``disable_user_namespace``, ``disable_shared_namespace``, ``foolstupidclients``, ``ignorereference``, ``specialusealways``, ``specialuse_nochildren``, ``delete_unsubscribe``, ``plaintextloginalert`` and ``tcp_keepalive``.
+Options ``disable_user_namespace``, ``disable_shared_namespace``, ``foolstupidclients``, ``ignorereference``, ``deleteright``, ``specialusealways``, ``specialuse_nochildren``, ``delete_unsubscribe``, ``plaintextloginalert`` and ``tcp_keepalive``.

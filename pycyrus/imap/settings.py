@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pycyrus import __version__
 from pycyrus.imap.wire.frames import FrameLimits
+from pycyrus.model.acl_text import OLD_RIGHTS, OLD_RIGHTS_OF_DELETE, OldRights
 from pycyrus.model.scopes import Namespace
 
 CYRUS_VERSION = "3.6.7"
@@ -83,6 +84,7 @@ class ImapSettings:
         paused.
     @ivar suppressed_capabilities: C{suppress_capabilities}.
     @ivar is_setacl_allowed: C{allowsetacl}.
+    @ivar delete_right: C{deleteright}: the old letter that stands for x too.
     @ivar is_read_only: C{readonly}: nothing may be changed.
     @ivar message_limit: C{imap_message_limit}: messages that one command takes on;
         0 for no limit.
@@ -111,10 +113,16 @@ class ImapSettings:
     suppressed_capabilities: frozenset[str] = frozenset()
     is_read_only: bool = False
     is_setacl_allowed: bool = True
+    delete_right: str = "c"
     message_limit: int = 0
     quota_warnings: QuotaWarnings = QuotaWarnings()
     listing: ListingRules = ListingRules()
     plaintext_alert: str = ""
+
+    @property
+    def old_rights(self) -> OldRights:
+        """What the letters of RFC 2086 stand for."""
+        return OLD_RIGHTS_OF_DELETE.get(self.delete_right, OLD_RIGHTS)
 
     @property
     def silence(self) -> float:

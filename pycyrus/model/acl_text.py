@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from pycyrus.model.acl import Acl
@@ -10,22 +10,27 @@ from pycyrus.model.acl import Acl
 RIGHTS_ORDER = "lrswipkxtean0123456789"
 """The order in which rights are written; RFC 4314's letters only."""
 
-_OLD_RIGHTS = {"c": "kx", "d": "te"}
+OldRights = Mapping[str, str]
+"""What the letters of RFC 2086 stand for."""
+
+OLD_RIGHTS: OldRights = {"c": "kx", "d": "te"}
 """RFC 4314 section 2.1.1, with C{x} under C{c}, as C{deleteright} has it by default."""
+OLD_RIGHTS_OF_DELETE: Mapping[str, OldRights] = {"c": OLD_RIGHTS, "d": {"c": "k", "d": "xte"}}
+"""By the letter that C{deleteright} names."""
 
 
 class BadAcl(ValueError):
     """The text is not an access control list; the message is fit for a log."""
 
 
-def parse_rights(text: str) -> frozenset[str]:
+def parse_rights(text: str, old_rights: OldRights = OLD_RIGHTS) -> frozenset[str]:
     """
     Read rights; an old letter counts where none of those it stands for is given.
 
     @raise BadAcl: An unknown letter.
     """
     rights = set(text)
-    for old, new in _OLD_RIGHTS.items():
+    for old, new in old_rights.items():
         if old in rights:
             rights.discard(old)
             if not rights & set(new):
@@ -43,10 +48,10 @@ def write_rights(rights: Iterable[str]) -> str:
 _TOLD_ORDER = "lrswipkxtecdan0123456789"
 
 
-def tell_rights(rights: Iterable[str]) -> str:
+def tell_rights(rights: Iterable[str], old_rights: OldRights = OLD_RIGHTS) -> str:
     """Write rights for a client: with each old letter of which any new one is held (RFC 4314 section 2.1.1)."""
     held = set(rights)
-    old = {letter for letter, new in _OLD_RIGHTS.items() if held & set(new)}
+    old = {letter for letter, new in old_rights.items() if held & set(new)}
     return "".join(sorted(held | old, key=_TOLD_ORDER.index))
 
 
@@ -84,6 +89,6 @@ def parse_default_acl(text: str) -> Acl:
     """
     words = text.split()
     for identifier, rights in zip(words[::2], [*words[1::2], ""], strict=False):
-        if not rights or set(rights) - set(RIGHTS_ORDER) - set(_OLD_RIGHTS):
+        if not rights or set(rights) - set(RIGHTS_ORDER) - set(OLD_RIGHTS):
             raise BadAcl(f"{identifier} is followed by no rights such as lrs")
     return parse_acl("".join(f"{word}\t" for word in words))

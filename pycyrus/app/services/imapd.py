@@ -73,6 +73,7 @@ def imap_settings(settings: Settings, name: str, server_name: str) -> ImapSettin
             always_tells_uses=settings.switch("specialusealways"),
         ),
         plaintext_alert=settings.text("plaintextloginalert"),
+        delete_right=settings.text("deleteright").strip(),
         is_setacl_allowed=settings.switch("allowsetacl"),
         is_read_only=settings.switch("readonly"),
         message_limit=settings.integer("imap_message_limit"),

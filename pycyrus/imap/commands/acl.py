@@ -9,6 +9,7 @@ from pycyrus.imap.replies import No
 from pycyrus.imap.wire.acl import encode_acl, encode_listrights, encode_myrights
 from pycyrus.model.acl import ADMINISTER, ALL_RIGHTS, LOOKUP, POST
 from pycyrus.model.acl_changes import AclAction, AclChange
+from pycyrus.model.acl_text import parse_rights
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
@@ -28,7 +29,8 @@ async def setacl(session: Session, command: SetAcl) -> None:
     @raise MailboxNotFound: Absent or hidden.
     @raise PermissionDenied: Without the right a.
     """
-    await _change(session, command.mailbox, command.identifier, command.action, command.rights)
+    rights = parse_rights(command.letters, session.settings.old_rights)
+    await _change(session, command.mailbox, command.identifier, command.action, rights)
 
 
 async def deleteacl(session: Session, command: MailboxIdentifier) -> None:
@@ -57,7 +59,9 @@ async def getacl(session: Session, command: Named) -> None:
     """
     name = session.names.decode(command.mailbox, utf8=session.is_utf8)
     acl = await session.store.acl(session.user, name)
-    session.write(encode_acl(_wire(session, name), acl.entries, utf8=session.is_utf8))
+    session.write(
+        encode_acl(_wire(session, name), acl.entries, utf8=session.is_utf8, old_rights=session.settings.old_rights)
+    )
 
 
 async def listrights(session: Session, command: MailboxIdentifier) -> None:
@@ -77,7 +81,16 @@ async def listrights(session: Session, command: MailboxIdentifier) -> None:
     else:
         required = frozenset(POST) if name.is_inbox else _NO_RIGHTS
     optional = ALL_RIGHTS - required
-    session.write(encode_listrights(_wire(session, name), command.identifier, required, optional, utf8=session.is_utf8))
+    session.write(
+        encode_listrights(
+            _wire(session, name),
+            command.identifier,
+            required,
+            optional,
+            utf8=session.is_utf8,
+            old_rights=session.settings.old_rights,
+        )
+    )
 
 
 async def myrights(session: Session, command: Named) -> None:
@@ -90,7 +103,9 @@ async def myrights(session: Session, command: Named) -> None:
     rights = await session.store.rights(session.user, name)
     if not rights & _ANY_OF:
         raise MailboxNotFound("hidden")
-    session.write(encode_myrights(_wire(session, name), rights, utf8=session.is_utf8))
+    session.write(
+        encode_myrights(_wire(session, name), rights, utf8=session.is_utf8, old_rights=session.settings.old_rights)
+    )
 
 
 def _wire(session: Session, name: MailboxName) -> bytes:

@@ -225,7 +225,11 @@ class _Answer:
         """RFC 8440 section 3; without a right that MYRIGHTS demands it is left out."""
         if self._command.returns & Return.MYRIGHTS and line.listing is not None and line.listing.rights:
             session = self._session
-            session.write(encode_myrights(line.wire, line.listing.rights, utf8=session.is_utf8))
+            session.write(
+                encode_myrights(
+                    line.wire, line.listing.rights, utf8=session.is_utf8, old_rights=session.settings.old_rights
+                )
+            )
 
     async def _tell_status(self, line: Line) -> None:
         """RFC 5819 section 2: where STATUS would fail, it is left out."""

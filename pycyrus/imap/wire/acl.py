@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor, astring
 from pycyrus.model.acl_changes import AclAction
-from pycyrus.model.acl_text import BadAcl, parse_rights, tell_rights
+from pycyrus.model.acl_text import OLD_RIGHTS, BadAcl, OldRights, parse_rights, tell_rights
 
 MAX_IDENTIFIER = 512
 
@@ -22,12 +22,16 @@ class MailboxIdentifier:
 
 @dataclass(frozen=True, slots=True)
 class SetAcl:
-    """A SETACL (RFC 4314 section 3.1)."""
+    """
+    A SETACL (RFC 4314 section 3.1).
+
+    @ivar letters: Known ones, those of RFC 2086 among them.
+    """
 
     mailbox: bytes
     identifier: str
     action: AclAction
-    rights: frozenset[str]
+    letters: str
 
 
 def parse_setacl(cursor: Cursor) -> SetAcl:
@@ -44,7 +48,7 @@ def parse_setacl(cursor: Cursor) -> SetAcl:
         except BadAcl:
             shown = letter.encode("ascii") if letter.isascii() and letter.isprintable() else b"?"
             raise BadSyntax(b"The %b right is not supported" % shown, names_command=False) from None
-    return SetAcl(mailbox, identifier, action, parse_rights(letters))
+    return SetAcl(mailbox, identifier, action, letters)
 
 
 def parse_mailbox_identifier(cursor: Cursor) -> MailboxIdentifier:
@@ -69,22 +73,30 @@ def _parse_pair(cursor: Cursor) -> tuple[bytes, str]:
     return mailbox, identifier
 
 
-def encode_acl(mailbox: bytes, entries: Sequence[tuple[str, frozenset[str]]], *, utf8: bool) -> bytes:
+def encode_acl(
+    mailbox: bytes, entries: Sequence[tuple[str, frozenset[str]]], *, utf8: bool, old_rights: OldRights = OLD_RIGHTS
+) -> bytes:
     """Write an ACL response (RFC 4314 section 3.6)."""
     pairs = b"".join(
-        b" %b %b" % (astring(identifier.encode("utf-8"), utf8=utf8), encode_rights(rights))
+        b" %b %b" % (astring(identifier.encode("utf-8"), utf8=utf8), encode_rights(rights, old_rights))
         for identifier, rights in entries
     )
     return b"* ACL %b%b\r\n" % (astring(mailbox, utf8=utf8), pairs)
 
 
-def encode_myrights(mailbox: bytes, rights: Iterable[str], *, utf8: bool) -> bytes:
+def encode_myrights(mailbox: bytes, rights: Iterable[str], *, utf8: bool, old_rights: OldRights = OLD_RIGHTS) -> bytes:
     """Write a MYRIGHTS response (RFC 4314 section 3.8)."""
-    return b"* MYRIGHTS %b %b\r\n" % (astring(mailbox, utf8=utf8), encode_rights(rights))
+    return b"* MYRIGHTS %b %b\r\n" % (astring(mailbox, utf8=utf8), encode_rights(rights, old_rights))
 
 
 def encode_listrights(
-    mailbox: bytes, identifier: str, required: Iterable[str], optional: Iterable[str], *, utf8: bool
+    mailbox: bytes,
+    identifier: str,
+    required: Iterable[str],
+    optional: Iterable[str],
+    *,
+    utf8: bool,
+    old_rights: OldRights = OLD_RIGHTS,
 ) -> bytes:
     """
     Write a LISTRIGHTS response (RFC 4314 section 3.7), with the letters of RFC 2086 as Cyrus has them.
@@ -92,8 +104,10 @@ def encode_listrights(
     @param required: Rights that the identifier always has.
     @param optional: Rights that may be granted, each by itself.
     """
-    always = tell_rights(required)
-    groups = b"".join(b" " + letter.encode("ascii") for letter in tell_rights(optional) if letter not in always)
+    always = tell_rights(required, old_rights)
+    groups = b"".join(
+        b" " + letter.encode("ascii") for letter in tell_rights(optional, old_rights) if letter not in always
+    )
     name = astring(identifier.encode("utf-8"), utf8=utf8)
     return b"* LISTRIGHTS %b %b %b%b\r\n" % (
         astring(mailbox, utf8=utf8),
@@ -103,6 +117,6 @@ def encode_listrights(
     )
 
 
-def encode_rights(rights: Iterable[str]) -> bytes:
+def encode_rights(rights: Iterable[str], old_rights: OldRights = OLD_RIGHTS) -> bytes:
     """Write rights with the letters of RFC 2086 that old clients look for (RFC 4314 section 2.1.1)."""
-    return tell_rights(rights).encode("ascii") or b'""'
+    return tell_rights(rights, old_rights).encode("ascii") or b'""'
