@@ -45,6 +45,7 @@ def register(verbs: Any) -> None:
         description="Without an id it tells of all that wait.  They are listed then, and the Murder's master is told.",
     )
     accept.add_argument("ids", nargs="*", metavar="ID", help="of a transfer")
+    accept.add_argument("--drop", action="store_true", help="remove them instead: the other server still has them")
     add_source_options(accept)
     accept.set_defaults(run=reported(run_accept))
     status = actions.add_parser(
@@ -111,6 +112,9 @@ def run_accept(arguments: argparse.Namespace) -> int:
                 root = Manifest.decode(each.manifest).root
                 print(f"{each.transfer_id} {name_text(root, configuration)}")
             for transfer_id in arguments.ids:
+                if arguments.drop:
+                    await arrivals.give_up(transfer_id)
+                    continue
                 for name in await arrivals.activate(transfer_id):
                     print(f"{name_text(name, configuration)}: accepted")
         finally:

@@ -24,6 +24,7 @@ from pycyrus.model.quota import Limit
 from pycyrus.mupdate.protocol import MupdateFactory
 from pycyrus.mupdate.settings import MupdateSettings
 from pycyrus.murder.link import ImapLink
+from pycyrus.murder.sync_intake import SyncIntake
 from pycyrus.murder.sync_link import SyncLink
 from pycyrus.store.directory import published
 from pycyrus.store.incoming import Arrivals
@@ -222,6 +223,26 @@ class FromCyrus(CyrusTransfers):
         await self.do(self.boss, b"XFER user.john " + self.servers[1].encode())
         status = await self.stores[self.servers[1]].status(Identity("john"), JOHN)
         self.assertEqual((status.counts.messages, status.uidnext), (500, 501))
+
+    async def test_written_meanwhile(self) -> None:
+        """What Cyrus took while the user moves comes along, or stays where the user stays."""
+        await self.furnish()
+        real, waiting = SyncIntake.get, []
+
+        async def get(intake: SyncIntake, kind: str, value: Any) -> Any:
+            # Cyrus may hold the user meanwhile: nobody waits for it here.
+            john = await self.cyrus_client("john")
+            late = b"APPEND INBOX {%d+}\r\n%b" % (len(MESSAGES[3]), MESSAGES[3])
+            waiting.append(Deferred.fromCoroutine(john.ask(late)))
+            return await real(intake, kind, value)
+
+        self.patch(SyncIntake, "get", get)
+        said = await self.do(self.boss, b"XFER user.john " + self.servers[1].encode())
+        self.assertIn(b"* OK USER john", said)
+        taken = [status for _, status, _ in [await each for each in waiting] if status == b"OK"]
+        self.assertGreater(len(waiting), 2)
+        status = await self.stores[self.servers[1]].status(Identity("john"), JOHN)
+        self.assertEqual(status.counts.messages, 3 + len(taken))
 
     async def test_not_handed_over(self) -> None:
         """Cyrus removes what it has even if the last step fails here; nothing is lost."""
