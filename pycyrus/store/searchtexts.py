@@ -23,6 +23,8 @@ _TEXTS_AT_ONCE = 64
 _LONGEST_MESSAGE = 1 << 24
 """Octets; longer ones are left to the search itself, which reads them in pieces."""
 
+_LONGEST_FED = 1 << 21
+"""Octets; longer ones are left to searches, for they take much memory."""
 
 _budget = FormsBudget(1 << 28)
 """Of this process."""
@@ -123,7 +125,7 @@ class SearchTexts:
         guids = [guid.tobytes() for guid in view.guids[block]]
 
         def add() -> bool:
-            return texts.feed(self._read_texts(uids, guids, items), uids[-1])
+            return texts.feed(self._read_texts(uids, guids, items, _LONGEST_FED), uids[-1])
 
         is_written = await in_thread(self._reactor, add)
         return len(view) - int(block[-1]) - 1 if is_written else 0
@@ -143,13 +145,19 @@ class SearchTexts:
         """Read messages, and add what they say to the log; for a thread."""
         texts.add(self._read_texts(uids, guids, items))
 
-    def _read_texts(self, uids: list[int], guids: list[bytes], items: list[bytes]) -> list[Text]:
-        """What messages say; for a thread."""
+    def _read_texts(
+        self, uids: list[int], guids: list[bytes], items: list[bytes], longest: int = _LONGEST_MESSAGE
+    ) -> list[Text]:
+        """
+        What messages say; for a thread.
+
+        @param longest: Octets; longer ones are left out.
+        """
         found = []
         for uid, guid, item in zip(uids, guids, items, strict=True):
             try:
                 path = Path(self._paths.where(uid))
-                if path.stat().st_size > _LONGEST_MESSAGE:
+                if path.stat().st_size > longest:
                     continue
                 octets = path.read_bytes()
             except OSError:

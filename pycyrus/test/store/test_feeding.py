@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.model.search import BodyContains
-from pycyrus.store import files
+from pycyrus.store import files, searchtexts
 from pycyrus.store.feeding import PATIENCE, QUIET, TextFeeder
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.searchtexts import SearchTexts
@@ -84,6 +84,14 @@ class FeedTests(_MailboxCase):
             self.again()
             self.assertEqual(len(self.found("needle")), at)
             self.assertEqual(self.found(f"needle {at}"), [2 * at - 1])
+
+    def test_long_ones(self) -> None:
+        """A long message takes much memory, so it is left to those who search."""
+        self.patch(searchtexts, "_LONGEST_FED", 100)
+        self.place.append(self.box, b"\r\nneedle " + b"x" * 100 + b"\r\n", b"\r\nneedle\r\n")
+        self.assertEqual(self.feed(), 0)
+        self.assertEqual(self.log().unknown(self.box.view()).tolist(), [True, False])
+        self.assertEqual(self.place.run(self.box.search(BodyContains("needle"))).tolist(), [1, 2])
 
     def test_damaged(self) -> None:
         """A log whose head is damaged begins anew."""
