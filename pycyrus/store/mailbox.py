@@ -25,28 +25,24 @@ from pycyrus.store.files import store_error
 from pycyrus.store.filling import CacheFiller
 from pycyrus.store.items import CachedItems
 from pycyrus.store.layout import (
-    FIRST_RESERVATION,
-    MODSEQS_PER_UID,
     MailboxPaths,
     create_mailbox,
-    microseconds,
     remove_mailbox,
 )
 from pycyrus.store.listeners import Listeners
 from pycyrus.store.loading import Loaded, load
 from pycyrus.store.locks import spin_lock, try_lock, unlock, wait_lock
+from pycyrus.store.reservations import Reservations
 from pycyrus.store.searchtexts import SearchTexts
 from pycyrus.store.threads import StoreReactor, sleep
+from pycyrus.store.told_usage import ToldUsage
 from pycyrus.store.upkeep import Upkeep
-from pycyrus.store.usage import UsageMap, mark_of
+from pycyrus.store.usage import UsageMap
 from pycyrus.store.watch import JournalWatcher
 
 __all__ = [
     "MailboxPaths", "MailboxState", "StateServices", "create_mailbox", "remove_mailbox",
 ]  # fmt: skip
-
-_LARGEST_BLOCK = 1024
-"""UIDs set aside at a time, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +74,7 @@ class MailboxState:
     @param loaded: As L{recovery.open_mailbox} read it.
     @ivar written: Files and directories that an append writes to, but for messages.
     @ivar written_rows: The same, of one that makes no cached items.
-    @ivar number: Of its row in the mailbox list; 0 if it is on none.
+    @ivar usage: What it tells of what it uses.
     @ivar upkeep: What can wait.
     """
 
@@ -90,9 +86,8 @@ class MailboxState:
         self.uidvalidity = loaded.header.uidvalidity
         self.contents: Contents = loaded.contents
         self.gone = False
-        self.number = 0
         self.services = services
-        self._mark = mark_of(self.unique_id)
+        self.usage = ToldUsage(services.usage, self.unique_id)
         self._fd = loaded.fd
         self._header = loaded.header
         self._offset = loaded.offset
@@ -103,8 +98,7 @@ class MailboxState:
         self._listeners = Listeners(services.reactor, self._watch, self._stop_watching)
         self._unwatch: Callable[[], None] | None = None
         self._generations = 0
-        self._confirm: tuple[int, int] | None = None
-        self._own_usable = loaded.contents.usable
+        self._reservations = Reservations(loaded.contents.usable)
         self._renamed_seen = loaded.contents.renamed
         # Only under the lock is it certain that nobody is moving the mailbox.
         self._renamed_locked = -1
@@ -302,7 +296,7 @@ class MailboxState:
         self.upkeep.restart(loaded.snapshot_offset)
         self._renamed_seen = loaded.contents.renamed
         self._renamed_locked = -1
-        self._own_usable = loaded.contents.usable
+        self._reservations.restart(loaded.contents.usable)
         self._view = None
         self._identify()
         self._watch()
@@ -324,9 +318,9 @@ class MailboxState:
             await self._lock()
             try:
                 self._catch_up_locked()
-                if self._has_room(uids):
+                if self._reservations.has_room(self.contents, uids):
                     return
-                self.write(self._reservation(uids))
+                self.write(self._reservations.propose(self.contents, uids))
                 limits = self.contents.reserved
             except OSError as error:
                 self.leave()
@@ -336,8 +330,7 @@ class MailboxState:
                 raise
             self.leave()
             await self.commit([self._journal, str(self.paths.meta)])
-            self._own_usable = limits
-            self._confirm = limits
+            self._reservations.settle(limits)
 
     def enter_now(self) -> bool:
         """
@@ -349,7 +342,7 @@ class MailboxState:
             return False
         try:
             self._catch_up_locked()
-            if self._has_room(0):
+            if self._reservations.has_room(self.contents, 0):
                 return True
         except OSError as error:
             self.leave()
@@ -385,7 +378,11 @@ class MailboxState:
                 continue
             try:
                 status = files.fstat(self._fd)
-                if status.st_size == self._offset and status.st_nlink and self._has_room(uids):
+                if (
+                    status.st_size == self._offset
+                    and status.st_nlink
+                    and self._reservations.has_room(self.contents, uids)
+                ):
                     return fd
             except BaseException:
                 files.close(fd)
@@ -484,9 +481,9 @@ class MailboxState:
         @raise OSError: None was written, but for whole records before the one
             that uses a UID or modseq.
         """
-        if self._confirm is not None:
-            records = self._confirmation() + records
-        self._begin_usage()
+        if self._reservations.unconfirmed is not None:
+            records = self._reservations.confirmation(self.contents) + records
+        self.usage.begin()
         try:
             files.write_all(self._fd, records, self._offset)
         except OSError as error:
@@ -509,80 +506,23 @@ class MailboxState:
             # The next one who has the lock cuts it.
             self.log.warn("Journal of {mailbox} has a torn tail: {error}", mailbox=self.unique_id, error=error.strerror)
 
-    # --- usage ------------------------------------------------------------
-
-    def _begin_usage(self) -> None:
-        usage = self.services.usage
-        if usage is not None and self.number:
-            try:
-                usage.begin(self.number)
-            except OSError as error:
-                self._usage_failed(error)
+    # --- usage and numbers ------------------------------------------------
 
     def tell_usage(self) -> None:
         """Say, under the lock, what the mailbox uses."""
-        usage = self.services.usage
-        if usage is not None and self.number:
-            contents = self.contents
-            try:
-                usage.put(
-                    self.number, self._mark, contents.size, contents.columns.count, self._offset, self._inode[0],
-                    contents.annotations.octets,
-                )  # fmt: skip
-            except OSError as error:
-                self._usage_failed(error)
+        self.usage.tell(self.contents, self._offset, self._inode[0])
 
     def check_usage(self, number: int) -> None:
-        """
-        It was just found on the list, or read anew; what was told of it may not be so any more.
-
-        @param number: Of its row.
-        """
-        self.number = number
-        usage = self.services.usage
-        if usage is not None:
-            try:
-                if not usage.confirm(number, self._mark, self._offset, self._inode[0]):
-                    usage.begin(number)
-            except OSError as error:
-                self._usage_failed(error)
-
-    def _usage_failed(self, error: OSError) -> None:
-        # It is counted again before anybody believes it.
-        self.log.warn("Usage of {mailbox} not noted: {error}", mailbox=self.unique_id, error=error.strerror)
+        """As L{ToldUsage.check}."""
+        self.usage.check(number, self._offset, self._inode[0])
 
     def next_modseq(self) -> int:
         """The modseq for a change that is about to be written."""
         return self.contents.highest_modseq + 1
 
-    # --- numbers ----------------------------------------------------------
-
-    def _has_room(self, uids: int) -> bool:
-        usable = max(self._own_usable, self.contents.usable)
-        return self.contents.uidnext + uids <= usable[0] and self.contents.highest_modseq + 2 <= usable[1]
-
-    def _reservation(self, uids: int) -> bytes:
-        contents = self.contents
-        block = min(max(FIRST_RESERVATION, contents.uidnext), _LARGEST_BLOCK)
-        uid_limit = max(contents.reserved[0], min(contents.uidnext + uids + block, 0xFFFFFFFF))
-        modseq_limit = max(contents.reserved[1], contents.highest_modseq + (uids + block) * MODSEQS_PER_UID)
-        return journal.reserve_record(uid_limit, modseq_limit, files.boot_id(), microseconds(), confirmed=False)
-
     def reserve_ahead(self) -> bytes:
-        """A reservation to write along, when what is left is less than half a block; else nothing."""
-        contents = self.contents
-        block = min(max(FIRST_RESERVATION, contents.uidnext), _LARGEST_BLOCK)
-        uids_left = contents.reserved[0] - contents.uidnext
-        modseqs_left = contents.reserved[1] - contents.highest_modseq
-        if uids_left > block >> 1 and modseqs_left > (block >> 1) * MODSEQS_PER_UID:
-            return b""
-        return self._reservation(0)
-
-    def _confirmation(self) -> bytes:
-        limits, self._confirm = self._confirm, None
-        if limits is None or limits <= self.contents.usable:
-            return b""
-        return journal.reserve_record(*limits, files.boot_id(), microseconds(), confirmed=True)
+        """As L{Reservations.ahead}."""
+        return self._reservations.ahead(self.contents)
 
     # --- durability -------------------------------------------------------
 
@@ -594,12 +534,11 @@ class MailboxState:
         """
         reserved = self.contents.reserved
         # A confirmed reservation says that all messages before it are durable, those of other processes as well.
-        whole = reserved > self._own_usable
+        whole = self._reservations.is_beyond(reserved)
         for committer in self._committers():
             await committer.commit(paths, whole=whole)
-        if reserved > self._own_usable:
-            self._own_usable = reserved
-            self._confirm = reserved
+        if self._reservations.is_beyond(reserved):
+            self._reservations.settle(reserved)
 
     def commit_soon(self) -> None:
         """Let what was written become durable with the next batch."""

@@ -304,7 +304,7 @@ class MailStore:
 
     async def _state(self, entry: Entry) -> MailboxState:
         state = await self._find_state(entry)
-        if entry.number and state.number != entry.number:
+        if entry.number and state.usage.number != entry.number:
             state.check_usage(entry.number)
         return state
 

@@ -29,7 +29,7 @@ from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 
-from pycyrus.store import checkpoint, files, layout, mailbox, rebuild, recovery, upkeep
+from pycyrus.store import checkpoint, files, layout, rebuild, recovery, reservations, upkeep
 from pycyrus.store.database import Database
 from pycyrus.store.settings import DeleteMode, ExpungeMode, StoreSettings
 from pycyrus.store.store import open_store
@@ -73,8 +73,8 @@ def little_room() -> Iterator[None]:
             (checkpoint, "COMPACT_FROM", 2500),
             (checkpoint, "COMPACT_RATIO", 1),
             (upkeep, "THINK_EVERY", 400),
-            *((module, "FIRST_RESERVATION", 3) for module in (layout, mailbox, recovery, rebuild)),
-            (mailbox, "_LARGEST_BLOCK", 3),
+            *((module, "FIRST_RESERVATION", 3) for module in (layout, recovery, rebuild, reservations)),
+            (reservations, "_LARGEST_BLOCK", 3),
         ):
             stack.enter_context(patch.object(module, name, value))
         yield

@@ -18,8 +18,9 @@ from unittest.mock import patch
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.errors import MailStoreError
-from pycyrus.store import files, mailbox
+from pycyrus.store import files
 from pycyrus.store.commit import Committer
+from pycyrus.store.reservations import Reservations
 from pycyrus.testing import powercut
 from pycyrus.testing.clients import INBOX, OTHER, VERBS, Work
 from pycyrus.testing.disk import Keep, Loss, Recorder
@@ -108,7 +109,7 @@ class SensitivityTests(PowerCutCase):
 
     def test_numbers_used_again(self) -> None:
         """One that does not reserve numbers uses them again."""
-        with patch.object(mailbox.MailboxState, "_has_room", lambda state, uids: True):
+        with patch.object(Reservations, "has_room", lambda reservations, contents, uids: True):
             self.assert_seen("used again")
 
 
