@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pycyrus.app.privileges import UnixUser, as_user
-from pycyrus.auth.checkers.chain import CheckerChain, factories, make_checkers
+from pycyrus.auth.checkers.chain import CheckerChain, factories, make_checkers, of_domains
 from pycyrus.auth.checkers.ldap import LdapChecker, directories_of
 from pycyrus.auth.groups import LIFETIME
 from pycyrus.auth.interfaces import BadCheckerOptions, CheckerContext, IGroups
@@ -32,8 +32,8 @@ def checker_names(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]
         dict.fromkeys(ours for name in settings.words("sasl_pwcheck_method") for ours in _ours(name, settings))
     )
     known = factories()
-    return tuple(name for name in wanted if name in known) or ("passwd",), tuple(
-        name for name in wanted if name not in known
+    return tuple(name for name in wanted if of_domains(name)[0] in known) or ("passwd",), tuple(
+        name for name in wanted if of_domains(name)[0] not in known
     )
 
 
@@ -43,6 +43,11 @@ _AUXPROP = ("sql", "sasldb")
 
 def _ours(name: str, settings: Settings) -> list[str]:
     """What libsasl calls auxprop are checkers of their own here."""
+    name, at, domains = name.partition("@")
+    return [f"{each}{at}{domains}" for each in _of_auxprop(name, settings)]
+
+
+def _of_auxprop(name: str, settings: Settings) -> list[str]:
     if name not in ("auxprop", "auxprop-hashed"):
         return [name]
     plugins = settings.words("sasl_auxprop_plugin")
@@ -65,6 +70,11 @@ def checkers_of(settings: Settings, run: Callable[[Callable[[], Any]], Awaitable
     return make_checkers(names, CheckerContext(directory, settings.texts, run, reactor))
 
 
+def _bare_names(settings: Settings) -> list[str]:
+    """The checkers, whatever domains they are for."""
+    return [of_domains(name)[0] for name in checker_names(settings)[0]]
+
+
 def group_source(settings: Settings, reactor: Any) -> IGroups | None:
     """
     Who knows groups beside the checkers: this machine, or a directory that checks no passwords (C{auth_mech}).
@@ -74,7 +84,7 @@ def group_source(settings: Settings, reactor: Any) -> IGroups | None:
     mechanism = settings.word("auth_mech")
     if mechanism == "unix" and settings.switch("unix_group_enable"):
         return IGroups(UnixGroups(reactor))
-    if mechanism == "pts" and settings.word("pts_module") == "ldap" and "ldap" not in checker_names(settings)[0]:
+    if mechanism == "pts" and settings.word("pts_module") == "ldap" and "ldap" not in _bare_names(settings):
         return IGroups(LdapChecker(directories_of(settings.texts), reactor))
     return None
 
@@ -106,7 +116,7 @@ def check_checkers(configuration: Configuration, user: UnixUser | None) -> list[
 def _mistakes(settings: Settings) -> list[str]:
     context = CheckerContext(Path(settings.text("configdirectory")), settings.texts, _never)
     mistakes = []
-    for name in checker_names(settings)[0]:
+    for name in _bare_names(settings):
         if name in _OPENED_AT_START:
             continue
         try:

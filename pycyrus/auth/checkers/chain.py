@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -54,17 +55,32 @@ def factories() -> dict[str, ICheckerFactory]:
 
 def make_checkers(names: Iterable[str], context: CheckerContext) -> CheckerChain:
     """
-    Make the checkers that C{sasl_pwcheck_method} names.
+    Make the checkers that C{sasl_pwcheck_method} names, some of them for certain domains.
 
+    @param names: As L{of_domains} reads them.
     @raise UnknownChecker: One of them is not installed.
     """
     known = factories()
-    made = []
-    for name in names:
+    made, domains = [], []
+    for written in names:
+        name, its_domains = of_domains(written)
         if name not in known:
             raise UnknownChecker(f"sasl_pwcheck_method: {name!r} is none of {', '.join(sorted(known))}")
         made.append(known[name].make_checker(context))
-    return CheckerChain(made)
+        domains.append(its_domains)
+    return CheckerChain(made, domains)
+
+
+def of_domains(written: str) -> tuple[str, frozenset[str] | None]:
+    """
+    Read a word of C{sasl_pwcheck_method}.
+
+    @param written: C{NAME}, or C{NAME@DOMAIN,DOMAIN} of a checker for these domains only, where an
+        empty one is for users who have none.
+    @return: The name, and the domains; None for all.
+    """
+    name, at, domains = written.partition("@")
+    return name, frozenset(domains.lower().split(",")) if at else None
 
 
 @implementer(ICredentialsChecker, IScramKeyStore, ISharedSecrets, IGroups, IAccounts, IUserDefaults)
@@ -78,13 +94,21 @@ class CheckerChain:
 
     credentialInterfaces = (IMailPassword,)
 
-    def __init__(self, checkers: Sequence[object]) -> None:
+    def __init__(self, checkers: Sequence[object], domains: Sequence[frozenset[str] | None] = ()) -> None:
+        """@param domains: Of each checker those whose users it is asked for; None, or nothing at all, for all."""
         self.checkers = [ICredentialsChecker(checker) for checker in checkers]
+        pairs = zip(self.checkers, domains, strict=False)
+        self._domains = {id(checker): its_domains for checker, its_domains in pairs if its_domains is not None}
         self._keys = [IScramKeyStore(checker) for checker in self.checkers if IScramKeyStore.providedBy(checker)]
         self._secrets = [ISharedSecrets(checker) for checker in self.checkers if ISharedSecrets.providedBy(checker)]
         self._groups = [IGroups(checker) for checker in self.checkers if IGroups.providedBy(checker)]
         self._defaults = [IUserDefaults(checker) for checker in self.checkers if IUserDefaults.providedBy(checker)]
         self._accounts = [IAccounts(checker) for checker in self.checkers if IAccounts.providedBy(checker)]
+
+    def _serves(self, checker: object, user_id: str) -> bool:
+        """Whether a checker is one for the user's domain."""
+        domains = self._domains.get(id(checker))
+        return domains is None or (user_id.rpartition("@")[2] if "@" in user_id else "") in domains
 
     @property
     def has_scram_keys(self) -> bool:
@@ -98,13 +122,15 @@ class CheckerChain:
 
     def requestAvatarId(self, credentials: IMailPassword) -> Deferred[bytes | tuple[()]]:
         """Ask; see ICredentialsChecker."""
-        if len(self.checkers) == 1:
+        if len(self.checkers) == 1 and not self._domains:
             return maybeDeferred(self.checkers[0].requestAvatarId, credentials)
         return Deferred.fromCoroutine(self._ask(credentials))
 
     async def _ask(self, credentials: IMailPassword) -> bytes | tuple[()]:
         unavailable: AuthenticationUnavailable | None = None
         for checker in self.checkers:
+            if not self._serves(checker, credentials.user_id):
+                continue
             try:
                 return await maybeDeferred(checker.requestAvatarId, credentials)
             except UnauthorizedLogin:
@@ -120,6 +146,9 @@ class CheckerChain:
         found: ScramKeys | None = None
         for store in self._keys:
             keys = await store.scram_keys(user_id, mechanism)
+            if not self._serves(store, user_id):
+                # As if nobody were called so there.
+                keys = replace(keys, usable=False)
             if keys.usable:
                 return keys
             found = found or keys
@@ -130,6 +159,8 @@ class CheckerChain:
     async def shared_secret(self, user_id: str) -> bytes | None:
         """The first that any checker has."""
         for store in self._secrets:
+            if not self._serves(store, user_id):
+                continue
             secret = await store.shared_secret(user_id)
             if secret is not None:
                 return secret
@@ -144,21 +175,25 @@ class CheckerChain:
         """All that any checker knows."""
         found: frozenset[str] = frozenset()
         for source in self._groups:
-            found |= await source.groups_of(user_id)
+            if self._serves(source, user_id):
+                found |= await source.groups_of(user_id)
         return found
 
     async def defaults_of(self, user_id: str) -> UserDefaults:
         """What the checkers know; the first that says something of a thing is heard."""
         found = UserDefaults()
         for source in self._defaults:
-            found = found.over(await source.defaults_of(user_id))
+            if self._serves(source, user_id):
+                found = found.over(await source.defaults_of(user_id))
         return found
 
     async def explain(self, user_id: str, service: str) -> list[str]:
         """The steps of all checkers, in order."""
         steps: list[str] = []
         for checker in self.checkers:
-            if IExplains.providedBy(checker):
+            if not self._serves(checker, user_id):
+                steps.append(f"{type(checker).__name__}: not asked, for it is for users of other domains")
+            elif IExplains.providedBy(checker):
                 steps += await IExplains(checker).explain(user_id, service)
             else:
                 steps.append(f"{type(checker).__name__}: asked, and tells nothing of how it decides")
@@ -180,4 +215,4 @@ class CheckerChain:
 
     def is_disabled(self, user_id: str) -> bool:
         """Whether any checker has the account disabled."""
-        return any(accounts.is_disabled(user_id) for accounts in self._accounts)
+        return any(accounts.is_disabled(user_id) for accounts in self._accounts if self._serves(accounts, user_id))

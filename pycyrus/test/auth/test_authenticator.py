@@ -11,12 +11,16 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogPublisher
 from zope.interface.verify import verifyObject
 
+from pycyrus.app.checker_parts import checker_names
+from pycyrus.auth.assemble import Authentication
 from pycyrus.auth.authenticator import AuthSettings
 from pycyrus.auth.cache import CacheSettings
+from pycyrus.auth.checkers.chain import CheckerChain, of_domains
 from pycyrus.auth.counts import LocalCounts
 from pycyrus.auth.delays import DelaySettings
 from pycyrus.auth.identity import IdentitySettings, InvalidUserId
 from pycyrus.auth.interfaces import IMailUser, ScramKeys
+from pycyrus.config.settings import Settings
 from pycyrus.errors import (
     AuthenticationFailed,
     AuthenticationUnavailable,
@@ -27,7 +31,8 @@ from pycyrus.errors import (
 )
 from pycyrus.interfaces import Authenticated, Challenge, IAuthenticator, ISaslExchange
 from pycyrus.model.identity import AdminScope, Identity
-from pycyrus.test.auth.parts import CLEAR, TLS, AuthTestCase, DictChecker, KeyedChecker
+from pycyrus.test.auth.parts import CLEAR, IDENTITIES, TLS, AuthTestCase, DictChecker, KeyedChecker, at_once
+from pycyrus.test.auth.services import SecretsChecker
 
 
 class LogTestCase(AuthTestCase):
@@ -389,6 +394,36 @@ class VirtualDomainTests(AuthTestCase):
 
 
 class ChainTests(AuthTestCase):
+    def test_for_domains(self) -> None:
+        """A checker may be for some domains only: whoever is in others is as unknown to it, by every mechanism."""
+        here, there = DictChecker({"fred": b"f", "anna@a.org": b"a"}), SecretsChecker({"fred": "g", "bob@b.org": "b"})
+        chain = CheckerChain([here, there], [frozenset({"", "a.org"}), frozenset({"b.org"})])
+        parts = Authentication(self.clock, chain, at_once, CacheSettings(0, 0), DelaySettings(pause=0))
+        subject = parts.authenticator(IDENTITIES, AuthSettings(mechanisms=("PLAIN", "SCRAM-SHA-256", "CRAM-MD5")))
+        for user, password, right in (
+            (b"fred", b"f", True), (b"anna@a.org", b"a", True), (b"bob@b.org", b"b", True),
+            (b"fred", b"g", False), (b"bob@c.org", b"b", False),
+        ):  # fmt: skip
+            login = Deferred.fromCoroutine(subject.login(user, password, TLS))
+            if right:
+                self.assertEqual(self.successResultOf(login).identity.user_id, user.decode())
+            else:
+                self.failureResultOf(login, AuthenticationFailed)
+        self.assertEqual({each.user_id for each in here.asked}, {"fred", "anna@a.org"})
+        self.assertIsNone(self.run_now(chain.shared_secret("fred")))
+        self.assertFalse(self.run_now(chain.scram_keys("fred", "SCRAM-SHA-256")).usable)
+        self.assertTrue(self.run_now(chain.scram_keys("bob@b.org", "SCRAM-SHA-256")).usable)
+        there.disabled.update({"fred", "bob@b.org"})
+        self.assertEqual((chain.is_disabled("fred"), chain.is_disabled("bob@b.org")), (False, True))
+        self.assertIn("other domains", "\n".join(self.run_now(chain.explain("fred", "imap"))))
+
+    def test_how_domains_are_written(self) -> None:
+        self.assertEqual(of_domains("ldap"), ("ldap", None))
+        self.assertEqual(of_domains("sql@a.org,B.org"), ("sql", frozenset({"a.org", "b.org"})))
+        self.assertEqual(of_domains("passwd@"), ("passwd", frozenset({""})))
+        settings = Settings({"sasl_pwcheck_method": "auxprop@a.org passwd@", "sasl_auxprop_plugin": "sasldb sql"})
+        self.assertEqual(checker_names(settings), (("sasldb@a.org", "sql@a.org", "passwd@"), ()))
+
     def test_first_that_accepts(self) -> None:
         """Checkers are asked in their order; one that cannot tell hides no other's yes."""
         second = DictChecker({"anna": b"a"})

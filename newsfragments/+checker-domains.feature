@@ -1,0 +1,1 @@
+``sasl_pwcheck_method: NAME@DOMAIN`` asks a checker for users of some domains only.
