@@ -47,7 +47,8 @@ class TLSContexts:
 
     def __init__(self, keys: SessionKeys | None = None) -> None:
         """@param keys: Of sessions, where other processes have them too."""
-        self._keys = keys or SessionKeys()
+        # Alone it can make those of the next day when it comes.
+        self._keys = keys or SessionKeys(1)
         self._contexts: dict[TLSSettings, ServerContext] = {}
 
     def optional(self, settings: Settings) -> ServerContext | None:
