@@ -292,32 +292,9 @@ class LeanConnection(Server):
         """Send what the kernel takes now; the reactor sees to the rest."""
         if not self.connected or self._aborting:
             return
-        if len(self._queue) == 1 and self._send_only():
-            return
         waiting = not self._may_send_now() or self._drain() is not None
         if (waiting or self._queued or self._clear or self.producerPaused) and not self._aborting:
             self.startWriting()
-
-    def _send_only(self) -> bool:
-        """
-        Send the one piece that waits, as most answers are: a short way round L{_drain}.
-
-        @return: Whether nothing is left to do.
-        """
-        piece = self._queue[0]
-        if type(piece) is not bytes or len(piece) > SEND_SIZE or self._clear or not self._may_send_now():
-            return False
-        try:
-            sent = self.socket.send(piece)
-        except OSError:
-            return False
-        if sent == len(piece):
-            self._queue.clear()
-            self._queued = 0
-            return not self.producerPaused
-        self._queue[0] = memoryview(piece)[sent:]
-        self._queued -= sent
-        return False
 
     @override
     def doWrite(self) -> Any:
