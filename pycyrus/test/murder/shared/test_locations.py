@@ -66,7 +66,7 @@ class SeveralMastersTests(SharedCase):
             if outcome is None:
                 won[names[index // 6]].append(f"b{index % 6}")
             else:
-                self.assertIsInstance(outcome.value, MailboxExists)  # type: ignore[attr-defined] # a Failure
+                self.assertIsInstance(outcome.value, MailboxExists)
         for master in masters:
             await master.catch_up()
             self.assertEqual({each.mailbox: [each.server] for each in all_entries(master)}, won)
