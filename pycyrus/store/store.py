@@ -20,7 +20,6 @@ from zope.interface import implementer
 
 from pycyrus.errors import (
     InvalidMailboxName,
-    MailboxMoving,
     MailboxNotFound,
     MailStoreError,
     OperationNotSupported,
@@ -51,6 +50,7 @@ from pycyrus.store.commit import Committers
 from pycyrus.store.directory import Directory, in_order
 from pycyrus.store.feeding import TextFeeder
 from pycyrus.store.filling import CacheFiller
+from pycyrus.store.held_access import HeldAccess
 from pycyrus.store.listeners import Listeners
 from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
 from pycyrus.store.maildrops import CLAIMS, last_claim
@@ -114,63 +114,6 @@ def open_store(settings: StoreSettings, reactor: WatchReactor) -> MailStore:
         raise
 
 
-class _Access:
-    """
-    What one identity may do with a mailbox, looked up again only when the list changed.
-
-    It follows the mailbox, not the name: all openings of the identity may share it.
-    """
-
-    __slots__ = ("_directory", "_identity", "_rights", "_version", "entry")
-
-    def __init__(self, directory: Directory, identity: Identity, entry: Entry) -> None:
-        self._directory = directory
-        self._identity = identity
-        self._version = -1
-        self._rights = access.NO_RIGHTS
-        self.entry = entry
-
-    def rights(self) -> frozenset[str]:
-        """
-        The rights now.
-
-        @raise MailboxNotFound: It is gone, or there for others only.
-        @raise MailboxMoving: It is on another server, or on its way there.
-        """
-        self._refresh()
-        if not self._rights:
-            has_departed = self._directory.has_departed
-            if has_departed is not None and has_departed(self.entry.unique_id):
-                # It was not deleted: nobody may take its messages for expunged.
-                raise MailboxMoving("on another server")
-            raise MailboxNotFound("deleted or hidden")
-        access.check_stays(self.entry)
-        return self._rights
-
-    def allows(self, name: MailboxName, right: str) -> bool:
-        """Whether it is the mailbox of that name, now, and the identity has the right."""
-        self._refresh()
-        return right in self._rights and self.entry.name == name and not self.entry.mailbox_type
-
-    def name(self) -> MailboxName:
-        """The name now; the last one, if it is gone."""
-        self._refresh()
-        return self.entry.name
-
-    def _refresh(self) -> None:
-        directory, unique_id = self._directory, self.entry.unique_id
-        version = directory.refresh()
-        if version == self._version:
-            return
-        if directory.touched(unique_id) > self._version:
-            entry = directory.by_id(unique_id)
-            self._rights = access.NO_RIGHTS
-            if entry is not None:
-                self.entry = entry
-                self._rights = access.rights(self._identity, entry.name, entry.acl)
-        self._version = version
-
-
 @implementer(IMailStore)
 class MailStore:
     """All mailboxes of this server."""
@@ -214,7 +157,7 @@ class MailStore:
             keep_expunged=settings.expunge_mode is ExpungeMode.DELAYED, annotations=settings.annotations
         )
         self._stages: dict[str, Stage] = {}
-        self._known: dict[tuple[Identity, MailboxName], _Access] = {}
+        self._known: dict[tuple[Identity, MailboxName], HeldAccess] = {}
         self._paths_of = lru_cache(_KNOWN)(partial(moves.mailbox_paths, partitions))
         self._looking: IDelayedCall | None = None
         self._watchers = Listeners(reactor, lambda: None, lambda: None)
@@ -270,17 +213,17 @@ class MailStore:
         """Open a mailbox; see L{IMailStore}."""
         return await self._open(identity, self._access(identity, name, right))
 
-    def _access(self, identity: Identity, name: MailboxName, right: str) -> _Access:
+    def _access(self, identity: Identity, name: MailboxName, right: str) -> HeldAccess:
         """Find a mailbox in which the identity has a right."""
         held = self._known.get((identity, name))
         if held is None or not held.allows(name, right):
-            held = _Access(self._directory, identity, self._check(identity, name, right))
+            held = HeldAccess(self._directory, identity, self._check(identity, name, right))
             if len(self._known) >= _KNOWN:
                 self._known.clear()
             self._known[identity, name] = held
         return held
 
-    async def _open(self, identity: Identity, held: _Access) -> OpenedMailbox:
+    async def _open(self, identity: Identity, held: HeldAccess) -> OpenedMailbox:
         entry = held.entry
         state = await self._state(entry)
         shared_seen = (
@@ -517,7 +460,7 @@ class MailStore:
         for right in (DELETE_MESSAGES, EXPUNGE):
             access.check(identity, entry, right)
         await self._create(Wanted(identity, new))
-        source = await self._open(identity, _Access(self._directory, identity, entry))
+        source = await self._open(identity, HeldAccess(self._directory, identity, entry))
         try:
             target = await self._open(identity, self._access(identity, new, INSERT))
             try:
