@@ -11,7 +11,7 @@ from pycyrus.errors import StoreUnavailable, UnknownPartition
 from pycyrus.store import files, paths
 from pycyrus.store.layout import Archive
 from pycyrus.store.partition_choice import PartitionChoice
-from pycyrus.store.partition_marks import PartitionMarks
+from pycyrus.store.partition_marks import NotThatPartition, PartitionMarks
 from pycyrus.store.settings import StoreSettings
 
 _log = Logger()
@@ -203,6 +203,8 @@ class Partitions:
         """Perhaps a partition that could not be used is there by now."""
         try:
             self._prepare(partition)
+        except NotThatPartition as error:
+            raise StoreUnavailable(str(error)) from error
         except OSError as error:
             raise files.store_error(error, f"partition-{partition}") from error
         _log.info("Partition {partition} can be used again", partition=partition)
