@@ -115,4 +115,7 @@ def _encode_source(source: Source | None) -> bytes:
 
 
 def _encode_set(numbers: NDArray[np.integer], result: Result) -> bytes:
-    return str(numbers.tolist())[1:-1].replace(" ", "").encode() if result.is_sorted else encode_numbers(numbers)
+    if not result.is_sorted:
+        return encode_numbers(numbers)
+    pieces = (numbers[start : start + BLOCK].tolist() for start in range(0, len(numbers), BLOCK))
+    return b",".join(str(piece)[1:-1].replace(" ", "").encode() for piece in pieces)

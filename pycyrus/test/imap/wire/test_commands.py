@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pycyrus.imap.wire import esearch as esearch_module
 from pycyrus.imap.wire.append import Append, AppendMessage, encode_appenduid, parse_append
 from pycyrus.imap.wire.copy import Copy, UidExpunge, encode_copyuid, parse_copy, parse_uid_copy, parse_uid_expunge
 from pycyrus.imap.wire.esearch import Result, encode_esearch, encode_search
@@ -324,6 +326,18 @@ class SearchTests(CommandTests):
             self.assertEqual(
                 parse_uid_search(Cursor([b" " + text])), Search(True, keys.All(), frozenset(returns), False)
             )
+
+    def test_long_responses(self) -> None:
+        """They are written in pieces, and are the same."""
+        numbers = np.arange(40, 0, -1, dtype=np.uint32)
+        for block in (3, 40, 100):
+            with patch.object(esearch_module, "BLOCK", block):
+                told = encode_esearch(b"a", Result(numbers, is_sorted=True), frozenset((Return.ALL,)), by_uid=False)
+                self.assertEqual(
+                    told, b'* ESEARCH (TAG "a") ALL %b\r\n' % b",".join(b"%d" % n for n in range(40, 0, -1))
+                )
+                plain = b"".join(encode_search(Result(numbers)))
+                self.assertEqual(plain, b"* SEARCH %b\r\n" % b" ".join(b"%d" % n for n in range(40, 0, -1)))
 
     def test_responses(self) -> None:
         numbers = np.array([2, 3, 5], dtype=np.uint32)
