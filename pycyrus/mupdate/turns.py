@@ -7,9 +7,15 @@ from collections import deque
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+_REST = 0.001
+"""
+Seconds between two turns.  Without, the reactor's thread would hardly ever let go of the interpreter
+in time for the thread that writes, which needs it after each statement.
+"""
+
 
 class Turns:
-    """A queue of which each turn of the reactor lets one go on."""
+    """A queue of which one may go on at a time."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -21,7 +27,7 @@ class Turns:
         turn: Deferred[None] = Deferred(self._leave)
         self._waiting.append(turn)
         if self._next is None:
-            self._next = self._clock.callLater(0, self._let_one)
+            self._next = self._clock.callLater(_REST, self._let_one)
         await turn
 
     def _leave(self, turn: Deferred[None]) -> None:
@@ -34,5 +40,5 @@ class Turns:
         self._next = None
         turn = self._waiting.popleft()
         if self._waiting:
-            self._next = self._clock.callLater(0, self._let_one)
+            self._next = self._clock.callLater(_REST, self._let_one)
         turn.callback(None)
