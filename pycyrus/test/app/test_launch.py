@@ -308,7 +308,7 @@ class ConfigurationTests(LaunchCase):
             texts = [text.replace(old, new) for text in texts]
         options = self.write(texts[0], re.sub('listen="(imap|pop3)"', 'listen="127.0.0.1:0"', texts[1]))
         with Launched(self.root / "lib", [*options, "--workers", "0"]) as server:
-            self.assertEqual(set(server.ready()["services"]), {"imap", "lmtpunix", "pop3"})
+            self.assertEqual(set(server.ready()["services"]), {"imap", "lmtpunix", "pop3", "smmap"})
 
     def test_everything_that_is_wrong_is_told_at_once(self) -> None:
         options = self.write(
