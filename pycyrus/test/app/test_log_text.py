@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.application.service import Application
 from twisted.logger import FileLogObserver, ILogObserver, LogEvent, Logger, LogLevel, formatEventAsClassicLogText
 from twisted.python.failure import Failure
-from twisted.scripts.twistd import ServerOptions
+from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.app.log_text import event_line, quicken
