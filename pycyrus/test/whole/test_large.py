@@ -51,7 +51,8 @@ class LargeMessageTests(WholeServerCase):
     def test_a_hundred_mebibytes(self) -> None:
         user = self.server.account("user").user
         for chunks in (False, True):
-            self.deliver(user, 1, chunks=chunks)
+            # One that goes all the ways of large ones, a thread's among them.
+            self.deliver(user, 2, chunks=chunks)
         before = self.memory()
         for chunks in (False, True):
             seen = [before]
