@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from pycyrus.errors import MailStoreError
+from pycyrus.store.leisure import Leisure
 from pycyrus.store.threads import StoreReactor, sleep
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall
-
     from pycyrus.store.mailbox import MailboxState
     from pycyrus.store.shield import Shield
 
@@ -58,8 +57,7 @@ class TextFeeder:
         self._hold = hold
         self._release = release
         self._waiting: dict[str, None] = {}
-        self._since = self._last = 0.0
-        self._call: IDelayedCall | None = None
+        self._leisure = Leisure(reactor, self._begin, quiet=QUIET, patience=PATIENCE)
         self._is_busy = self._is_stopped = False
 
     def __len__(self) -> int:
@@ -69,28 +67,17 @@ class TextFeeder:
         """A mailbox got messages just now."""
         if self._is_stopped or len(self._waiting) >= MOST_WAITING:
             return
-        self._last = self._reactor.seconds()
-        if not self._waiting:
-            self._since = self._last
         self._waiting[unique_id] = None
-        if self._call is None and not self._is_busy:
-            self._call = self._reactor.callLater(QUIET, self._look)
+        if not self._is_busy:
+            self._leisure.came()
 
     def stop(self) -> None:
         """Begin with nothing more."""
         self._is_stopped = True
         self._waiting.clear()
-        call, self._call = self._call, None
-        if call is not None:
-            call.cancel()
+        self._leisure.stop()
 
-    def _look(self) -> None:
-        self._call = None
-        now = self._reactor.seconds()
-        left = min(self._last + QUIET, self._since + PATIENCE) - now
-        if left > 0:
-            self._call = self._reactor.callLater(left, self._look)
-            return
+    def _begin(self) -> None:
         self._is_busy = True
         self._shield.spawn(self._work())
 

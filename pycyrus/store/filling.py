@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from twisted.internet.interfaces import IDelayedCall
 
 from pycyrus.errors import MailStoreError
 from pycyrus.model.uids import Positions
+from pycyrus.store.leisure import Leisure
 from pycyrus.store.threads import StoreReactor, sleep
 
 if TYPE_CHECKING:
@@ -37,40 +37,25 @@ class CacheFiller:
     """Makes up for what the appends of a process left out."""
 
     def __init__(self, reactor: StoreReactor) -> None:
-        self._reactor = reactor
         self._waiting: dict[MailboxState, None] = {}
-        self._call: IDelayedCall | None = None
-        self._last = 0.0
-        self._first = 0.0
+        self._leisure = Leisure(reactor, self._work, quiet=QUIET, patience=PATIENCE)
 
     def later(self, state: MailboxState) -> None:
         """A mailbox has messages without cached items."""
-        self._last = self._reactor.seconds()
         self._waiting[state] = None
-        if self._call is None:
-            self._first = self._last
-            self._call = self._reactor.callLater(QUIET, self._work)
+        self._leisure.came()
 
     def stop(self) -> None:
         """Leave what is not done to those who read it."""
         self._waiting.clear()
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        self._leisure.stop()
 
     def _work(self) -> None:
-        self._call = None
-        now = self._reactor.seconds()
-        quiet = now - self._last >= QUIET
-        if quiet or now - self._first >= PATIENCE:
-            state = next(iter(self._waiting))
-            if not fill_some(state):
-                del self._waiting[state]
-            pause = 0 if quiet else REST
-        else:
-            pause = QUIET
+        state = next(iter(self._waiting))
+        if not fill_some(state):
+            del self._waiting[state]
         if self._waiting:
-            self._call = self._reactor.callLater(pause, self._work)
+            self._leisure.go_on(0 if self._leisure.is_quiet() else REST)
 
 
 async def fill(state: MailboxState) -> None:

@@ -24,10 +24,10 @@ def message(number: int) -> bytes:
 
 class Filling(StoreCase):
     async def setUp(self) -> None:  # type: ignore[override] # trial awaits it
-        await super().setUp()
         # Nothing happens by itself, but where a test says so.
         self.patch(filling, "QUIET", 1000.0)
         self.patch(filling, "PATIENCE", 1000.0)
+        await super().setUp()
 
     async def opened(self) -> IMailbox:
         mailbox = await self.store.open(FRED, name("user.fred"), "r")
@@ -75,6 +75,7 @@ class Filling(StoreCase):
     async def test_by_itself(self) -> None:
         """In a quiet process, without anybody asking."""
         self.patch(filling, "QUIET", 0.0)
+        await self.reopen()
         for number in range(2 * filling.FEW):
             await self.append(FRED, "user.fred", message(number))
         mailbox = await self.opened()
@@ -84,11 +85,10 @@ class Filling(StoreCase):
 
     async def test_in_a_busy_process(self) -> None:
         """Some time later, though there is no leisure."""
-        self.patch(filling, "PATIENCE", 0.0)
+        self.patch(filling, "PATIENCE", 0.01)
         self.patch(filling, "REST", 0.0)
-        self.patch(filling, "QUIET", 0.001)
+        await self.reopen()
         await self.append(FRED, "user.fred", message(1))
-        self.patch(filling, "QUIET", 1000.0)
         mailbox = await self.opened()
         while self.missing(mailbox):
             await deferLater(reactor, 0.001)

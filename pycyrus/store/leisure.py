@@ -1,0 +1,65 @@
+"""When a process that takes messages has time for what can wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pycyrus.store.threads import StoreReactor
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
+
+class Leisure:
+    """
+    Begins some work when nothing came for a while, and after some time in any case.
+
+    @param work: What to begin.
+    @param quiet: Seconds without anything coming that are taken for leisure.
+    @param patience: Seconds from what came first after which there is no more waiting.
+    """
+
+    def __init__(self, reactor: StoreReactor, work: Callable[[], None], *, quiet: float, patience: float) -> None:
+        self._reactor = reactor
+        self._work = work
+        self._quiet = quiet
+        self._patience = patience
+        self._call: IDelayedCall | None = None
+        self._first = self._last = 0.0
+
+    def came(self) -> None:
+        """Something came just now, and makes work."""
+        self._last = self._reactor.seconds()
+        if self._call is None:
+            self._first = self._last
+            self._call = self._reactor.callLater(min(self._quiet, self._patience), self._look)
+
+    def is_quiet(self) -> bool:
+        """Whether nothing came for a while."""
+        return self._reactor.seconds() - self._last >= self._quiet
+
+    def go_on(self, pause: float) -> None:
+        """
+        Begin the work again.
+
+        @param pause: Seconds until then.
+        """
+        self._call = self._reactor.callLater(pause, self._begin)
+
+    def stop(self) -> None:
+        """Begin nothing more, until something comes."""
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+
+    def _look(self) -> None:
+        left = min(self._last + self._quiet, self._first + self._patience) - self._reactor.seconds()
+        if left > 0:
+            self._call = self._reactor.callLater(left, self._look)
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._call = None
+        self._work()
