@@ -162,7 +162,7 @@ class Upkeep:
                 table["uid"] = list(lost)
                 table["length"] = [len(row) for row in rows]
                 table["offset"] = offset + np.concatenate(([0], np.cumsum(table["length"], dtype=np.uint64)[:-1]))
-                state.write(journal.rows_record(journal.CACHE, table, microseconds()))
+                state.write_aside(journal.rows_record(journal.CACHE, table, microseconds()))
             finally:
                 state.leave()
         except (OSError, MailStoreError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -146,6 +147,16 @@ class Filling(StoreCase):
         await mailbox.complete()
         [[envelope]] = mailbox.view().cached(np.array([1]), (CachedItem.ENVELOPE,))
         self.assertEqual(envelope, summarise(message(2)).items[CachedItem.ENVELOPE])
+
+    async def test_time_of_the_last_update(self) -> None:
+        """It is that of the message."""
+        await self.append(FRED, "user.fred", message(1))
+        journal = self.root / "spool/user/fred/pycyrus.journal"
+        os.utime(journal, (1_000_000_000, 1_000_000_000))
+        mailbox = await self.opened()
+        await mailbox.complete()
+        self.assertEqual(self.missing(mailbox), [])
+        self.assertEqual(journal.stat().st_mtime, 1_000_000_000)
 
     async def test_closing(self) -> None:
         """What is left to do does not keep a store open."""
