@@ -130,7 +130,6 @@ async def serve(directory: Path, sql: str) -> None:
     stdin = _Stdin()
     net.addReader(stdin)
     await ended
-    await locations.close()
 
 
 # --- the clients --------------------------------------------------------------
