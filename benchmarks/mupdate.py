@@ -107,11 +107,15 @@ async def serve(directory: Path, sql: str) -> None:
     stretches.start()
     ended: Deferred[None] = Deferred()
 
-    def told() -> None:
-        line = os.read(0, 100)
-        if not line:
-            net.removeReader(stdin)
+    def end(reason: object = None) -> None:
+        # An end without octets before it is told as a lost connection.
+        if not ended.called:
             ended.callback(None)
+
+    def told() -> None:
+        if not os.read(0, 100):
+            net.removeReader(stdin)
+            end()
             return
         found = sorted(stretches.longest)
         memory = Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]
@@ -125,11 +129,12 @@ async def serve(directory: Path, sql: str) -> None:
         fileno = staticmethod(lambda: 0)
         doRead = staticmethod(told)  # noqa: N815 - Twisted's
         logPrefix = staticmethod(lambda: "stdin")  # noqa: N815 - likewise
-        connectionLost = staticmethod(lambda reason: None)  # noqa: N815 - likewise
+        connectionLost = staticmethod(end)  # noqa: N815 - likewise
 
     stdin = _Stdin()
     net.addReader(stdin)
     await ended
+    await locations.close()
 
 
 # --- the clients --------------------------------------------------------------
