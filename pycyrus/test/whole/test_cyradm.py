@@ -9,6 +9,8 @@ import select
 import shutil
 import subprocess
 import tempfile
+import termios
+import time
 from pathlib import Path
 
 from pycyrus.test.whole.case import TIMEOUT, WholeServerCase
@@ -207,6 +209,7 @@ class CyradmTests(CyradmCase):
         )  # fmt: skip
         self.addCleanup(terminal.close)
         terminal.read_until(b"assword:")
+        terminal.wait_for_secrecy()
         terminal.write(login.password.encode())
         terminal.read_until(PROMPT.encode())
         terminal.write(b"cm user/jane")
@@ -242,6 +245,15 @@ class Terminal:
     def write(self, line: bytes) -> None:
         """Type a line."""
         os.write(self._fd, line + b"\r")
+
+    def wait_for_secrecy(self) -> None:
+        """Until it does not show what is typed: what comes before that, it throws away."""
+        deadline = time.monotonic() + TIMEOUT
+        while termios.tcgetattr(self._fd)[3] & termios.ECHO:
+            if time.monotonic() > deadline:
+                raise AssertionError("it shows passwords")
+            # A terminal tells nobody that its modes change.
+            time.sleep(0.005)
 
     def wait(self) -> int:
         """Its exit code, when it has ended."""
