@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pycyrus.errors import (
@@ -33,6 +32,7 @@ from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.names import user_inbox
 from pycyrus.model.transfers import INVENTORY, MANIFEST, FileFacts, Manifest
+from pycyrus.murder.abandoned import abandon
 from pycyrus.murder.sync_records import (
     Table,
     imported_mailbox,
@@ -51,7 +51,6 @@ from pycyrus.store.incoming import Arrivals, IncomingTransfer
 from pycyrus.store.layout import JOURNAL
 from pycyrus.store.outgoing_files import packets_of
 from pycyrus.store.threads import StoreReactor, in_thread
-from pycyrus.tasks import Tasks
 
 Answer = list[tuple[str, Any]]
 SYNC_PREFIX = "sync-"
@@ -174,15 +173,18 @@ class SyncIntake:
                 held.transfer = await self._arrivals.begin(transfer_id, held.root, None)
         return held
 
-    async def apply(self, kind: str, value: Any) -> Answer:
-        """See L{ISyncIntake.apply}."""
-        step = _APPLY.get(kind)
+    async def _take(self, steps: dict[str, _Step], kind: str, value: Any) -> Answer:
+        step = steps.get(kind)
         if step is None:
             raise OperationNotSupported(kind)
         try:
             return await step(self, value)
         except (ValueError, TypeError, AttributeError) as error:
             raise TransferFailed(f"{kind} is not understood") from error
+
+    async def apply(self, kind: str, value: Any) -> Answer:
+        """See L{ISyncIntake.apply}."""
+        return await self._take(_APPLY, kind, value)
 
     async def _capabilities(self, value: Any) -> Answer:
         # Sieve scripts come as messages of a mailbox.
@@ -285,13 +287,7 @@ class SyncIntake:
 
     async def get(self, kind: str, value: Any) -> Answer:
         """See L{ISyncIntake.get}."""
-        step = _GET.get(kind)
-        if step is None:
-            raise OperationNotSupported(kind)
-        try:
-            return await step(self, value)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise TransferFailed(f"{kind} is not understood") from error
+        return await self._take(_GET, kind, value)
 
     async def _get_user(self, value: Any) -> Answer:
         local, _, domain = value.decode("utf-8").partition("@")
@@ -425,14 +421,7 @@ class SyncIntake:
     def leave(self) -> None:
         """See L{ISyncIntake.leave}."""
         if self._held is not None:
-            Tasks().spawn(self._drop(), self._failed)
-
-    def _failed(self, failure: Failure) -> None:
-        if failure.check(MailStoreError):
-            # It is removed with the next transfer.
-            self.log.warn("what came of a transfer is left for now: {error}", error=failure.getErrorMessage())
-        else:
-            self.log.failure("what came of a transfer is left", failure)
+            abandon(self._drop(), self.log)
 
 
 def _path(loose: Path, guid: bytes) -> Path:

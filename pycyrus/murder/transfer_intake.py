@@ -7,15 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pycyrus.errors import MailStoreError, OperationNotSupported, TransferFailed
+from pycyrus.errors import OperationNotSupported, TransferFailed
 from pycyrus.interfaces import IMailboxPublisher, ITransferIntake
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.transfers import BadTransfer, decode_pieces, read_name
+from pycyrus.murder.abandoned import abandon
 from pycyrus.store.incoming import Arrivals, IncomingTransfer
-from pycyrus.tasks import Tasks
 
 Belongings = Callable[[MailboxName], list[MailboxName]]
 
@@ -101,14 +100,7 @@ class TransferIntake:
     def leave(self) -> None:
         """See L{ITransferIntake.leave}."""
         if self._transfer is not None:
-            Tasks().spawn(self._drop(), self._failed)
-
-    def _failed(self, failure: Failure) -> None:
-        if failure.check(MailStoreError):
-            # It is removed with the next transfer.
-            self.log.warn("what came of a transfer is left for now: {error}", error=failure.getErrorMessage())
-        else:
-            self.log.failure("what came of a transfer is left", failure)
+            abandon(self._drop(), self.log)
 
 
 _Step = Callable[[TransferIntake, str, bytes, bytes], Awaitable[dict[str, Any]]]
