@@ -16,6 +16,7 @@ import numpy as np
 
 from pycyrus.errors import MailStoreError
 from pycyrus.model.uids import Positions
+from pycyrus.store.columns import Columns
 from pycyrus.store.leisure import Leisure
 from pycyrus.store.threads import StoreReactor, sleep
 
@@ -31,18 +32,19 @@ REST = 0.02
 FEW = 8
 """Messages whose items are made in one stretch, which then takes about a millisecond."""
 _MANY_OCTETS = 1 << 16
+_LOOKED_AT = 4096
 
 
 class CacheFiller:
     """Makes up for what the appends of a process left out."""
 
     def __init__(self, reactor: StoreReactor) -> None:
-        self._waiting: dict[MailboxState, None] = {}
+        self._waiting: dict[MailboxState, int] = {}
         self._leisure = Leisure(reactor, self._work, quiet=QUIET, patience=PATIENCE)
 
     def later(self, state: MailboxState) -> None:
         """A mailbox has messages without cached items."""
-        self._waiting[state] = None
+        self._waiting.setdefault(state, 0)
         self._leisure.came()
 
     def stop(self) -> None:
@@ -51,38 +53,52 @@ class CacheFiller:
         self._leisure.stop()
 
     def _work(self) -> None:
-        state = next(iter(self._waiting))
-        if not fill_some(state):
+        state, done = next(iter(self._waiting.items()))
+        reached = fill_some(state, done)
+        if reached is None:
             del self._waiting[state]
+        else:
+            self._waiting[state] = reached
         if self._waiting:
             self._leisure.go_on(0 if self._leisure.is_quiet() else REST)
 
 
 async def fill(state: MailboxState) -> None:
     """Make all cached items that are missing, with pauses for others."""
-    while fill_some(state):
+    done = fill_some(state, 0)
+    while done is not None:
         await sleep(state.services.reactor, 0)
+        done = fill_some(state, done)
 
 
-def fill_some(state: MailboxState) -> bool:
+def fill_some(state: MailboxState, done: int) -> int | None:
     """
     Make the cached items of a few messages, and write them.
 
-    @return: Whether there is more to do, and a point in going on.
+    @param done: The UID up to which there is nothing to do.
+    @return: The same, for the next time; None if there is nothing more to do,
+        or no point in going on.
     """
     if state.gone:
-        return False
+        return None
     columns = state.contents.columns
-    missing = _missing(state)
-    few = missing[: max(int(np.searchsorted(columns.sizes[missing[:FEW]].cumsum(), _MANY_OCTETS)), 1)]
+    missing = _missing(columns, done)
+    few = missing[: max(int(np.searchsorted(columns.sizes[missing].cumsum(), _MANY_OCTETS)), 1)]
+    if not len(few):
+        return None
     try:
         state.items.make(columns, few)
     except MailStoreError:
         # Told to whoever asks for the message.
-        return False
-    return state.upkeep.repair() and len(missing) > len(few)
+        return None
+    return int(columns.uids[few[-1]]) if state.upkeep.repair() else None
 
 
-def _missing(state: MailboxState) -> Positions:
-    columns = state.contents.columns
-    return np.flatnonzero(columns.cache_lengths[: columns.count] == 0)
+def _missing(columns: Columns, done: int) -> Positions:
+    """The next few positions; those before are not looked at again."""
+    start = int(columns.uids[: columns.count].searchsorted(np.uint32(done), "right"))
+    for low in range(start, columns.count, _LOOKED_AT):
+        found = np.flatnonzero(columns.cache_lengths[low : min(low + _LOOKED_AT, columns.count)] == 0)
+        if len(found):
+            return found[:FEW] + low
+    return np.empty(0, dtype=np.intp)
