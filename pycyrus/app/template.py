@@ -129,7 +129,6 @@ class Template:
             self._control.close()
             for fd in own:
                 os.close(fd)
-            gc.unfreeze()
             orders, log, status = descriptors
             worker.run(orders, log, status, worker.Shared(self._logins, self._session_keys, self._shares, row))
             code = 0
