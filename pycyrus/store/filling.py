@@ -27,8 +27,6 @@ QUIET = 0.05
 """Seconds without an append that are taken for leisure."""
 PATIENCE = 2.0
 """Seconds after which the work begins though there is none."""
-REST = 0.02
-"""Seconds between two stretches of work in a process that is busy."""
 FEW = 8
 """Messages whose items are made in one stretch, which then takes about a millisecond."""
 _MANY_OCTETS = 1 << 16
@@ -60,7 +58,7 @@ class CacheFiller:
         else:
             self._waiting[state] = reached
         if self._waiting:
-            self._leisure.go_on(0 if self._leisure.is_quiet() else REST)
+            self._leisure.go_on()
 
 
 async def fill(state: MailboxState) -> None:

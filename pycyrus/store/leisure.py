@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import thread_time
 from typing import TYPE_CHECKING
 
 from pycyrus.store.threads import StoreReactor
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
+
+PAUSE = 0.002
+"""Seconds between two stretches of work in a process that is quiet."""
+REST = 0.02
+"""Seconds more in one that is busy."""
+BUSY = 0.25
+"""The part of a pause that the thread of a busy process works."""
 
 
 class Leisure:
@@ -27,6 +35,7 @@ class Leisure:
         self._patience = patience
         self._call: IDelayedCall | None = None
         self._first = self._last = 0.0
+        self._rest_began = self._used = 0.0
 
     def came(self) -> None:
         """Something came just now, and makes work."""
@@ -35,17 +44,10 @@ class Leisure:
             self._first = self._last
             self._call = self._reactor.callLater(min(self._quiet, self._patience), self._look)
 
-    def is_quiet(self) -> bool:
-        """Whether nothing came for a while."""
-        return self._reactor.seconds() - self._last >= self._quiet
-
-    def go_on(self, pause: float) -> None:
-        """
-        Begin the work again.
-
-        @param pause: Seconds until then.
-        """
-        self._call = self._reactor.callLater(pause, self._begin)
+    def go_on(self) -> None:
+        """Begin the next stretch of it soon; less soon if the reactor's thread has much else to do."""
+        self._rest_began, self._used = self._reactor.seconds(), thread_time()
+        self._call = self._reactor.callLater(PAUSE, self._look_around)
 
     def stop(self) -> None:
         """Begin nothing more, until something comes."""
@@ -57,6 +59,12 @@ class Leisure:
         left = min(self._last + self._quiet, self._first + self._patience) - self._reactor.seconds()
         if left > 0:
             self._call = self._reactor.callLater(left, self._look)
+        else:
+            self._begin()
+
+    def _look_around(self) -> None:
+        if thread_time() - self._used > BUSY * (self._reactor.seconds() - self._rest_began):
+            self._call = self._reactor.callLater(REST, self._begin)
         else:
             self._begin()
 

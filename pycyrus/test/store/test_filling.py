@@ -13,7 +13,7 @@ from pycyrus.interfaces import IMailbox, NewMessage
 from pycyrus.mime.summary import summarise
 from pycyrus.model.search import AddressField, HeaderContains
 from pycyrus.model.view import CachedItem
-from pycyrus.store import filling, spool
+from pycyrus.store import filling, leisure, spool
 from pycyrus.test.store.test_store import FRED, StoreCase, name
 
 ITEMS = tuple(CachedItem)
@@ -87,7 +87,8 @@ class Filling(StoreCase):
     async def test_in_a_busy_process(self) -> None:
         """Some time later, though there is no leisure."""
         self.patch(filling, "PATIENCE", 0.01)
-        self.patch(filling, "REST", 0.0)
+        self.patch(leisure, "REST", 0.0)
+        self.patch(leisure, "BUSY", -1.0)
         await self.reopen()
         await self.append(FRED, "user.fred", message(1))
         mailbox = await self.opened()
