@@ -24,8 +24,9 @@ from pycyrus.errors import (
     StoreUnavailable,
 )
 from pycyrus.interfaces import Location, LocationState
-from pycyrus.mupdate.wire import BadLine, LineReader, LineTooLong, Word, decode, encode, split_where
+from pycyrus.mupdate.wire import decode, encode, split_where
 from pycyrus.net.compression import Deflate
+from pycyrus.wire.words import BadLine, LineReader, LineTooLong, Word
 
 ANSWER_WITHIN = 60.0
 """Seconds for an answer; then the connection is cut."""

@@ -10,8 +10,9 @@ from pycyrus.errors import MailboxNotFound
 from pycyrus.interfaces import Location, LocationState
 from pycyrus.mupdate.replies import Refused
 from pycyrus.mupdate.session import MupdateSession
-from pycyrus.mupdate.wire import Word, decode, location_line, split_where
+from pycyrus.mupdate.wire import decode, location_line, split_where
 from pycyrus.sasl import converse
+from pycyrus.wire.words import Word
 
 PAGE = 100
 """Entries written before other connections have their turn."""

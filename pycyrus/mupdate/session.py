@@ -19,8 +19,9 @@ from pycyrus.interfaces import Authenticated, Channel, LocationChange
 from pycyrus.model.identity import Identity
 from pycyrus.mupdate.parts import Link, Parts
 from pycyrus.mupdate.replies import FAREWELLS, Refused, text_of
-from pycyrus.mupdate.wire import BadLine, LineReader, LineTooLong, Word, gone_line, location_line, quoted
+from pycyrus.mupdate.wire import gone_line, location_line
 from pycyrus.net.line_session import Goodbye, LineSession
+from pycyrus.wire.words import BadLine, LineReader, LineTooLong, Word, quoted
 
 CHANGES_AT_ONCE = 200
 """Changes looked up before other connections have their turn."""

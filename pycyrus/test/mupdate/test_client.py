@@ -18,7 +18,7 @@ from pycyrus.errors import MailStoreError, StoreUnavailable
 from pycyrus.interfaces import Location
 from pycyrus.mupdate import client as module
 from pycyrus.mupdate.client import MupdateClient, Told
-from pycyrus.mupdate.wire import MAX_LINE
+from pycyrus.wire.words import MAX_LINE
 
 BANNER = b'* AUTH "PLAIN"\r\n* COMPRESS "DEFLATE"\r\n* OK MUPDATE "m" "Cyrus IMAP" "3.6" "(master)"\r\n'
 LINES = [

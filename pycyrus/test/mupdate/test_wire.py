@@ -7,18 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.interfaces import Location, LocationState
-from pycyrus.mupdate.wire import (
-    BadLine,
-    LineReader,
-    LineTooLong,
-    Word,
-    decode,
-    gone_line,
-    literal,
-    location_line,
-    quoted,
-    split_where,
-)
+from pycyrus.mupdate.wire import decode, gone_line, literal, location_line, split_where
+from pycyrus.wire.words import BadLine, LineReader, LineTooLong, Word, quoted
 
 
 def read(data: bytes, size: int = 1 << 20) -> list[list[Word] | None]:
