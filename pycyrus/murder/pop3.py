@@ -2,100 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from typing_extensions import override
-
-from pycyrus.errors import (
-    AuthenticationFailed,
-    MailboxNotFound,
-    MalformedExchange,
-    MechanismUnavailable,
-    StoreUnavailable,
-)
-from pycyrus.interfaces import Authenticated, IMailboxDirectory, LocationState
-from pycyrus.model.mailbox_name import inbox_of
+from pycyrus.errors import AuthenticationFailed, MalformedExchange, MechanismUnavailable, StoreUnavailable
+from pycyrus.interfaces import Authenticated, IMailboxDirectory
 from pycyrus.murder.backends import Backends
 from pycyrus.murder.lines import LineClient
-
-if TYPE_CHECKING:
-    from pycyrus.pop3.session import Pop3Session
+from pycyrus.murder.pipe import PipeLink, home_of
 
 _MOST_CAPABILITIES = 100
 _REMEMBER_FOR = 60.0
 """Seconds for which a server need not be asked what it can."""
-
-
-class Pop3Link(LineClient):
-    """A connection to a backend's POP3, and after the login one end of a pipe."""
-
-    def __init__(self, server: str, reactor: Any) -> None:
-        super().__init__(server, reactor)
-        self._session: Pop3Session | None = None
-        self._has_ended = False
-
-    # --- the pipe -----------------------------------------------------------------
-
-    def join(self, session: Pop3Session) -> None:
-        """Hand everything on to a session from now on."""
-        self._session = session
-        waiting, self._buffer = self._buffer, b""
-        if waiting:
-            session.take_piped(waiting)
-        if self.lost_reason is not None:
-            session.pipe_ended()
-
-    @override
-    def dataReceived(self, data: bytes) -> None:
-        if self._session is None:
-            super().dataReceived(data)
-        else:
-            self._session.take_piped(data)
-
-    @override
-    def connectionLost(self, reason: Any = None) -> None:
-        super().connectionLost(reason)
-        if self._session is not None and not self._has_ended:
-            self._session.pipe_ended()
-
-    @override
-    def pauseProducing(self) -> None:
-        super().pauseProducing()
-        if self._session is not None:
-            self._session.hold_pipe()
-
-    @override
-    def resumeProducing(self) -> None:
-        super().resumeProducing()
-        if self._session is not None:
-            self._session.go_on_piping()
-
-    def pass_on(self, data: bytes) -> None:
-        """Octets of the client."""
-        if self.lost_reason is None:
-            self.send(data)
-
-    def pause(self) -> None:
-        """The client reads too slowly."""
-        transport: Any = self.transport
-        if self.lost_reason is None:
-            transport.pauseProducing()
-
-    def resume(self) -> None:
-        """It has caught up."""
-        transport: Any = self.transport
-        if self.lost_reason is None:
-            transport.resumeProducing()
-
-    def close(self) -> None:
-        """The client is gone."""
-        self._has_ended = True
-        if self.lost_reason is None:
-            self.lost_reason = "ended"
-            transport: Any = self.transport
-            transport.unregisterProducer()
-            # What the client said last, such as QUIT, is still sent.
-            transport.loseConnection()
 
 
 class Pop3Routes:
@@ -107,7 +24,7 @@ class Pop3Routes:
         self._reactor = reactor
         self._known: dict[str, tuple[float, dict[bytes, list[bytes]]]] = {}
 
-    async def open(self, authenticated: Authenticated, folder: str) -> Pop3Link | None:
+    async def open(self, authenticated: Authenticated, folder: str) -> PipeLink | None:
         """
         Log in for a user where the maildrop is.
 
@@ -117,29 +34,24 @@ class Pop3Routes:
         @raise StoreUnavailable: That server cannot be reached, or does not let us in.
         """
         identity = authenticated.identity
-        location = await self._directory.locate(inbox_of(identity))
-        if location is None:
-            raise MailboxNotFound("no INBOX in the directory")
-        if location.state is LocationState.RESERVED:
-            raise StoreUnavailable("it is being created or moved")
-        if not location.server:
+        server = await home_of(authenticated, self._directory, self._backends)
+        if not server:
             return None
-        self._backends.check_first(authenticated.authenticated_as, location.server)
-        link = Pop3Link(location.server, self._reactor)
-        await self._backends.connect(location.server, "pop3", link)
+        link = PipeLink(server, self._reactor)
+        await self._backends.connect(server, "pop3", link)
         user = f"{identity.user_id}+{folder}" if folder else identity.user_id
         try:
             await self._log_in(link, user)
         except (AuthenticationFailed, MalformedExchange, MechanismUnavailable) as error:
             link.abort("cannot log in")
-            self._known.pop(location.server, None)
-            raise StoreUnavailable(f"{location.server}: cannot log in: {error}") from error
+            self._known.pop(server, None)
+            raise StoreUnavailable(f"{server}: cannot log in: {error}") from error
         except BaseException:
             link.abort("given up")
             raise
         return link
 
-    async def _log_in(self, link: Pop3Link, user: str) -> None:
+    async def _log_in(self, link: PipeLink, user: str) -> None:
         greeting = await link.line()
         if not greeting.startswith(b"+OK"):
             raise StoreUnavailable(f"{link.server}: {greeting[:100]!r}")

@@ -109,6 +109,11 @@ class Transfers:
         _demand(identity)
         return TransferIntake(self._arrivals, self._publisher, self._departures.names)
 
+    async def roots(self, identity: Identity, partition: str) -> list[MailboxName] | None:
+        """See L{ITransfers.roots}."""
+        _demand(identity)
+        return self._departures.roots(partition)
+
     async def create_here(self, identity: Identity, name: MailboxName, partition: str | None) -> str:
         """See L{ITransfers.create_here}."""
         _demand(identity)

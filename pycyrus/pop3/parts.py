@@ -6,35 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pycyrus.interfaces import Authenticated, IAuthenticator, IMaildropClaims, IMailStore, IStoreObserver
+from pycyrus.net.piping import Pipe
 from pycyrus.pop3.settings import Pop3Settings
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
-
-    from pycyrus.pop3.session import Pop3Session
-
-
-class Pipe(Protocol):
-    """A connection to the server that has the maildrop, logged in."""
-
-    def join(self, session: Pop3Session) -> None:
-        """
-        Hand everything on from now on.
-
-        By C{take_piped}, C{pipe_ended}, C{hold_pipe} and C{go_on_piping} of the session.
-        """
-
-    def pass_on(self, data: bytes) -> None:
-        """Send what the client sends."""
-
-    def pause(self) -> None:
-        """The client reads too slowly."""
-
-    def resume(self) -> None:
-        """It has caught up."""
-
-    def close(self) -> None:
-        """Close when everything was sent; the session is not told."""
 
 
 class Elsewhere(Protocol):

@@ -13,11 +13,12 @@ from pycyrus.interfaces import Authenticated, Channel, IMailStore, ISessionWatch
 from pycyrus.model.acl import LOOKUP, READ
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import inbox_of
-from pycyrus.net.line_session import Goodbye, LineSession
+from pycyrus.net.line_session import Goodbye
+from pycyrus.net.piping import PipedSession
 from pycyrus.net.server_protocol import Link
 from pycyrus.pop3 import replies
 from pycyrus.pop3.maildrop import SHOW_AFTER, Maildrop, shown_after
-from pycyrus.pop3.parts import Parts, Pipe
+from pycyrus.pop3.parts import Parts
 from pycyrus.pop3.replies import Err
 
 MAX_LINE = 512
@@ -27,7 +28,7 @@ MAX_SASL_LINE = 16_384
 Run = Callable[["Pop3Session", bytes], Coroutine[Any, Any, bytes]]
 
 
-class Pop3Session(LineSession):
+class Pop3Session(PipedSession):
     """
     One connection.
 
@@ -71,7 +72,6 @@ class Pop3Session(LineSession):
         self._watch = watch
         self._waiting = b""
         self._release: Callable[[], None] | None = None
-        self._pipe: Pipe | None = None
 
     # --- for commands ---------------------------------------------------
 
@@ -179,35 +179,6 @@ class Pop3Session(LineSession):
         self.flush()
 
     @override
-    def receive(self, data: bytes) -> None:
-        if self._pipe is not None and not self._is_working and self._turn is None and not self._is_closing:
-            self._heard = self.clock.seconds()
-            self._pipe.pass_on(data)
-        else:
-            super().receive(data)
-
-    @override
-    def hold_back(self) -> None:
-        super().hold_back()
-        if self._pipe is not None:
-            self._pipe.pause()
-
-    @override
-    def go_on(self) -> None:
-        if self._pipe is not None:
-            self._pipe.resume()
-        super().go_on()
-
-    @override
-    def shut_down(self) -> None:
-        """The server goes; a session that is updating its maildrop is answered first."""
-        if self._pipe is not None:
-            # In the middle of an answer nothing can be said.
-            self.end()
-        else:
-            super().shut_down()
-
-    @override
     def let_go(self) -> None:
         """Let the maildrop go as it is: nothing is deleted (RFC 1939 section 6)."""
         self._waiting = b""
@@ -219,9 +190,7 @@ class Pop3Session(LineSession):
         release, self._release = self._release, None
         if release is not None:
             release()
-        pipe, self._pipe = self._pipe, None
-        if pipe is not None:
-            pipe.close()
+        super().let_go()
 
     @override
     def due(self, now: float) -> float:
@@ -229,27 +198,6 @@ class Pop3Session(LineSession):
             return self._opened + self.settings.login_timeout
         # While a command runs, it is not the client who is slow.
         return (self._heard if self._waits_for_client else now) + self.settings.silence
-
-    # --- a maildrop elsewhere ---------------------------------------------
-
-    def take_piped(self, data: bytes) -> None:
-        """Send what came from the server that has the maildrop."""
-        self._heard = self.clock.seconds()
-        self.write(data)
-        self.flush()
-
-    def pipe_ended(self) -> None:
-        """That server has closed the connection."""
-        self.end()
-
-    def hold_pipe(self) -> None:
-        """That server reads too slowly."""
-        self._is_paused = True
-        self._link.pause()
-
-    def go_on_piping(self) -> None:
-        """It has caught up."""
-        self._resume()
 
     # --- the work -------------------------------------------------------
 
@@ -281,12 +229,9 @@ class Pop3Session(LineSession):
         return True
 
     @override
-    def settled(self) -> None:
-        if self._pipe is not None:
-            self.flush()
-            waiting, self._waiting = self._waiting, b""
-            self._pipe.pass_on(waiting)
-            self._pipe.join(self)
+    def take_kept(self) -> bytes:
+        waiting, self._waiting = self._waiting, b""
+        return waiting
 
     def _longest_command(self) -> int:
         """
