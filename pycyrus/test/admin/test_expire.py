@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,8 +16,8 @@ from pycyrus.config.load import Configuration, load
 from pycyrus.model.names import parse_internal
 from pycyrus.store.expiry import Expired
 from pycyrus.store.rows import Entry
+from pycyrus.test.admin.tools import BesideStoreTestCase
 from pycyrus.test.store.mailboxes import text
-from pycyrus.test.store.test_expiry import ADMIN, World
 
 DAY = 86400
 
@@ -100,32 +98,15 @@ class CommandLineTests(SynchronousTestCase):
         self.assertEqual((event.cmd, event.period), (("cyr_expire",), 1440))
 
 
-class RunTests(SynchronousTestCase):
+class RunTests(BesideStoreTestCase):
     def test_beside_a_server(self) -> None:
         """The whole command, while another process has the store open."""
-        home = Path(self.mktemp()).absolute()
-        home.mkdir(parents=True)
-        configuration = home / "imapd.conf"
-        user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-        configuration.write_text(
-            f"configdirectory: {home}/config\npartition-default: {home}/spool\ncyrus_user: {user}\n"
-        )
-        (home / "cyrus.conf").write_text('SERVICES {\n  imap cmd="imapd" listen="127.0.0.1:0"\n}\n')
-        world = World(home)
-        self.addCleanup(world.close)
-        world.run(world.store.create(ADMIN, parse_internal("user.fred")))
+        world = self.world
         world.append("user.fred", text(1), text(2))
         world.expunge("user.fred", 1)
-
-        def call(*words: str) -> str:
-            command = [sys.executable, "-m", "pycyrus.admin.main", "expire", "-C", str(configuration), *words]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-            self.assertEqual((done.returncode, done.stderr), (0, ""))
-            return done.stdout
-
-        self.assertEqual(call("-X", "1h", "--silent"), "")
+        self.assertEqual(self.tool("expire", "-X", "1h", "--silent"), ("", ""))
         self.assertEqual(
-            call("-E", "3", "-X", "0", "-D", "0", "-v"),
+            self.tool("expire", "-E", "3", "-X", "0", "-D", "0", "-v")[0],
             "user.fred: expunged 1 messages, 0 user flags\n"
             "Expired 0 and expunged 1 out of 2 messages from 1 mailboxes\nRemoved 0 deleted mailboxes\n"
             "duplicate_prune: purged 0 out of 0 entries\n",

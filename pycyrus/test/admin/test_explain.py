@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.admin.main import main
 from pycyrus.test.auth.test_ldap import AD
+from pycyrus.testing.commands import call
 from pycyrus.testing.slapd import Slapd
 
 CONFIGURATION = """\
@@ -47,9 +46,8 @@ class ExplainTests(SynchronousTestCase):
 
     def explain(self, *arguments: str, code: int = 0) -> str:
         """In a process of its own, which runs a reactor."""
-        words = [sys.executable, "-m", "pycyrus.admin.main", "explain", "login", *arguments]
-        words += ["-C", str(self.directory / "imapd.conf"), "-M", str(self.directory / "cyrus.conf")]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        files = ("-C", str(self.directory / "imapd.conf"), "-M", str(self.directory / "cyrus.conf"))
+        done = call("explain", "login", *arguments, *files)
         self.assertEqual((done.returncode, done.stderr), (code, ""))
         # The name of an attribute may be there, a password may not.
         self.assertNotIn("secret", done.stdout)

@@ -12,7 +12,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.admin.main import make_parser
-from pycyrus.test.admin.tools import ToolsTestCase, call
+from pycyrus.test.admin.tools import ToolsTestCase
+from pycyrus.testing.commands import call
 from pycyrus.testing.server import Login
 
 FLAGS = {

@@ -11,7 +11,8 @@ from pycyrus.admin.explain import explain_rights
 from pycyrus.model.acl_text import parse_acl
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.names import MailboxName
-from pycyrus.test.admin.tools import ToolsTestCase, call
+from pycyrus.test.admin.tools import ToolsTestCase
+from pycyrus.testing.commands import call
 
 
 class MailboxTests(ToolsTestCase):

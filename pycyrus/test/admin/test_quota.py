@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
 
 from pycyrus.model.names import MailboxName, parse_internal
 from pycyrus.store.usage import UsageMap, mark_of
-from pycyrus.test.store.test_expiry import ADMIN, World
+from pycyrus.test.admin.tools import BesideStoreTestCase
+from pycyrus.test.store.test_expiry import ADMIN
 
 
-class QuotaTests(SynchronousTestCase):
+class QuotaTests(BesideStoreTestCase):
+    @override
     def setUp(self) -> None:
-        self.home = Path(self.mktemp()).absolute()
-        self.home.mkdir(parents=True)
-        user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-        (self.home / "imapd.conf").write_text(
-            f"configdirectory: {self.home}/config\npartition-default: {self.home}/spool\ncyrus_user: {user}\n"
-            "virtdomains: userid\nunixhierarchysep: yes\n"
-        )
-        (self.home / "cyrus.conf").write_text('SERVICES {\n  imap cmd="imapd" listen="127.0.0.1:0"\n}\n')
-        self.world = World(self.home)
-        self.addCleanup(self.world.close)
-        self.world.run(self.world.store.create(ADMIN, parse_internal("user.fred")))
+        super().setUp()
         self.world.run(self.world.store.create(ADMIN, MailboxName("example.org", "jane", ())))
 
+    @override
+    def more_configuration(self) -> str:
+        return "virtdomains: userid\nunixhierarchysep: yes\n"
+
     def call(self, *words: str, code: int = 0) -> str:
-        command = [sys.executable, "-m", "pycyrus.admin.main", "quota", "-C", str(self.home / "imapd.conf"), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        self.assertEqual(done.returncode, code, done.stderr)
-        return done.stdout if not code else done.stderr
+        output, errors = self.tool("quota", *words, code=code)
+        return output if not code else errors
 
     def test_life(self) -> None:
         """Set, told in Cyrus's columns, as JSON, and removed; the open store knows at once."""

@@ -8,37 +8,33 @@ import subprocess
 import sys
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
 
 from pycyrus.model.acl import Acl
 from pycyrus.model.names import parse_internal
+from pycyrus.test.admin.tools import BesideStoreTestCase
 from pycyrus.test.store.mailboxes import text
-from pycyrus.test.store.test_expiry import ADMIN, World
-from pycyrus.testing.commands import commands
+from pycyrus.test.store.test_expiry import ADMIN
 
 BIN = Path(__file__).parents[3] / "bin"
 WITH_ANYONE = Acl((("fred", frozenset("lrswipkxtean")), ("anyone", frozenset("lr"))))
 
 
-class ReconstructTests(SynchronousTestCase):
+class ReconstructTests(BesideStoreTestCase):
     """There are two partitions; messages 1 to 3 are in C{user.fred}, 1 in C{user.fred.Sent}."""
 
+    mailboxes = ("user.fred", "user.fred.Sent", "user.bob")
+
+    @override
     def setUp(self) -> None:
-        self.home = Path(self.mktemp()).absolute()
-        self.home.mkdir(parents=True)
-        user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-        (self.home / "imapd.conf").write_text(
-            f"configdirectory: {self.home}/config\npartition-default: {self.home}/spool\n"
-            f"partition-second: {self.home}/second\ndefaultpartition: default\ncyrus_user: {user}\n"
-        )
-        (self.home / "cyrus.conf").write_text('SERVICES {\n  imap cmd="imapd" listen="127.0.0.1:0"\n}\n')
-        self.world = World(self.home)
-        self.addCleanup(self.world.close)
-        for name in ("user.fred", "user.fred.Sent", "user.bob"):
-            self.world.run(self.world.store.create(ADMIN, parse_internal(name)))
+        super().setUp()
         self.world.append("user.fred", text(1), text(2), text(3))
         self.world.append("user.fred.Sent", text(1))
         self.fred = self.home / "spool" / "user" / "fred"
+
+    @override
+    def more_configuration(self) -> str:
+        return f"partition-second: {self.home}/second\ndefaultpartition: default\n"
 
     def call(self, *words: str, code: int = 0) -> tuple[str, list[str]]:
         """
@@ -46,8 +42,7 @@ class ReconstructTests(SynchronousTestCase):
 
         @return: What it printed, and lines of its complaints.
         """
-        status, output, errors = commands().call("reconstruct", "-C", str(self.home / "imapd.conf"), *words)
-        self.assertEqual(status, code, errors)
+        output, errors = self.tool("reconstruct", *words, code=code)
         return output, errors.splitlines()
 
     def call_script(self, *words: str) -> tuple[int, str, str]:

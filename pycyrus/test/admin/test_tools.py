@@ -20,7 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pycyrus import admin
 from pycyrus.admin.main import MODULES, make_parser
 from pycyrus.app.programs import VERBS, program_of
-from pycyrus.test.admin.tools import ToolsTestCase, call
+from pycyrus.test.admin.tools import ToolsTestCase
+from pycyrus.testing.commands import call
 
 _BIN = Path(__file__).parents[3] / "bin"
 

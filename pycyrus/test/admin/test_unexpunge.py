@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from pycyrus.model.names import parse_internal
+from pycyrus.test.admin.tools import BesideStoreTestCase
 from pycyrus.test.store.mailboxes import text
-from pycyrus.test.store.test_expiry import ADMIN, World
 
 
-class UnexpungeTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.home = Path(self.mktemp()).absolute()
-        self.home.mkdir(parents=True)
-        user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-        (self.home / "imapd.conf").write_text(
-            f"configdirectory: {self.home}/config\npartition-default: {self.home}/spool\ncyrus_user: {user}\n"
-        )
-        (self.home / "cyrus.conf").write_text('SERVICES {\n  imap cmd="imapd" listen="127.0.0.1:0"\n}\n')
-        self.world = World(self.home)
-        self.addCleanup(self.world.close)
-        self.world.run(self.world.store.create(ADMIN, parse_internal("user.fred")))
-
+class UnexpungeTests(BesideStoreTestCase):
     def call(self, *words: str, code: int = 0) -> tuple[str, str]:
-        command = [sys.executable, "-m", "pycyrus.admin.main", "unexpunge", "-C", str(self.home / "imapd.conf"), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        self.assertEqual(done.returncode, code, done.stderr)
-        return done.stdout, done.stderr
+        return self.tool("unexpunge", *words, code=code)
 
     def test_life(self) -> None:
         """Listed, previewed, brought back; the server that has the mailbox open sees them."""

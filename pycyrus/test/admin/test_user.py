@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.admin.main import main
 from pycyrus.auth.users import UserDatabase
+from pycyrus.test.admin.tools import configure
+from pycyrus.testing.commands import call
 from pycyrus.testing.programs import find_program, run
 
 
@@ -31,8 +32,7 @@ class UserCommandTests(SynchronousTestCase):
 
     def spawn(self, *arguments: str) -> str:
         """The same in a process of its own, for what runs a reactor."""
-        words = [sys.executable, "-m", "pycyrus.admin.main", "user", *arguments]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        done = call("user", *arguments)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return done.stdout
 
@@ -94,17 +94,10 @@ class UserCommandTests(SynchronousTestCase):
 
     def test_with_a_configuration(self) -> None:
         """C{-C} says where accounts and mail are, and what a domain is."""
-        self.home.mkdir(parents=True)
-        configuration = self.home / "imapd.conf"
-        user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-        configuration.write_text(
-            f"configdirectory: {self.home}/lib\npartition-default: {self.home}/spool\n"
-            f"virtdomains: userid\ncyrus_user: {user}\n"
-        )
-        (self.home / "cyrus.conf").write_text('SERVICES {\n  imap cmd="imapd" listen="127.0.0.1:0"\n}\n')
+        configuration = configure(self.home, "virtdomains: userid\n")
         printed = self.spawn("add", "fred@Example.com", "--password", "x", "-C", str(configuration))
         self.assertEqual(printed, "added fred@example.com and their INBOX\n")
-        self.assertTrue((self.home / "lib" / "users.db").exists())
+        self.assertTrue((self.home / "config" / "users.db").exists())
         self.assertEqual(len(list((self.home / "spool").rglob("example.com/**/user/fred"))), 1)
 
     def test_import(self) -> None:

@@ -5,38 +5,26 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
 
-from pycyrus.model.names import parse_internal
+from pycyrus.test.admin.tools import BesideStoreTestCase
 from pycyrus.test.store.mailboxes import text
-from pycyrus.test.store.test_expiry import ADMIN, World
+from pycyrus.testing.commands import call
 
 
-class CommandTests(SynchronousTestCase):
-    """While another process has the store open."""
+class CommandTests(BesideStoreTestCase):
+    mailboxes = ("user.fred", "user.fred.Sent", "user.bob")
 
+    @override
     def setUp(self) -> None:
-        self.home = Path(self.mktemp()).absolute()
-        self.home.mkdir(parents=True)
-        user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-        (self.home / "imapd.conf").write_text(
-            f"configdirectory: {self.home}/config\npartition-default: {self.home}/spool\ncyrus_user: {user}\n"
-        )
-        (self.home / "cyrus.conf").write_text('SERVICES {\n  imap cmd="imapd" listen="127.0.0.1:0"\n}\n')
-        self.world = World(self.home)
-        self.addCleanup(self.world.close)
-        for name in ("user.fred", "user.fred.Sent", "user.bob"):
-            self.world.run(self.world.store.create(ADMIN, parse_internal(name)))
+        super().setUp()
         self.world.append("user.fred", text(1), text(2))
         self.fred = self.home / "spool" / "user" / "fred"
 
-    def call(self, *words: str) -> tuple[int, str, str]:
-        command = [sys.executable, "-m", "pycyrus.admin.main", *words, "-C", str(self.home / "imapd.conf")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    def call(self, verb: str, *words: str) -> tuple[int, str, str]:
+        done = call(verb, "-C", str(self.configuration), *words)
         return done.returncode, done.stdout, done.stderr
 
     def test_verify(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from pycyrus.test.admin.tools import ToolsTestCase, call
+from pycyrus.test.admin.tools import ToolsTestCase
+from pycyrus.testing.commands import call
 
 
 class XferTests(ToolsTestCase):

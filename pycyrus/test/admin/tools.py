@@ -1,11 +1,10 @@
-"""Tools called as an administrator does, beside a server that runs."""
+"""Tools called as an administrator does, beside a server that runs or a store that is open."""
 
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
-import subprocess
-import sys
 import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -16,25 +15,61 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from pycyrus.admin.main import main
+from pycyrus.model.names import parse_internal
+from pycyrus.test.store.test_expiry import ADMIN, World
+from pycyrus.testing.commands import call
 from pycyrus.testing.server import ServerProcess
 
 
-def environment() -> dict[str, str]:
-    """Has this tree, whatever the current directory is."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path)}
+def configure(home: Path, extra: str = "") -> Path:
+    """
+    Write C{cyrus.conf} and C{imapd.conf} for a store in a directory.
 
-
-def call(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a verb of C{pycyrus}."""
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "pycyrus.admin.main", *words],
-        capture_output=True,
-        input=stdin,
-        text=True,
-        check=False,
-        timeout=120,
-        env=environment(),
+    @param extra: Further lines of C{imapd.conf}.
+    @return: C{imapd.conf}.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    configuration = home / "imapd.conf"
+    configuration.write_text(
+        f"configdirectory: {home}/config\npartition-default: {home}/spool\n"
+        f"cyrus_user: {pwd.getpwuid(os.geteuid()).pw_name}\n{extra}"
     )
+    (home / "cyrus.conf").write_text('SERVICES {\n  imap cmd="imapd" listen="127.0.0.1:0"\n}\n')
+    return configuration
+
+
+class BesideStoreTestCase(SynchronousTestCase):
+    """Has a store open; tools look at it from processes of their own."""
+
+    mailboxes: ClassVar[tuple[str, ...]] = ("user.fred",)
+
+    @override
+    def setUp(self) -> None:
+        self.home = Path(self.mktemp()).absolute()
+        self.configuration = configure(self.home, self.more_configuration())
+        self.world = self.make_world()
+        self.addCleanup(self.world.close)
+        for name in self.mailboxes:
+            self.world.run(self.world.store.create(ADMIN, parse_internal(name)))
+
+    def more_configuration(self) -> str:
+        """Further lines of C{imapd.conf}."""
+        return ""
+
+    def make_world(self) -> World:
+        """The open store."""
+        return World(self.home)
+
+    def tool(self, verb: str, *words: str, code: int = 0) -> tuple[str, str]:
+        """
+        Run a verb.
+
+        @param code: That it is to end with.
+        @return: What it printed, and what it complained of.
+        """
+        done = call(verb, "-C", str(self.configuration), *words)
+        self.assertEqual(done.returncode, code, done.stderr)
+        return done.stdout, done.stderr
 
 
 class ToolsTestCase(SynchronousTestCase):

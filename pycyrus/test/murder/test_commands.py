@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from pycyrus.interfaces import Location
 from pycyrus.test.mupdate.test_master import FRED, MasterCase
-from pycyrus.testing.commands import commands
+from pycyrus.testing.commands import call
 
 OWN = "b1.example"
 
@@ -46,9 +46,10 @@ class CommandTests(MasterCase):
 
     async def call(self, *words: str, code: int = 0) -> str:
         """Run it, while our master goes on; @return: what it printed."""
-        ended, output, errors = await deferToThread(commands().call, *words, *self.conf)
-        self.assertEqual(ended, code, output + errors)
-        return output if not code else output + errors
+        done = await deferToThread(call, *words, *self.conf)
+        printed: str = done.stdout + (done.stderr if code else "")
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return printed
 
     async def answer(self, given: str, *words: str) -> None:
         """Run it, and answer its questions."""

@@ -235,6 +235,24 @@ class Xfer(TransferServers):
         self.assertIsNotNone(first.directory.lookup(inbox_of(Identity("zoe"))))
         await self.do(self.admin, b"XFER user.n* " + server)
 
+    async def test_partition(self) -> None:
+        """All users and shared mailboxes of a partition; a mailbox that is called like it goes before it."""
+        first, second = (self.stores[name] for name in self.servers)
+        news = MailboxName("", None, ("news",))
+        await first.create(ADMIN, news)
+        server = self.servers[1].encode()
+        said = await self.do(self.admin, b"XFER default " + server)
+        self.assertEqual(said, b"* OK MAILBOX news\r\n* OK USER alice\r\nOK Completed")
+        self.assertEqual(self.where(), self.servers[1:])
+        self.assertIsNone(first.directory.lookup(news))
+        self.assertIsNotNone(second.directory.lookup(INBOX.child("Sent")))
+        self.assertIn(b"NONEXISTENT", await self.do(self.admin, b"XFER none " + server, b"NO"))
+        default = MailboxName("", None, ("default",))
+        await first.create(ADMIN, default)
+        await first.create(ADMIN, news)
+        said = await self.do(self.admin, b"XFER default " + server)
+        self.assertEqual(said, b"* OK MAILBOX default\r\nOK Completed")
+
     async def test_local(self) -> None:
         """What is made and removed without a word to the master."""
         news = MailboxName("", None, ("news",))

@@ -13,8 +13,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.net.selfsigned import generate
-from pycyrus.test.admin.tools import call
 from pycyrus.test.app.launch import Launched
+from pycyrus.testing.commands import call
 from pycyrus.testing.programs import find_program, run
 
 ADMIN = ("postmaster", "root secret")

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pycyrus.test.admin.tools import call
 from pycyrus.test.whole.case import WholeServerCase, fetch_all, in_threads
+from pycyrus.testing.commands import call
 from pycyrus.testing.server import Login
 
 USERS = ("fred", "jane")
