@@ -5,40 +5,45 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from socket import gethostname
 from typing import Any
 
-from pycyrus.admin.command import SERVER, inbox_named, mailbox_named, name_text, reported
+from pycyrus.admin.command import SERVER, CommandError, inbox_named, mailbox_named, name_text, reported
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import run_on_store
 from pycyrus.app.transfer_parts import make_transfers
 from pycyrus.config.load import Configuration, load
 from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import Moved
+from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.transfers import Manifest
+from pycyrus.murder.transfers import Transfers
 from pycyrus.store.incoming import Arrivals
 from pycyrus.store.store import MailStore
 from pycyrus.store.transfer_log import Outgoing, TransferLog
 
 _MIB = 1 << 20
+_NAMED = {"user": inbox_named, "mailbox": mailbox_named}
+_HELP = {"partition": "move all users whose INBOX is on a partition, and its shared mailboxes, to another server"}
 
 
 def register(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser("xfer", help="move users and mailboxes to another server")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    for action, what in (("user", "USER"), ("mailbox", "MAILBOX")):
+    for action, what in (("user", "USER"), ("mailbox", "MAILBOX"), ("partition", "PARTITION")):
         move = actions.add_parser(
             action,
-            help=f"move each {what.lower()} to another server",
+            help=_HELP.get(action, f"move each {action} to another server"),
             description="Moves them one after the other.  The status is 1 if one of them is still here.",
         )
         move.add_argument("names", nargs="+", metavar=what)
         move.add_argument("--to", required=True, metavar="SERVER", help="the other server's name")
         move.add_argument("--partition", default="", help="there; by default that server chooses")
         add_source_options(move)
-        move.set_defaults(run=reported(run_move), named=inbox_named if action == "user" else mailbox_named)
+        move.set_defaults(run=reported(run_move), named=_NAMED.get(action))
     accept = actions.add_parser(
         "accept",
         help="have mailboxes be this server's that a server of Cyrus's sent and did not hand over",
@@ -65,7 +70,7 @@ def run_move(arguments: argparse.Namespace) -> int:
     @return: 1 if one of them is still here.
     """
     configuration = load(source_of(arguments))
-    roots = [arguments.named(text, configuration) for text in arguments.names]
+    named = [] if arguments.named is None else [arguments.named(text, configuration) for text in arguments.names]
     settings = configuration.settings
 
     async def work(store: MailStore) -> int:
@@ -75,7 +80,7 @@ def run_move(arguments: argparse.Namespace) -> int:
         transfers = make_transfers(settings, name, store, store.directory.publisher, reactor, may_move_users=True)
         failed = 0
         try:
-            for root in roots:
+            for root in named or await _on_partitions(transfers, arguments.names):
                 try:
                     await transfers.move(SERVER, root, arguments.to, arguments.partition, _ignore)
                     print(f"{name_text(root, configuration)}: moved to {arguments.to}", flush=True)
@@ -87,6 +92,16 @@ def run_move(arguments: argparse.Namespace) -> int:
         return failed
 
     return 1 if run_on_store(configuration, work) else 0
+
+
+async def _on_partitions(transfers: Transfers, partitions: Sequence[str]) -> list[MailboxName]:
+    found: list[MailboxName] = []
+    for partition in partitions:
+        roots = await transfers.roots(SERVER, partition)
+        if roots is None:
+            raise CommandError(f"{partition}: no such partition, or there is a mailbox of that name")
+        found += roots
+    return found
 
 
 def _ignore(moved: Moved) -> None:

@@ -112,6 +112,14 @@ class ITransfers(Interface):
         @raise StoreUnavailable: It is still here.
         """
 
+    async def roots(identity: Identity, partition: str) -> list[MailboxName] | None:
+        """
+        Users whose INBOX is on a partition, and shared mailboxes that are.
+
+        @return: None if there is no such partition, or a shared mailbox of that name.
+        @raise PermissionDenied: Not an administrator of all domains.
+        """
+
     async def create_here(identity: Identity, name: MailboxName, partition: str | None) -> str:
         """
         Create a mailbox of which no other server is told (LOCALCREATE).

@@ -112,7 +112,7 @@ class Transfers:
     async def roots(self, identity: Identity, partition: str) -> list[MailboxName] | None:
         """See L{ITransfers.roots}."""
         _demand(identity)
-        return self._departures.roots(partition)
+        return await self._departures.roots(partition)
 
     async def create_here(self, identity: Identity, name: MailboxName, partition: str | None) -> str:
         """See L{ITransfers.create_here}."""

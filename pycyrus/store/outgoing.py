@@ -26,6 +26,8 @@ from pycyrus.store.subscriptions import forget_subscriptions
 from pycyrus.store.threads import in_thread, sleep
 from pycyrus.store.transfer_parts import TransferParts, belongings, drop_seen, seen_by
 
+_AT_ONCE = 200
+
 
 class Departures:
     """What is done to a user's mailboxes, or to one mailbox, that another server takes over."""
@@ -63,6 +65,23 @@ class Departures:
         if not entries or entries[0].name != root:
             raise MailboxNotFound("no such user or mailbox")
         return entries
+
+    async def roots(self, partition: str) -> list[MailboxName] | None:
+        """
+        Users whose INBOX is on a partition, and shared mailboxes that are.
+
+        @return: None if there is no such partition, or a shared mailbox of that name.
+        """
+        if partition not in self._parts.partitions.names() or self.is_here(MailboxName("", None, (partition,))):
+            return None
+        found = []
+        for number, entry in enumerate(self._parts.directory.entries(deleted=False), 1):
+            if entry.partition == partition and (entry.name.owner is None or entry.name.is_inbox):
+                found.append(entry.name)
+            if number % _AT_ONCE == 0:
+                # Others have their turn.
+                await sleep(self._parts.reactor, 0)
+        return found
 
     # --- holding --------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -31,12 +31,27 @@ async def xfer(session: Session, command: Xfer) -> None:
     """
     demand_changes_allowed(session)
     _demand(session)
-    if not has_wildcard(command.mailbox):
-        root = session.names.decode(command.mailbox, utf8=session.is_utf8)
-        await move_away(session, root, command.server, command.partition)
+    if has_wildcard(command.mailbox):
+        await _move_each(session, await _matching(session, command.mailbox), command)
         return
+    root = session.names.decode(command.mailbox, utf8=session.is_utf8)
+    on_partition = None
+    if root.owner is None:
+        on_partition = await _on_partition(session, command.mailbox)
+    if on_partition is None:
+        await move_away(session, root, command.server, command.partition)
+    else:
+        await _move_each(session, on_partition, command)
+
+
+async def _move_each(session: Session, roots: Sequence[MailboxName], command: Xfer) -> None:
+    """
+    Move several, one after the other.
+
+    @raise No: One of them or more did not move.
+    """
     failed = 0
-    for root in await _matching(session, command.mailbox):
+    for root in roots:
         try:
             await move_away(session, root, command.server, command.partition)
         except (No, MailStoreError) as error:
@@ -57,6 +72,15 @@ async def _matching(session: Session, pattern: bytes) -> list[MailboxName]:
         if (listing.name.owner is None or listing.name.is_inbox)
         and matches(session.names.encode(listing.name, utf8=session.is_utf8))
     ]
+
+
+async def _on_partition(session: Session, word: bytes) -> list[MailboxName] | None:
+    """What is on a partition; None if that is not the name of one."""
+    try:
+        partition = word.decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    return await _demand(session).roots(session.user, partition)
 
 
 async def localcreate(session: Session, command: Create) -> bytes:
