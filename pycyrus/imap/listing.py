@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pycyrus.imap.wire.listing import Return, Selection
 from pycyrus.interfaces import MailboxListing
 from pycyrus.model.names import MailboxName
+from pycyrus.model.namespace import INBOX
+
+_BESIDE = ((), (INBOX,))
+"""Paths of a user's mailboxes that are not the names' superiors of all that lies below them."""
 
 
 @dataclass(slots=True)
@@ -41,7 +45,7 @@ class Wanted:
 
     @ivar matches: Whether a name matches one of the patterns.
     @ivar is_lsub: Old rules: parents of subscribed names are told as such.
-    @ivar is_alternate: INBOX has no inferiors.
+    @ivar is_alternate: Own folders stand beside INBOX.
     @ivar tells_uses: Special uses are told even if nobody asks for them.
     """
 
@@ -78,7 +82,7 @@ class Findings:
         """Take a mailbox that may be seen, or a name that is subscribed to."""
         wanted = self._wanted
         if line.listing is not None:
-            if line.listing.has_children:
+            if line.listing.has_children and not self._lies_beside(line):
                 # Where the domain stands at the end, the names alone do not show it.
                 self._with_children.add(line.wire)
             for parent in parents(line.wire, wanted.separator):
@@ -91,6 +95,16 @@ class Findings:
             self._note_parents(line.wire)
         if matches:
             self._keep(line, is_selected)
+
+    def _lies_beside(self, line: Line) -> bool:
+        """
+        Whether what is below a mailbox in the store may be elsewhere in names.
+
+        Own folders stand beside INBOX, and C{INBOX/a} is below an own folder
+        named INBOX, which is told under a name of its own.
+        """
+        name = line.name
+        return self._wanted.is_alternate and name is not None and name.path in _BESIDE and name.owner is not None
 
     def _is_selected(self, line: Line) -> bool:
         if self._only_subscribed and not line.is_subscribed:
@@ -126,15 +140,11 @@ class Findings:
 
         @param has_children: Where that is known; None to find it among the names that were added.
         """
-        wanted = self._wanted
         found: list[bytes] = []
-        has_no_inferiors = wanted.is_alternate and line.wire == b"INBOX"
-        if has_no_inferiors:
-            found.append(rb"\Noinferiors")
         found += self._existence(line)
         if line.is_subscribed and self._tells_subscribed:
             found.append(rb"\Subscribed")
-        if self._tells_children and not has_no_inferiors:
+        if self._tells_children:
             if has_children is None:
                 has_children = line.wire in self._with_children
             found.append(rb"\HasChildren" if has_children else rb"\HasNoChildren")

@@ -135,7 +135,7 @@ class ExternalNames:
 
     @property
     def altnamespace(self) -> bool:
-        """Own folders stand at the top level, so INBOX has no inferiors."""
+        """Own folders stand at the top level, beside INBOX."""
         return self._settings.altnamespace and not self.administrative
 
     # --- reading --------------------------------------------------------
@@ -192,7 +192,10 @@ class ExternalNames:
                 raise InvalidMailboxName("nothing can be there")
             return self._own(rest)
         if first.upper() == INBOX:
-            raise InvalidMailboxName("INBOX has no inferiors")
+            # As in Cyrus these lie below an own folder named INBOX, which need not be there.
+            if rest[0].upper() == INBOX:
+                raise InvalidMailboxName("INBOX below INBOX")
+            return self._own([INBOX, *rest])
         return self._own(components)
 
     def _own(self, path: list[str]) -> MailboxName:
@@ -303,6 +306,8 @@ class ExternalNames:
     def _external_own(self, path: tuple[str, ...]) -> list[str]:
         if not path or not self.altnamespace:
             return [INBOX, *path]
+        if path[0] == INBOX and len(path) > 1 and path[1].upper() != INBOX:
+            return list(path)
         return [self._settings.altprefix, *path] if self._clashes(path[0]) else list(path)
 
     def _clashes(self, component: str) -> bool:

@@ -17,6 +17,7 @@ from pycyrus.model.internal_names import (
 from pycyrus.model.mailbox_name import MailboxName
 
 _FORBIDDEN = re.compile(r'[!"%/;<>\\`{|}^]')
+_INBOX = "INBOX"
 _RESERVED_OWNERS = frozenset(("anyone", "anonymous"))
 
 
@@ -38,11 +39,16 @@ def check_policy(name: MailboxName, deleted_prefix: str = DELETED_PREFIX) -> Non
         _check_component(component)
     if name.owner is None:
         _check_shared_root(name.path[0], deleted_prefix)
-    elif name.path and name.path[0].upper() == "INBOX":
+    elif name.path and name.path[0].upper() == _INBOX and not _is_below_inbox(name.path):
         # It could not be told from the INBOX itself in some namespace.
         raise InvalidMailboxName("INBOX below INBOX")
     if len(internal(name, deleted_prefix)) > MAX_INTERNAL_NAME:
         raise InvalidMailboxName("too long")
+
+
+def _is_below_inbox(path: tuple[str, ...]) -> bool:
+    """C{INBOX/a}, where own folders stand beside the INBOX."""
+    return path[0] == _INBOX and len(path) > 1 and path[1].upper() != _INBOX
 
 
 def _check_component(component: str) -> None:
@@ -58,5 +64,5 @@ def _check_component(component: str) -> None:
 def _check_shared_root(component: str, deleted_prefix: str) -> None:
     if component[0] in ".~$":
         raise InvalidMailboxName("first character")
-    if component in (USER_ROOT, deleted_prefix) or component.upper() == "INBOX":
+    if component in (USER_ROOT, deleted_prefix) or component.upper() == _INBOX:
         raise InvalidMailboxName("reserved")

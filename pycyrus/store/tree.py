@@ -31,6 +31,7 @@ from pycyrus.model.acl_text import acl_pairs
 from pycyrus.model.identity import Identity
 from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.model.namespace import INBOX
 from pycyrus.model.naming_policy import check_policy
 from pycyrus.store import access, moves, rows
 from pycyrus.store.header import Header
@@ -421,11 +422,17 @@ def _nearest(connection: sqlite3.Connection, name: MailboxName) -> Entry | None:
 
 
 def _missing_between(above: Entry | None, name: MailboxName) -> Iterator[MailboxName]:
-    """Mailboxes to make between the nearest one above and a name; in shared trees there may be gaps."""
+    """
+    Mailboxes to make between the nearest one above and a name.
+
+    In shared trees there may be gaps, and C{INBOX/a} of a user needs no folder
+    named INBOX beside the INBOX itself.
+    """
     if above is None or name.owner is None:
         return
     for depth in range(len(above.name.path) + 1, len(name.path)):
-        yield MailboxName(name.domain, name.owner, name.path[:depth])
+        if name.path[:depth] != (INBOX,):
+            yield MailboxName(name.domain, name.owner, name.path[:depth])
 
 
 def _deleted_name(name: MailboxName, when: int) -> MailboxName:

@@ -238,6 +238,9 @@ class ExternalNamesTests(SynchronousTestCase):
             (b"Shared Folders/a/b", MailboxName("", None, ("a", "b"))),
             (b"Alt Folders/Other Users/x", MailboxName("", "fred", ("Other Users", "x"))),
             (b"Alt Folders/Inbox", MailboxName("", "fred", ("Inbox",))),
+            (b"Alt Folders/INBOX", MailboxName("", "fred", ("INBOX",))),
+            (b"Alt Folders/Inbox/a", MailboxName("", "fred", ("Inbox", "a"))),
+            (b"INBOX/a/b", MailboxName("", "fred", ("INBOX", "a", "b"))),
             (b"&AOk-", MailboxName("", "fred", ("é",))),
         )
         self.assertEqual(fred.decode(b"iNbOx"), MailboxName("", "fred", ()))
@@ -249,7 +252,8 @@ class ExternalNamesTests(SynchronousTestCase):
             b"/a",
             b"a//b",
             b"a^b",
-            b"INBOX/a",
+            b"INBOX/INBOX",
+            b"Inbox/inbox/a",
             b"Other Users",
             b"Shared Folders",
             b"Alt Folders",
