@@ -8,7 +8,7 @@ import numpy as np
 
 from pycyrus.errors import MailboxNotFound, PermissionDenied, StoreUnavailable
 from pycyrus.imap.commands.condstore import use_condstore
-from pycyrus.imap.commands.search import BAD_CHARSET, Progress, answer_esearch, find, told_of
+from pycyrus.imap.commands.search import BAD_CHARSET, Progress, answer_esearch, demand_charset, find, told_of
 from pycyrus.imap.replies import Bad, No
 from pycyrus.imap.scopes import mailboxes_of
 from pycyrus.imap.wire.esearch import Result, Source, encode_esearch
@@ -29,11 +29,12 @@ async def esearch(session: Session, command: MultiSearch) -> None:
     """
     Search in several mailboxes, each told by itself if something was found (RFC 7377 section 2.1).
 
-    @raise Bad: The selected mailbox is meant, and there is none.
+    @raise Bad: The selected mailbox is meant, and there is none; or there may be no charset.
     @raise No: The charset is unknown.
     @raise StoreUnavailable: A mailbox could not be read; the others were searched.
     """
     search = command.search
+    demand_charset(session, search)
     if search.key is None:
         raise No(b"Unrecognized character set", BAD_CHARSET)
     selected = session.selected

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.contexts import MAX_CONTEXTS, Context, frozen, with_uids
 from pycyrus.imap.message_limit import Taken
-from pycyrus.imap.replies import No
+from pycyrus.imap.replies import Bad, No
 from pycyrus.imap.selected import IMAP4REV2
 from pycyrus.imap.wire.esearch import Result, encode_esearch, encode_search
 from pycyrus.imap.wire.grammar import quoted
@@ -95,6 +95,7 @@ async def find(session: Session, command: Search) -> Positions:
     selected = session.selected
     try:
         selected.demand(READ)
+        demand_charset(session, command)
         if command.key is None:
             raise No(b"Unrecognized character set", BAD_CHARSET)
         if command.uses_modseq:
@@ -110,6 +111,16 @@ async def find(session: Session, command: Search) -> Positions:
             # RFC 5182 section 2.1: a search that fails leaves nothing saved.
             selected.save()
         raise
+
+
+def demand_charset(session: Session, command: Search) -> None:
+    """
+    Refuse a charset where strings are UTF-8 already (RFC 9755 section 3); RFC 9051 has no such rule.
+
+    @raise Bad: There is one.
+    """
+    if command.contradicts_utf8 and b"UTF8=ACCEPT" in session.enabled:
+        raise Bad(b"Strings are UTF-8 once UTF8=ACCEPT is enabled")
 
 
 class Progress:

@@ -6,7 +6,7 @@ import datetime as dt
 import enum
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pycyrus.imap.wire.annotations import parse_nil_or_text, parse_pattern, parse_searched
@@ -123,6 +123,8 @@ class Search:
     @ivar returns: What to return; None for a SEARCH without RETURN.
     @ivar uses_modseq: MODSEQ is among the keys, so it is returned, too.
     @ivar partial: What C{PARTIAL} among the returns is about.
+    @ivar contradicts_utf8: A charset is given where one may be left out, or
+        another than UTF-8: not with UTF8=ACCEPT (RFC 9755 section 3).
     """
 
     by_uid: bool
@@ -130,6 +132,7 @@ class Search:
     returns: frozenset[Return] | None = None
     uses_modseq: bool = False
     partial: Partial | None = None
+    contradicts_utf8: bool = False
 
 
 def parse_search(cursor: Cursor) -> Search:
@@ -164,7 +167,8 @@ def parse_search_program(cursor: Cursor, *, by_uid: bool) -> Search:
         cursor.space()
         charset = cursor.astring().upper()
         cursor.space()
-    return parse_criteria(cursor, charset, returns, by_uid=by_uid)
+    search = parse_criteria(cursor, charset, returns, by_uid=by_uid)
+    return search if charset is None else replace(search, contradicts_utf8=True)
 
 
 Returns = tuple[frozenset[Return] | None, Partial | None]
@@ -192,15 +196,16 @@ def parse_criteria(cursor: Cursor, charset: bytes | None, returns: Returns, *, b
 
     @param charset: In upper case; None if the client announced none.
     """
+    is_other = charset not in (None, b"UTF-8")
     if charset is not None and charset not in CHARSETS:
-        return Search(by_uid, None, returns[0], partial=returns[1])
+        return Search(by_uid, None, returns[0], partial=returns[1], contradicts_utf8=is_other)
     parser = SearchKeyParser(cursor, charset)
     try:
         keys = parser.keys()
     except _NotOfCharset:
-        return Search(by_uid, None, returns[0], partial=returns[1])
+        return Search(by_uid, None, returns[0], partial=returns[1], contradicts_utf8=is_other)
     cursor.end()
-    return Search(by_uid, keys, returns[0], parser.uses_modseq, returns[1])
+    return Search(by_uid, keys, returns[0], parser.uses_modseq, returns[1], is_other)
 
 
 _parse_by_number = partial(_parse, by_uid=False)
