@@ -46,7 +46,8 @@ def build_information() -> dict[str, dict[str, Any]]:
             "murder": "mupdate" in services,
             "nntpd": "nntpd" in services,
             "replication": "sync_server" in services,
-            "sieve": "timsieved" in services,
+            # Frontends pass ManageSieve on, but nobody here runs scripts.
+            "sieve": False,
             "calalarmd": False,
             "jmap": False,
             "objectstore": False,

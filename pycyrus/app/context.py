@@ -95,7 +95,7 @@ def limit_settings(settings: Settings, program: str) -> LimitSettings:
     )
 
 
-_SERVICES = {"imapd": "imap", "lmtpd": "lmtp", "pop3d": "pop3", "smmapd": "smmap"}
+_SERVICES = {"imapd": "imap", "lmtpd": "lmtp", "pop3d": "pop3", "smmapd": "smmap", "timsieved": "sieve"}
 """What programs are called in the directory of sessions."""
 
 

@@ -28,6 +28,7 @@ from pycyrus.murder.imap_create import ServerChoice, ServerChoiceSettings
 from pycyrus.murder.imap_routes import ImapRoutes, RouteSettings
 from pycyrus.murder.lmtp import LmtpBackends, MurderDeliveryAgent
 from pycyrus.murder.pop3 import Pop3Routes
+from pycyrus.murder.sieve import SieveRoutes
 from pycyrus.murder.slave import Slave
 from pycyrus.murder.smmap import MurderVerifier
 from pycyrus.store.locations import Locations
@@ -51,6 +52,7 @@ class Frontend:
     @ivar backends: The other servers.
     @ivar imap: Where IMAP's commands go.
     @ivar pop3: Where maildrops are.
+    @ivar sieve: Where scripts are.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class Frontend:
         self.directory: IMailboxDirectory = MurderDirectory(locations, server_name, slave.catch_up, deleted_prefix)
         self.backends = Backends(backend_settings(settings), reactor)
         self.pop3 = Pop3Routes(self.directory, self.backends, reactor)
+        refers = settings.switch("sieve_allowreferrals")
+        self.sieve = SieveRoutes(self.directory, self.backends, reactor, refers=refers)
         self.imap = ImapRoutes(
             self.directory,
             self.backends,

@@ -51,7 +51,6 @@ LATER = frozenset(
         "pop3d",
         "sync_client",
         "sync_server",
-        "timsieved",
     }
 )
 """Programs of Cyrus that are not part of pycyrus today."""

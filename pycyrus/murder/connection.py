@@ -135,13 +135,22 @@ class ServerConnection(Protocol):
         @raise AuthenticationFailed: The server could not prove itself.
         @raise MalformedExchange: It is none.
         """
-        try:
-            challenge = a2b_base64(text, strict_mode=True) if text else b""
-        except Error:
-            raise MalformedExchange("a challenge is no base64") from None
+        challenge = self.decoded(text)
         if exchange.is_slow(challenge):
             return await self._in_thread(lambda: exchange.step(challenge))
         return exchange.step(challenge)
+
+    @staticmethod
+    def decoded(text: bytes) -> bytes:
+        """
+        What a challenge in base64 says.
+
+        @raise MalformedExchange: It is none.
+        """
+        try:
+            return a2b_base64(text, strict_mode=True) if text else b""
+        except Error:
+            raise MalformedExchange("a challenge is no base64") from None
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         pool = getattr(self._reactor, "getThreadPool", None)

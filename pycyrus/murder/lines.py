@@ -39,6 +39,16 @@ class LineClient(ServerConnection):
     def end(self, word: bytes = b"QUIT\r\n", reason: str = "ended") -> None:
         super().end(word, reason)
 
+    def start_tls(self, context: object) -> None:
+        """
+        Begin TLS.  What came before is forgotten: anybody may have sent it.
+
+        @param context: What the transport's C{startTLS} takes.
+        """
+        self._buffer = b""
+        transport: Any = self.transport
+        transport.startTLS(context)
+
     @override
     async def drain(self, within: float = ANSWER_WITHIN) -> None:
         await super().drain(within)
@@ -57,6 +67,17 @@ class LineClient(ServerConnection):
                 line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
                 return line.rstrip(b"\r")
             await self.more(within)
+
+    async def octets(self, count: int, within: float = ANSWER_WITHIN) -> bytes:
+        """
+        Take so many octets.
+
+        @raise StoreUnavailable: There are not.
+        """
+        while len(self._buffer) < count:
+            await self.more(within)
+        taken, self._buffer = self._buffer[:count], self._buffer[count:]
+        return taken
 
     async def more(self, within: float) -> None:
         """

@@ -105,8 +105,7 @@ class LmtpBackends:
             link.send(b"STARTTLS\r\n")
             if settings.tls is None or not (await link.reply()).is_ok:
                 raise MechanismUnavailable("no TLS")
-            transport: Any = link.transport
-            transport.startTLS(settings.tls(address.host))
+            link.start_tls(settings.tls(address.host))
             is_secure = True
             await link.greet(self._own_name)
         may_be_clear = is_secure or settings.allow_plaintext

@@ -69,8 +69,7 @@ class Pop3Routes:
             link.send(b"STLS\r\n")
             if settings.tls is None or not (await link.line()).startswith(b"+OK"):
                 raise MechanismUnavailable("no TLS")
-            transport: Any = link.transport
-            transport.startTLS(settings.tls(settings.address(link.server, "pop3").host))
+            link.start_tls(settings.tls(settings.address(link.server, "pop3").host))
             is_secure = True
             mechanisms = _mechanisms(await _capabilities(link))
         may_be_clear = is_secure or settings.allow_plaintext

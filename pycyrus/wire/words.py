@@ -71,6 +71,13 @@ class LineReader:
         """Octets that were not cut yet."""
         return len(self._data)
 
+    def take_rest(self) -> bytes:
+        """Octets that were not cut yet, which are left to somebody else."""
+        rest = bytes(self._data)
+        self._data.clear()
+        self._scanned = 0
+        return rest
+
     def next_raw_line(self) -> bytes | None:
         """
         A line as it is, without its end: a SASL response.
@@ -148,7 +155,7 @@ def split_words(parts: Sequence[tuple[bytes, bytes | None]]) -> list[Word]:
                 if at == len(line) and literal is None:
                     raise BadLine("blank at the end")
         if literal is not None:
-            if not line.endswith(b" "):
+            if not line.endswith(b" ") and (line or index):
                 raise BadLine("no blank before a literal")
             words.append(Word(literal, True))
         if len(words) > MAX_WORDS:

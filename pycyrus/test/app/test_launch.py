@@ -66,7 +66,7 @@ SERVICES {{
 \tnntp\t\tcmd="nntpd -U 30" listen="nntp" prefork=0 maxchild=100
 \thttp\t\tcmd="httpd -U 30" listen="8008" prefork=0 maxchild=100
 \tlmtpunix\tcmd="lmtpd" listen="{root}/run/cyrus/socket/lmtp" prefork=0 maxchild=20
-  \tsieve\t\tcmd="timsieved" listen="localhost:sieve" prefork=0 maxchild=100
+  \tsieve\t\tcmd="timsieved" listen="{imap}" prefork=0 maxchild=100
 \tnotify\t\tcmd="notifyd" listen="{root}/run/cyrus/socket/notify" proto="udp" prefork=1
 }}
 EVENTS {{
@@ -279,7 +279,7 @@ class ConfigurationTests(LaunchCase):
         )
         with Launched(self.root / "var/lib/cyrus", [*options, "--workers", "1"]) as server:
             ready = server.ready()
-            self.assertEqual(set(ready["services"]), {"imap", "lmtpunix", "pop3"})
+            self.assertEqual(set(ready["services"]), {"imap", "lmtpunix", "pop3", "sieve"})
             self.assertNotIn("accounts", ready)
             self.assertEqual(len(ready["workers"]), 1)
             client = imap(ready)
