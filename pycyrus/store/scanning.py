@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 WINDOW = 1 << 20
 """Octets looked at between two turns of other sessions."""
 
+_HITS = 128
+"""Places found between two turns."""
+
 _MOST_OWNERS = 4096
 
 Breathe = Callable[[], Awaitable[None]]
@@ -44,6 +47,7 @@ async def scan(
     size = int(ends[-1]) if len(ends) else 0
     at = int(begins[0]) if begins is not None and len(begins) else 0
     window = at + WINDOW
+    hits = 0
     while at < size:
         stop = min(window + len(needle) - 1, size)
         hit = octets.find(needle, at, stop)
@@ -54,7 +58,8 @@ async def scan(
             window = at + WINDOW
             await breathe()
             continue
-        text = int(np.searchsorted(ends, hit, side="right"))
+        hits += 1
+        text = int(ends.searchsorted(hit, "right"))
         end = int(ends[text])
         if begins is not None and hit < begins[text]:
             at = hit + 1
@@ -64,8 +69,8 @@ async def scan(
             at = end
         else:
             at = hit + 1
-        if at >= window:
-            window = at + WINDOW
+        if at >= window or hits == _HITS:
+            window, hits = at + WINDOW, 0
             await breathe()
     return found
 
