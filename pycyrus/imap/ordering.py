@@ -431,7 +431,7 @@ def _address_reader(key: SortKey) -> Callable[[bytes], str]:
 
 
 def _threaded(headers: bytes, subject: str, date: int, *, is_reply: bool) -> Threaded:
-    own = [found for value in field_values(headers, b"MESSAGE-ID")[:1] for found in message_ids(value)]
+    own = [found for value in field_values(headers, b"MESSAGE-ID")[-1:] for found in message_ids(value)]
     references = [found for value in field_values(headers, b"REFERENCES")[:1] for found in message_ids(value)]
     if not references:
         references = [found for value in field_values(headers, b"IN-REPLY-TO")[:1] for found in message_ids(value)][:1]

@@ -71,7 +71,8 @@ def parse_addresses(value: bytes, most: int) -> list[Address]:
         if bare_mailbox:
             addresses.append(Address(None, None, bare_mailbox, bare_host))
         else:
-            addresses.append(Address(quoted or (phrase and phrase.strip()) or None, None, mailbox, host))
+            name = quoted or (phrase and b" ".join(phrase.split())) or None
+            addresses.append(Address(name, None, mailbox, host))
         position = simple.end()
     return addresses
 
@@ -181,14 +182,16 @@ class _Reader:
         self._begin()
 
     def _read_comment(self) -> None:
-        """Skip a comment; the last one names an address that has no other name."""
+        """Skip a comment; the last one behind it names an address that has no other name."""
+        before = not self.words and self.phrase is None
         start = self.position
         depth = 1
         while depth:
             mark = _COMMENT_MARK.search(self.value, self.position)
             if mark is None:
                 self.position = len(self.value)
-                self.comment = _unquote(self.value[start:]).strip()
+                if not before:
+                    self.comment = _unquote(self.value[start:]).strip()
                 return
             self.position = mark.end()
             if mark.group() == b"(":
@@ -198,7 +201,8 @@ class _Reader:
             else:
                 self.position += 1
         self.position = min(self.position, len(self.value))
-        self.comment = _unquote(self.value[start : self.position - 1]).strip()
+        if not before:
+            self.comment = _unquote(self.value[start : self.position - 1]).strip()
         if self.words:
             self.words.append(b"")
 

@@ -74,11 +74,14 @@ class Use(enum.IntFlag):
     """Its values are wanted, joined by commas (RFC 5322 section 4.5.3)."""
     CACHED = 4
     """Its lines are kept."""
+    LAST = 8
+    """Its value is wanted; the last one counts, as other servers have it for what RFC 5322 allows once."""
 
 
 _COMBINED: Final = int(Use.COMBINED)
 _CACHED: Final = int(Use.CACHED)
-_VALUES: Final = int(Use.VALUE | Use.COMBINED)
+_LAST: Final = int(Use.LAST)
+_VALUES: Final = int(Use.VALUE | Use.COMBINED | Use.LAST)
 
 
 def read_fields(
@@ -112,7 +115,7 @@ def read_fields(
             cached.append(field)
         if not use & _VALUES:
             continue
-        if name not in found:
+        if name not in found or use & _LAST:
             found[name] = unfold(value[:longest])
         elif use & _COMBINED:
             more.setdefault(name, [found[name]]).append(unfold(value[:longest]))

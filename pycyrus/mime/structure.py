@@ -32,7 +32,7 @@ _PART_USES: Final[dict[bytes, int]] = {
 _MESSAGE_USES: Final[dict[bytes, int]] = (
     _PART_USES
     | dict.fromkeys(
-        (b"date", b"subject", b"from", b"sender", b"reply-to", b"in-reply-to", b"message-id"), int(Use.VALUE)
+        (b"date", b"subject", b"from", b"sender", b"reply-to", b"in-reply-to", b"message-id"), int(Use.LAST)
     )
     | dict.fromkeys((b"to", b"cc", b"bcc"), int(Use.COMBINED))
 )

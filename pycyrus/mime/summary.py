@@ -16,7 +16,7 @@ from pycyrus.mime.sections import encode_sections
 from pycyrus.mime.structure import parse
 from pycyrus.mime.text import search_form
 
-_DATE_ALONE: Final = {b"date": int(Use.VALUE)}
+_DATE_ALONE: Final = {b"date": int(Use.LAST)}
 _COPY_BELOW: Final = 4 * 1024 * 1024
 
 

@@ -65,11 +65,11 @@ class EnvelopeTests(SynchronousTestCase):
         )
 
     def test_repeated_fields(self) -> None:
-        """Destinations are put together (RFC 5322 section 4.5.3), of others the first counts."""
-        data = b"To: a@x\r\nSubject: one\r\nTo:\r\nTo: b@x\r\nSubject: two\r\n\r\n"
+        """Destinations are put together (RFC 5322 section 4.5.3), of others the last counts."""
+        data = b"To: a@x\r\nSubject: one\r\nTo:\r\nTo: b@x\r\nSubject: two\r\nDate: a\r\nDate:\r\n\r\n"
         self.assertEqual(
             _item(data, CachedItem.ENVELOPE),
-            b'(NIL "one" NIL NIL NIL ((NIL NIL "a" "x")(NIL NIL "b" "x")) NIL NIL NIL NIL)',
+            b'("" "two" NIL NIL NIL ((NIL NIL "a" "x")(NIL NIL "b" "x")) NIL NIL NIL NIL)',
         )
 
     def test_subjects(self) -> None:
@@ -119,6 +119,8 @@ class AddressTests(SynchronousTestCase):
             (b"ann@x.org (Ann)", [ann]),
             (b"ann@x.org (A (nested) \\) n)", [_a(b"A (nested) ) n", b"ann", b"x.org")]),
             (b"(c) Ann (d) <ann@x.org> (e)", [ann]),
+            (b"(c) ann@x.org, (d) <ann@x.org>", [_a(None, b"ann", b"x.org"), _a(None, b"ann", b"x.org")]),
+            (b"Ann\tN. \t Other <ann@x.org>", [_a(b"Ann N. Other", b"ann", b"x.org")]),
             (b"ann@x.org <ann@x.org>", [_a(b"ann@x.org", b"ann", b"x.org")]),
             (b"ann . b @ x . org", [_a(None, b"ann.b", b"x.org")]),
             (b'"ann b"@x.org', [_a(None, b"ann b", b"x.org")]),
