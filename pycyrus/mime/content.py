@@ -11,7 +11,7 @@ from pycyrus.mime.limits import Budget, Limits
 Parameters: TypeAlias = tuple[tuple[bytes, bytes], ...]
 """Upper-case names and values, quotes removed; RFC 2231 pieces stay as they are."""
 
-TEXT_PLAIN: Final = (b"TEXT", b"PLAIN", ((b"CHARSET", b"US-ASCII"),))
+TEXT_PLAIN: Final = (b"TEXT", b"PLAIN", ((b"CHARSET", b"us-ascii"),))
 """What a part without a usable Content-Type is (RFC 2045 section 5.2)."""
 MESSAGE_RFC822: Final[tuple[bytes, bytes, Parameters]] = (b"MESSAGE", b"RFC822", ())
 """What a part of multipart/digest without a Content-Type is (RFC 2046 section 5.1.5)."""

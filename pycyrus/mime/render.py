@@ -93,7 +93,7 @@ def _disposition(value: bytes | None, limits: Limits, budget: Budget) -> bytes:
 
 
 def _language(value: bytes | None) -> bytes:
-    """RFC 3282 section 2: a list of tags, with comments; a single one is told as a string."""
+    """RFC 3282 section 2: a list of tags, with comments."""
     value = value or b""
     if b"(" in value:
         value = without_comments(value)
@@ -101,6 +101,4 @@ def _language(value: bytes | None) -> bytes:
     tags = [tag for tag in tags if tag]
     if not tags:
         return NIL
-    if len(tags) == 1:
-        return string(tags[0])
     return b"(%b)" % b" ".join(string(tag) for tag in tags)

@@ -180,7 +180,7 @@ def _text(address: Address) -> str:
     return f"{(address.mailbox or b'').decode()}@{(address.host or b'').decode()}"
 
 
-_PLAIN = b'"TEXT" "PLAIN" ("CHARSET" "US-ASCII") NIL NIL "7BIT"'
+_PLAIN = b'"TEXT" "PLAIN" ("CHARSET" "us-ascii") NIL NIL "7BIT"'
 
 
 class BodyTests(SynchronousTestCase):
@@ -202,14 +202,14 @@ class BodyTests(SynchronousTestCase):
         """The two-part message in the RFC's manner: a text and an encoded attachment that is text."""
         data = (
             b'Content-Type: multipart/mixed; boundary="cut"\r\n\r\n--cut\r\n'
-            b"Content-Type: TEXT/PLAIN; CHARSET=US-ASCII\r\n\r\nhello\r\n\r\n--cut\r\n"
-            b'Content-Type: TEXT/PLAIN; CHARSET=US-ASCII; NAME="cc.diff"\r\n'
+            b"Content-Type: TEXT/PLAIN; CHARSET=us-ascii\r\n\r\nhello\r\n\r\n--cut\r\n"
+            b'Content-Type: TEXT/PLAIN; CHARSET=us-ascii; NAME="cc.diff"\r\n'
             b"Content-ID: <960723163407.20117h@cac.washington.edu>\r\nContent-Description: Compiler diff\r\n"
             b"Content-Transfer-Encoding: BASE64\r\n\r\nAAAA\r\n--cut--\r\n"
         )
         first = _PLAIN + b" 7 1"
         second = (
-            b'"TEXT" "PLAIN" ("CHARSET" "US-ASCII" "NAME" "cc.diff") '
+            b'"TEXT" "PLAIN" ("CHARSET" "us-ascii" "NAME" "cc.diff") '
             b'"<960723163407.20117h@cac.washington.edu>" "Compiler diff" "BASE64" 4 0'
         )
         self._check(
@@ -268,11 +268,11 @@ class BodyTests(SynchronousTestCase):
 
     def test_content_types(self) -> None:
         """Content-Type as it is found, and what is told of it."""
-        ascii_text = b'"TEXT" "PLAIN" ("CHARSET" "US-ASCII")'
+        ascii_text = b'"TEXT" "PLAIN" ("CHARSET" "us-ascii")'
         for value, told in (
             (b"text/plain", ascii_text),
             (b"TEXT/plain; Charset=x", b'"TEXT" "PLAIN" ("CHARSET" "x")'),
-            (b"text/plain; format=flowed", b'"TEXT" "PLAIN" ("CHARSET" "US-ASCII" "FORMAT" "flowed")'),
+            (b"text/plain; format=flowed", b'"TEXT" "PLAIN" ("CHARSET" "us-ascii" "FORMAT" "flowed")'),
             (b"text/html", b'"TEXT" "HTML" NIL'),
             (b"text", ascii_text),
             (b"/", ascii_text),
