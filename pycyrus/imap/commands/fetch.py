@@ -26,6 +26,7 @@ from pycyrus.imap.octets import (
     nothing,
     write_item,
 )
+from pycyrus.imap.pace import FEWEST, FIRST, Pace
 from pycyrus.imap.replies import Bad, No
 from pycyrus.imap.selected import BLOCK
 from pycyrus.imap.wire.annotations import Annotation
@@ -56,8 +57,6 @@ MAX_CACHED_SECTIONS = 16
 """Header subsets of one command that are made from the cache; more are made one by one, with pauses."""
 WRITE_SIZE = 262_144
 """Octets joined into one write."""
-STRETCH = 0.002
-"""Seconds of work after which other sessions get their turn."""
 
 _SET_SEEN = FlagChange(FlagAction.ADD, Flags(SEEN))
 
@@ -168,23 +167,20 @@ async def _answer(
     sets_seen = command.sets_seen and not selected.read_only and KEEP_SEEN in selected.mailbox.rights()
     if plan.uses_cache and _misses_many(selected, positions):
         await selected.mailbox.complete()
-    clock = session.clock
-    begun = clock.seconds()
-    for block in _blocks(selected, plan, positions):
+    pace = Pace(session, plan.block, FEWEST if plan.files else FIRST)
+    for block in _blocks(selected, plan, positions, pace):
         lines = plan.lines
         if sets_seen and await _set_seen(selected, block):
             selected.tell_keywords(session)
             lines = plan.lines_with_flags
         if plan.is_whole:
-            await _answer_whole(session, selected, plan, lines, block, troubles)
+            await _answer_whole(session, selected, plan, lines, block, troubles, pace)
         elif plan.files:
             await _answer_from_files(session, selected, plan, lines, block, troubles)
         else:
             await _answer_from_cache(session, selected, plan, lines, block)
         await session.drain()
-        if clock.seconds() - begun > STRETCH and block[-1] != positions[-1]:
-            await session.pause()
-            begun = clock.seconds()
+        await pace.did(len(block), is_last=bool(block[-1] == positions[-1]))
 
 
 def _misses_many(selected: SelectedMailbox, positions: Positions) -> bool:
@@ -193,19 +189,16 @@ def _misses_many(selected: SelectedMailbox, positions: Positions) -> bool:
     return sizes is not None and len(positions) - int(np.count_nonzero(sizes[positions])) > FEW_MISSING
 
 
-def _blocks(selected: SelectedMailbox, plan: Plan, positions: Positions) -> Iterator[Positions]:
+def _blocks(selected: SelectedMailbox, plan: Plan, positions: Positions, pace: Pace) -> Iterator[Positions]:
     """Cut into blocks of so many messages, and of so many octets of cached items."""
     sizes = selected.view.cached_sizes if plan.uses_cache else None
-    if sizes is None or len(positions) == 1:
-        for start in range(0, len(positions), plan.block):
-            yield positions[start : start + plan.block]
-        return
-    sums = np.cumsum(sizes[positions], dtype=np.int64)
+    sums = None if sizes is None or len(positions) == 1 else np.cumsum(sizes[positions], dtype=np.int64)
     start = 0
     while start < len(positions):
-        most = BLOCK_OCTETS + (int(sums[start - 1]) if start else 0)
-        stop = max(int(np.searchsorted(sums, most, side="right")), start + 1)
-        stop = min(stop, start + plan.block)
+        stop = start + pace.size
+        if sums is not None:
+            most = BLOCK_OCTETS + (int(sums[start - 1]) if start else 0)
+            stop = min(stop, max(int(sums.searchsorted(most, "right")), start + 1))
         yield positions[start:stop]
         start = stop
 
@@ -222,14 +215,11 @@ async def _answer_from_cache(
     texts = rows.cached(items)
     if len(block) > 1 and HEADERS_NOT_CACHED in texts[items.index(CachedItem.HEADERS)]:
         # Some of them must be opened, and read at length: each by itself, then.
-        clock = session.clock
-        begun = clock.seconds()
+        pace = Pace(session)
         for position in range(len(block)):
             await _answer_from_cache(session, selected, plan, lines, block[position : position + 1])
             await session.drain()
-            if clock.seconds() - begun > STRETCH:
-                await session.pause()
-                begun = clock.seconds()
+            await pace.breathe()
         return
     session.write(lines.encode(replace(rows, cached=lambda _: texts)))
 
@@ -321,6 +311,7 @@ async def _answer_whole(
     lines: LineFormat,
     block: Positions,
     troubles: Troubles,
+    pace: Pace,
 ) -> None:
     """Answer for a block of messages with all their octets: what clients fetch most, so the shortest way."""
     rows = selected.rows(block)
@@ -355,6 +346,7 @@ async def _answer_whole(
             held = []
             size = 0
             await session.drain()
+            await pace.breathe()
     if held:
         session.write(b"".join(held))
 
@@ -378,7 +370,7 @@ class _Pieces:
     @ivar is_partly_sent: The current response is: it cannot be taken back.
     """
 
-    __slots__ = ("_begun", "_held", "_mark", "_session", "_size", "is_partly_sent")
+    __slots__ = ("_held", "_mark", "_pace", "_session", "_size", "is_partly_sent")
 
     def __init__(self, session: Session) -> None:
         self.is_partly_sent = False
@@ -386,7 +378,7 @@ class _Pieces:
         self._held: list[Piece] = []
         self._size = 0
         self._mark = 0
-        self._begun = session.clock.seconds()
+        self._pace = Pace(session)
 
     def begin(self, piece: bytes) -> None:
         """Begin the response of a message."""
@@ -410,9 +402,7 @@ class _Pieces:
         if self._size >= WRITE_SIZE:
             self.is_partly_sent = True
             await self.send(file)
-        if self._session.clock.seconds() - self._begun > STRETCH:
-            await self._session.pause()
-            self._begun = self._session.clock.seconds()
+        await self._pace.breathe()
 
     async def end(self, file: IMessageFile) -> None:
         """The response is complete; send what needs its file, or is enough."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.contexts import MAX_CONTEXTS, Context, frozen, with_uids
 from pycyrus.imap.message_limit import Taken
+from pycyrus.imap.pace import Pace
 from pycyrus.imap.replies import Bad, No
 from pycyrus.imap.selected import IMAP4REV2
 from pycyrus.imap.wire.esearch import Result, encode_esearch, encode_search
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
     from pycyrus.imap.wire.search import Search
     from pycyrus.model.sorting import SortCriterion
 
-FEW = 8192
-"""Numbers that are written on the reactor thread: that takes two milliseconds."""
-STRETCH = 0.002
-"""Seconds of work after which other sessions get their turn."""
+FEW = 4096
+"""Numbers that are written on the reactor thread: that takes a millisecond."""
 
 BAD_CHARSET = b"BADCHARSET (US-ASCII UTF-8)"
 
@@ -50,13 +49,11 @@ async def search(session: Session, command: Search) -> bytes | None:
     uids = selected.view.uids[found]
     numbers: NDArray[np.integer] = uids if command.by_uid else found + 1
     if command.returns is None and IMAP4REV2 not in session.enabled:
-        begun = session.clock.seconds()
+        pace = Pace(session)
         for piece in encode_search(Result(numbers, highest_modseq(selected, command, found))):
             session.write(piece)
             await session.drain()
-            if session.clock.seconds() - begun > STRETCH:
-                await session.pause()
-                begun = session.clock.seconds()
+            await pace.breathe()
     else:
         await answer_esearch(session, command, found, numbers)
     if Return.UPDATE in (command.returns or ()):

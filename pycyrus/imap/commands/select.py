@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pycyrus.imap.commands.quota import warn_of_quota
+from pycyrus.imap.pace import Pace
 from pycyrus.imap.replies import Bad
 from pycyrus.imap.selected import BLOCK, CONDSTORE, QRESYNC, WRITING_RIGHTS, SelectedMailbox
 from pycyrus.imap.wire import grammar
@@ -123,9 +124,11 @@ async def _resync(session: Session, selected: SelectedMailbox, resync: Resync) -
     changed = np.flatnonzero(view.modseqs > np.uint64(resync.modseq))
     if resync.known_uids is not None:
         changed = changed[resync.known_uids.uid_positions(view.uids[changed])]
+    pace = Pace(session)
     for start in range(0, len(changed), BLOCK):
         session.write(_RESYNC_FORMAT.encode(selected.rows(changed[start : start + BLOCK])))
         await session.drain()
+        await pace.breathe()
 
 
 def _last_match(match: tuple[SequenceSet, SequenceSet] | None, uids: UidArray) -> int:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 FEW = 16
 """Messages that are rather told of once too often than compared."""
-MANY = 32_768
-"""Messages changed in one operation: some milliseconds' work."""
+MANY = 4096
+"""Messages changed in one operation: a millisecond's work, and as much to tell of them."""
 _ALL_FLAGS = frozenset((WRITE, DELETE_MESSAGES, KEEP_SEEN))
 """Rights without which some flags of a STORE may be passed over."""
 

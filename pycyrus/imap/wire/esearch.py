@@ -12,7 +12,7 @@ from pycyrus.imap.wire import grammar
 from pycyrus.imap.wire.search import Return
 from pycyrus.model.uids import encode_numbers
 
-BLOCK = 8192
+BLOCK = 4096
 """Numbers written in one operation."""
 
 
@@ -102,8 +102,7 @@ def encode_change(tag: bytes, what: bytes, places: Placed, numbers: NDArray[np.i
     if places is None:
         changes = b"0 " + encode_numbers(numbers.astype(np.uint32))
     else:
-        pairs = zip(places.tolist(), numbers.tolist(), strict=True)
-        changes = b" ".join(b"%d %d" % pair for pair in pairs)
+        changes = (b" %d %d" * len(numbers))[1:] % tuple(np.stack((places, numbers), axis=1).ravel().tolist())
     return b"* ESEARCH (TAG %b)%b %b (%b)\r\n" % (grammar.quoted(tag), b" UID" if by_uid else b"", what, changes)
 
 
