@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pycyrus import errors
 from pycyrus.imap.wire.grammar import BadSyntax
 
+GONE = b"[EXPUNGEISSUED] Some of the messages no longer exist"
+"""A number stood for a message that is gone: no error, as with Cyrus and Dovecot (RFC 2180 section 4.2)."""
+
 
 class No(Exception):
     """

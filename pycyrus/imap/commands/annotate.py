@@ -8,7 +8,7 @@ from pycyrus.errors import LimitExceeded, OperationNotSupported
 from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.commands.expunge import writable
 from pycyrus.imap.message_limit import demand_within_limit
-from pycyrus.imap.replies import No
+from pycyrus.imap.replies import GONE, No
 from pycyrus.imap.selected import BLOCK
 from pycyrus.imap.wire.annotations import Annotation, encode_annotation
 from pycyrus.imap.wire.fetch import Column
@@ -52,8 +52,7 @@ async def store_annotations(session: Session, command: StoreAnnotations) -> byte
             modified = (selected.positions_of_uids(modified) + 1).astype(modified.dtype)
         return b"[MODIFIED %b] Conditional STORE failed" % encode_numbers(modified)
     if len(stored.changed) < len(positions) and not command.by_uid:
-        # RFC 2180 section 4.2: a number stood for a message that is gone.
-        raise No(b"Some of the messages no longer exist", b"EXPUNGEISSUED")
+        return GONE
     return None
 
 

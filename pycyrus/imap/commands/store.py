@@ -11,7 +11,7 @@ from pycyrus.imap.commands.annotate import store_annotations
 from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.commands.expunge import writable
 from pycyrus.imap.message_limit import Taken, demand_within_limit
-from pycyrus.imap.replies import No
+from pycyrus.imap.replies import GONE
 from pycyrus.imap.selected import BLOCK
 from pycyrus.imap.wire.fetch import Column
 from pycyrus.imap.wire.fetch_lines import line_format
@@ -57,23 +57,21 @@ async def store(session: Session, command: Store | StoreAnnotations) -> bytes | 
         demand_within_limit(session, len(positions))
     taken = Taken(session, selected, positions)
     if len(taken.positions) > MANY and command.unchanged_since is None:
-        await _store_many(session, selected, command, taken.positions)
-        return taken.reply()
+        reply = await _store_many(session, selected, command, taken.positions)
+        return taken.reply() or reply
     reply = await _store(session, selected, command, taken.positions)
     return reply or taken.reply()
 
 
-async def _store_many(session: Session, selected: SelectedMailbox, command: Store, positions: Positions) -> None:
+async def _store_many(
+    session: Session, selected: SelectedMailbox, command: Store, positions: Positions
+) -> bytes | None:
     """In blocks, each of which is a change of its own, so that other sessions have their turn."""
-    gone: No | None = None
+    reply: bytes | None = None
     for start in range(0, len(positions), MANY):
-        try:
-            await _store(session, selected, command, positions[start : start + MANY])
-        except No as error:
-            gone = error
+        reply = await _store(session, selected, command, positions[start : start + MANY]) or reply
         await session.pause()
-    if gone is not None:
-        raise gone
+    return reply
 
 
 async def _store(session: Session, selected: SelectedMailbox, command: Store, positions: Positions) -> bytes | None:
@@ -169,6 +167,5 @@ def _reply(selected: SelectedMailbox, command: Store, stored: Stored, asked: int
         if len(modified):
             return b"[MODIFIED %b] Conditional STORE failed" % encode_numbers(modified)
     elif len(stored.changed) < asked and not command.by_uid:
-        # RFC 2180 section 4.2: a number stood for a message that is gone.
-        raise No(b"Some of the messages no longer exist", b"EXPUNGEISSUED")
+        return GONE
     return None

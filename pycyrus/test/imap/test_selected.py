@@ -412,7 +412,7 @@ class StoreTests(CommandCase):
             self.client.settle()
         answer += self.client.receive()
         self.assertEqual(answer.count(b"FETCH (FLAGS (\\Recent \\Flagged))"), 4)
-        self.assertTrue(answer.endswith(b"a NO [EXPUNGEISSUED] Some of the messages no longer exist\r\n"), answer)
+        self.assertTrue(answer.endswith(b"a OK [EXPUNGEISSUED] Some of the messages no longer exist\r\n"), answer)
         self.assertEqual([message.flags for message in self.state.messages], [FLAGGED] * 4)
 
     def test_too_many_keywords(self) -> None:
