@@ -187,6 +187,9 @@ def create_mailbox(paths: MailboxPaths, head: Header) -> None:
     @raise OSError: What was made is not yet a mailbox.
     """
     for directory in dict.fromkeys((paths.data, paths.meta)):
+        if _forks(directory.parent) and not directory.parent.exists():
+            files.makedirs(directory.parent, files.PRIVATE_DIRECTORY, exist_ok=True)
+            files.spread_below(directory.parent)
         files.makedirs(directory, files.PRIVATE_DIRECTORY, exist_ok=True)
         if directory.is_symlink():
             raise OSError(errno.ELOOP, "a symbolic link is in the place of a mailbox", str(directory))
@@ -202,6 +205,11 @@ def create_mailbox(paths: MailboxPaths, head: Header) -> None:
             files.syncfs(fd)
         finally:
             files.close(fd)
+
+
+def _forks(directory: Path) -> bool:
+    """Whether those whose mailboxes lie in a directory have nothing to do with each other."""
+    return directory.name == "user" or directory.parent.parent.name == "uuid"
 
 
 def remove_mailbox(paths: MailboxPaths) -> None:

@@ -2,26 +2,62 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
+import sys
+import tempfile
 from pathlib import Path, PurePosixPath
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from pycyrus.errors import InvalidMailboxName, StoreUnavailable, UnknownPartition
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.names import ExternalNames, MailboxName, NamespaceSettings, VirtualDomains, check_policy
+from pycyrus.store.header import Header
+from pycyrus.store.layout import MailboxPaths, create_mailbox
 from pycyrus.store.partitions import BadPartition, Partitions
 from pycyrus.store.paths import Layout, directory_hash, full_directory_hash, location_by_id, resolve
 from pycyrus.store.settings import StoreSettings
 
 UNIQUE_ID = "0b45cf0e-1111-4222-8333-444455556666"
 ROOT = Path("/spool")
+EXTENTS, TOP_DIRECTORY = 0x00080000, 0x00020000
+"""Flags of ext4's directories, as lsattr shows them."""
 hostile = st.one_of(
     st.text(st.sampled_from("./\\^%~$!&-AOk @\x00\n\x7féinternaluserDELTN*"), max_size=24),
     st.sampled_from(["..", ".", "../../etc", "a/../../b", "^^", "%2f", "domain", "uuid", "stage.", "x" * 300]),
     st.text(max_size=12),
 )
+
+
+class Neighbours(SynchronousTestCase):
+    def test_users_lie_apart(self) -> None:
+        """What one user's mailbox removes does not slow down another's, where the file system can see to it."""
+        root = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, root)
+        users = root / "user"
+        for place in (users / "fred", users / "fred" / "Sent", users / "mary"):
+            create_mailbox(MailboxPaths(place, place, root / "stage."), Header(place.name, "user.x", 1))
+        if not _flags(root) & EXTENTS:
+            raise SkipTest("not on ext4")
+        self.assertTrue(_flags(users) & TOP_DIRECTORY)
+        self.assertFalse(_flags(root) & TOP_DIRECTORY)
+        self.assertFalse(_flags(users / "fred") & TOP_DIRECTORY)
+
+
+def _flags(directory: Path) -> int:
+    fd = os.open(directory, os.O_RDONLY)
+    flags = bytearray(8)
+    try:
+        fcntl.ioctl(fd, 0x80086601, flags)
+    except OSError:
+        return 0
+    finally:
+        os.close(fd)
+    return int.from_bytes(flags[:4], sys.byteorder)
 
 
 class Layouts(SynchronousTestCase):
