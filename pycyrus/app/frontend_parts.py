@@ -81,6 +81,7 @@ class Frontend:
             RouteSettings(
                 refers=not settings.switch("proxyd_disable_mailbox_referrals"),
                 refers_status=settings.switch("proxyd_allow_status_referral"),
+                subscribes_to_all=settings.switch("allowallsubscribe"),
             ),
             slave.catch_up,
             deleted_prefix,

@@ -7,6 +7,7 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from pycyrus.app.annotation_parts import annotation_definitions
+from pycyrus.app.frontend_parts import is_frontend
 from pycyrus.config.settings import Settings
 from pycyrus.model.acl_text import BadAcl, parse_default_acl, parse_rights
 from pycyrus.model.identity import IMPLICIT_OWNER_RIGHTS
@@ -32,7 +33,8 @@ def store_settings(settings: Settings) -> StoreSettings:
         expunge_mode=ExpungeMode(settings.word("expunge_mode")),
         default_acl=parse_default_acl(settings.text("defaultacl")),
         anyoneuseracl=settings.switch("anyoneuseracl"),
-        allowallsubscribe=settings.switch("allowallsubscribe"),
+        # A frontend itself looks whether there is what users subscribe to, here or elsewhere.
+        allowallsubscribe=settings.switch("allowallsubscribe") or is_frontend(settings),
         allowusermoves=settings.switch("allowusermoves"),
         special_uses=special_uses(settings),
         protected_uses=frozenset(settings.words("specialuse_protect")),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -81,6 +81,11 @@ class ServerChoice:
         self._random = pick or random.SystemRandom()
         self._known: list[_Space] = []
         self._uses_left = 0
+
+    @property
+    def servers(self) -> frozenset[str]:
+        """All that might be chosen, in small letters."""
+        return frozenset(server.lower() for server in (*self._settings.servers, self._settings.first) if server)
 
     async def choose(self, identity: Identity, name: MailboxName) -> str:
         """
@@ -179,6 +184,7 @@ async def creation(routes: SessionRoutes, frame: Frame, name: MailboxName) -> tu
     if existing is not None:
         # Its server says so in its own words.
         return (existing.server, _without_server(command)) if existing.server else None
+    command = _with_server(command, shared.choice.servers)
     server = command.server
     if server is not None or command.partition is not None:
         if not session.user.administers(name.domain):
@@ -193,6 +199,14 @@ async def creation(routes: SessionRoutes, frame: Frame, name: MailboxName) -> tu
         return None
     shared.backends.check_first(session.came_by, server)
     return server, _without_server(command)
+
+
+def _with_server(command: Create, servers: Collection[str]) -> Create:
+    """Older administrators' programs write a server where its partition might stand, and mean any of it."""
+    partition = command.partition
+    if command.server is None and partition is not None and partition.lower() in servers:
+        return replace(command, server=partition, partition=None)
+    return command
 
 
 async def _server_of_parent(routes: SessionRoutes, name: MailboxName) -> str | None:

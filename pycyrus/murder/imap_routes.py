@@ -11,9 +11,7 @@ implementation of them here.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from twisted.logger import Logger
 
@@ -30,6 +28,7 @@ from pycyrus.murder.backends import Backends
 from pycyrus.murder.imap_copy import copy_across
 from pycyrus.murder.imap_create import ServerChoice, creation
 from pycyrus.murder.imap_frames import first_name, has_word, is_ok, pass_on
+from pycyrus.murder.imap_referral import RouteSettings, refer
 from pycyrus.murder.imap_store import SessionStore
 from pycyrus.murder.link import ImapLink
 from pycyrus.murder.spool import Spool
@@ -43,20 +42,6 @@ _SILENCE = 300.0
 _SHARED_STATE = (b"MODSEQ", b"CONDSTORE", b"QRESYNC", b"CHANGEDSINCE", b"UNCHANGEDSINCE", b"VANISHED")
 """Words that change what a server tells from then on (RFC 7162 section 3.1)."""
 _ENABLED_THERE = (b"CONDSTORE", b"QRESYNC", b"IMAP4REV2", b"UTF8=ACCEPT", b"UIDONLY")
-
-
-@dataclass(frozen=True, slots=True)
-class RouteSettings:
-    """
-    What a frontend's options say.
-
-    @ivar refers: Clients that can be referred to other servers are
-        (C{proxyd_disable_mailbox_referrals} is off).
-    @ivar refers_status: STATUS too (C{proxyd_allow_status_referral}).
-    """
-
-    refers: bool = True
-    refers_status: bool = False
 
 
 class ImapRoutes:
@@ -206,22 +191,8 @@ class SessionRoutes:
         return "" if location is None else location.server
 
     def _refer(self, frame: Frame, location: Location, wire: bytes) -> None:
-        """
-        Refer a client to the other server that said it can be (RFC 2193 section 3).
-
-        @raise No: It is.
-        """
-        settings = self.routes.settings
-        if not self._is_referred or not settings.refers or frame.name not in _REFERRED:
-            return
-        if frame.name == b"STATUS" and not settings.refers_status:
-            return
-        is_admin = self.session.user.administers(self.session.user.domain)
-        if frame.name in _REFERRED_ADMIN and not is_admin:
-            return
-        who = b"anonymous" if self.session.user.user_id == "anonymous" else b"*"
-        url = b"imap://;AUTH=%b@%b/%b" % (who, location.server.encode("ascii"), quote(wire, safe="/").encode("ascii"))
-        raise No(b"Remote mailbox.", b"REFERRAL " + url)
+        if self._is_referred:
+            refer(self.routes.settings, self.session.user, frame.name, location.server, wire)
 
     # --- passing on -----------------------------------------------------------------------
 
@@ -405,6 +376,18 @@ class SessionRoutes:
             return None
         return await self.pass_to(location.server, frame)
 
+    async def _subscribe(self, frame: Frame) -> bytes | None:
+        """
+        To where the user's subscriptions are, which does not know what others have.
+
+        @raise MailboxNotFound: There is nothing to subscribe to.
+        """
+        wire = first_name(frame, utf8=self.session.is_utf8)
+        name = self.decode(wire) if wire else None
+        if name is not None:
+            await self._store.check_visible(self.session.user, name)
+        return await self._home(frame)
+
     async def _home(self, frame: Frame) -> bytes | None:
         """To where the user's subscriptions are."""
         server = await self.home()
@@ -414,7 +397,8 @@ class SessionRoutes:
         """Answered here; only what the directory does not know is asked."""
         if frame.name in (b"RLIST", b"RLSUB") or has_word(frame, b"REMOTE"):
             self._is_referred = True
-        self._store.wants_uses = frame.name == b"XLIST" or has_word(frame, b"SPECIAL-USE")
+        # What was subscribed to is told with its special use, as the backend would itself.
+        self._store.wants_uses = frame.name in _WITH_USES or has_word(frame, b"SPECIAL-USE", b"SUBSCRIBED")
 
     async def _copy(self, frame: Frame) -> bytes | None:
         """COPY and MOVE: within a server as they are, and message by message to another."""
@@ -490,7 +474,7 @@ _ROUTES: dict[bytes, _Route] = {
     b"GETMETADATA": SessionRoutes._metadata,
     b"SETMETADATA": SessionRoutes._metadata,
     b"APPEND": SessionRoutes._owner,
-    b"SUBSCRIBE": SessionRoutes._home,
+    b"SUBSCRIBE": SessionRoutes._subscribe,
     b"UNSUBSCRIBE": SessionRoutes._home,
     b"LIST": SessionRoutes._list,
     b"RLIST": SessionRoutes._list,
@@ -506,8 +490,6 @@ _ROUTES: dict[bytes, _Route] = {
 }
 """What may be another server's, whatever is selected; all else is about the selected mailbox, or this server."""
 
-_REFERRED_ADMIN = frozenset((b"CREATE", b"SETACL", b"DELETEACL"))
-"""What only an administrator is referred for: who is one here need not be one there."""
-_REFERRED = _REFERRED_ADMIN | {
-    b"SELECT", b"EXAMINE", b"DELETE", b"RENAME", b"STATUS", b"LISTRIGHTS", b"GETQUOTAROOT",
-}  # fmt: skip
+_WITH_USES = frozenset((b"XLIST", b"LSUB", b"RLSUB"))
+
+__all__ = ["ImapRoutes", "RouteSettings", "SessionRoutes"]

@@ -128,7 +128,7 @@ class SessionStore:
                 await self._session.pause()
 
     def _listing(self, identity: Identity, scope: ListScope, location: Location) -> MailboxListing | None:
-        if location.state is not LocationState.ACTIVE or ".#" in location.mailbox:
+        if location.state is not LocationState.ACTIVE or not _NOT_FOR_MAIL.isdisjoint(location.mailbox.split(".")):
             return None
         try:
             name = parse_internal(location.mailbox, self._routes.routes.deleted_prefix)
@@ -210,6 +210,17 @@ class SessionStore:
         }
 
     # --- subscriptions --------------------------------------------------------------------
+
+    async def check_visible(self, identity: Identity, name: MailboxName) -> None:
+        """@raise MailboxNotFound: There is nothing to subscribe to, as far as somebody can see."""
+        if not self._routes.routes.settings.subscribes_to_all and LOOKUP not in await self.rights(identity, name):
+            raise MailboxNotFound("hidden")
+
+    async def subscribe(self, identity: Identity, name: MailboxName, wanted: bool) -> None:
+        """Subscribe or unsubscribe whoever has no INBOX on another server; see L{IMailStore}."""
+        if wanted:
+            await self.check_visible(identity, name)
+        await self._local.subscribe(identity, name, wanted)
 
     async def subscriptions(self, identity: Identity) -> frozenset[MailboxName]:
         """Names subscribed to, which the server of the INBOX knows."""
@@ -293,6 +304,12 @@ def _parse_status(untagged: bytes) -> MailboxStatus:
     )
     return MailboxStatus(counts, number(b"UIDNEXT"), number(b"UIDVALIDITY"), number(b"HIGHESTMODSEQ"), unique_id)
 
+
+_NOT_FOR_MAIL = frozenset(
+    ("#sieve", "#calendars", "#addressbooks", "#drive", "#notifications", "#jmap", "#jmapsubmission",
+     "#jmapnotification", "#jmappushsubscription")
+)  # fmt: skip
+"""What Cyrus keeps other things in; a directory does not tell what kind of mailbox it has."""
 
 _NO_USES = frozenset(
     (rb"\noselect", rb"\nonexistent", rb"\haschildren", rb"\hasnochildren", rb"\noinferiors", rb"\marked",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pycyrus.interfaces import UserDefaults
 from pycyrus.murder import imap_copy
 from pycyrus.test.murder.cluster import MurderCase
@@ -167,6 +169,8 @@ class AdministrationTests(MurderCase):
         for number, server in enumerate(self.servers):
             await self.do(admin, b"CREATE user.u%d %b!default" % (number, server.encode()))
             self.assertEqual(self.directory.locations[f"user.u{number}"].server, server)
+        await self.do(admin, b"CREATE user.u2 %b" % self.servers[1].encode())
+        self.assertEqual(self.directory.locations["user.u2"].server, self.servers[1])
         await self.do(admin, b"CREATE user.u3 (SERVER %b USE (\\Junk))" % self.servers[1].encode(), b"NO")
         client = await self.client()
         await self.do(client, b"CREATE INBOX.x %b!default" % self.servers[1].encode(), b"NO")
@@ -229,6 +233,36 @@ class AdministrationTests(MurderCase):
         self.assertIn(b"\\Subscribed", await self.do(client, b'LIST (SUBSCRIBED) "" "*"'))
         await self.do(client, b"UNSUBSCRIBE user.bob")
         self.assertNotIn(b"user.bob", await self.do(client, b'LSUB "" "*"'))
+        # Backends would take any name, as they do not know what others have.
+        for name in (b"INBOX.none", b"user.none"):
+            self.assertIn(b"[NONEXISTENT]", await self.do(client, b"SUBSCRIBE " + name, b"NO"))
+        await self.do(bob, b"DELETEACL INBOX alice")
+        self.assertIn(b"[NONEXISTENT]", await self.do(client, b"SUBSCRIBE user.bob", b"NO"))
+
+    async def test_subscriptions_of_those_without_mail(self) -> None:
+        """An administrator without an INBOX has them at the frontend."""
+        admin = await self.client("admin")
+        await self.do(admin, b"SUBSCRIBE user.bob")
+        self.assertIn(b'"." user.bob\r\n', await self.do(admin, b'LSUB "" "*"'))
+        self.assertIn(b"[NONEXISTENT]", await self.do(admin, b"SUBSCRIBE user.none", b"NO"))
+
+    async def test_what_was_subscribed_to_has_its_use(self) -> None:
+        """As the backend would tell it."""
+        client = await self.client()
+        await self.do(client, b"CREATE INBOX.sent (USE (\\Sent))")
+        await self.do(client, b"SUBSCRIBE INBOX.sent")
+        self.assertIn(b"* LSUB (\\Sent) ", await self.do(client, b'LSUB "" "*"'))
+        self.assertIn(b"\\Sent", await self.do(client, b'LIST (SUBSCRIBED) "" "*"'))
+
+    async def test_names_that_begin_with_a_number_sign(self) -> None:
+        """They are listed, but for those in which Cyrus keeps other things than mail."""
+        client = await self.client()
+        await self.do(client, b"CREATE INBOX.#one")
+        known = self.directory.locations["user.alice"]
+        self.directory.locations["user.alice.#sieve"] = replace(known, mailbox="user.alice.#sieve")
+        listed = await self.do(client, b'LIST "" "*"')
+        self.assertIn(b"INBOX.#one", listed)
+        self.assertNotIn(b"#sieve", listed)
 
     async def test_a_listing_with_numbers_and_uses(self) -> None:
         """What the directory does not know is asked."""
@@ -252,7 +286,12 @@ class AdministrationTests(MurderCase):
         await self.do(client, b'RLIST "" "*"')
         said = await self.do(client, b"SELECT INBOX", b"NO")
         self.assertIn(b"[REFERRAL imap://;AUTH=*@%b/INBOX] Remote mailbox." % self.servers[0].encode(), said)
-        await self.do(client, b"STATUS INBOX (MESSAGES)")
+        self.assertIn(b"[REFERRAL", await self.do(client, b"APPEND INBOX {5+}\r\nabcde", b"NO"))
+        # As Cyrus's frontends, which pass the rest on.
+        for command in (b"STATUS INBOX (MESSAGES)", b"GETQUOTAROOT INBOX", b"LISTRIGHTS INBOX bob", b"CREATE INBOX.a"):
+            await self.do(client, command)
+        await self.do(client, b"RENAME INBOX.a INBOX.b")
+        self.assertIn(b"INBOX.b]", await self.do(client, b"DELETE INBOX.b", b"NO"))
 
 
 class _Nothing:
