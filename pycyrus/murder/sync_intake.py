@@ -373,7 +373,7 @@ class SyncIntake:
         try:
             for unique_id, mailbox in held.mailboxes.items():
                 place = transfer.files.place(unique_id)
-                imported = imported_mailbox(mailbox, held.records[unique_id])
+                imported = imported_mailbox(mailbox, held.records[unique_id], str(held.root.owner_id or ""))
                 for message in build(place, imported, find):
                     facts = FileFacts(message.size, message.guid.hex())
                     transfer.files.note(unique_id, f"{message.uid}.", facts)

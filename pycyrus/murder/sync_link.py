@@ -27,6 +27,7 @@ from pycyrus.murder.link import ImapLink
 from pycyrus.store import files
 from pycyrus.store.outgoing_files import FilesOfMailbox
 from pycyrus.store.outgoing_records import OutgoingMessage, OutgoingRecords, read_records
+from pycyrus.store.own_annotations import OWNER
 from pycyrus.store.threads import in_thread
 
 STEP_WITHIN = 600.0
@@ -62,22 +63,25 @@ class SyncLink:
         self._partition = (partition or "default").encode("ascii")
         self._reactor = reactor
         self._external = external
+        self._own: frozenset[str] = frozenset()
         self._sent: set[str] = set()
         self._records: dict[str, OutgoingRecords] = {}
 
     # --- steps ----------------------------------------------------------
 
+    def expect(self, unique_ids: frozenset[str]) -> None:
+        """Have mailboxes with these ids removed there, which an attempt left that broke off, and no others."""
+        self._own = unique_ids
+
     async def begin(self, root: MailboxName, partition: str) -> None:
         """
         Make sure that nothing of it is there.
 
-        What an attempt left that broke off is removed: the master has the mailboxes here.
+        @raise TransferFailed: It is, and is not ours.
         """
-        if not root.is_inbox:
-            raise TransferFailed("servers of Cyrus's take users only")
         await self._apply("CAPABILITIES", [Word(b"SIEVE-MAILBOX")])
-        if await self._there():
-            await self._apply("LOCAL_UNUSER", self._user)
+        if not await self._is_removed():
+            raise TransferFailed("the other server has mailboxes of that name; remove or rename them there")
 
     async def send_messages(self, mailbox: FilesOfMailbox) -> None:
         """Send messages that were not sent yet, while the mailbox is in use."""
@@ -161,8 +165,18 @@ class SyncLink:
 
     async def give_up(self) -> None:
         """Have the other server remove what it was sent."""
-        if await self._there():
+        await self._is_removed()
+
+    async def _is_removed(self) -> bool:
+        """Remove what is there; not what others have put there."""
+        there = await self._there()
+        if not self._own.issuperset(there):
+            return False
+        if there and self._root.is_inbox:
             await self._apply("LOCAL_UNUSER", self._user)
+        elif there:
+            await self._apply("LOCAL_UNMAILBOX", internal(self._root).encode("utf-8"))
+        return True
 
     async def forget(self) -> None:
         """It keeps no record."""
@@ -174,7 +188,8 @@ class SyncLink:
 
     @property
     def _user(self) -> bytes:
-        return str(self._root.owner_id).encode("utf-8")
+        """Whose it is; empty if it is shared."""
+        return str(self._root.owner_id or "").encode("utf-8")
 
     # --- lists ----------------------------------------------------------
 
@@ -197,7 +212,7 @@ class SyncLink:
             "UNIQUEID": mailbox.unique_id.encode("ascii"),
             "MBOXNAME": internal(mailbox.name).encode("utf-8"),
             "SYNC_CRC": b"%d" % _check_number(live),
-            "SYNC_CRC_ANNOT": b"%d" % _annotations_number(live),
+            "SYNC_CRC_ANNOT": b"%d" % _annotations_number(live, self._user),
             "LAST_UID": b"%d" % (records.uidnext - 1),
             "HIGHESTMODSEQ": b"%d" % records.highest_modseq,
             "RECENTUID": b"%d" % records.recent,
@@ -229,7 +244,7 @@ class SyncLink:
             "INTERNALDATE": b"%d" % message.internaldate,
             "SIZE": b"%d" % message.size,
             "GUID": message.guid.encode("ascii"),
-            "ANNOTATIONS": [_note(_SAVEDATE, b"", b"%d" % message.savedate)],
+            "ANNOTATIONS": [_note(*each) for each in _annotations(message, self._user)],
         }
 
     # --- the wire -------------------------------------------------------
@@ -244,9 +259,11 @@ class SyncLink:
         await self._command(b"SYNCAPPLY %b %b" % (kind.encode("ascii"), encode(value, plus=True)))
 
     async def _there(self) -> dict[str, dict[str, Value]]:
-        """The user's mailboxes there, by unique id."""
+        """What moves at once, as it is there: mailboxes by unique id."""
         found = {}
-        for word, value in _responses(await self._command(b"SYNCGET USER %b" % encode(self._user, plus=True))):
+        name: Value = [internal(self._root).encode("utf-8")]
+        kind, what = (b"USER", self._user) if self._root.is_inbox else (b"MAILBOXES", name)
+        for word, value in _responses(await self._command(b"SYNCGET %b %b" % (kind, encode(what, plus=True)))):
             if word == b"MAILBOX" and isinstance(value, dict):
                 unique_id = value.get("UNIQUEID")
                 if isinstance(unique_id, bytes):
@@ -342,11 +359,19 @@ def _check_number(messages: Sequence[OutgoingMessage]) -> int:
     return number
 
 
-def _annotations_number(messages: Sequence[OutgoingMessage]) -> int:
+def _annotations_number(messages: Sequence[OutgoingMessage], owner: bytes) -> int:
     number = _ANNOTATIONS_FROM
     for message in messages:
-        number ^= zlib.crc32(b"%d %b  %d" % (message.uid, _SAVEDATE, message.savedate))
+        for entry, user, value in _annotations(message, owner):
+            number ^= zlib.crc32(b"%d %b %b %b" % (message.uid, entry, user, value))
     return number
+
+
+def _annotations(message: OutgoingMessage, owner: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Entry, user and value of each; what is a column here is an annotation there."""
+    yield _SAVEDATE, b"", b"%d" % message.savedate
+    for user, entry, value in message.annotations:
+        yield entry.encode("utf-8"), owner if user == OWNER else user.encode("utf-8"), value
 
 
 def _responses(untagged: bytes) -> Iterator[tuple[bytes, Value]]:

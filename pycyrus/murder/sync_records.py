@@ -13,6 +13,7 @@ from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.quota import RESOURCES
 from pycyrus.model.transfers import MovedMailbox, MovedRoot, Note
 from pycyrus.store.imported import ImportedMailbox, ImportedMessage
+from pycyrus.store.own_annotations import OWNER
 
 _EXPUNGED = b"\\expunged"
 _VENDOR = b"/vendor/cmu/cyrus-imapd/"
@@ -61,11 +62,12 @@ def tables(value: Any) -> Sequence[Table]:
     return value
 
 
-def imported_mailbox(table: Table, records: Mapping[int, Table]) -> ImportedMailbox:
+def imported_mailbox(table: Table, records: Mapping[int, Table], owner: str) -> ImportedMailbox:
     """
     A mailbox's files.
 
     @param records: By UID.
+    @param owner: Whose it is; empty if it is shared.
     @raise TransferFailed: Something is missing, or is none.
     """
     return ImportedMailbox(
@@ -74,11 +76,11 @@ def imported_mailbox(table: Table, records: Mapping[int, Table]) -> ImportedMail
         number(table, "LAST_UID", b"0"),
         number(table, "HIGHESTMODSEQ", b"1"),
         number(table, "RECENTUID", b"0"),
-        [_message(record) for record in records.values()],
+        [_message(record, owner) for record in records.values()],
     )
 
 
-def _message(record: Table) -> ImportedMessage:
+def _message(record: Table, owner: str) -> ImportedMessage:
     names = record.get("FLAGS") or []
     if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
         raise TransferFailed("flags that are none")
@@ -104,11 +106,15 @@ def _message(record: Table) -> ImportedMessage:
         bytes.fromhex(guid),
         number(record, "LAST_UPDATED", b"0") if _EXPUNGED in lower else None,
         tuple(
-            (text(note, "USERID"), text(note, "ENTRY"), octets(note, "VALUE"))
+            (_whose(text(note, "USERID"), owner), text(note, "ENTRY"), octets(note, "VALUE"))
             for note in notes
             if note.get("ENTRY") not in _OF_RECORDS and note.get("VALUE") is not None
         ),
     )
+
+
+def _whose(user: str, owner: str) -> str:
+    return OWNER if user and user == owner else user
 
 
 def moved_mailbox(table: Table, deleted_prefix: str) -> MovedMailbox:

@@ -63,6 +63,9 @@ class TransferLink:
 
     # --- steps ----------------------------------------------------------
 
+    def expect(self, unique_ids: frozenset[str]) -> None:
+        """Servers of our kind know by themselves what they were sent."""
+
     async def begin(self, root: MailboxName, partition: str) -> None:
         """
         Begin to send.

@@ -195,11 +195,16 @@ class Transfers:
         elif found.state is Leaving.UNDONE:
             await self._disclaim(found)
         else:
-            link = await self._dial(found)
+            link = await self._connect(found)
             try:
                 await self._finish(found, link)
             finally:
                 link.close()
+
+    async def _connect(self, transfer: Outgoing) -> PeerLink:
+        link = await self._dial(transfer)
+        link.expect(self._departures.unique_ids(transfer.root))
+        return link
 
     # --- the way there --------------------------------------------------
 
@@ -222,7 +227,7 @@ class Transfers:
             link.close()
 
     async def _begin(self, transfer: Outgoing) -> PeerLink:
-        link = await self._dial(transfer)
+        link = await self._connect(transfer)
         try:
             await link.begin(transfer.root, transfer.partition)
         except BaseException:
@@ -271,7 +276,7 @@ class Transfers:
 
     async def _disclaim(self, transfer: Outgoing) -> None:
         """Have the other server forget what it was sent."""
-        link = await self._dial(transfer)
+        link = await self._connect(transfer)
         try:
             await link.give_up()
         except MailboxNotFound:

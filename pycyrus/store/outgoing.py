@@ -157,6 +157,10 @@ class Departures:
         """What moves at once, as it is here."""
         return [entry.name for entry in belongings(self._parts.directory.reading, root)]
 
+    def unique_ids(self, root: MailboxName) -> frozenset[str]:
+        """Likewise."""
+        return frozenset(entry.unique_id for entry in belongings(self._parts.directory.reading, root))
+
     # --- what goes along ------------------------------------------------
 
     def manifest(self, root: MailboxName, entries: list[Entry]) -> Manifest:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pycyrus.model.flags import SYSTEM_FLAG_NAMES
 from pycyrus.store import files
 from pycyrus.store.layout import MailboxPaths
+from pycyrus.store.message_annotations import MessageAnnotations
 from pycyrus.store.recovery import open_mailbox
 
 
@@ -19,6 +20,7 @@ class OutgoingMessage:
     @ivar flags: Names of system flags and keywords.
     @ivar expunged: When it was, in seconds since the epoch; None if it is there.
     @ivar path: Of its file.
+    @ivar annotations: User id (empty for everybody's), entry and value of each (RFC 5257).
     """
 
     uid: int
@@ -30,6 +32,7 @@ class OutgoingMessage:
     guid: str
     expunged: int | None
     path: str
+    annotations: tuple[tuple[str, str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,17 @@ def read_records(paths: MailboxPaths) -> OutgoingRecords:
     for row in contents.retained:
         when = int(row["expunge_time"]) // 1_000_000
         messages.append(_message(row, names, paths, int(row["expunge_modseq"]), when))
+    if len(contents.annotations):
+        messages = [_annotated(message, contents.annotations) for message in messages]
     messages.sort(key=lambda message: message.uid)
     return OutgoingRecords(contents.uidnext, contents.highest_modseq, contents.recent_uid, tuple(messages))
+
+
+def _annotated(message: OutgoingMessage, annotations: MessageAnnotations) -> OutgoingMessage:
+    known = annotations.known(message.uid)
+    if not known:
+        return message
+    return replace(message, annotations=tuple((user, entry, value) for (user, entry), value in sorted(known.items())))
 
 
 def _message(

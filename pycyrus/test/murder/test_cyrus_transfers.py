@@ -312,6 +312,7 @@ class ToCyrus(CyrusTransfers):
         await self.do(alice, b"EXPUNGE")
         await self.do(alice, b"SUBSCRIBE INBOX.Sent")
         await self.do(alice, b'SETMETADATA INBOX (/private/comment "mine")')
+        await self.do(alice, b'STORE 2 ANNOTATION (/comment (value.priv "mine, too" value.shared "of all"))')
         await self.do(self.admin, b"SETQUOTA user.alice (STORAGE 5000)")
         await self.do(self.admin, b"SETACL user.alice bob lrs")
         await self.do(alice, b"UNSELECT")
@@ -342,6 +343,8 @@ class ToCyrus(CyrusTransfers):
         self.assertIn(b"INBOX.Sent", await self.do(there, b'LSUB "" *'))
         self.assertIn(b"\\Drafts", await self.do(there, b'LIST "" * RETURN (SPECIAL-USE)'))
         self.assertIn(b"mine", await self.do(there, b"GETMETADATA INBOX /private/comment"))
+        noted = await self.do(there, b"UID FETCH 3 (ANNOTATION (/comment (value.priv value.shared)))")
+        self.assertIn(b'(value.shared "of all" value.priv "mine, too")', noted)
         self.assertIn(b"5000", await self.do(self.boss, b"GETQUOTA user.alice"))
         self.assertIn(b"bob lrs", await self.do(self.boss, b"GETACL user.alice"))
         there.log_out()
@@ -349,9 +352,44 @@ class ToCyrus(CyrusTransfers):
         await self.do(self.boss, b"XFER user.alice " + self.servers[1].encode())
         self.assertEqual(self.where(), self.servers[1:])
         self.assertEqual(await self.bodies(self.servers[1]), [MESSAGES[0], *MESSAGES[2:]])
+        back = await self.client("alice", self.port(1))
+        await self.do(back, b"SELECT INBOX")
+        noted = await self.do(back, b"UID FETCH 3 (ANNOTATION (/comment (value.priv value.shared)))")
+        self.assertIn(b'(value.priv "mine, too" value.shared "of all")', noted)
         after = await self.stores[self.servers[1]].status(ALICE, INBOX)
         self.assertEqual(after.uidvalidity, before.uidvalidity)
         self.assertEqual(after.unique_id, before.unique_id)
+
+    async def test_shared(self) -> None:
+        """A shared mailbox goes there, with what somebody has seen of it; what Cyrus has is let alone."""
+        ours = self.stores[self.servers[0]]
+        news = MailboxName("", None, ("news",))
+        await ours.create(ADMIN, news)
+        await self.do(self.admin, b"SETACL news anyone lrsip")
+        alice = await self.client("alice", self.port(0))
+        await self.append(alice, b"news", *MESSAGES)
+        await self.do(alice, b"SELECT news")
+        await self.do(alice, b"STORE 2 +FLAGS \\Seen")
+        await self.do(alice, b"UNSELECT")
+        said = await self.do(self.admin, b"XFER news " + self.cyrus.name.encode())
+        self.assertEqual(said, b"* OK MAILBOX news\r\nOK Completed")
+        self.assertIsNone(ours.directory.lookup(news))
+        self.assertEqual(self.place("news"), (self.cyrus.name, LocationState.ACTIVE))
+        there = await self.cyrus_client("alice")
+        await self.do(there, b"EXAMINE news")
+        fetched = await self.do(there, b"FETCH 1:* (FLAGS BODY.PEEK[])")
+        self.assertEqual([fetched.count(each) for each in MESSAGES], [1] * 4)
+        self.assertEqual(fetched.count(b"\\Seen"), 1)
+        self.assertIn(b"* 2 FETCH (FLAGS (\\Seen)", fetched)
+        # What is there is not ours to remove.
+        await self.do(self.boss, b"SETACL news cyrus lrswipkxtecda")
+        await ours.create(ADMIN, news)
+        await self.do(self.boss, b"LOCALCREATE user.alice")
+        for name in (b"news", b"user.alice"):
+            said = await self.do(self.admin, b"XFER %b %b" % (name, self.cyrus.name.encode()), b"NO")
+            self.assertIn(b"the other server has mailboxes of that name", said)
+        self.assertIn(b"MESSAGES 4", await self.do(there, b"STATUS news (MESSAGES)"))
+        self.assertEqual(await self.bodies(self.servers[0]), [])
 
     async def test_broken(self) -> None:
         """Wherever it breaks off, the user is in one place, and what is begun is ended."""

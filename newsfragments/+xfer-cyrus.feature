@@ -1,0 +1,1 @@
+XFER to Cyrus takes shared mailboxes and annotations of messages along, and no longer replaces a user that is there already.
