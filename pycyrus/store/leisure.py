@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 PAUSE = 0.002
 """Seconds between two stretches of work in a process that is quiet."""
-REST = 0.02
-"""Seconds more in one that is busy."""
+REST = 30.0
+"""How many times as long as it worked it rests in one that is busy."""
 BUSY = 0.25
 """The part of a pause that the thread of a busy process works."""
 
@@ -35,7 +35,7 @@ class Leisure:
         self._patience = patience
         self._call: IDelayedCall | None = None
         self._first = self._last = 0.0
-        self._rest_began = self._used = 0.0
+        self._rest_began = self._used = self._worked = 0.0
 
     def came(self) -> None:
         """Something came just now, and makes work."""
@@ -64,10 +64,12 @@ class Leisure:
 
     def _look_around(self) -> None:
         if thread_time() - self._used > BUSY * (self._reactor.seconds() - self._rest_began):
-            self._call = self._reactor.callLater(REST, self._begin)
+            self._call = self._reactor.callLater(REST * self._worked, self._begin)
         else:
             self._begin()
 
     def _begin(self) -> None:
         self._call = None
+        began = thread_time()
         self._work()
+        self._worked = thread_time() - began
