@@ -194,11 +194,11 @@ def positions_in(uids: UidArray, wanted: UidArray) -> Positions:
 
 def number_ranges(numbers: NDArray[np.integer]) -> list[tuple[int, int]]:
     """Collapse ascending distinct numbers into pairs of bounds, both included."""
-    starts, stops = _runs(numbers)
+    starts, stops = runs(numbers)
     return list(zip(starts.tolist(), stops.tolist(), strict=True))
 
 
-def _runs(numbers: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def runs(numbers: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First and last of each run of neighbours."""
     wide = numbers.astype(np.int64, copy=False)
     if not len(wide):
@@ -213,7 +213,7 @@ def encode_numbers(numbers: NDArray[np.integer]) -> bytes:
 
     @return: Empty for no numbers; the caller must not send that.
     """
-    starts, stops = _runs(numbers)
+    starts, stops = runs(numbers)
     is_range = starts != stops
     bounds = np.stack((starts, stops), axis=1)[np.stack((np.ones_like(is_range), is_range), axis=1)]
     text = b"".join([b",%d:%d" if each else b",%d" for each in is_range.tolist()]) % tuple(bounds.tolist())

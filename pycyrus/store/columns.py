@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycyrus.model.uids import Positions, UidArray
-from pycyrus.store.journal import RETAINED_ROW, STATE_ROW, concatenate_rows
+from pycyrus.model.uids import Positions, UidArray, positions_in, spans
+from pycyrus.store.journal import RETAINED_ROW, STATE_ROW, Ranges, concatenate_rows
 
 FIELDS: tuple[tuple[str, str], ...] = (
     ("uids", "<u4"), ("sizes", "<u4"), ("internaldates", "<i8"), ("savedates", "<i8"), ("sent_times", "<i8"),
@@ -176,20 +176,17 @@ class Columns:
         rows["modseq"] = self.modseqs[: self.count][positions]
         return rows
 
-    def bounds(self, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Turn ranges of UIDs into half-open ranges of positions, empty ones left out."""
+    def within(self, ranges: Ranges) -> Positions | slice:
+        """Positions of the messages whose UIDs lie in ranges; a slice for a single range."""
         uids = self.uids[: self.count]
         if len(ranges) == 1:
             low, high = ranges[0]
             start = int(uids.searchsorted(np.uint32(low)))
-            stop = start + 1 if low == high else int(uids.searchsorted(np.uint32(high), "right"))
-            if low == high and (start == self.count or uids[start] != low):
-                return []
-            return [(start, stop)] if start < stop else []
-        pairs = np.array(ranges, dtype=np.uint32)
-        starts = uids.searchsorted(pairs[:, 0], "left").tolist()
-        stops = uids.searchsorted(pairs[:, 1], "right").tolist()
-        return [(start, stop) for start, stop in zip(starts, stops, strict=True) if start < stop]
+            if low == high:
+                return slice(start, start + 1 if start < self.count and uids[start] == low else start)
+            return slice(start, max(start, int(uids.searchsorted(np.uint32(high), "right"))))
+        pairs = np.asarray(ranges, dtype=np.uint32).reshape(-1, 2)
+        return spans(uids.searchsorted(pairs[:, 0], "left"), uids.searchsorted(pairs[:, 1], "right"))
 
     def positions(self, uids: UidArray) -> Positions | slice:
         """Positions of those UIDs that are here; a slice where they are neighbours."""
@@ -203,19 +200,7 @@ class Columns:
             return slice(start, stop) if stop <= self.count and here[start] == uids[0] else slice(0, 0)
         if stop <= self.count and here[stop - 1] == uids[-1] and np.array_equal(here[start:stop], uids):
             return slice(start, stop)
-        found = here.searchsorted(uids)
-        found[found == self.count] = self.count - 1
-        present: Positions = found[here[found] == uids]
-        return present
-
-
-def join_positions(bounds: list[tuple[int, int]]) -> Positions:
-    """Half-open ranges of positions as an array."""
-    if len(bounds) == 1:
-        return np.arange(*bounds[0], dtype=np.intp)
-    if not bounds:
-        return np.empty(0, dtype=np.intp)
-    return np.concatenate([np.arange(start, stop, dtype=np.intp) for start, stop in bounds])
+        return positions_in(here, uids)
 
 
 def as_positions(where: Positions | slice) -> Positions:

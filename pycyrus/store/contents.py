@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycyrus.model.flags import DELETED, MAX_KEYWORDS, SEEN
-from pycyrus.model.uids import Positions, UidArray
+from pycyrus.model.uids import Positions, UidArray, positions_of_ranges
 from pycyrus.store import journal
-from pycyrus.store.columns import Columns, PiecewiseRows, as_positions, join_positions
+from pycyrus.store.columns import Columns, PiecewiseRows, as_positions
 from pycyrus.store.journal import CRITICAL, FlagMasks, Record
 from pycyrus.store.message_annotations import MessageAnnotations
 
@@ -246,22 +246,23 @@ class Contents:
 
     def _flags(self, record: Record) -> None:
         masks, ranges = journal.unpack_flags(record)
-        self.change_flags(masks, self.columns.bounds(ranges), record.modseq, touch=bool(record.flags & journal.TOUCH))
+        self.change_flags(masks, self.columns.within(ranges), record.modseq, touch=bool(record.flags & journal.TOUCH))
 
-    def change_flags(self, masks: FlagMasks, bounds: list[tuple[int, int]], modseq: int, *, touch: bool) -> None:
+    def change_flags(self, masks: FlagMasks, where: slice | Positions, modseq: int, *, touch: bool) -> None:
         """
         Change flags in place, and the modseq of what changed.
 
-        @param bounds: Half-open ranges of positions.
+        @param where: Ascending positions.
         """
-        where: slice | Positions
-        if len(bounds) == 1:
-            where = slice(*bounds[0])
-            if bounds[0][1] - bounds[0][0] == 1:
-                self._change_one(masks, bounds[0][0], modseq, touch)
+        if isinstance(where, slice):
+            first = where.start
+            if where.stop - first == 1:
+                self._change_one(masks, first, modseq, touch)
                 return
-        elif bounds:
-            where = join_positions(bounds)
+            if where.stop <= first:
+                return
+        elif len(where):
+            first = int(where[0])
         else:
             return
         columns = self.columns
@@ -278,7 +279,7 @@ class Contents:
         involved = masks.clear | masks.set
         if involved & SEEN:
             self.unseen += int(np.count_nonzero(old & SEEN)) - int(np.count_nonzero(new & SEEN))
-            self._seen_below = min(self._seen_below, bounds[0][0])
+            self._seen_below = min(self._seen_below, first)
         if involved & DELETED:
             self.deleted += int(np.count_nonzero(new & DELETED)) - int(np.count_nonzero(old & DELETED))
         columns.flags[where] = new
@@ -316,7 +317,7 @@ class Contents:
             self._tell_superseded(slice(position, position + 1))
 
     def _expunge(self, record: Record) -> None:
-        positions = join_positions(self.columns.bounds(journal.unpack_ranges(record)))
+        positions = as_positions(self.columns.within(journal.unpack_bounds(record)))
         going = self._going
         if going is None or len(going) < self.columns.count:
             # Taken away together at the end: each new set of columns costs a copy.
@@ -387,11 +388,12 @@ class Contents:
         retained = self._retained.all()
         if not len(retained):
             return
+        order = np.argsort(retained["uid"], kind="stable")
+        ranges = journal.unpack_ranges(record)
         keep = np.ones(len(retained), dtype=np.bool_)
-        for low, high in journal.unpack_ranges(record):
-            keep &= (retained["uid"] < low) | (retained["uid"] > high)
+        keep[order[positions_of_ranges(ranges, retained["uid"][order])]] = False
         self._retained.replace(retained[keep])
-        self.annotations.purge(journal.unpack_ranges(record))
+        self.annotations.purge(ranges)
 
     def _cache(self, record: Record) -> None:
         rows = journal.unpack_rows(record, journal.CACHE_ROW)

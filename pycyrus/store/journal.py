@@ -297,20 +297,22 @@ def append_record(rows: bytes, count: int, modseq: int, time: int) -> bytes:
     return encode_record(APPEND, rows, count=count, modseq=modseq, time=time)
 
 
+Ranges = Sequence[tuple[int, int]] | NDArray[np.unsignedinteger]
+"""Pairs of bounds, both included; in rows of an array where there may be thousands."""
+
+
 def unexpunge_record(rows: NDArray[np.void], modseq: int, time: int) -> bytes:
     """Expunged messages that come back; rows of L{RESTORED_ROW}."""
     return encode_record(UNEXPUNGE, rows.tobytes(), count=len(rows), modseq=modseq, time=time)
 
 
-def flags_record(
-    masks: FlagMasks, ranges: Sequence[tuple[int, int]], modseq: int, time: int, *, touch: bool = False
-) -> bytes:
+def flags_record(masks: FlagMasks, ranges: Ranges, modseq: int, time: int, *, touch: bool = False) -> bytes:
     """A change of flags of the messages whose UIDs lie in the ranges."""
     payload = _FLAGS.pack(*masks) + pack_ranges(ranges)
     return encode_record(FLAGS, payload, count=len(ranges), modseq=modseq, time=time, flags=TOUCH if touch else 0)
 
 
-def ranges_record(kind: int, ranges: Sequence[tuple[int, int]], modseq: int, time: int) -> bytes:
+def ranges_record(kind: int, ranges: Ranges, modseq: int, time: int) -> bytes:
     """An C{EXPUNGE} or C{PURGE} of the messages whose UIDs lie in the ranges."""
     return encode_record(kind, pack_ranges(ranges), count=len(ranges), modseq=modseq, time=time)
 
@@ -342,29 +344,33 @@ def rows_record(kind: int, rows: NDArray[np.void], time: int) -> bytes:
     return encode_record(kind, rows.tobytes(), count=len(rows), modseq=0, time=time)
 
 
-def pack_ranges(ranges: Sequence[tuple[int, int]]) -> bytes:
+def pack_ranges(ranges: Ranges) -> bytes:
     """Pairs of bounds as octets."""
     if len(ranges) == 1:
         return _RANGE.pack(*ranges[0])
-    return np.array(ranges, dtype="<u4").tobytes()
+    return np.asarray(ranges, dtype="<u4").tobytes()
 
 
-def unpack_flags(record: Record) -> tuple[FlagMasks, list[tuple[int, int]]]:
+def unpack_flags(record: Record) -> tuple[FlagMasks, Ranges]:
     """What L{flags_record} packed."""
-    return FlagMasks(*_FLAGS.unpack_from(record.payload)), _ranges(record.payload, _FLAGS.size, record.count)
+    masks = FlagMasks(*_FLAGS.unpack_from(record.payload))
+    if record.count == 1:
+        return masks, [_RANGE.unpack_from(record.payload, _FLAGS.size)]
+    return masks, _bounds(record, _FLAGS.size)
 
 
 def unpack_ranges(record: Record) -> list[tuple[int, int]]:
     """What L{ranges_record} packed."""
-    return _ranges(record.payload, 0, record.count)
+    return [(low, high) for low, high in _bounds(record).tolist()]
 
 
-def _ranges(payload: memoryview, offset: int, count: int) -> list[tuple[int, int]]:
-    if count == 1:
-        first, last = _RANGE.unpack_from(payload, offset)
-        return [(first, last)]
-    bounds = np.frombuffer(payload, dtype="<u4", count=2 * count, offset=offset).reshape(-1, 2)
-    return [(low, high) for low, high in bounds.tolist()]
+def unpack_bounds(record: Record) -> NDArray[np.uint32]:
+    """As L{unpack_ranges}, in rows of an array."""
+    return _bounds(record)
+
+
+def _bounds(record: Record, offset: int = 0) -> NDArray[np.uint32]:
+    return np.frombuffer(record.payload, dtype="<u4", count=2 * record.count, offset=offset).reshape(-1, 2)
 
 
 def unpack_rows(record: Record, dtype: np.dtype[np.void]) -> NDArray[np.void]:

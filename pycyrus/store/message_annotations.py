@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycyrus.errors import LimitExceeded
-from pycyrus.model.uids import Positions, UidArray, number_ranges
+from pycyrus.model.uids import Positions, UidArray, number_ranges, positions_of_ranges
 from pycyrus.store import journal
-from pycyrus.store.columns import Columns, join_positions
+from pycyrus.store.columns import Columns, as_positions
 from pycyrus.store.journal import Record
 from pycyrus.store.notes import MAX_VALUE
 
@@ -155,10 +155,10 @@ class MessageAnnotations:
         @return: Positions of the messages that are there and were changed.
         """
         if not record.count:
-            return join_positions([])
+            return as_positions(slice(0, 0))
         change = decode(record)
         ranges = journal.unpack_ranges(record)
-        positions = join_positions(columns.bounds(ranges))
+        positions = as_positions(columns.within(ranges))
         self.set(columns.uids[positions].tolist(), change)
         if record.flags & EXACT and change.value is not None:
             for low, high in ranges:
@@ -205,7 +205,8 @@ class MessageAnnotations:
 
     def purge(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Expunged messages went for good."""
-        for uid in [uid for uid in self._kept if any(low <= uid <= high for low, high in ranges)]:
+        kept = np.array(sorted(self._kept), dtype=np.uint32)
+        for uid in kept[positions_of_ranges(ranges, kept)].tolist():
             del self._kept[uid]
 
     def come_back(self, uids: Iterable[tuple[int, int]]) -> None:

@@ -13,11 +13,11 @@ import numpy as np
 
 from pycyrus.interfaces import Expunged, Stored
 from pycyrus.model.flags import DELETED
-from pycyrus.model.uids import NO_UIDS, Positions, UidArray, number_ranges
+from pycyrus.model.uids import NO_UIDS, Positions, UidArray, number_ranges, runs
 from pycyrus.store import files, journal
 from pycyrus.store.columns import as_positions
 from pycyrus.store.files import store_error
-from pycyrus.store.journal import FlagMasks
+from pycyrus.store.journal import FlagMasks, Ranges
 from pycyrus.store.keyword_bits import Keywords
 from pycyrus.store.layout import microseconds
 from pycyrus.store.mailbox import MailboxState
@@ -100,7 +100,7 @@ def _masks(order: FlagOrder, keywords: Keywords) -> FlagMasks:
     return FlagMasks(order.clear, order.set, *clear, *keywords.words(order.set_keywords, define=True))
 
 
-def _uid_bounds(uids: UidArray, where: slice | Positions) -> list[tuple[int, int]]:
+def _uid_bounds(uids: UidArray, where: slice | Positions) -> Ranges:
     """
     Ranges of UIDs that hold just the messages at these positions.
 
@@ -108,7 +108,8 @@ def _uid_bounds(uids: UidArray, where: slice | Positions) -> list[tuple[int, int
     """
     if isinstance(where, slice):
         return [(int(uids[where.start]), int(uids[where.stop - 1]))]
-    return [(int(uids[low]), int(uids[high])) for low, high in number_ranges(where)]
+    lows, highs = runs(where)
+    return np.stack((uids[lows], uids[highs]), axis=1)
 
 
 # --- expunge ----------------------------------------------------------------
