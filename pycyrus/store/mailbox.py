@@ -276,6 +276,8 @@ class MailboxState:
     def _identify(self) -> None:
         status = files.fstat(self._fd)
         self._inode = (status.st_ino, status.st_dev)
+        # It may lie on another file system than the one before.
+        self._commit_to = []
 
     def _reload(self, reason: str) -> None:
         """Read everything anew; views that are in use stay what they were."""
@@ -406,20 +408,18 @@ class MailboxState:
                 return
 
     def _catch_up_locked(self) -> None:
-        # Whatever may be lacking to make a change durable is missed before it is made.
-        self._committers()
         while True:
             fd = self._fd
             status = files.fstat(fd)
             if status.st_size == self._offset and status.st_nlink:
                 if self._renamed_locked == self.contents.renamed:
-                    return
+                    break
                 renamed = self.contents.renamed
                 self._locate()
                 # Not if that raised: then the next writer must not write either.
                 self._renamed_locked = renamed
                 if not self._is_elsewhere():
-                    return
+                    break
                 self._follow_replacement()
             else:
                 self._catch_up(status)
@@ -431,6 +431,8 @@ class MailboxState:
                 self._mend_tail()
                 if not spin_lock(self._fd, 50):
                     raise StoreUnavailable("the mailbox is locked by another process")
+        # Whatever may be lacking to make a change durable is missed before it is made.
+        self._committers()
 
     def _is_elsewhere(self) -> bool:
         """Whether another journal than this one is in the mailbox's place; none at all may be on its way."""
@@ -545,6 +547,9 @@ class MailboxState:
         reserved = self.contents.reserved
         # A confirmed reservation says that all messages before it are durable, those of other processes as well.
         whole = self._reservations.is_beyond(reserved)
+        if len(paths) > _MANY_PATHS:
+            # To sync all costs less than to name them.
+            paths, whole = (), True
         for committer in self._committers():
             await committer.commit(paths, whole=whole)
         if self._reservations.is_beyond(reserved):

@@ -12,12 +12,14 @@ import itertools
 import queue
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
+from typing_extensions import override
 
 T = TypeVar("T")
 
@@ -116,3 +118,45 @@ class BlockingReactor:
 
     def removeReader(self, reader: IReadDescriptor) -> None:  # noqa: N802
         """Descriptors are not looked at."""
+
+
+class ThreadedReactor(BlockingReactor):
+    """
+    The same with a pool of real threads, for work that waits for other such work.
+
+    @param threads: At most.
+    """
+
+    def __init__(self, threads: int = 8) -> None:
+        super().__init__()
+        self._pool = ThreadPoolExecutor(threads)
+        self._at_work = 0
+
+    @override
+    def callInThreadWithCallback(
+        self, told: Callable[[bool, Any], None], function: Callable[..., Any], *args: object, **kwargs: object
+    ) -> None:
+        """Of a thread pool; C{told} is called on the thread."""
+        self._at_work += 1
+
+        def ended(succeeded: bool, result: Any) -> None:
+            self.callFromThread(self._ended)
+            told(succeeded, result)
+
+        self._pool.submit(self._work, ended, function, args, kwargs)
+
+    def _ended(self) -> None:
+        self._at_work -= 1
+
+    @override
+    def settle(self) -> None:
+        """Run what is due now, and wait for what threads do."""
+        super().settle()
+        while self._at_work:
+            self._turn()
+            super().settle()
+
+    def close(self) -> None:
+        """End the threads, once they have nothing to do."""
+        self.settle()
+        self._pool.shutdown()

@@ -14,15 +14,18 @@ from twisted.internet.defer import Deferred
 
 from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import IMailbox, NewMessage
-from pycyrus.model.acl import DELETE_MESSAGES, INSERT, POST, READ
+from pycyrus.model.acl import DELETE_MESSAGES, INSERT, LOOKUP, POST, READ
 from pycyrus.model.flags import DELETED, FLAGGED, SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.identity import POSTMAN, AdminScope, Identity
 from pycyrus.model.names import MailboxName
-from pycyrus.store import writing
+from pycyrus.store import filling, writing
+from pycyrus.store.annotating import annotate
 from pycyrus.store.expiry import Expiry, expire
 from pycyrus.store.keyword_bits import Keywords
+from pycyrus.store.message_annotations import Change
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.restoring import Rows, restore
+from pycyrus.store.settings import ArchiveSettings
 from pycyrus.store.store import MailStore
 from pycyrus.store.undo import plan_undo, undo
 from pycyrus.tasks import gather
@@ -32,6 +35,8 @@ ADMIN = Identity("cyrus", admin=AdminScope.GLOBAL)
 INBOX = MailboxName("", "fred", ())
 OTHER = MailboxName("", "bob", ())
 LARGE = 70_000
+SECOND = "second"
+"""A partition to which mailboxes may go, besides C{default}."""
 _FAR = 1 << 40
 """A time that everything is older than, in seconds."""
 
@@ -230,6 +235,35 @@ class Work:
         finally:
             box.close()
 
+    async def annotate(self) -> None:
+        """Note something of some messages, or remove it."""
+        async with self._some_messages(self._store) as (box, uids, _):
+            value = self._draw.choice((None, b"a value", b"another value" * 50))
+            changes = [Change((user, "/comment"), value) for user in ("", _owner(box.name).user_id)]
+            await annotate(box.state, uids, changes, None, lambda octets: None)
+
+    async def archive(self) -> None:
+        """Move all but the latest messages to the archive."""
+        after = self._draw.choice((-_FAR, self._draw.uniform(0, time.time() - self._begun)))
+        await expire(self._store, Expiry(None, None, archive=ArchiveSettings(after, 9000)))
+
+    async def change_partition(self) -> None:
+        """Move a mailbox, with its inferiors, to another partition, or back."""
+        name = self._draw.choice(self._names)
+        await self._store.rename(ADMIN, name, name, partition=self._draw.choice(("default", SECOND)))
+
+    async def prepare(self) -> None:
+        """Make what is made later or anew: cached items, texts for searches, the cache."""
+        box = await self._store.open(ADMIN, self._name(), LOOKUP)
+        try:
+            assert isinstance(box, OpenedMailbox)
+            box.refresh()
+            await filling.fill(box.state)
+            await box.state.texts.feed(box.view(), 4)
+            await box.state.upkeep.renew_cache()
+        finally:
+            box.close()
+
     async def create(self) -> None:
         """Create a mailbox."""
         name = self._draw.choice(self._names).child(f"box{next(self._numbers)}")
@@ -313,6 +347,10 @@ VERBS: dict[Callable[[Work], Coroutine[Deferred[Any], Any, None]], int] = {
     Work.rename: 1,
     Work.delete: 1,
     Work.expire: 1,
+    Work.annotate: 1,
+    Work.archive: 2,
+    Work.change_partition: 1,
+    Work.prepare: 2,
 }
 
 

@@ -12,11 +12,15 @@ system could show it afterwards:
     has zeros there.
   - Changes of directories are there up to some moment: of all directories
     alike, as file systems with one journal have it, or of each for itself.
+
+There may be several file systems, each a directory below that one: a sync of one
+says nothing of the others, and no name of one can stand for a file of another.
 """
 
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import random
 import stat
@@ -33,9 +37,15 @@ from pycyrus.store import files
 PAGES = (512, 4096)
 """Of what a disk writes at once, in octets: a sector, or a page of the system's cache."""
 RECORDED = (
-    "copy_file_range", "fdatasync", "fsync", "ftruncate", "link", "makedirs", "mkdir", "open_file", "pwrite", "rename",
-    "rmdir", "syncfs", "unlink", "write",
+    "copy_file_range", "fdatasync", "fsync", "fstat", "ftruncate", "link", "makedirs", "mkdir", "open_file", "pwrite",
+    "rename", "rmdir", "stat", "syncfs", "unlink", "write",
 )  # fmt: skip
+_STATUS = (
+    "st_atime", "st_mtime", "st_ctime", "st_atime_ns", "st_mtime_ns", "st_ctime_ns", "st_blksize", "st_blocks",
+    "st_rdev",
+)  # fmt: skip
+_DEVICES = 1 << 20
+"""Added to the number of the device for the first of several file systems."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,12 +53,14 @@ class Inode:
     """
     A file or directory.
 
+    @ivar device: Which file system it is on, by number.
     @ivar content: Of a file, before anything was recorded.
     @ivar changes: Of a file's octets since then, in order.
     @ivar entries: Of a directory, now.
     """
 
     is_directory: bool
+    device: int
     content: bytes = b""
     changes: list[FileChange] = field(default_factory=list)
     entries: dict[str, Inode] = field(default_factory=dict)
@@ -102,11 +114,13 @@ class Sync:
     A sync that returned without an error.
 
     @ivar inode: What was synced; None for the whole file system.
+    @ivar device: The file system.
     """
 
     begun: int
     ended: int
     inode: Inode | None
+    device: int
 
 
 class Keep(enum.Enum):
@@ -138,17 +152,23 @@ class Recorder:
     Writes down what happens below a directory.
 
     @param root: It must not be written to before the recorder is installed.
+    @param several: Each directory below it is a file system of its own.
+    @ivar has_several: As C{several}.
     @ivar now: The moment: how many things were written down.
     @ivar syncs: In the order in which they ended.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, several: bool = False) -> None:
         self._root = str(root.absolute())
+        self._devices: dict[str, int] = (
+            {name: number for number, name in enumerate(sorted(files.listdir(root)))} if several else {}
+        )
+        self.has_several = several
         self._lock = threading.RLock()
         self._originals: dict[str, Any] = {}
         self._by_number: dict[tuple[int, int], Inode] = {}
         self.now = 0
-        self.top = self._read(self._root)
+        self.top = self._read(self._root, 0)
         self.base = self._entries_now()
         self.names: list[NameChange] = []
         self.syncs: list[Sync] = []
@@ -182,16 +202,19 @@ class Recorder:
             self.now += 1
             return self.now
 
-    def _read(self, path: str) -> Inode:
+    def _read(self, path: str, device: int) -> Inode:
         status = os.lstat(path)
         node = self._by_number.get((status.st_dev, status.st_ino))
         if node is not None:
             return node
         if stat.S_ISDIR(status.st_mode):
-            node = Inode(True)
-            node.entries = {name: self._read(f"{path}/{name}") for name in sorted(files.listdir(path))}
+            node = Inode(True, device)
+            devices = self._devices if path == self._root else {}
+            node.entries = {
+                name: self._read(f"{path}/{name}", devices.get(name, device)) for name in sorted(files.listdir(path))
+            }
         else:
-            node = Inode(False, Path(path).read_bytes())
+            node = Inode(False, device, Path(path).read_bytes())
         self._by_number[status.st_dev, status.st_ino] = node
         return node
 
@@ -213,8 +236,25 @@ class Recorder:
         return node, name
 
     def _of(self, fd: int) -> Inode | None:
-        status = os.fstat(fd)
+        return self._known(os.fstat(fd))
+
+    def _known(self, status: os.stat_result) -> Inode | None:
         return self._by_number.get((status.st_dev, status.st_ino))
+
+    def _fstat(self, fd: int) -> os.stat_result:
+        return self._on_device(self._originals["fstat"](fd))
+
+    def _stat(self, path: Any, **options: Any) -> os.stat_result:
+        return self._on_device(self._originals["stat"](path, **options))
+
+    def _on_device(self, status: os.stat_result) -> os.stat_result:
+        """What a file's status is if its file system is another."""
+        node = self._known(status)
+        if node is None or not self._devices:
+            return status
+        numbers = list(status)
+        numbers[stat.ST_DEV] += _DEVICES + node.device
+        return os.stat_result(numbers, {name: getattr(status, name) for name in _STATUS})
 
     def _change_names(
         self, gone: tuple[Inode, str] | None, came: tuple[Inode, str] | None, inode: Inode | None = None
@@ -241,7 +281,7 @@ class Recorder:
                 return fd
             status = os.fstat(fd)
             if new:
-                node = self._by_number[status.st_dev, status.st_ino] = Inode(False)
+                node = self._by_number[status.st_dev, status.st_ino] = Inode(False, place[0].device)
                 self._change_names(None, place, node)
             elif flags & os.O_TRUNC:
                 self._change_file(self._by_number[status.st_dev, status.st_ino], 0, None)
@@ -273,14 +313,21 @@ class Recorder:
 
     def _link(self, source: Any, target: Any, **options: Any) -> None:
         with self._lock:
-            old, new = self._place(source), self._place(target)
+            old, new = self._places(source, target)
             self._originals["link"](source, target, **options)
             if old is not None and new is not None:
                 self._change_names(None, new, old[0].entries[old[1]])
 
+    def _places(self, source: Any, target: Any) -> tuple[tuple[Inode, str] | None, tuple[Inode, str] | None]:
+        """The places of a file's two names, which must be on one file system."""
+        old, new = self._place(source), self._place(target)
+        if old is not None and new is not None and old[0].device != new[0].device:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(source), None, str(target))
+        return old, new
+
     def _rename(self, source: Any, target: Any) -> None:
         with self._lock:
-            old, new = self._place(source), self._place(target)
+            old, new = self._places(source, target)
             self._originals["rename"](source, target)
             if old is not None and new is not None:
                 self._change_names(old, new)
@@ -305,7 +352,7 @@ class Recorder:
             self._originals["mkdir"](path, mode)
             if place is not None:
                 status = os.lstat(path)
-                node = self._by_number[status.st_dev, status.st_ino] = Inode(True)
+                node = self._by_number[status.st_dev, status.st_ino] = Inode(True, place[0].device)
                 self._change_names(None, place, node)
 
     def _makedirs(self, path: Any, mode: int = 0o777, exist_ok: bool = False) -> None:
@@ -320,23 +367,25 @@ class Recorder:
             self._mkdir(target, mode)
 
     def _syncfs(self, fd: int) -> None:
-        self._sync(None)
+        node = self._of(fd)
+        if node is not None:
+            self._sync(None, node.device)
 
     def _fsync(self, fd: int) -> None:
         node = self._of(fd)
         if node is not None:
-            self._sync(node)
+            self._sync(node, node.device)
 
     _fdatasync = _fsync
 
-    def _sync(self, node: Inode | None) -> None:
+    def _sync(self, node: Inode | None, device: int) -> None:
         """A sync takes effect between two moments; the real one would only take time."""
         begun = self.tick()
         if threading.current_thread() is not threading.main_thread():
             # Others go on meanwhile, and what they do is not covered.
             time.sleep(0.0005)
         with self._lock:
-            self.syncs.append(Sync(begun, self.tick(), node))
+            self.syncs.append(Sync(begun, self.tick(), node, device))
 
     # --- after a power cut ------------------------------------------------
 
@@ -369,25 +418,31 @@ class Recorder:
 
         build(self.top, target)
 
-    def durable(self, cut: int, node: Inode | None, *, any_scope: bool = False) -> int:
+    def durable(self, cut: int, node: Inode) -> int:
         """The moment up to which something is on the disk for certain."""
         return max(
             (
                 sync.begun
                 for sync in self.syncs
-                if sync.ended <= cut and (any_scope or sync.inode is None or sync.inode is node)
+                if sync.ended <= cut and (sync.inode is node or (sync.inode is None and sync.device == node.device))
             ),
             default=0,
         )
+
+    def _durable_names_of(self, cut: int, device: int) -> int:
+        """The same of the names on a file system with one journal, which any sync writes."""
+        return max((sync.begun for sync in self.syncs if sync.ended <= cut and sync.device == device), default=0)
 
     def _kept_names(self, cut: int, loss: Loss, draw: random.Random) -> Iterator[NameChange]:
         changes = [change for change in self.names if change.at <= cut]
         if loss.names is Keep.ALL:
             return iter(changes)
         if not loss.apart:
-            durable = self.durable(cut, None, any_scope=True)
-            until = durable if loss.names is Keep.NOTHING else draw.randint(durable, max(cut, durable))
-            return (change for change in changes if change.at <= until)
+            until = {}
+            for device in sorted({0, *self._devices.values()}):
+                durable = self._durable_names_of(cut, device)
+                until[device] = durable if loss.names is Keep.NOTHING else draw.randint(durable, max(cut, durable))
+            return (change for change in changes if change.at <= until[change.inode.device])
         must = self._durable_names(changes, cut)
         stopped: set[int] = set()
         kept = []

@@ -29,13 +29,13 @@ from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 
-from pycyrus.store import checkpoint, files, layout, rebuild, recovery, reservations, upkeep
+from pycyrus.store import cache_renewal, checkpoint, files, layout, rebuild, recovery, reservations, upkeep
 from pycyrus.store.database import Database
-from pycyrus.store.settings import DeleteMode, ExpungeMode, StoreSettings
+from pycyrus.store.settings import ArchiveSettings, DeleteMode, ExpungeMode, StoreSettings
 from pycyrus.store.store import open_store
 from pycyrus.tasks import gather
-from pycyrus.testing.blocking import BlockingReactor
-from pycyrus.testing.clients import INBOX, OTHER, Work
+from pycyrus.testing.blocking import ThreadedReactor
+from pycyrus.testing.clients import INBOX, OTHER, SECOND, Work
 from pycyrus.testing.disk import Keep, Loss, Recorder
 from pycyrus.testing.promises import Ended, Mark, Marks, Promises
 
@@ -51,10 +51,14 @@ LOSSES = (
 
 
 def settings_at(root: Path, draw: random.Random) -> StoreSettings:
-    """A store in a directory, with some of its options by chance."""
+    """A store in a directory, with some of its options and partitions by chance."""
+    disks = root / "disks"
     return StoreSettings(
         root / "config",
-        {"default": root / "spool"},
+        {"default": disks / "spool", SECOND: disks / "second"},
+        metapartitions={"default": disks / "meta"} if draw.random() < 0.3 else {},
+        archivepartitions={"default": disks / "archive"} if draw.random() < 0.5 else {},
+        archive=ArchiveSettings(largest=9000),
         defaultpartition="default",
         delete_mode=draw.choice(list(DeleteMode)),
         expunge_mode=draw.choice([ExpungeMode.IMMEDIATE, ExpungeMode.DELAYED]),
@@ -72,6 +76,8 @@ def little_room() -> Iterator[None]:
             (checkpoint, "SNAPSHOT_TAIL", 600),
             (checkpoint, "COMPACT_FROM", 2500),
             (checkpoint, "COMPACT_RATIO", 1),
+            (cache_renewal, "RENEW_FROM", 600),
+            (cache_renewal, "RENEW_RATIO", 1),
             (upkeep, "THINK_EVERY", 400),
             *((module, "FIRST_RESERVATION", 3) for module in (layout, recovery, rebuild, reservations)),
             (reservations, "_LARGEST_BLOCK", 3),
@@ -160,12 +166,12 @@ def record(scratch: Path, draw: random.Random, work: Clients) -> Recording:
     """
     root, base = scratch / "work", scratch / "base"
     settings = settings_at(root, draw)
-    reactor = BlockingReactor()
+    reactor = ThreadedReactor()
     store = open_store(settings, reactor)
     inboxes = {name: reactor.run(store.create_inbox(name)) for name in (INBOX, OTHER)}
     reactor.run(store.close())
     shutil.copytree(root, base)
-    recorder = Recorder(root / "spool")
+    recorder = Recorder(root / "disks", several=draw.random() < 0.5)
     databases = Databases(recorder)
     marks = Marks(recorder)
     marks.end(0, Ended(created=inboxes))
@@ -182,6 +188,7 @@ def record(scratch: Path, draw: random.Random, work: Clients) -> Recording:
         reactor.settle()
         for store in stores:
             reactor.run(store.close())
+        reactor.close()
     return Recording(base, settings, recorder, databases, marks.told)
 
 
@@ -203,18 +210,18 @@ def check_cut(
     @raise AssertionError: A promise was broken; C{root} is left as it was found.
     """
     root.mkdir()
-    recording.recorder.after_power_cut(cut, loss, draw, root / "spool")
+    recording.recorder.after_power_cut(cut, loss, draw, root / "disks")
     recording.databases.after_power_cut(cut, draw, root / "config", recording.base / "config")
     if twice:
         shutil.copytree(root, root / "base")
-        recorder = Recorder(root / "spool")
+        recorder = Recorder(root / "disks", several=recording.recorder.has_several)
         databases = Databases(recorder)
         with databases.recorded(), recorder:
             promises.open_all(root, recording.settings)
-        shutil.move(root / "spool", root / "first")
+        shutil.move(root / "disks", root / "first")
         shutil.rmtree(root / "config")
         again = draw.randint(0, recorder.now)
-        recorder.after_power_cut(again, draw.choice(LOSSES), draw, root / "spool")
+        recorder.after_power_cut(again, draw.choice(LOSSES), draw, root / "disks")
         databases.after_power_cut(again, draw, root / "config", root / "base" / "config")
     promises.look_after(root, recording.settings, cut)
     shutil.rmtree(root)
@@ -255,7 +262,7 @@ def random_round(scratch: Path, seed: int, cuts: int, *, stop: Callable[[str], b
     recording = record(scratch, draw, lambda work: [work.client(steps) for _ in range(clients)])
     whole = scratch / "whole"
     recording.recorder.after_power_cut(recording.recorder.now, Loss(Keep.ALL, Keep.ALL), draw, whole)
-    compare_trees(scratch / "work" / "spool", whole)
+    compare_trees(scratch / "work" / "disks", whole)
     promises = Promises(recording.recorder, recording.marks)
     for number in range(cuts):
         cut = draw.randint(0, recording.recorder.now)

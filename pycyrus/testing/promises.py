@@ -24,6 +24,7 @@ from pycyrus.model.names import MailboxName
 from pycyrus.store import files, journal, rows
 from pycyrus.store.appending import Incoming, append
 from pycyrus.store.contents import Contents
+from pycyrus.store.message_annotations import Key
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.settings import DeleteMode, StoreSettings
 from pycyrus.store.spool import StagedMessage
@@ -172,12 +173,12 @@ class Seen:
     """
     A message as its mailbox showed it at some moment.
 
-    @ivar flags: System flags, and names of keywords.
+    @ivar flags: System flags, names of keywords, and annotations.
     """
 
     guid: str
     modseq: int
-    flags: tuple[int, frozenset[bytes]]
+    flags: tuple[int, frozenset[bytes], frozenset[tuple[Key, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ class Sight:
 
 def messages_of(contents: Contents) -> dict[int, Seen]:
     """What a mailbox shows."""
-    columns = contents.columns
+    columns, notes = contents.columns, contents.annotations
     found = {}
     for position in range(columns.count):
         low, high = columns.keywords[position].tolist()
@@ -208,7 +209,7 @@ def messages_of(contents: Contents) -> dict[int, Seen]:
         found[int(columns.uids[position])] = Seen(
             columns.guids[position].tobytes().hex(),
             int(columns.modseqs[position]),
-            (int(columns.flags[position]), names),
+            (int(columns.flags[position]), names, frozenset(notes.of(int(columns.uids[position])).items())),
         )
     return found
 
@@ -283,7 +284,7 @@ class Promises:
         """
         Start again on what a power cut left.
 
-        @param root: Has C{config} and C{spool}.
+        @param root: Has C{config} and C{disks}.
         @raise AssertionError: A promise was broken.
         """
         settings = _elsewhere(settings, root)
@@ -350,7 +351,7 @@ class Promises:
         shown = messages_of(box.state.contents)
         unique_id = entry.unique_id
         for uid, seen in shown.items():
-            data = Path(box.state.paths.message(uid)).read_bytes()
+            data = Path(box.state.paths.where(uid)).read_bytes()
             found = hashlib.sha1(data, usedforsecurity=False).hexdigest()
             _demand(found == seen.guid, f"message {uid} of {entry.name} has other octets")
             _demand((unique_id, uid) not in expected.gone, f"message {uid} of {entry.name} is back")
@@ -361,7 +362,18 @@ class Promises:
                 _demand(shown[uid].guid == digest, f"message {uid} of {entry.name} is another")
             else:
                 _demand((where, uid) in expected.going, f"message {uid} of {entry.name} is lost")
+        self._check_retained(box, entry, expected)
         self._check_against_sights(entry, shown, cut)
+
+    def _check_retained(self, box: OpenedMailbox, entry: rows.Entry, expected: Expected) -> None:
+        """What was expunged can come back as long as the mailbox says so."""
+        for row in box.state.contents.retained:
+            uid, guid = int(row["uid"]), row["guid"].tobytes().hex()
+            if (entry.unique_id, uid) in expected.there:
+                path = Path(box.state.paths.where(uid))
+                _demand(path.is_file(), f"expunged message {uid} of {entry.name} is lost")
+                found = hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
+                _demand(found == guid, f"expunged message {uid} of {entry.name} has other octets")
 
     def _check_against_sights(self, entry: rows.Entry, shown: dict[int, Seen], cut: int) -> None:
         known = [sight for sight in self._sights if sight.at <= cut and sight.unique_id == entry.unique_id]
@@ -416,7 +428,18 @@ class Promises:
 
 
 def _elsewhere(settings: StoreSettings, root: Path) -> StoreSettings:
-    return replace(settings, configdirectory=root / "config", partitions={"default": root / "spool"})
+    before = settings.configdirectory.parent
+
+    def there(places: Mapping[str, Path]) -> dict[str, Path]:
+        return {name: root / path.relative_to(before) for name, path in places.items()}
+
+    return replace(
+        settings,
+        configdirectory=root / "config",
+        partitions=there(settings.partitions),
+        metapartitions=there(settings.metapartitions),
+        archivepartitions=there(settings.archivepartitions),
+    )
 
 
 def all_entries(store: MailStore) -> list[rows.Entry]:

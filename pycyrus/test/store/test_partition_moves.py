@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import random
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from twisted.internet.defer import Deferred
 
 from pycyrus.errors import (
     MailboxExists,
@@ -19,10 +23,11 @@ from pycyrus.errors import (
 from pycyrus.interfaces import NewMessage
 from pycyrus.model.flags import DELETED, FLAGGED, FlagAction, FlagChange, Flags
 from pycyrus.model.mailbox_name import MailboxName
-from pycyrus.store import database, files
+from pycyrus.store import database, files, journal, moves
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.partition_moves import PartitionMove
 from pycyrus.test.store.test_store import ADMIN, BOB, FRED, MESSAGE, StoreCase, name
+from pycyrus.testing.disk import Keep, Loss, Recorder
 
 INBOX = name("user.fred")
 FLAG = FlagChange(FlagAction.ADD, Flags(FLAGGED))
@@ -91,6 +96,38 @@ class PartitionMoves(StoreCase):
         self.assertEqual(await self.flagged("user.fred"), [1, 2])
         self.assertEqual(await self.count(FRED, "user.fred"), 5)
         self.assertEqual(self.store.directory.has_pending(), False)
+
+    async def test_durable_there(self) -> None:
+        """Who adds a message before the old directory has gone has it synced on the file system where it is now."""
+        session = await self.store.open(FRED, INBOX, "i")
+        self.addCleanup(session.close)
+        added = threading.Event()
+        moments: list[int] = []
+        remove = moves._remove
+        self.patch(moves, "_remove", lambda *args: added.wait(10) and remove(*args))
+
+        async def add() -> None:
+            staged = await self.store.stage(FRED, INBOX)
+            staged.write(MESSAGE)
+            staged.finish()
+            await session.append([NewMessage(staged)])
+            staged.discard()
+            moments.append(recorder.tick())
+            added.set()
+
+        self.patch(PartitionMove, "settled", lambda move: Deferred.fromCoroutine(add()))
+        with Recorder(self.root, several=True) as recorder:
+            await self.append(FRED, "user.fred")
+            await self.store.rename(ADMIN, INBOX, INBOX, partition="other")
+        (acknowledged,) = moments
+        after = Path(self.mktemp())
+        loss = Loss(Keep.NOTHING, Keep.NOTHING, apart=True)
+        recorder.after_power_cut(acknowledged, loss, random.Random(1), after)
+        self.assertEqual((after / "other/user/fred/2.").read_bytes(), MESSAGE)
+        self.assertEqual(
+            journal.scan((after / "other/user/fred/pycyrus.journal").read_bytes()[journal.HEADER_SIZE :])[0][-1].type,
+            journal.APPEND,
+        )
 
     async def test_idle(self) -> None:
         """Whoever only looks sees nothing happen, here and in another process."""

@@ -64,7 +64,7 @@ async def there_and_back(work: Work) -> None:
 class EveryMomentTests(PowerCutCase):
     def test_there_and_back(self) -> None:
         """As L{test_every_moment}, of what brings back, and of what ends it."""
-        self.assertGreater(powercut.every_moment(self.scratch, 0, lambda work: [there_and_back(work)], each=1), 100)
+        self.assertGreater(powercut.every_moment(self.scratch, 4, lambda work: [there_and_back(work)], each=1), 100)
 
     def test_every_moment(self) -> None:
         """Whenever the power goes, all promises are kept."""
@@ -177,7 +177,9 @@ class RecorderTests(PowerCutCase):
         """After syncfs everything before it is there."""
         with Recorder(self.root) as recorder:
             files.replace_file(str(self.root / "old"), b"new octets", sync=False)
-            files.syncfs(0)
+            directory = files.open_file(str(self.root), os.O_RDONLY | os.O_DIRECTORY)
+            files.syncfs(directory)
+            files.close(directory)
             files.unlink(self.root / "old")
         loss = Loss(Keep.NOTHING, Keep.NOTHING, apart=True)
         self.assertEqual(self.outcomes(recorder, loss), {(("old", b"new octets"),)})
