@@ -39,11 +39,14 @@ from pycyrus.model.view import CachedItem, View
 
 if TYPE_CHECKING:
     from pycyrus.imap.contexts import Context
+    from pycyrus.imap.opening import Opening
 
 BLOCK = 2048
 """Lines written in one format operation: about a millisecond's work."""
 MAX_FLAG_LINES = 2 * BLOCK
 """Flag changes told at the end of one command; the rest follows with the next."""
+END = 1 << 32
+"""Beyond all UIDs."""
 MAX_RECENT_RANGES = 100
 """Beyond this the oldest messages cease to be recent."""
 
@@ -147,6 +150,7 @@ class SelectedMailbox:
     @ivar view: The messages that the client was told of.
     @ivar saved: UIDs of the saved search result, C{$} (RFC 5182).
     @ivar contexts: Searches that are kept up to date, by tag (RFC 5267).
+    @ivar opening: What was told when it was selected; None if that can be told once only.
     """
 
     def __init__(self, mailbox: IMailbox, *, read_only: bool, enabled: set[bytes]) -> None:
@@ -160,13 +164,14 @@ class SelectedMailbox:
         self.read_only = read_only
         self.saved: UidArray = NO_UIDS
         self.contexts: dict[bytes, Context] = {}
+        self.opening: Opening | None = None
         self._enabled = enabled
         self._counter = mailbox.refresh()
-        first_recent = 0
+        recent = (1, 0)
         if self.has_recent and read_only:
-            first_recent = mailbox.counts().recent_from
+            recent = (mailbox.counts().recent_from, END)
         elif self.has_recent:
-            first_recent = mailbox.claim_recent()
+            recent = self._claim()
             # That may have caught up with other processes: what the client is
             # told must be of one time, HIGHESTMODSEQ above all.
             self._counter = mailbox.refresh()
@@ -176,14 +181,19 @@ class SelectedMailbox:
         self._own_modseqs: set[int] = set()
         self._resume: tuple[int, int] | None = None
         self._recent: list[tuple[int, int]] = []
-        self._claimed = 0
+        self._claimed = (END, 0)
         self._uidnext = max(mailbox.uidnext(), int(self.view.uids[-1]) + 1 if len(self.view) else 1)
         # Where the messages of the told view are in the mailbox's own.
         self._current: View = self.view
         self._places: NDArray[np.intp] | None = None
         self._is_gone = False
         if self.has_recent:
-            self._add_recent(first_recent)
+            self._add_recent(*recent)
+
+    @property
+    def counter(self) -> int:
+        """The mailbox's when the client was last told of it."""
+        return self._counter
 
     # --- modes ---
 
@@ -303,8 +313,17 @@ class SelectedMailbox:
             mask |= (uids >= low) & (uids <= high)
         return mask
 
-    def _add_recent(self, first: int) -> None:
-        last = self._uidnext - 1
+    def _claim(self) -> tuple[int, int]:
+        """
+        Take the recent messages, so that they are recent in no other session.
+
+        @return: The first UID and the last one: what comes behind is for whoever claims next.
+        """
+        first = max(self.mailbox.claim_recent(), 1)
+        return first, self.mailbox.counts().recent_from - 1
+
+    def _add_recent(self, first: int, last: int) -> None:
+        last = min(last, self._uidnext - 1)
         if first > last:
             return
         if self._recent and first <= self._recent[-1][1] + 1:
@@ -492,8 +511,8 @@ class SelectedMailbox:
         is_told_now = self._places is None or may_expunge
         if self.read_only or not (self.has_recent and is_told_now and len(uids) and int(uids[-1]) >= self._uidnext):
             return
-        first = max(self.mailbox.claim_recent(), 1)
-        self._claimed = min(first, self._claimed or first)
+        first, last = self._claim()
+        self._claimed = min(first, self._claimed[0]), max(last, self._claimed[1])
         self._counter = self.mailbox.refresh()
         self._relate()
 
@@ -504,8 +523,10 @@ class SelectedMailbox:
         self._uidnext = max(self._uidnext, int(uids[-1]) + 1)
         output.write(b"* %d EXISTS\r\n" % len(uids))
         if self.has_recent:
-            self._add_recent(self._claimed or first_new)
-            self._claimed = 0
+            first, last = (first_new, END) if self.read_only else self._claimed
+            # What was told before as not recent stays so.
+            self._add_recent(max(first, first_new), last)
+            self._claimed = (END, 0)
             output.write(b"* %d RECENT\r\n" % self.recent_count())
 
     def tell_keywords(self, output: Output) -> None:

@@ -17,7 +17,7 @@ from pycyrus.imap.commands import store as store_command
 from pycyrus.imap.incoming import IncomingMessage
 from pycyrus.imap.replies import Bad
 from pycyrus.imap.selected import SelectedMailbox
-from pycyrus.interfaces import IMailbox, IMailStore, IMessageFile, IStaged
+from pycyrus.interfaces import Counts, IMailbox, IMailStore, IMessageFile, IStaged
 from pycyrus.mime.summary import summarise
 from pycyrus.model.acl import Acl
 from pycyrus.model.flags import DELETED, FLAGGED, SEEN
@@ -203,6 +203,25 @@ class SelectedTests(SynchronousTestCase):
             self.assertEqual(self.tell(False), [b"* OK [HIGHESTMODSEQ 4] More to come"])
             self.assertEqual(self.tell(), [b"* VANISHED 2:3", b"* 6 EXISTS", b"* 4 RECENT"])
         self.assertEqual(self.selected.recent_ranges(), [(6, 9)])
+
+    def test_what_comes_behind_what_was_claimed(self) -> None:
+        """It is recent for whoever claims it, and for nobody else (RFC 9051 section 2.3.2)."""
+        counts = MemoryMailbox.counts
+
+        def late(mailbox: MemoryMailbox) -> Counts:
+            counted = counts(mailbox)
+            fill(self.state, 1)
+            return counted
+
+        with patch.object(MemoryMailbox, "counts", late):
+            self.selected = SelectedMailbox(self.mailbox, read_only=False, enabled=self.enabled)
+            other = SelectedMailbox(self.mailbox, read_only=False, enabled=set())
+            fill(self.state, 1)
+            self.tell()
+        ranges = [self.selected.recent_ranges(), other.recent_ranges()]
+        told = [uid for each in ranges for first, last in each for uid in range(first, last + 1)]
+        self.assertEqual(sorted(told), sorted(set(told)))
+        self.assertEqual(ranges, [[(7, 8)], [(6, 6)]])
 
     def test_a_mailbox_that_is_gone_is_empty(self) -> None:
         self.state.is_deleted = True
