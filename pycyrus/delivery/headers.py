@@ -22,13 +22,15 @@ from pycyrus.mime.dates import parse_date
 MAX_HEADER = 1 << 20
 """Octets of a header that are looked at; what comes after them passes as it is."""
 
-_FOLD = "\r\n\t "
+_FOLD, _FOLDED = "\r\n\t ", b"\r\n\t "
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _FIELD = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:|>?From ")
 _RETURN_PATH = re.compile(rb"^return-path[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.IGNORECASE | re.MULTILINE)
 _DELIVERED_DATE = re.compile(rb"^x-deliveredinternaldate:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _MUNGED = bytes(range(128)) + b"X" * 128
+_REMEMBERED = 1024
+"""Senders, and sessions, whose trace fields need not be made again."""
 _message_number = itertools.count(1)
 
 
@@ -41,18 +43,27 @@ def trace_fields(envelope: Envelope, settings: DeliverySettings, now: float) -> 
     authenticated = ""
     if not envelope.identity.postman:
         authenticated = f"{_FOLD}(authenticated user={envelope.identity.user_id})"
-    lines = (
-        f"Return-Path: <{_complete(envelope.sender, settings)}>",
-        f"Received: from {envelope.client_name} ({envelope.client_host}){authenticated}"
-        f"{_FOLD}by {settings.server_name} ({settings.product}) with {envelope.protocol};"
-        f"{_FOLD}{_date(int(now))}",
-        f"X-Cyrus-Session-Id: {envelope.session_id}",
-        "X-Sieve: CMU Sieve 3.0",
+    sender = _complete(envelope.sender, settings)
+    received, session = _of_session(
+        f"{envelope.client_name} ({envelope.client_host}){authenticated}"
+        f"{_FOLD}by {settings.server_name} ({settings.product}) with {envelope.protocol}",
+        envelope.session_id,
+        envelope.utf8,
     )
-    if envelope.utf8:
-        # RFC 6531 section 3.7.3: addresses in trace fields are as they came.
-        return "".join(f"{_safe(line, _CONTROLS)}\r\n" for line in lines).encode("utf-8")
-    return "".join(f"{_safe(line, _UNPRINTABLE)}\r\n" for line in lines).encode("ascii")
+    return b"".join((_return_path(sender, envelope.utf8), received, _date(int(now)).encode("ascii"), session))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _return_path(sender: str, utf8: bool) -> bytes:
+    return b"Return-Path: <%b>\r\n" % _safe(sender, utf8)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _of_session(client: str, session_id: str, utf8: bool) -> tuple[bytes, bytes]:
+    """What stands before and after the date of arrival in all messages that come by one session."""
+    received = _FOLDED.join(_safe(piece, utf8) for piece in client.split(_FOLD))
+    session = b"\r\nX-Cyrus-Session-Id: %b\r\nX-Sieve: CMU Sieve 3.0\r\n" % _safe(session_id, utf8)
+    return b"Received: from %b;%b" % (received, _FOLDED), session
 
 
 def _complete(sender: str, settings: DeliverySettings) -> str:
@@ -61,8 +72,13 @@ def _complete(sender: str, settings: DeliverySettings) -> str:
     return f"{sender}@{settings.server_name}" if sender and bare else sender
 
 
-def _safe(line: str, forbidden: re.Pattern[str]) -> str:
-    return _FOLD.join(forbidden.sub("?", piece) for piece in line.split(_FOLD))
+def _safe(text: str, utf8: bool) -> bytes:
+    """
+    Text without the characters that have no place in a line of a header.
+
+    @param utf8: RFC 6531 section 3.7.3: addresses in trace fields are as they came.
+    """
+    return (_CONTROLS if utf8 else _UNPRINTABLE).sub("?", text).encode("utf-8")
 
 
 @lru_cache(maxsize=8)
@@ -109,14 +125,24 @@ class HeaderFilter:
         if self._in_body:
             return data
         held = self._held
+        if not held:
+            end = 0 if data.startswith(b"\r\n") else data.find(b"\r\n\r\n") + 2
+            if end != 1:
+                return self._release(data[:end], data[end:])
         searched = max(len(held) - 3, 0)
         held += data
         if held.startswith(b"\r\n"):
-            return self._release(0)
+            return self._release(b"", self._taken())
         end = held.find(b"\r\n\r\n", searched)
         if end >= 0:
-            return self._release(end + 2)
-        return self._release(len(held)) if len(held) > MAX_HEADER else b""
+            octets = self._taken()
+            return self._release(octets[: end + 2], octets[end + 2 :])
+        return self._release(self._taken(), b"") if len(held) > MAX_HEADER else b""
+
+    def _taken(self) -> bytes:
+        """What was held back, which is not any more."""
+        held, self._held = bytes(self._held), bytearray()
+        return held
 
     def finish(self) -> bytes:
         """
@@ -126,13 +152,11 @@ class HeaderFilter:
 
         @raise MessageRejected: As C{feed}.
         """
-        return b"" if self._in_body else self._release(len(self._held))
+        return b"" if self._in_body else self._release(self._taken(), b"")
 
-    def _release(self, end: int) -> bytes:
-        """Let the header, which is all up to C{end}, and the beginning of the body go."""
+    def _release(self, header: bytes, rest: bytes) -> bytes:
+        """Let the header, which is whole, and the beginning of the body go."""
         self._in_body = True
-        header, rest = bytes(self._held[:end]), bytes(self._held[end:])
-        self._held = bytearray()
         if header and not _FIELD.match(header):
             # A text without a header: it gets one.
             return b"".join((self._trace, self._missing(b""), b"\r\n", header, rest))
@@ -163,12 +187,11 @@ class HeaderFilter:
         return date[0] if date is not None and 0 < date[0] <= self._now else None
 
     def _missing(self, lowered: bytes) -> bytes:
-        fields = b"\n" + lowered
         missing = b""
-        if not _has_field(fields, b"message-id"):
+        if not _has_field(lowered, b"message-id"):
             number = f"{os.getpid()}-{int(self._now)}-{next(_message_number)}"
             missing += f"Message-ID: <cmu-lmtpd-{number}@{self._settings.server_name}>\r\n".encode("ascii", "replace")
-        if not _has_field(fields, b"date"):
+        if not _has_field(lowered, b"date"):
             missing += f"Date: {_date(int(self._now))}\r\n".encode("ascii")
         return missing
 
@@ -185,9 +208,9 @@ def _has_field(lowered: bytes, name: bytes) -> bool:
     """
     Whether a field is there.
 
-    @param lowered: The header in lower case, after a line feed.
+    @param lowered: The header in lower case.
     """
-    if b"\n%b:" % name in lowered:
+    if lowered.find(b"\n%b:" % name) >= 0 or lowered.startswith(b"%b:" % name):
         return True
     # RFC 5322 section 4.5.3: spaces before the colon, which nobody sends any more.
-    return re.search(rb"\n" + name + rb"[ \t]+:", lowered) is not None
+    return re.search(rb"(?:\A|\n)" + name + rb"[ \t]+:", lowered) is not None

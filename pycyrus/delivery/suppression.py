@@ -42,13 +42,22 @@ class Fingerprint:
 
 def fingerprint_of(header: bytes) -> Fingerprint:
     """Read it from a header as it came in (RFC 5322 sections 3.6.1, 3.6.4)."""
-    found = _MESSAGE_ID.search(header)
+    lowered = header.lower()
+    found = _field(_MESSAGE_ID, b"message-id", header, lowered)
     if found is None:
         return Fingerprint()
     value = b" ".join(found[1].split())
     bracketed = _BRACKETED.search(value)
-    date = _DATE.search(header)
+    date = _field(_DATE, b"date", header, lowered)
     return Fingerprint(bracketed[0] if bracketed else value, b" ".join(date[1].split()) if date else b"")
+
+
+def _field(pattern: re.Pattern[bytes], name: bytes, header: bytes, lowered: bytes) -> re.Match[bytes] | None:
+    """What a pattern for the lines of a field finds, which is not asked where the name is not."""
+    at = 0 if lowered.startswith(name) else lowered.find(b"\n" + name) + 1
+    if not at and not lowered.startswith(name):
+        return None
+    return pattern.match(header, at) or pattern.search(header, at)
 
 
 class DuplicateSuppression:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_LINE = 4096
 """Octets of a command line with its CRLF: RFC 5321 section 4.5.3.1.4, with room for extensions."""
@@ -175,6 +176,8 @@ _UTF8_DOMAIN = re.compile(rb"[A-Za-z0-9\x80-\xff](?:[A-Za-z0-9_.\x80-\xff-]*[A-Z
 _LITERAL = re.compile(rb"\[[\x21-\x5a\x5e-\x7e]{1,253}\]")
 _ROUTE = re.compile(rb"@[A-Za-z0-9._\-\[\]:]{1,255}(?:,@[A-Za-z0-9._\-\[\]:]{1,255}){0,31}:")
 _MUNGED = bytes(range(128)) + b"X" * 128
+_SHORT_PATH = 128
+"""Octets of a path that is remembered."""
 
 
 def parse_path(text: bytes, *, strict: bool = True, utf8: bool = False) -> tuple[Address, bytes]:
@@ -188,6 +191,20 @@ def parse_path(text: bytes, *, strict: bool = True, utf8: bool = False) -> tuple
 
     @raise BadArguments: It is none.
     """
+    end = text.find(b">") + 1
+    if 0 < end <= _SHORT_PATH and text.find(b'"', 0, end) < 0:
+        # Those who send, and those who get, much mail come again and again.
+        return _parse_whole(text[:end], strict, utf8), text[end:]
+    return _parse_path(text, strict, utf8)
+
+
+@lru_cache(maxsize=1024)
+def _parse_whole(text: bytes, strict: bool, utf8: bool) -> Address:
+    """A path with nothing after it."""
+    return _parse_path(text, strict, utf8)[0]
+
+
+def _parse_path(text: bytes, strict: bool, utf8: bool) -> tuple[Address, bytes]:
     if not text.startswith(b"<"):
         raise BadArguments("no path")
     if not text.isascii() and not utf8:
@@ -245,7 +262,9 @@ def parse_parameters(text: bytes) -> dict[bytes, bytes | None]:
 
     @raise BadArguments: Not parameters, one twice, or too many.
     """
-    if text and not text.startswith(b" "):
+    if not text:
+        return {}
+    if not text.startswith(b" "):
         raise BadArguments("no space before the parameters")
     words = text.split()
     if len(words) > MAX_PARAMETERS:

@@ -124,6 +124,28 @@ def read_fields(
     return found, cached
 
 
+def last_value(header: bytes, name: bytes, most: int) -> bytes | None:
+    """
+    The value of the last field of a name, found by looking for its line instead of cutting the header into fields.
+
+    @param name: Lower-case.
+    @param most: As for L{split_fields}.
+    @return: As it stands; None where looking so cannot tell whether there is one.
+    """
+    if len(header) > most and header.count(b"\n") >= most:
+        return None
+    lowered = header.lower()
+    at = lowered.rfind(b"\n" + name)
+    if at < 0:
+        return None if lowered.startswith(name) else b""
+    start = at + 1 + len(name)
+    if header[start : start + 1] != b":":
+        # Another name that only begins so, or obsolete syntax (RFC 5322 section 4.5).
+        return None
+    end = _FIELD_END.search(header, start)
+    return header[start + 1 :] if end is None else header[start + 1 : end.start()]
+
+
 def unfold(value: bytes) -> bytes:
     """
     Join the lines of a field's value and trim it (RFC 5322 section 2.2.3).

@@ -8,7 +8,7 @@ from typing import Final
 
 from pycyrus.mime.dates import parse_date
 from pycyrus.mime.envelope import render_envelope
-from pycyrus.mime.header import Octets, Use, cached_lines, header_end, read_fields, split_fields
+from pycyrus.mime.header import Octets, Use, cached_lines, header_end, last_value, read_fields, split_fields, unfold
 from pycyrus.mime.limits import DEFAULT_LIMITS, Limits
 from pycyrus.mime.preview import make_preview
 from pycyrus.mime.render import render_bodies
@@ -73,8 +73,12 @@ def summarise(data: bytes | bytearray | memoryview | mmap, limits: Limits = DEFA
 def sent_at(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[int, int] | None:
     """What L{summarise} says in C{Summary.sent}, without looking at all the rest."""
     header = data[: min(header_end(data, 0, len(data)), limits.header)]
-    found, _cached = read_fields(split_fields(header, limits.fields), _DATE_ALONE, limits.field)
-    date = found.get(b"date")
+    value = last_value(header, b"date", limits.fields)
+    if value is None:
+        found, _cached = read_fields(split_fields(header, limits.fields), _DATE_ALONE, limits.field)
+        date = found.get(b"date")
+    else:
+        date = unfold(value[: limits.field])
     return parse_date(date) if date else None
 
 

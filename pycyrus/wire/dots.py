@@ -47,7 +47,15 @@ class DotReader:
         if self._ended:
             return b"", data
         held = self._held + data if self._held else data
-        end = held.find(_END)
+        end = held.find(_STUFFED)
+        if end >= 0 and held.startswith(_END, end):
+            # Nothing is stuffed, as in most bodies.
+            self._ended = True
+            self._held = b""
+            skip, self._skip = self._skip, 0
+            return held[skip : end + 2], held[end + len(_END) :]
+        if end >= 0:
+            end = held.find(_END, end)
         if end >= 0:
             self._ended = True
             self._held = b""
