@@ -200,6 +200,14 @@ class CacheFile:
         """The octets of one record."""
         return files.read_all(self._fd, min(length, MAX_RECORD), offset)
 
+    def raw_many(self, columns: Columns, positions: Positions) -> list[bytes]:
+        """The octets of many records; short where there are none."""
+        offsets = columns.cache_offsets[positions].astype(np.int64)
+        lengths = columns.cache_lengths[positions].astype(np.int64)
+        data, bases = self._read(offsets, lengths)
+        starts = bases.tolist()
+        return [data[start : start + length] for start, length in zip(starts, lengths.tolist(), strict=True)]
+
     def gather(self, columns: Columns, positions: Positions, items: Sequence[CachedItem]) -> list[list[bytes]]:
         """
         Items of many messages.

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycyrus.errors import MessageGone, StoreUnavailable
-from pycyrus.model.uids import NO_UIDS, UidArray, number_ranges
+from pycyrus.model.uids import NO_UIDS, Positions, UidArray, number_ranges
 from pycyrus.store import files, journal, recovery
 from pycyrus.store.appending import enter_in_place, let_in, take_back
 from pycyrus.store.cache import record_for_copy
-from pycyrus.store.columns import as_positions
+from pycyrus.store.columns import Columns, as_positions
 from pycyrus.store.files import store_error
 from pycyrus.store.keyword_bits import Keywords, translate_keywords
 from pycyrus.store.layout import MailboxPaths, microseconds
@@ -22,10 +22,12 @@ from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.message_annotations import Noted, encode_coming
 from pycyrus.store.own_annotations import Copied
 from pycyrus.store.spool import place_copy
-from pycyrus.store.threads import in_thread
+from pycyrus.store.threads import in_thread, sleep
 
 _IN_THREAD_FROM = 64
 """Copies of more messages than this are linked in a thread."""
+_BLOCK = 1024
+"""Records of so many messages are read or written at a time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,13 +65,10 @@ async def copy(
     count = len(positions)
     if not count:
         return NO_UIDS
-    rows = columns.rows(positions)
-    rows["flags"] = what.flags
-    if not what.with_keywords:
-        rows["keywords"] = 0
     names = list(source.contents.keywords)
-    sources = [source.paths.where(uid) for uid in what.uids.tolist()]
-    records = [source.items.raw(columns, position) for position in positions.tolist()]
+    originals = functools.partial(_originals, source.paths, columns, positions, what)
+    rows, sources = await in_thread(target.services.reactor, originals) if count > _BLOCK else originals()
+    records = await _records(source, columns, positions)
     noted = [
         (index, *pair)
         for index, uid in enumerate(what.uids.tolist() if len(source.contents.annotations) else ())
@@ -94,7 +93,13 @@ async def copy(
         else:
             await in_thread(target.services.reactor, link)
         rows["uid"] = copies = np.arange(first, first + count, dtype=np.uint32)
-        _record_copied(target, rows, records, keywords.records, noted)
+        saved = microseconds() // 1_000_000
+        rows["savedate"] = saved
+        copied = functools.partial(_records_of_copies, records, first, saved)
+        await _keep_records(
+            target, rows, copied() if lock is None else await in_thread(target.services.reactor, copied)
+        )
+        _record_copied(target, rows, keywords.records, noted)
     except FileNotFoundError as error:
         files.unlink_all(placed)
         raise MessageGone("a message to copy is gone") from error
@@ -129,19 +134,48 @@ def _link_all(paths: MailboxPaths, sources: Sequence[str], first: int, placed: l
         placed.append(target)
 
 
-def _record_copied(
-    state: MailboxState, rows: NDArray[np.void], records: Sequence[bytes], before: Sequence[bytes], noted: Noted
-) -> None:
-    """Cache and journal records of copies whose files are in place."""
+def _originals(
+    paths: MailboxPaths, columns: Columns, positions: Positions, what: Copying
+) -> tuple[NDArray[np.void], list[str]]:
+    """What the journal will say of the copies, but for their UIDs; and the files that they are copies of."""
+    rows = columns.rows(positions)
+    rows["flags"] = what.flags
+    if not what.with_keywords:
+        rows["keywords"] = 0
+    return rows, [paths.where(uid) for uid in what.uids.tolist()]
+
+
+async def _records(source: MailboxState, columns: Columns, positions: Positions) -> list[bytes]:
+    """The records of messages in the cache."""
+    records: list[bytes] = []
+    for start in range(0, len(positions), _BLOCK):
+        if start:
+            await sleep(source.services.reactor, 0)
+        records += source.items.raw_many(columns, positions[start : start + _BLOCK])
+    return records
+
+
+def _records_of_copies(records: Sequence[bytes], first: int, saved: int) -> list[bytes | None]:
+    return [record_for_copy(record, uid, saved) for uid, record in enumerate(records, first)]
+
+
+async def _keep_records(state: MailboxState, rows: NDArray[np.void], records: Sequence[bytes | None]) -> None:
+    """Add cache records of copies, with pauses where nobody else can write meanwhile, and note where they are."""
+    for start in range(0, len(rows), _BLOCK):
+        if start:
+            await sleep(state.services.reactor, 0)
+        block = records[start : start + _BLOCK]
+        # A damaged one is left out, and made again when it is asked for.
+        lengths = np.array([len(record or b"") for record in block], dtype=np.uint64)
+        offset = state.items.append([record for record in block if record is not None])
+        some = rows[start : start + _BLOCK]
+        some["cache_length"] = lengths
+        some["cache_offset"] = np.where(lengths > 0, offset + np.concatenate(([0], lengths.cumsum()[:-1])), 0)
+
+
+def _record_copied(state: MailboxState, rows: NDArray[np.void], before: Sequence[bytes], noted: Noted) -> None:
+    """Journal records of copies whose files and cache records are in place."""
     now = microseconds()
-    saved = now // 1_000_000
-    copied = [record_for_copy(record, uid, saved) for record, uid in zip(records, rows["uid"].tolist(), strict=True)]
-    # A damaged one is left out, and made again when it is asked for.
-    lengths = np.array([len(record or b"") for record in copied], dtype=np.uint64)
-    offset = state.items.append([record for record in copied if record is not None])
-    rows["cache_length"] = lengths
-    rows["cache_offset"] = np.where(lengths > 0, offset + np.concatenate(([0], lengths.cumsum()[:-1])), 0)
-    rows["savedate"] = saved
     messages = np.zeros(len(rows), dtype=journal.ROW)
     for name in journal.ROW.names or ():
         messages[name] = rows[name]

@@ -18,7 +18,7 @@ from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.model.quota import Enforcement, Usage
 from pycyrus.model.search import SearchKey
-from pycyrus.model.uids import NO_UIDS, UidArray
+from pycyrus.model.uids import NO_UIDS, UidArray, positions_in
 from pycyrus.model.view import View
 from pycyrus.store import annotating, appending, copying, writing
 from pycyrus.store.appending import Incoming
@@ -335,11 +335,9 @@ class OpenedMailbox:
         allowed, keywords_allowed = _allowed(self._access())
         source.state.refresh()
         view = source.view()
-        positions = view.uids.searchsorted(uids)
-        known = positions < len(view.uids)
-        known[known] = view.uids[positions[known]] == uids[known]
-        originals = uids[known].astype(np.uint32)
-        flags = view.flags[positions[known]] & np.uint32(allowed)
+        positions = positions_in(view.uids, uids)
+        originals = view.uids[positions]
+        flags = view.flags[positions] & np.uint32(allowed)
         kept = flags if self._seen is None else flags & np.uint32(~SEEN & 0xFFFFFFFF)
         copies = await copying.copy(
             source.state,
@@ -358,7 +356,7 @@ class OpenedMailbox:
         if self._feeder is not None:
             self._feeder.came(self.unique_id)
         if self._archive is not None:
-            self._archive.consider(self.state, copies.tolist(), view.sizes[positions[known]].tolist())
+            self._archive.consider(self.state, copies.tolist(), view.sizes[positions].tolist())
         return Copied(self.uidvalidity, originals, copies)
 
     async def move(self, uids: UidArray, target: IMailbox) -> tuple[Copied, Expunged]:
