@@ -44,6 +44,8 @@ __all__ = [
     "MailboxPaths", "MailboxState", "StateServices", "create_mailbox", "remove_mailbox",
 ]  # fmt: skip
 
+_MANY_PATHS = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class StateServices:
@@ -93,7 +95,7 @@ class MailboxState:
         self._offset = loaded.offset
         self.upkeep = Upkeep(self, loaded.snapshot_offset)
         self._view: View | None = None
-        self.items = CachedItems(paths, loaded.header.cache_generation, self.upkeep.repair_soon)
+        self.items = CachedItems(paths, loaded.header.cache_generation, self.upkeep.repair_soon, self.where_now)
         self.texts = SearchTexts(paths, services.reactor)
         self._listeners = Listeners(services.reactor, self._watch, self._stop_watching)
         self._unwatch: Callable[[], None] | None = None
