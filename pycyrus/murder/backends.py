@@ -22,6 +22,8 @@ from pycyrus.errors import (
     StoreUnavailable,
 )
 from pycyrus.model.identity import Identity
+from pycyrus.murder.connection import ServerConnection
+from pycyrus.murder.health import Health
 from pycyrus.murder.link import ImapLink
 from pycyrus.net.client import Connector
 from pycyrus.tasks import Tasks
@@ -33,8 +35,8 @@ _KEEP_FOR = 60.0
 _SWEEP_EVERY = 5.0
 _MOST_KEPT = 500
 _MOST_KEPT_PER_USER = 4
-_DOWN_FOR = 3.0
-"""Seconds for which a server that could not be reached is not tried again."""
+_WATCHED = frozenset({"imap", "lmtp"})
+"""Services in whose connections somebody may wait for an answer for long."""
 _ITSELF = Identity("")
 DEFAULT_PORTS = {"imap": 143, "pop3": 110, "lmtp": 2003, "sieve": 4190, "smmap": 12345}
 
@@ -127,8 +129,9 @@ class Backends:
     Connections to the other servers.
 
     A connection acts for one user.  One that nobody needs is kept for that user's next
-    session or command.  A server that cannot be reached is not tried again at once, so
-    that it costs others no time.
+    session or command.
+
+    @ivar health: Knows which servers answer.
     """
 
     log = Logger()
@@ -139,7 +142,7 @@ class Backends:
         self._connector = Connector(reactor)
         self._kept: dict[tuple[str, str], list[ImapLink]] = {}
         self._count = 0
-        self._down: dict[str, tuple[float, str]] = {}
+        self.health = Health(self.connect_quietly, reactor)
         self._tasks = Tasks()
         self._sweeper: IDelayedCall | None = None
         self._is_closed = False
@@ -195,7 +198,7 @@ class Backends:
             self.log.error("cannot log in at {server}: {error}", server=server, error=str(error))
             raise StoreUnavailable(f"{server}: cannot log in: {error}") from error
         except StoreUnavailable as error:
-            self._note_down(server, str(error))
+            self.health.note_down(server, "imap", str(error))
             raise
         except CancelledError:
             link.abort("given up")
@@ -312,16 +315,14 @@ class Backends:
 
         @raise StoreUnavailable: There is no connection, or was none a moment ago.
         """
-        down = self._down.get(server)
-        if down is not None:
-            if self._reactor.seconds() < down[0]:
-                raise StoreUnavailable(down[1])
-            del self._down[server]
+        self.health.check(server, service)
         try:
             await self.connect_quietly(server, service, protocol)
         except StoreUnavailable as error:
-            self._note_down(server, str(error))
+            self.health.note_down(server, service, str(error))
             raise
+        if service in _WATCHED and isinstance(protocol, ServerConnection):
+            self.health.watch(protocol, service)
 
     async def connect_quietly(self, server: str, service: str, protocol: Protocol) -> None:
         """
@@ -335,11 +336,6 @@ class Backends:
         except (ConnectError, DNSLookupError) as error:
             raise StoreUnavailable(f"{server}: {error}") from error
 
-    def _note_down(self, server: str, text: str) -> None:
-        if server not in self._down:
-            self.log.warn("a backend is not available: {error}", error=text)
-        self._down[server] = (self._reactor.seconds() + _DOWN_FOR, text)
-
     def _failed(self, failure: Failure) -> None:
         self.log.failure("a connection to a backend failed", failure)
 
@@ -347,6 +343,7 @@ class Backends:
         """End all connections that are kept."""
         self._is_closed = True
         self._tasks.cancel_all()
+        self.health.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None

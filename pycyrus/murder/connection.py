@@ -18,6 +18,9 @@ from pycyrus.errors import MalformedExchange, StoreUnavailable
 
 T = TypeVar("T")
 
+SUSPECT_AFTER = 15.0
+"""Seconds of silence after which it is asked whether the server answers anybody."""
+
 
 class ServerConnection(Protocol):
     """
@@ -26,12 +29,14 @@ class ServerConnection(Protocol):
     @ivar server: Whom it is connected to, as the directory calls it.
     @ivar lost_reason: None while the connection is there.
     @ivar used: When it was last of use, by the reactor's clock.
+    @ivar on_silence: Called when somebody has waited for long.
     """
 
     def __init__(self, server: str, reactor: Any) -> None:
         self.server = server
         self.lost_reason: str | None = None
         self.used = reactor.seconds()
+        self.on_silence: Callable[[], None] | None = None
         self._reactor = reactor
         self._waiter: Deferred[None] | None = None
         self._writable: Deferred[None] | None = None
@@ -159,7 +164,9 @@ class ServerConnection(Protocol):
     # --- waiting ------------------------------------------------------------------
 
     async def _within(self, seconds: float, waiter: Deferred[None]) -> None:
-        timer: IDelayedCall = self._reactor.callLater(seconds, self.abort, "no answer")
+        first = seconds if self.on_silence is None else min(seconds, SUSPECT_AFTER)
+        timers: list[IDelayedCall] = []
+        timers.append(self._reactor.callLater(first, self._was_silent, timers, seconds - first))
         try:
             await waiter
         except CancelledError:
@@ -167,5 +174,13 @@ class ServerConnection(Protocol):
             self.abort("given up")
             raise
         finally:
-            if timer.active():
-                timer.cancel()
+            if timers[0].active():
+                timers[0].cancel()
+
+    def _was_silent(self, timers: list[IDelayedCall], left: float) -> None:
+        """@param left: Seconds that it still has."""
+        if left <= 0 or self.on_silence is None:
+            self.abort("no answer")
+            return
+        timers[0] = self._reactor.callLater(left, self._was_silent, timers, 0.0)
+        self.on_silence()

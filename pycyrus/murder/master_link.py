@@ -18,6 +18,7 @@ from pycyrus.errors import (
     StoreUnavailable,
 )
 from pycyrus.mupdate.client import ANSWER_WITHIN, MupdateClient, Told
+from pycyrus.net.keepalive import BETWEEN_SERVERS
 
 CONNECT_WITHIN = 15.0
 PORT = 3905
@@ -100,6 +101,8 @@ async def connect_to_master(
         await connectProtocol(endpoint, client)
     except (ConnectError, DNSLookupError) as error:
         raise StoreUnavailable(f"{settings.text or address.host}: {error}") from error
+    transport: Any = client.transport
+    BETWEEN_SERVERS.apply(transport.getHandle())
     try:
         await client.greeted()
         is_secure = False

@@ -32,6 +32,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from pycyrus.net.connection import LeanConnection
+from pycyrus.net.keepalive import BETWEEN_SERVERS
 
 REMEMBER_FOR = 30.0
 """Seconds for which it is believed where a name leads."""
@@ -190,6 +191,7 @@ class Connector:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
+            BETWEEN_SERVERS.apply(sock)
             number = sock.connect_ex(address)
             if number in _IN_PROGRESS:
                 attempt = _Attempt(sock, self._reactor)

@@ -103,7 +103,7 @@ class FailureTests(MurderCase):
         self.assertIn(b"* 1 EXISTS", await self.do(client, b"SELECT INBOX"))
         self.assertIn(b"[UNAVAILABLE]", await self.do(client, b"COPY 1 user.bob", b"NO"))
         port.startReading()
-        self.patch(self.links, "_down", {})
+        self.links.health.forget()
         await self.do(client, b"COPY 1 user.bob")
         self.assertIn(b"MESSAGES 1", await self.do(client, b"STATUS user.bob (MESSAGES)"))
 

@@ -105,7 +105,7 @@ class Pop3Tests(MurderCase):
 
     async def test_a_backend_that_is_away(self) -> None:
         """The client is told to come again."""
-        self.links._note_down(self.servers[0], "away")
+        self.links.health.note_down(self.servers[0], "pop3", "away")
         client = await self._connect()
         await self._say(client, b"USER alice")
         self.assertIn(b"-ERR [SYS/TEMP]", await self._say(client, b"PASS secret"))

@@ -158,7 +158,7 @@ class SieveTests(MurderCase):
 
     async def test_a_backend_that_is_away(self) -> None:
         """The client is told to come again."""
-        self.links._note_down(self.servers[0], "away")
+        self.links.health.note_down(self.servers[0], "sieve", "away")
         client = await self._connect()
         answer = b'NO (TRYLATER) "Server(s) unavailable to complete operation"'
         self.assertEqual(await self._say(client, plain(b"alice")), answer)
@@ -178,7 +178,7 @@ class SieveTests(MurderCase):
             factory.answer = answer  # type: ignore[attr-defined] # what it says
             port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
             self.links.settings.ports[self.servers[0], "sieve"] = port.getHost().port  # type: ignore[index] # a dict
-            self.links._down.clear()
+            self.links.health.forget()
             client = await self._connect()
             self.assertIn(b"NO (TRYLATER)", await self._say(client, plain(b"alice")), answer[:30])
             client.abort("done")
