@@ -69,8 +69,25 @@ def load(paths: MailboxPaths, *, use_snapshot: bool = True) -> Loaded:
         contents, offset = found if found is not None else (Contents(), HEADER_SIZE)
         data = files.read_all(fd, size - offset, offset)
         records, used = journal.scan(data)
+        if found is not None and data and not used:
+            whole = files.read_all(fd, offset + len(data) - HEADER_SIZE, HEADER_SIZE)
+            if not is_of(whole, offset - HEADER_SIZE):
+                found, contents, offset, data = None, Contents(), HEADER_SIZE, whole
+                records, used = journal.scan(data)
         contents.apply(records)
         return Loaded(fd, head, contents, offset + used, offset + len(data), offset if found is not None else 0)
     except BaseException:
         files.close(fd)
         raise
+
+
+def is_of(records: bytes | memoryview, offset: int) -> bool:
+    """
+    Whether a snapshot can be of a journal: a record ends where it says that it stands for all before.
+
+    @param records: Of the journal, from the first on.
+    @param offset: In them.
+    @return: True also where that cannot be told, for records before are damaged.
+    """
+    _, used = journal.scan(records[:offset])
+    return used == offset or journal.scan(records[used:])[1] == 0

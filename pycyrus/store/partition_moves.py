@@ -105,9 +105,10 @@ class PartitionMove:
         try:
             self._take_lock()
             _copy_messages(self._old, self._new)
+            # Before the copy is made: what stands for an offset of the one journal stands for that of the other.
+            self._send_on()
             _copy_rest(self._old, self._new)
             self._sync()
-            self._send_on()
         except OSError as error:
             raise store_error(error, "mailbox cannot be copied") from error
         rows.drop_pending(connection, self._number)

@@ -27,6 +27,7 @@ from pycyrus.store.header import Header, read_header, write_header
 from pycyrus.store.items import summary_of
 from pycyrus.store.journal import HEADER_SIZE, JournalHeader
 from pycyrus.store.layout import FIRST_RESERVATION, MODSEQS_PER_UID, MailboxPaths, microseconds
+from pycyrus.store.loading import is_of
 from pycyrus.store.quarantine import file_guid, quarantine
 from pycyrus.store.spool import MessageFile
 
@@ -132,7 +133,7 @@ def _salvage(paths: MailboxPaths, data: bytes) -> tuple[JournalHeader, Contents]
     offset = HEADER_SIZE
     if head is not None:
         found = snapshot.load(paths.columns, head.generation, head.unique_id, len(data))
-        if found is not None:
+        if found is not None and is_of(memoryview(data)[HEADER_SIZE:], found[1] - HEADER_SIZE):
             contents, offset = found
     while offset < len(data):
         records, used = journal.scan(memoryview(data)[offset:])

@@ -18,7 +18,7 @@ from pycyrus.interfaces import NewMessage
 from pycyrus.mime import summary
 from pycyrus.model.flags import DELETED, SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.view import CachedItem
-from pycyrus.store import checkpoint, journal, loading, spool, upkeep
+from pycyrus.store import checkpoint, journal, loading, snapshot, spool, upkeep
 from pycyrus.store.header import Header, read_header
 from pycyrus.store.layout import remove_mailbox
 from pycyrus.store.opened import OpenedMailbox
@@ -88,6 +88,16 @@ class SnapshotTests(DamageCase):
             self.assertEqual(loaded.contents.columns.flags[:9].tolist(), [0, 0, SEEN, 0, 0, 0, 0, 0, 0])
         path.write_bytes(whole[:-8])
         self.assertEqual(self.subjects(self.open()), self.EXPECTED)
+
+    def test_snapshot_of_another_journal(self) -> None:
+        """One that stands for what is no end of a record is none, and no message is taken for damaged."""
+        box = self.open()
+        kept, contents = self.subjects(box), box.state.contents
+        data = snapshot.encode(contents, box.state.generation, box.state._offset - 48, box.unique_id)
+        box.state.close()
+        (self.meta / "pycyrus.columns").write_bytes(data)
+        self.assertEqual(self.subjects(self.open()), kept)
+        self.assertFalse((self.meta / "pycyrus.quarantine").exists())
 
     def test_snapshot_of_a_lost_tail(self) -> None:
         """One that stands for more than the journal has is not believed."""

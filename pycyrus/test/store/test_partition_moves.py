@@ -24,6 +24,7 @@ from pycyrus.interfaces import NewMessage
 from pycyrus.model.flags import DELETED, FLAGGED, FlagAction, FlagChange, Flags
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.store import database, files, journal, moves
+from pycyrus.store.loading import load
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.partition_moves import PartitionMove
 from pycyrus.test.store.test_store import ADMIN, BOB, FRED, MESSAGE, StoreCase, name
@@ -128,6 +129,27 @@ class PartitionMoves(StoreCase):
             journal.scan((after / "other/user/fred/pycyrus.journal").read_bytes()[journal.HEADER_SIZE :])[0][-1].type,
             journal.APPEND,
         )
+
+    async def test_snapshot_taken_meanwhile(self) -> None:
+        """A snapshot of the journal as it was there stands for the one here as well."""
+        await self.append(FRED, "user.fred")
+        session = cast(OpenedMailbox, await self.store.open(FRED, INBOX, "i"))
+        self.addCleanup(session.close)
+
+        def settled(move: PartitionMove) -> None:
+            state = session.state
+            state.refresh()
+            state.upkeep._snapshot(state._offset)(state.paths)
+
+        self.patch(PartitionMove, "settled", settled)
+        await self.store.rename(ADMIN, INBOX, INBOX, partition="other")
+        await self.append(FRED, "user.fred")
+        self.assertTrue((self.root / "other/user/fred/pycyrus.columns").exists())
+        loaded = load(session.state.paths)
+        files.close(loaded.fd)
+        self.assertGreater(loaded.snapshot_offset, 0)
+        self.assertEqual(loaded.offset, loaded.size)
+        self.assertEqual(loaded.contents.columns.uids[: len(loaded.contents)].tolist(), [1, 2])
 
     async def test_idle(self) -> None:
         """Whoever only looks sees nothing happen, here and in another process."""
