@@ -84,7 +84,7 @@ _LOOK_INTERVAL = 1.0
 """Seconds between two looks for other processes' changes, for sessions that wait for some."""
 _SORTED_HERE = 1000
 """Mailboxes that are put in order on the reactor thread."""
-_HOLD = 0.002
+_HOLD = 0.001
 """Seconds for which a long listing may hold the reactor."""
 _KNOWN = 4096
 """Openings of mailboxes that are remembered: of which identity, with which rights."""
@@ -578,9 +578,9 @@ class MailStore:
 
     async def quota_of(self, identity: Identity, name: MailboxName) -> Quota | None:
         """See L{IMailStore.quota_of}."""
-        entry = self._directory.lookup(name)
-        if entry is None or not identity.administers(name.domain):
-            entry = access.check(identity, entry, READ)
+        entry = self._directory.lookup(name) if identity.administers(name.domain) else None
+        if entry is None:
+            entry = self._access(identity, name, READ).entry
         return await self.quotas.quota_of(entry.name)
 
     async def set_quota(

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pycyrus.errors import MailStoreError
 from pycyrus.imap.commands.quota import warn_of_quota
+from pycyrus.imap.opening import Opening
 from pycyrus.imap.pace import Pace
 from pycyrus.imap.replies import Bad
-from pycyrus.imap.selected import BLOCK, CONDSTORE, QRESYNC, WRITING_RIGHTS, SelectedMailbox
+from pycyrus.imap.selected import BLOCK, CONDSTORE, NO_UIDS, QRESYNC, WRITING_RIGHTS, SelectedMailbox
 from pycyrus.imap.wire import grammar
 from pycyrus.imap.wire.annotations import MAX_SIZE
 from pycyrus.imap.wire.fetch import Column
@@ -29,6 +31,8 @@ _NUMBERS = (
 )
 # RFC 5257 section 4.2
 _ANNOTATING, _NO_ANNOTATING = b"%d" % MAX_SIZE, b"READ-ONLY"
+_CLOSED = b"* OK [CLOSED] Ok\r\n"
+_READ_ONLY, _READ_WRITE = b"[READ-ONLY] Completed", b"[READ-WRITE] Completed"
 _RESYNC_FORMAT = line_format((Column.UID, Column.FLAGS, Column.MODSEQ))
 
 
@@ -55,23 +59,76 @@ async def examine(session: Session, command: Select) -> bytes:
 async def _select(session: Session, command: Select, *, read_only: bool) -> bytes:
     if command.resync is not None and QRESYNC not in session.enabled:
         raise Bad(b"QRESYNC must be enabled first")
-    deselect(session)
     if command.is_condstore or command.resync is not None:
         session.enabled.add(CONDSTORE)
+    if (unchanged := _unchanged(session, command, is_examine=read_only)) is not None:
+        return await _select_again(session, unchanged)
+    deselect(session)
+    is_examine = read_only
     name = session.names.decode(command.mailbox, utf8=session.is_utf8)
     mailbox = await session.store.open(session.user, name, READ)
     try:
-        read_only = read_only or not mailbox.rights() & WRITING_RIGHTS
-        selected = SelectedMailbox(mailbox, read_only=read_only, enabled=session.enabled)
         await warn_of_quota(session, mailbox)
-        _tell_state(session, selected)
+        # From here to the telling nobody else has a turn: what is told is of one time.
+        rights = mailbox.rights()
+        read_only = read_only or not rights & WRITING_RIGHTS
+        selected = SelectedMailbox(mailbox, read_only=read_only, enabled=session.enabled)
+        text = _encode_state(session, selected)
+        session.write(text)
+        if not selected.recent_ranges():
+            extensions = len(session.enabled)
+            selected.opening = Opening(
+                command.mailbox, is_examine, extensions, selected.counter, mailbox.name, rights, text
+            )
         if command.resync is not None and command.resync.uidvalidity == mailbox.uidvalidity:
             await _resync(session, selected, command.resync)
     except BaseException:
         mailbox.close()
         raise
     session.selected = selected
-    return b"[READ-ONLY] Completed" if read_only else b"[READ-WRITE] Completed"
+    return _READ_ONLY if read_only else _READ_WRITE
+
+
+def _unchanged(session: Session, command: Select, *, is_examine: bool) -> SelectedMailbox | None:
+    """
+    Find what is selected, if it is what is asked for and would be told as it was.
+
+    Clients select their mailbox again and again, to have a look at it.
+    """
+    selected = session.selected
+    opening = None if selected is None else selected.opening
+    if selected is None or opening is None or session.telling.notices is not None:
+        return None
+    asked = (command.mailbox, is_examine, len(session.enabled))
+    if asked != (opening.asked, opening.is_examine, opening.extensions):
+        return None
+    # Neither a saved result nor a context outlives what was selected (RFC 5182 section 2.1, RFC 5267 section 4.3).
+    if selected.contexts or selected.saved is not NO_UIDS:
+        return None
+    mailbox, resync = selected.mailbox, command.resync
+    try:
+        counter, rights, name = mailbox.refresh(), mailbox.rights(), mailbox.name
+    except MailStoreError:
+        # Why, is for those who open it.
+        return None
+    if counter != opening.counter or name != opening.name or rights != opening.rights:
+        return None
+    if resync is not None and resync.uidvalidity == mailbox.uidvalidity and resync.modseq < mailbox.highest_modseq():
+        return None
+    return selected
+
+
+async def _select_again(session: Session, selected: SelectedMailbox) -> bytes:
+    assert selected.opening is not None
+    session.write(_CLOSED)
+    try:
+        await warn_of_quota(session, selected.mailbox)
+    except BaseException:
+        session.selected = None
+        selected.close()
+        raise
+    session.write(selected.opening.text)
+    return _READ_ONLY if selected.read_only else _READ_WRITE
 
 
 def deselect(session: Session) -> None:
@@ -79,11 +136,11 @@ def deselect(session: Session) -> None:
     selected, session.selected = session.selected, None
     if selected is not None:
         selected.close()
-        session.write(b"* OK [CLOSED] Ok\r\n")
+        session.write(_CLOSED)
 
 
-def _tell_state(session: Session, selected: SelectedMailbox) -> None:
-    """Tell what the mailbox is like, in Cyrus's order."""
+def _encode_state(session: Session, selected: SelectedMailbox) -> bytes:
+    """Say what the mailbox is like, in Cyrus's order."""
     mailbox = selected.mailbox
     lines = [b"* %d EXISTS\r\n" % len(selected.view)]
     if selected.has_recent:
@@ -108,7 +165,7 @@ def _tell_state(session: Session, selected: SelectedMailbox) -> None:
         # RFC 9051 section 6.3.2 demands a LIST response.
         name = grammar.astring(session.names.encode(mailbox.name, utf8=True), utf8=True)
         lines.append(b"* LIST () %b %b\r\n" % (grammar.quoted(session.names.separator), name))
-    session.write(b"".join(lines))
+    return b"".join(lines)
 
 
 async def _resync(session: Session, selected: SelectedMailbox, resync: Resync) -> None:
