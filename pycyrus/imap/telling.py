@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pycyrus.errors import MailboxMoving, MailStoreError
+from pycyrus.errors import MailboxMoving, MailboxNotFound, MailStoreError
 from pycyrus.imap import contexts
 from pycyrus.imap.commands.sort import orders
 
@@ -46,7 +46,11 @@ class Telling:
         if session.selected is None:
             return False
         try:
-            return session.selected.tell_updates(session, may_expunge)
+            try:
+                return session.selected.tell_updates(session, may_expunge)
+            except MailboxNotFound:
+                # It was there when the telling began.
+                return session.selected.tell_updates(session, may_expunge)
         except MailboxMoving:
             # To a client that becomes empty its messages would be expunged, there as well.
             self._leave()

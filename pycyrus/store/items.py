@@ -35,8 +35,20 @@ class CachedItems:
 
     log = Logger()
 
-    def __init__(self, paths: MailboxPaths, generation: int, lost_some: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        paths: MailboxPaths,
+        generation: int,
+        lost_some: Callable[[], None],
+        where_now: Callable[[int], str] | None = None,
+    ) -> None:
+        """
+        @param lost_some: Called when there is something to write back.
+        @param where_now: Tells where a message is that is not where the paths
+            say, while the mailbox is renamed.
+        """
         self._paths = paths
+        self._where_now = where_now or paths.where
         self._generation = generation
         self._file: CacheFile | None = None
         self._lost_some = lost_some
@@ -92,10 +104,16 @@ class CachedItems:
                 int(columns.internaldates[position]),
                 int(columns.savedates[position]),
                 int(columns.sent_times[position]),
-                summary_of(self._paths.where(uid)).items,
+                self._summary(uid).items,
             )
             self.lost[uid] = record
         return record
+
+    def _summary(self, uid: int) -> Summary:
+        try:
+            return summary_of(self._paths.where(uid))
+        except StoreUnavailable:
+            return summary_of(self._where_now(uid))
 
     def make(self, columns: Columns, positions: Positions) -> None:
         """

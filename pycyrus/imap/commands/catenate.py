@@ -73,8 +73,8 @@ async def _copy(session: Session, message: IncomingMessage, mailbox: IMailbox, p
     if position == len(view) or int(view.uids[position]) != parsed.uid:
         raise _bad_url(url)
     section = parsed.section
-    [structure] = view.cached(np.array([position]), (CachedItem.SECTIONS,))
     try:
+        [structure] = view.cached(np.array([position]), (CachedItem.SECTIONS,))
         file = mailbox.message(parsed.uid)
     except MailStoreError:
         raise _bad_url(url) from None

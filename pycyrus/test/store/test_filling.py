@@ -55,6 +55,18 @@ class Filling(StoreCase):
         self.assertEqual(self.missing(mailbox), [])
         self.assert_cached(mailbox, [message(1)])
 
+    async def test_read_while_the_mailbox_is_renamed(self) -> None:
+        """The kernel knows where the directory is before anybody says so."""
+        await self.append(FRED, "user.fred", message(1))
+        mailbox = await self.opened()
+        self.assertEqual(self.missing(mailbox), [1])
+        here = self.root / "spool/user/fred"
+        away = here.rename(here.with_name("away"))
+        try:
+            self.assert_cached(mailbox, [message(1)])
+        finally:
+            away.rename(here)
+
     async def test_complete(self) -> None:
         """A few at a time, so that others have their turn."""
         messages = [message(number) for number in range(3 * filling.FEW + 1)]
