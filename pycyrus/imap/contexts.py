@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 MAX_CONTEXTS = 16
 """Of one session."""
+FEW = 2048
+"""Changes of a result that are written on the reactor thread."""
 
 
 @dataclass(slots=True)
@@ -100,7 +102,7 @@ async def tell_updates(session: Session, selected: SelectedMailbox, may_expunge:
             changed.append((context, now))
     is_cut = session.telling.tell_updates(may_expunge)
     for context, now in changed:
-        _tell_new(session, selected, context, now)
+        await _tell_new(session, selected, context, now)
     return is_cut
 
 
@@ -136,11 +138,11 @@ async def _tell_gone(session: Session, selected: SelectedMailbox, context: Conte
             stays &= ~np.isin(context.uids, moved)
     places = np.flatnonzero(~stays)
     # From the last: so each position is still right when the client comes to it.
-    _tell(session, selected, context, b"REMOVEFROM", places[::-1], context.uids[places[::-1]])
+    await _tell(session, selected, context, b"REMOVEFROM", places[::-1], context.uids[places[::-1]])
     context.uids = context.uids[stays]
 
 
-def _tell_new(session: Session, selected: SelectedMailbox, context: Context, now: UidArray) -> None:
+async def _tell_new(session: Session, selected: SelectedMailbox, context: Context, now: UidArray) -> None:
     """Tell what is new in the result, as far as the client knows the messages."""
     is_known = np.isin(now, selected.view.uids, assume_unique=True)
     if not is_known.all():
@@ -148,11 +150,11 @@ def _tell_new(session: Session, selected: SelectedMailbox, context: Context, now
         context.counter = None
         now = now[is_known]
     places = np.flatnonzero(~np.isin(now, context.uids, assume_unique=True))
-    _tell(session, selected, context, b"ADDTO", places, now[places])
+    await _tell(session, selected, context, b"ADDTO", places, now[places])
     context.uids = now
 
 
-def _tell(
+async def _tell(
     session: Session,
     selected: SelectedMailbox,
     context: Context,
@@ -168,11 +170,12 @@ def _tell(
         numbers = np.searchsorted(told, uids) + 1
     if len(numbers):
         placed: Placed = None if context.criteria is None else places + 1
-        session.write(
-            encode_change(
-                context.tag, what, placed, np.sort(numbers) if placed is None else numbers, by_uid=context.by_uid
-            )
-        )
+
+        def encode() -> bytes:
+            ordered = np.sort(numbers) if placed is None else numbers
+            return encode_change(context.tag, what, placed, ordered, by_uid=context.by_uid)
+
+        session.write(encode() if len(numbers) <= FEW else await session.in_thread(encode))
 
 
 def out_of_order(old: Sequence[int], new: Sequence[int]) -> list[int]:

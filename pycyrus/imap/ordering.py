@@ -33,7 +33,7 @@ MAILBOXES = 32
 """Of which headers are remembered."""
 MOST_TEXTS = 3_000_000
 """Texts of all mailboxes that are remembered; the mailbox at work always has its own."""
-BLOCK = 100
+BLOCK = 32
 """Messages whose headers are read between two turns of other sessions."""
 
 _RUN = 2000

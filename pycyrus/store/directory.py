@@ -37,7 +37,7 @@ T = TypeVar("T")
 FILE_NAME = "mailboxes.db"
 SIGNAL_NAME = "mailboxes.signal"
 _MOST_ENTRIES = 100_000
-_PAGE = 250
+_PAGE = 100
 _KINDS = 1000
 """Rights that a listing remembers."""
 _CHECK_INTERVAL = 1.0

@@ -52,10 +52,11 @@ from pycyrus.store.textlog import MAX_NEEDLE
 Mask = NDArray[np.bool_]
 
 _DAY: Final = 86_400
-_BLOCK: Final = 1_000
-_TEXT_BLOCK: Final = 100
+_BLOCK: Final = 250
+_HEADERS_BLOCK: Final = 64
+_TEXT_BLOCK: Final = 32
 _MOST_NESTED: Final = 200
-_TURN: Final = 0.002
+_TURN: Final = 0.001
 """Seconds of work between pauses."""
 
 _SEARCH_FORMS: Final = {
@@ -319,7 +320,7 @@ class _Search:
         unknown: list[int] = []
         if name in CACHED_HEADER_NAMES:
             marks = _marks(name, needle)
-            for block in _blocks(np.flatnonzero(possible), _BLOCK // 2):
+            for block in _blocks(np.flatnonzero(possible), _HEADERS_BLOCK):
                 (headers,) = self.view.cached(block, (CachedItem.HEADERS,))
                 for position, header in zip(block.tolist(), headers, strict=True):
                     if header == HEADERS_NOT_CACHED:

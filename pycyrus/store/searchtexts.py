@@ -17,7 +17,7 @@ from pycyrus.store.scanning import Breathe, FormsBudget, JoinedForms
 from pycyrus.store.textlog import MAX_NEEDLE, NAME, Matches, Text, TextLog, joined
 from pycyrus.store.threads import StoreReactor, in_thread
 
-_BLOCK = 1000
+_BLOCK = 250
 _TEXTS_AT_ONCE = 64
 """Messages read by a thread before it adds their texts to the log."""
 _LONGEST_MESSAGE = 1 << 24
@@ -94,7 +94,7 @@ class SearchTexts:
         """
         texts = self._log()
         await in_thread(self._reactor, texts.load)
-        missing = np.flatnonzero(possible & texts.unknown(view))
+        missing = np.flatnonzero(possible & await in_thread(self._reactor, texts.unknown, view))
         for start in range(0, len(missing), _TEXTS_AT_ONCE):
             block = missing[start : start + _TEXTS_AT_ONCE]
             (items,) = view.cached(block, (CachedItem.SECTIONS,))

@@ -68,6 +68,8 @@ class TextLog:
         self._size = 0
         self._records = _NO_RECORDS
         self._hits: OrderedDict[bytes, NDArray[np.int64]] = OrderedDict()
+        # Of the last question: records and view they are of.
+        self._found: tuple[NDArray[np.void], View, NDArray[np.intp]] | None = None
 
     # --- in threads -----------------------------------------------------
 
@@ -221,16 +223,23 @@ class TextLog:
         self._inode = self._size = 0
         self._records = _NO_RECORDS
         self._hits.clear()
+        self._found = None
+
+    def unknown(self, view: View) -> NDArray[np.bool_]:
+        """Which messages it says nothing of; for a thread."""
+        return self._rows(view) < 0
 
     # --- on the reactor thread ------------------------------------------
 
-    def unknown(self, view: View) -> NDArray[np.bool_]:
-        """Which messages it says nothing of."""
-        return self._rows(view) < 0
-
     def _rows(self, view: View) -> NDArray[np.intp]:
         """The last record of each message; -1 if there is none."""
-        records = self._records
+        records, found = self._records, self._found
+        if found is None or found[0] is not records or found[1] is not view:
+            found = self._found = records, view, self._find(records, view)
+        return found[2]
+
+    @staticmethod
+    def _find(records: NDArray[np.void], view: View) -> NDArray[np.intp]:
         if not len(records) or not len(view):
             return np.full(len(view), -1, dtype=np.intp)
         order = np.argsort(records["uid"], kind="stable")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _BATCH = 50
 """Names looked at between two looks at the clock."""
-_HOLD = 0.002
+_HOLD = 0.001
 """Seconds for which a long listing may hold the reactor."""
 
 
