@@ -26,6 +26,7 @@ from pycyrus.murder.connection import ServerConnection
 from pycyrus.murder.health import Health
 from pycyrus.murder.link import ImapLink
 from pycyrus.net.client import Connector
+from pycyrus.net.keepalive import Keepalive
 from pycyrus.tasks import Tasks
 
 _CHECK_AFTER = 2.0
@@ -81,6 +82,17 @@ class BackendSettings:
     allow_plaintext: bool = True
     tls: Callable[[str], object] | None = None
     proxies: frozenset[str] = frozenset()
+
+    @property
+    def patience(self) -> float:
+        """Seconds of silence from which it is doubted that a server lives."""
+        return 1.5 * self.connect_within
+
+    @property
+    def keepalive(self) -> Keepalive:
+        """So that a connection that is cut is known to be, at about the same time."""
+        seconds = max(3, int(self.patience))
+        return Keepalive(seconds, max(1, seconds // 3), 3, unacknowledged=seconds)
 
     def address(self, server: str, service: str) -> Address:
         """
@@ -139,10 +151,10 @@ class Backends:
     def __init__(self, settings: BackendSettings, reactor: Any) -> None:
         self.settings = settings
         self._reactor = reactor
-        self._connector = Connector(reactor)
+        self._connector = Connector(reactor, settings.keepalive)
         self._kept: dict[tuple[str, str], list[ImapLink]] = {}
         self._count = 0
-        self.health = Health(self.connect_quietly, reactor)
+        self.health = Health(self.connect_quietly, reactor, settings.patience)
         self._tasks = Tasks()
         self._sweeper: IDelayedCall | None = None
         self._is_closed = False

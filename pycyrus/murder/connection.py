@@ -18,9 +18,6 @@ from pycyrus.errors import MalformedExchange, StoreUnavailable
 
 T = TypeVar("T")
 
-SUSPECT_AFTER = 15.0
-"""Seconds of silence after which it is asked whether the server answers anybody."""
-
 
 class ServerConnection(Protocol):
     """
@@ -29,14 +26,14 @@ class ServerConnection(Protocol):
     @ivar server: Whom it is connected to, as the directory calls it.
     @ivar lost_reason: None while the connection is there.
     @ivar used: When it was last of use, by the reactor's clock.
-    @ivar on_silence: Called when somebody has waited for long.
+    @ivar on_silence: Called when somebody has waited for long, which is so many seconds.
     """
 
     def __init__(self, server: str, reactor: Any) -> None:
         self.server = server
         self.lost_reason: str | None = None
         self.used = reactor.seconds()
-        self.on_silence: Callable[[], None] | None = None
+        self.on_silence: tuple[float, Callable[[], None]] | None = None
         self._reactor = reactor
         self._waiter: Deferred[None] | None = None
         self._writable: Deferred[None] | None = None
@@ -164,7 +161,7 @@ class ServerConnection(Protocol):
     # --- waiting ------------------------------------------------------------------
 
     async def _within(self, seconds: float, waiter: Deferred[None]) -> None:
-        first = seconds if self.on_silence is None else min(seconds, SUSPECT_AFTER)
+        first = seconds if self.on_silence is None else min(seconds, self.on_silence[0])
         timers: list[IDelayedCall] = []
         timers.append(self._reactor.callLater(first, self._was_silent, timers, seconds - first))
         try:
@@ -183,4 +180,4 @@ class ServerConnection(Protocol):
             self.abort("no answer")
             return
         timers[0] = self._reactor.callLater(left, self._was_silent, timers, 0.0)
-        self.on_silence()
+        self.on_silence[1]()

@@ -18,8 +18,6 @@ from pycyrus.tasks import Tasks
 
 LOOK_EVERY = 3.0
 """Seconds between two looks whether a server that did not answer is back."""
-GREETS_WITHIN = 15.0
-"""Seconds for the greeting of a server that is looked at."""
 
 Connect = Callable[[str, str, Protocol], Awaitable[None]]
 
@@ -49,9 +47,13 @@ class Health:
 
     log = Logger()
 
-    def __init__(self, connect: Connect, reactor: Any) -> None:
-        """@param connect: Connects a protocol to a service of a server; raises L{StoreUnavailable}."""
+    def __init__(self, connect: Connect, reactor: Any, patience: float) -> None:
+        """
+        @param connect: Connects a protocol to a service of a server; raises L{StoreUnavailable}.
+        @param patience: Seconds of silence after which a server is looked at, and which it has to greet.
+        """
         self._connect = connect
+        self._patience = patience
         self._reactor = reactor
         self._down: dict[tuple[str, str], _Down] = {}
         self._suspects: dict[tuple[str, str], list[ServerConnection]] = {}
@@ -75,7 +77,7 @@ class Health:
 
     def watch(self, link: ServerConnection, service: str) -> None:
         """Look at a server when a connection to it is silent for too long."""
-        link.on_silence = lambda: self._suspect(link, service)
+        link.on_silence = self._patience, lambda: self._suspect(link, service)
 
     def forget(self) -> None:
         """Take all servers for well."""
@@ -116,7 +118,7 @@ class Health:
         link = LineClient(server, self._reactor)
         try:
             await self._connect(server, service, link)
-            await link.line(GREETS_WITHIN)
+            await link.line(self._patience)
         except StoreUnavailable as error:
             return str(error)
         finally:

@@ -32,7 +32,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from pycyrus.net.connection import LeanConnection
-from pycyrus.net.keepalive import BETWEEN_SERVERS
+from pycyrus.net.keepalive import BETWEEN_SERVERS, Keepalive
 
 REMEMBER_FOR = 30.0
 """Seconds for which it is believed where a name leads."""
@@ -138,10 +138,12 @@ class Connector:
     Connects protocols to servers.
 
     @param reactor: Provides IReactorFDSet, IReactorTime and IReactorPluggableNameResolver.
+    @param keepalive: How soon the kernel gives a connection up that was cut.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, keepalive: Keepalive = BETWEEN_SERVERS) -> None:
         self._reactor = reactor
+        self._keepalive = keepalive
         self._known: dict[tuple[str, int], tuple[float, list[tuple[str, int]]]] = {}
 
     async def connect(self, host: str, port: int, protocol: IProtocol, within: float) -> None:
@@ -191,7 +193,7 @@ class Connector:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
-            BETWEEN_SERVERS.apply(sock)
+            self._keepalive.apply(sock)
             number = sock.connect_ex(address)
             if number in _IN_PROGRESS:
                 attempt = _Attempt(sock, self._reactor)

@@ -43,19 +43,21 @@ class Launched:
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
         timeout: float = 60.0,
+        prefix: Sequence[str] = (),
     ) -> None:
         """
         @param arguments: Behind C{pycyrus}.
         @param twistd: Before it.
         @param directory: Where it is started.
         @param timeout: Seconds until it must be ready, and until it must have stopped.
+        @param prefix: What starts it, in another network for example.
         """
         self.state = state
         self._timeout = timeout
         self._lines: list[str] = []
         self._ready = threading.Event()
         self._process = subprocess.Popen(
-            [*TWISTD, *twistd, "pycyrus", *arguments],
+            [*prefix, *TWISTD, *twistd, "pycyrus", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

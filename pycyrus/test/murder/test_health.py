@@ -11,10 +11,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.errors import StoreUnavailable
-from pycyrus.murder.connection import SUSPECT_AFTER
-from pycyrus.murder.health import GREETS_WITHIN, LOOK_EVERY, Health
+from pycyrus.murder.health import LOOK_EVERY, Health
 from pycyrus.murder.link import ImapLink
 from pycyrus.test.murder.test_links import Transport
+
+PATIENCE = 15.0
 
 
 class HealthTests(SynchronousTestCase):
@@ -23,7 +24,7 @@ class HealthTests(SynchronousTestCase):
         self.looks: list[Any] = []
         self.greeting = b""
         self.is_refused = False
-        self.health = Health(self._connect, self.clock)
+        self.health = Health(self._connect, self.clock, PATIENCE)
         self.addCleanup(self.health.close)
 
     async def _connect(self, server: str, service: str, protocol: Protocol) -> None:
@@ -47,7 +48,7 @@ class HealthTests(SynchronousTestCase):
         """While it greets others it may take its time, up to a limit."""
         self.greeting = b"* OK hi\r\n"
         link, found = self._waiting()
-        self.clock.advance(SUSPECT_AFTER)
+        self.clock.advance(PATIENCE)
         self.assertEqual((len(self.looks), found), (1, []))
         self.clock.advance(100)
         link.dataReceived(b"PROXY1 OK done\r\n")
@@ -57,9 +58,9 @@ class HealthTests(SynchronousTestCase):
     def test_one_that_hangs(self) -> None:
         """Whoever waits for it is told, by one look for all; and the next need not wait."""
         waiting = [self._waiting() for _ in range(3)]
-        self.clock.advance(SUSPECT_AFTER)
+        self.clock.advance(PATIENCE)
         self.assertEqual(len(self.looks), 1)
-        self.clock.advance(GREETS_WITHIN)
+        self.clock.advance(PATIENCE)
         self.looks[0].connectionLost(Failure(ConnectionError("gone")))
         for link, found in waiting:
             link.connectionLost(Failure(ConnectionError("gone")))

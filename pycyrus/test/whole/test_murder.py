@@ -69,6 +69,18 @@ class MurderCase(SynchronousTestCase):
         for role in roles:
             self.start(role)
 
+    def address(self, role: str) -> str:
+        """Where a server is."""
+        return "127.0.0.1"
+
+    def prefix(self, role: str) -> tuple[str, ...]:
+        """What starts it there."""
+        return ()
+
+    def name(self, backend: str) -> str:
+        """As locations have it."""
+        return f"{self.address(backend)}:{self.ports[f'{backend}-imap']}"
+
     def configure(self, role: str) -> None:
         """Fill in a sample what is different here: places, ports and the names that have them."""
         ports = self.ports
@@ -78,13 +90,13 @@ class MurderCase(SynchronousTestCase):
             "/var/lib/cyrus": f"{self.root}/{role}",
             "/var/spool/cyrus/mail": f"{self.root}/{role}-spool",
             "cyrus_user: cyrus": f"cyrus_user: {pwd.getpwuid(os.geteuid()).pw_name}",
-            "mupdate_server: mupdate.example.com": f"mupdate_server: 127.0.0.1:{ports['master']}",
-            "backend1.example.com": f"127.0.0.1:{ports[f'{role}-imap' if kind == 'backend' else 'backend-imap']}",
+            "mupdate_server: mupdate.example.com": f"mupdate_server: {self.address('master')}:{ports['master']}",
+            "backend1.example.com": self.name(role if kind == "backend" else "backend"),
         }.items():
             text = text.replace(old, new)
         if role == "frontend":
             words = [
-                f"127.0.0.1:{ports[f'{backend}-imap']}/{service}={ports[f'{backend}-{service}']}"
+                f"{self.name(backend)}/{service}={ports[f'{backend}-{service}']}"
                 for backend in self.backends
                 for service in ("pop3", "lmtp")
             ]
@@ -96,9 +108,9 @@ class MurderCase(SynchronousTestCase):
         prefix = f"{role}-" if kind == "backend" else ""
         for name in ("imap", "pop3", "lmtp"):
             if f'listen="{name}"' in services:
-                services = services.replace(f'listen="{name}"', f'listen="127.0.0.1:{ports[prefix + name]}"')
+                services = services.replace(f'listen="{name}"', f'listen="{self.address(role)}:{ports[prefix + name]}"')
         mupdate = ports["master" if role == "master" else "copy"]
-        services = services.replace('listen="3905"', f'listen="127.0.0.1:{mupdate}"')
+        services = services.replace('listen="3905"', f'listen="{self.address(role)}:{mupdate}"')
         (self.root / f"{role}-cyrus.conf").write_text(services)
 
     def pycyrus(self, role: str, *words: str, status: int = 0) -> str:
@@ -111,19 +123,19 @@ class MurderCase(SynchronousTestCase):
 
     def start(self, role: str) -> None:
         files = ["-C", str(self.root / f"{role}.conf"), "-M", str(self.root / f"{role}-cyrus.conf")]
-        self.servers[role] = Launched(self.root / role, files).__enter__()
+        self.servers[role] = Launched(self.root / role, files, prefix=self.prefix(role)).__enter__()
 
     def stop(self, role: str, number: int) -> None:
         self.servers.pop(role).stop(number)
 
     def imap(self, user: str) -> imaplib.IMAP4:
-        client = imaplib.IMAP4("127.0.0.1", self.ports["imap"], TIMEOUT)
+        client = imaplib.IMAP4(self.address("frontend"), self.ports["imap"], TIMEOUT)
         self.addCleanup(client.shutdown)
         client.login(user, "secret")
         return client
 
     def deliver(self, user: str) -> None:
-        with smtplib.LMTP("127.0.0.1", self.ports["lmtp"], timeout=TIMEOUT) as client:
+        with smtplib.LMTP(self.address("frontend"), self.ports["lmtp"], timeout=TIMEOUT) as client:
             client.sendmail("a@example.com", [user], MESSAGE)
 
     def count(self, client: imaplib.IMAP4) -> bytes:
@@ -184,9 +196,6 @@ class XferTests(MurderCase):
 
     def files(self, backend: str) -> int:
         return len(list((self.root / f"{backend}-spool").glob("**/[0-9]*.")))
-
-    def name(self, backend: str) -> str:
-        return f"127.0.0.1:{self.ports[f'{backend}-imap']}"
 
     def move(self, source: str, target: str) -> subprocess.Popen[bytes]:
         words = ["xfer", "user", "fred", "--to", self.name(target), "-C", str(self.root / f"{source}.conf")]
