@@ -225,12 +225,15 @@ def _switch(
         files.write_all(fd, tail, size)
         files.write_all(fd, joined.encode(), 0)
         files.fdatasync(fd)
+        # Who wrote to the old one syncs what has its name by then, and that name may not last.
+        files.fdatasync(loaded.fd)
         if renewal is not None:
             renewal.settle()
         files.rename(f"{paths.journal}.new.{os.getpid()}", paths.journal)
+        # Nor may anybody write to what has no lasting name.
+        files.sync_directory(str(paths.meta))
     finally:
         unlock(loaded.fd)
-    files.sync_directory(str(paths.meta))
     return True
 
 

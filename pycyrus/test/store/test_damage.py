@@ -25,6 +25,7 @@ from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.spool import clean_stage
 from pycyrus.test.store.mailboxes import Place, digests, text, uids, without_syncs
 from pycyrus.testing.blocking import BlockingReactor
+from pycyrus.testing.disk import Keep, Loss, Recorder
 
 
 class DamageCase(SynchronousTestCase):
@@ -133,6 +134,28 @@ class CompactionTests(DamageCase):
             self.assertEqual(box.keyword_names(), (b"Word",))
             self.assertEqual(len(box.state.contents.retained), 1)
         self.assertEqual(fresh.state.contents.recent_uid, writer.state.contents.recent_uid)
+
+    def test_names_that_last(self) -> None:
+        """Whoever wrote before, and whoever writes after it, need only sync what has the journal's name."""
+        box = self.open()
+        let_go: list[int] = []
+        unlock = checkpoint.unlock
+        with Recorder(self.root) as recorder:
+            self.patch(checkpoint, "unlock", lambda fd: (let_go.append(recorder.now), unlock(fd)))
+            self.place.run(box.store(uids(3), FlagChange(FlagAction.REMOVE, Flags(SEEN))))
+            checkpoint.compact(self.paths)
+        renamed = max(change.at for change in recorder.names if change.came and change.came[1] == "pycyrus.journal")
+        generations = []
+        for number, cut in enumerate((renamed, *let_go)):
+            after = Path(self.mktemp())
+            recorder.after_power_cut(cut, Loss(Keep.NOTHING, Keep.NOTHING, apart=True), random.Random(1), after)
+            place = Place(after)
+            loaded = loading.load(place.paths("a"))
+            os.close(loaded.fd)
+            place.close()
+            generations.append(loaded.header.generation)
+            self.assertEqual(loaded.contents.columns.flags[:3].tolist(), [0, 0, 0], number)
+        self.assertEqual(generations, [1, 2])
 
     def test_compaction_happens(self) -> None:
         """A journal that is much longer than what it says is rewritten unasked."""
