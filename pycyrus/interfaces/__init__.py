@@ -43,7 +43,7 @@ from pycyrus.interfaces.maildrops import IMaildropClaims, LoginTooSoon
 from pycyrus.interfaces.messages import IStaged, NewMessage
 from pycyrus.interfaces.results import Appended, Copied, Counts, Expunged, MailboxListing, MailboxStatus, Stored
 from pycyrus.interfaces.services import IMailService
-from pycyrus.interfaces.transfers import ISyncFile, ISyncIntake, ITransferIntake, ITransfers, Moved
+from pycyrus.interfaces.transfers import IDumpIntake, ISyncFile, ISyncIntake, ITransferIntake, ITransfers, Moved
 from pycyrus.model.scopes import ListScope, Namespace
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "IDelivery",
     "IDeliveryAgent",
     "IDeliveryObserver",
+    "IDumpIntake",
     "IEventSink",
     "IEventSinkFactory",
     "ILocations",

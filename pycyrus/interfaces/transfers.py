@@ -93,6 +93,35 @@ class ISyncIntake(Interface):
         """The connection is gone."""
 
 
+class IDumpIntake(Interface):
+    """A mailbox as C{UNDUMP} brings it: files, and what is no file."""
+
+    async def file(name: str, size: int) -> ISyncFile:
+        """
+        Begin a file; it may be one for which there is no use here.
+
+        @raise TransferFailed: It is too large, or comes twice.
+        @raise StoreUnavailable: It cannot be written.
+        """
+
+    def fields(name: str, values: list[bytes]) -> None:
+        """
+        Take an annotation, or limits.
+
+        @raise TransferFailed: It is none.
+        """
+
+    async def finish() -> None:
+        """
+        All has come: have it be the mailbox's.
+
+        @raise MailStoreError: The mailbox is empty as before.
+        """
+
+    async def leave() -> None:
+        """Give back what it holds, whatever became of it."""
+
+
 class ITransfers(Interface):
     """Moves mailboxes to other servers, and takes them from there."""
 
@@ -134,6 +163,15 @@ class ITransfers(Interface):
 
         @raise MailboxNotFound: There is none.
         @raise MailboxHasChildren: It has inferiors.
+        """
+
+    async def undump(identity: Identity, name: MailboxName) -> IDumpIntake:
+        """
+        Begin to fill a mailbox with what an older server has in it (UNDUMP).
+
+        @raise PermissionDenied: Not an administrator of all domains.
+        @raise MailboxNotFound: It was not made before, by LOCALCREATE.
+        @raise MailboxExists: It has messages.
         """
 
     def sync(identity: Identity) -> ISyncIntake:

@@ -31,8 +31,9 @@ from pycyrus.interfaces import IMailboxPublisher, ISyncFile, ISyncIntake
 from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.names import user_inbox
-from pycyrus.model.transfers import INVENTORY, MANIFEST, FileFacts, Manifest
+from pycyrus.model.transfers import Manifest
 from pycyrus.murder.abandoned import abandon
+from pycyrus.murder.imported_transfer import keep, make_files
 from pycyrus.murder.sync_records import (
     Table,
     imported_mailbox,
@@ -46,11 +47,8 @@ from pycyrus.murder.sync_records import (
 )
 from pycyrus.store import files
 from pycyrus.store.files import store_error
-from pycyrus.store.imported import build
 from pycyrus.store.incoming import Arrivals, IncomingTransfer
-from pycyrus.store.layout import JOURNAL
-from pycyrus.store.outgoing_files import packets_of
-from pycyrus.store.threads import StoreReactor, in_thread
+from pycyrus.store.threads import StoreReactor
 
 Answer = list[tuple[str, Any]]
 SYNC_PREFIX = "sync-"
@@ -350,12 +348,7 @@ class SyncIntake:
             tuple(self._names(held.subscriptions)),
             tuple(moved_root(each, self._deleted_prefix) for each in held.quotas.values()),
         )
-        await in_thread(self._reactor, self._build, held, transfer)
-        listed = transfer.files.inventory([mailbox.unique_id for mailbox in manifest.mailboxes])
-        for name, contents in ((MANIFEST, manifest.encode()), (INVENTORY, listed.encode())):
-            for packet in packets_of(name, contents):
-                await self._arrivals.write(transfer, list(packet.pieces), packet.data)
-        await self._arrivals.prepare(transfer)
+        await keep(self._arrivals, transfer, manifest, lambda: self._build(held, transfer), self._reactor)
         held.is_changed = False
 
     def _names(self, subscriptions: dict[bytes, None]) -> Iterator[MailboxName]:
@@ -370,18 +363,11 @@ class SyncIntake:
             path = _path(loose, guid.hex().encode("ascii"))
             return str(path) if path.exists() else None
 
-        try:
-            for unique_id, mailbox in held.mailboxes.items():
-                place = transfer.files.place(unique_id)
-                imported = imported_mailbox(mailbox, held.records[unique_id], str(held.root.owner_id or ""))
-                for message in build(place, imported, find):
-                    facts = FileFacts(message.size, message.guid.hex())
-                    transfer.files.note(unique_id, f"{message.uid}.", facts)
-                made = Path(place.journal).read_bytes()
-                digest = hashlib.sha1(made, usedforsecurity=False).hexdigest()
-                transfer.files.note(unique_id, JOURNAL, FileFacts(len(made), digest))
-        except OSError as error:
-            raise store_error(error, "mailboxes cannot come in") from error
+        owner = str(held.root.owner_id or "")
+        mailboxes = [
+            imported_mailbox(mailbox, held.records[unique_id], owner) for unique_id, mailbox in held.mailboxes.items()
+        ]
+        make_files(transfer, mailboxes, find)
 
     async def push(self, name: MailboxName) -> None:
         """See L{ISyncIntake.push}."""

@@ -31,10 +31,11 @@ from pycyrus.errors import (
     StoreUnavailable,
     TransferFailed,
 )
-from pycyrus.interfaces import IMailboxPublisher, ISyncIntake, ITransferIntake, ITransfers, Moved
+from pycyrus.interfaces import IDumpIntake, IMailboxPublisher, ISyncIntake, ITransferIntake, ITransfers, Moved
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.murder.dump_intake import DumpIntake
 from pycyrus.murder.pauses import Pause
 from pycyrus.murder.sync_intake import SyncIntake
 from pycyrus.murder.sync_link import SyncLink
@@ -123,6 +124,12 @@ class Transfers:
         """See L{ITransfers.delete_here}."""
         _demand(identity)
         await delete_here(self._departures.parts, identity, name)
+
+    async def undump(self, identity: Identity, name: MailboxName) -> IDumpIntake:
+        """See L{ITransfers.undump}."""
+        _demand(identity)
+        prefix = self._names["deleted_prefix"]
+        return await DumpIntake.begin(name, self._departures, self._arrivals, self._reactor, prefix)
 
     def sync(self, identity: Identity) -> ISyncIntake:
         """See L{ITransfers.sync}."""

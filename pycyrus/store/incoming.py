@@ -61,17 +61,20 @@ class Arrivals:
 
     # --- files ----------------------------------------------------------
 
-    async def begin(self, transfer_id: str, root: MailboxName, partition: str | None) -> IncomingTransfer:
+    async def begin(
+        self, transfer_id: str, root: MailboxName, partition: str | None, *, replaces: bool = False
+    ) -> IncomingTransfer:
         """
         Begin to take files.
 
         @param root: What comes: a user's INBOX, or a mailbox.
         @param partition: Where it goes; None to choose.
+        @param replaces: A mailbox of that name may be here.
         @raise MailboxExists: It is here already.
         @raise UnknownPartition: There is none.
         @raise StoreUnavailable: It cannot come now.
         """
-        if self._parts.directory.lookup(root) is not None:
+        if not replaces and self._parts.directory.lookup(root) is not None:
             raise MailboxExists(internal(root))
         check_policy(root, self._parts.settings.deletedprefix)
         check_transfer_id(transfer_id)
@@ -140,16 +143,17 @@ class Arrivals:
             each.transfer_id for each in self._transfers.all_prepared() if Manifest.decode(each.manifest).root == root
         ]
 
-    async def activate(self, transfer_id: str) -> list[MailboxName]:
+    async def activate(self, transfer_id: str, *, instead_of: str | None = None) -> list[MailboxName]:
         """
         Have the mailboxes be this server's; it may be asked again.
 
+        @param instead_of: Unique id of an empty mailbox that goes; the Murder's master is told nothing.
         @return: They; nothing, if that was done before.
         @raise MailboxNotFound: Nothing of that transfer was prepared.
         @raise MailboxExists: One of them is here under its name or id.
         @raise StoreUnavailable: It may be done, or not: ask again.
         """
-        return await self._parts.shield.run(self._alone(transfer_id, self._activate))
+        return await self._parts.shield.run(self._alone(transfer_id, lambda each: self._activate(each, instead_of)))
 
     async def _alone(self, transfer_id: str, work: Callable[[str], Coroutine[Deferred[Any], Any, T]]) -> T:
         """Do something that no other process does at the same time."""
@@ -162,7 +166,7 @@ class Arrivals:
         finally:
             self._transfers.give_back(transfer_id, lock, is_over=True)
 
-    async def _activate(self, transfer_id: str) -> list[MailboxName]:
+    async def _activate(self, transfer_id: str, instead_of: str | None) -> list[MailboxName]:
         found = self._transfers.incoming(transfer_id)
         if found is None:
             raise MailboxNotFound("no such transfer")
@@ -171,7 +175,11 @@ class Arrivals:
         manifest = Manifest.decode(found.manifest)
         parts = self._parts
         await in_thread(parts.reactor, self._take_over, manifest)
-        await parts.directory.change(lambda connection: self._list(connection, found, manifest), parts.tree.finish)
+        await parts.directory.change(
+            lambda connection: self._list(connection, found, manifest, instead_of),
+            parts.tree.finish,
+            is_told=instead_of is None,
+        )
 
         def settle() -> None:
             # The mailboxes have left it.
@@ -202,11 +210,17 @@ class Arrivals:
         if manifest.quotas:
             parts.quotas.put_all([(each.root, each.limits) for each in manifest.quotas])
 
-    def _list(self, connection: sqlite3.Connection, transfer: Incoming, manifest: Manifest) -> None:
+    def _list(
+        self, connection: sqlite3.Connection, transfer: Incoming, manifest: Manifest, instead_of: str | None
+    ) -> None:
         """Put them on the list, within a transaction; nothing, if they are on it."""
         self._parts.tree.catch_up(connection)
         if all(_is_there(connection, mailbox) for mailbox in manifest.mailboxes):
             return
+        gone = None if instead_of is None else rows.find_id(connection, instead_of)
+        if gone is not None:
+            rows.remove(connection, gone)
+            rows.add_pending(connection, Work.REMOVE, gone.partition, gone.location)
         for mailbox in manifest.mailboxes:
             taken = rows.find(connection, mailbox.name) or rows.find_id(connection, mailbox.unique_id)
             if taken is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from pycyrus.errors import MailboxHasChildren
+from pycyrus.errors import MailboxHasChildren, PermissionDenied
 from pycyrus.model.acl import LOOKUP
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
@@ -21,7 +21,9 @@ async def create_here(parts: TransferParts, identity: Identity, name: MailboxNam
     @return: Its unique id.
     @raise MailStoreError: As L{pycyrus.interfaces.IMailStore.create}.
     """
-    wanted = Wanted(identity, name, partition)
+    if not identity.administers(name.domain):
+        raise PermissionDenied("an administrator's")
+    wanted = Wanted(identity, name, partition, is_alone=True)
     entry = await parts.shield.run(
         parts.directory.change(lambda connection: parts.tree.create(connection, wanted), is_told=False)
     )

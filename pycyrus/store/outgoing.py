@@ -149,6 +149,10 @@ class Departures:
         found = belongings(self._parts.directory.reading, root)
         return [entry for entry in found if entry.mailbox_type == LEAVING]
 
+    def entry(self, name: MailboxName) -> Entry | None:
+        """A mailbox as it stands in the list."""
+        return self._parts.directory.lookup(name)
+
     def is_here(self, name: MailboxName) -> bool:
         """Whether there is a mailbox of a name."""
         return self._parts.directory.lookup(name) is not None

@@ -52,12 +52,14 @@ class Wanted:
     @ivar identity: For whom; None for the server itself, which may.
     @ivar partition: As asked for.
     @ivar special_use: As asked for.
+    @ivar is_alone: Nothing need be above it: what is, comes later, from another server.
     """
 
     identity: Identity | None
     name: MailboxName
     partition: str | None = None
     special_use: tuple[str, ...] = ()
+    is_alone: bool = False
 
 
 class MailboxTree:
@@ -105,7 +107,7 @@ class MailboxTree:
             this and all others.
         """
         self.catch_up(connection)
-        self._check_new(connection, wanted.identity, wanted.name)
+        self._check_new(connection, wanted.identity, wanted.name, is_alone=wanted.is_alone)
         if wanted.partition is not None and wanted.identity is not None:
             # Where mail lies is the administrator's business.
             self._demand_administrator(wanted.identity, wanted.name)
@@ -115,7 +117,7 @@ class MailboxTree:
         acl = parent.acl if parent is not None and not wanted.name.is_inbox else self._first_acl(wanted.name)
         made: list[Entry] = []
         try:
-            for name in (*_missing_between(parent, wanted.name), wanted.name):
+            for name in (*(() if wanted.is_alone else _missing_between(parent, wanted.name)), wanted.name):
                 made.append(self._make(connection, name, partition, acl, uses if name == wanted.name else ()))
         except BaseException:
             for entry in reversed(made):
@@ -123,7 +125,9 @@ class MailboxTree:
             raise
         return made[-1]
 
-    def _check_new(self, connection: sqlite3.Connection, identity: Identity | None, name: MailboxName) -> None:
+    def _check_new(
+        self, connection: sqlite3.Connection, identity: Identity | None, name: MailboxName, *, is_alone: bool = False
+    ) -> None:
         """Whether a mailbox may come to be under a name."""
         if name.deleted is not None:
             raise InvalidMailboxName("a deleted mailbox's name")
@@ -134,6 +138,8 @@ class MailboxTree:
                 raise MailboxExists("name")
             raise PermissionDenied("hidden")
         above = _nearest(connection, name)
+        if is_alone:
+            return
         if name.path and name.owner is not None and above is None:
             raise PermissionDenied("no such user")
         if identity is not None and not access.may_create_below(identity, above, name):

@@ -45,6 +45,7 @@ from pycyrus.imap.commands.subscribe import subscribe, unsubscribe
 from pycyrus.imap.commands.sync import mupdatepush, sync_apply, sync_get, sync_restart, sync_restore
 from pycyrus.imap.commands.transfers import localcreate, localdelete, transfer_step, xfer
 from pycyrus.imap.commands.unauthenticate import unauthenticate
+from pycyrus.imap.commands.undump import undump
 from pycyrus.imap.replies import Bad
 from pycyrus.imap.wire.acl import parse_mailbox_identifier, parse_setacl
 from pycyrus.imap.wire.append import parse_append, parse_local_append, parse_replace, parse_uid_replace
@@ -148,6 +149,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"SYNCGET", LOGGED_IN, None, sync_get),
     Command(b"SYNCRESTART", LOGGED_IN, None, sync_restart),
     Command(b"SYNCRESTORE", LOGGED_IN, None, sync_restore),
+    Command(b"UNDUMP", LOGGED_IN, None, undump),
     Command(b"XTRANSFER", LOGGED_IN, parse_transfer_step, transfer_step),
     Command(b"ESEARCH", LOGGED_IN, parse_multisearch, esearch, rfc="7377 2.1", capability=(b"MULTISEARCH",)),
     Command(b"NOTIFY", LOGGED_IN, parse_notify, notify, rfc="5465 3.1", capability=(b"NOTIFY",)),

@@ -134,7 +134,7 @@ class FrameLimits:
 _ANNOUNCEMENT = re.compile(rb'(~?)\{([^{}"\\ ]*)\}\Z')
 _MAX_SIZE_DIGITS = 18
 _SIMPLE = re.compile(rb"([A-Za-z0-9]++) ((?:[Uu][Ii][Dd] )?[A-Za-z]++)( [^\0\r\n]*+)?+(?<!\})\r?\n")
-_UNCUT = re.compile(rb"([A-Za-z0-9]++) (SYNCAPPLY|SYNCGET|SYNCRESTORE|SYNCRESTART)(?=[ \r\n])", re.IGNORECASE)
+_UNCUT = re.compile(rb"([A-Za-z0-9]++) (SYNCAPPLY|SYNCGET|SYNCRESTORE|SYNCRESTART|UNDUMP)(?=[ \r\n])", re.IGNORECASE)
 """Commands that have lines of any length, and files that no literal announces."""
 _TAG_OCTETS = bytes(octet for octet in range(0x21, 0x7F) if octet not in b'(){%*"\\+')
 

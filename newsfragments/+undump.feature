@@ -1,0 +1,1 @@
+UNDUMP takes mailboxes from Cyrus servers that have no replication.
