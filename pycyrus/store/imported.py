@@ -144,7 +144,7 @@ def _journal(
                 if len(rows)
             ),
             *(
-                encode(Change((user, entry), value), [(message.uid, message.uid)], message.modseq, now)
+                encode(Change((user, entry), value), [(message.uid, message.uid)], message.modseq, now, exact=True)
                 for message in live
                 for user, entry, value in message.annotations
             ),

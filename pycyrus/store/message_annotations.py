@@ -108,13 +108,16 @@ class MessageAnnotations:
     @ivar coming: Values for messages whose record has not been seen yet: its
         time, UID, key and value.  They count only if it comes next: the write
         may have been torn between them.
+
+    Of several records of one change all but the last are held until that comes, for the same reason.
     """
 
-    __slots__ = ("_kept", "_live", "coming", "octets")
+    __slots__ = ("_held", "_kept", "_live", "coming", "octets")
 
     def __init__(self) -> None:
         self._live: dict[int, dict[Key, bytes]] = {}
         self._kept: dict[int, dict[Key, bytes]] = {}
+        self._held: list[Record] = []
         self.octets = 0
         self.coming: list[tuple[int, int, Key, bytes]] = []
 
@@ -156,6 +159,13 @@ class MessageAnnotations:
         """
         if not record.count:
             return as_positions(slice(0, 0))
+        self._held = [each for each in self._held if each.time == record.time]
+        if not (record.modseq or record.flags & EXACT):
+            self._held.append(record._replace(payload=memoryview(bytes(record.payload))))
+            return as_positions(slice(0, 0))
+        held, self._held = self._held, []
+        for each in held:
+            self.set(columns.uids[as_positions(columns.within(journal.unpack_ranges(each)))].tolist(), decode(each))
         change = decode(record)
         ranges = journal.unpack_ranges(record)
         positions = as_positions(columns.within(ranges))
@@ -230,6 +240,10 @@ class MessageAnnotations:
         found = list(_encode_exact(values, time))
         for coming_at in sorted({each[0] for each in self.coming}):
             found += _encode_exact((each[1:] for each in self.coming if each[0] == coming_at), coming_at)
+        found += [
+            journal.encode_record(each.type, bytes(each.payload), count=each.count, modseq=0, time=each.time)
+            for each in self._held
+        ]
         return found
 
     # --- limits ---------------------------------------------------------

@@ -146,6 +146,29 @@ class KeepingTests(AnnotationCase):
         self.assertEqual((stored.changed.tolist(), stored.modified.tolist()), ([1], [2]))
         self.assertEqual(self.box.annotations(2), {COMMENT: b"good"})
 
+    def test_torn(self) -> None:
+        """Of several values that one write brings all are there, or none, whatever comes after it."""
+        journal_path = Path(self.place.paths("a").journal)
+        self.annotate(self.box, 1, comment=b"old", mine=b"old")
+        before = journal_path.stat().st_size
+        self.annotate(self.box, 1, comment=b"good", mine=b"bad")
+        self.place.close()
+        ends = [end for end in record_ends(journal_path.read_bytes()) if end > before]
+        self.assertGreater(len(ends), 1)
+        for end in ends:
+            copy = Path(self.mktemp())
+            shutil.copytree(self.root, copy)
+            os.truncate(copy / "a" / "pycyrus.journal", end)
+            expected = {COMMENT: b"good", MINE: b"bad"} if end == ends[-1] else {COMMENT: b"old", MINE: b"old"}
+            for _ in range(2):
+                place = Place(copy)
+                box = place.open("a")
+                self.assertEqual(box.annotations(1), expected)
+                checkpoint.take_snapshot(place.paths("a"))
+                place.run(box.annotate(uids(2), {COMMENT: b"another"}))
+                place.close()
+        self.place = Place(self.root)
+
 
 class GoingAlongTests(AnnotationCase):
     """Messages that come with annotations, and copies."""
