@@ -17,12 +17,13 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pycyrus.imap.remembered_threads import RememberedThreads
 from pycyrus.interfaces import IMailbox
 from pycyrus.mime.address import parse_addresses
 from pycyrus.mime.base_subject import base_subject
 from pycyrus.mime.encoded_words import decode_words
 from pycyrus.mime.header import field_values, unfold
-from pycyrus.mime.text import fold
+from pycyrus.mime.text import collation, fold
 from pycyrus.mime.threading import Node, Threaded, by_references, by_subject, message_ids
 from pycyrus.model.annotations import AnnotationScope
 from pycyrus.model.sorting import SortCriterion, SortKey, ThreadAlgorithm
@@ -31,7 +32,7 @@ from pycyrus.model.view import CachedItem, View
 
 MAILBOXES = 32
 """Of which headers are remembered."""
-MOST_TEXTS = 3_000_000
+MOST_TEXTS = 1_000_000
 """Texts of all mailboxes that are remembered; the mailbox at work always has its own."""
 BLOCK = 32
 """Messages whose headers are read between two turns of other sessions."""
@@ -40,6 +41,10 @@ _RUN = 2000
 """Texts sorted in one operation, and what else is done to so many at once: others wait for it."""
 FEW_NEW = 64
 """New messages that are put into a known order one by one."""
+MOST_ADDED = 512
+"""New messages that are put into known threads one by one."""
+MOST_THREADED = 250_000
+"""Messages of all mailboxes whose threads are kept while messages come: each takes a third of a kilobyte."""
 MOST_ORDERS = 16
 """Orders of a mailbox of before that are remembered."""
 FEW = 2000
@@ -125,6 +130,7 @@ class Orders:
 
     def __init__(self) -> None:
         self._mailboxes: OrderedDict[str, _Remembered] = OrderedDict()
+        self._threads: OrderedDict[tuple[str, int, ThreadAlgorithm, bool], RememberedThreads] = OrderedDict()
 
     def _of(self, mailbox: IMailbox, view: View) -> _Remembered:
         known = self._mailboxes.pop(mailbox.unique_id, None)
@@ -247,28 +253,60 @@ class Orders:
         pause: Pause,
         in_thread: InThread,
     ) -> list[Node]:
-        """Gather messages in threads (RFC 5256 section 3); nodes have positions in the view."""
+        """Gather some messages in threads (RFC 5256 section 3); nodes have positions in the view."""
         known = self._of(mailbox, view)
-        is_all = len(found) == len(view)
-        if is_all and algorithm in known.orders:
-            roots: list[Node] = known.orders[algorithm]
-            return roots
         await mailbox.complete()
         messages = await self._threaded(known, view, pause, in_thread)
-        roots = await in_thread(partial(_gathered, messages, found, algorithm))
-        if is_all and known.uids is view.uids:
-            known.orders[algorithm] = roots
-        return roots
+        return await in_thread(partial(_gathered, messages, found, algorithm))
 
-    async def _threaded(self, known: _Remembered, view: View, pause: Pause, in_thread: InThread) -> list[Threaded]:
+    async def thread_all(
+        self,
+        mailbox: IMailbox,
+        view: View,
+        algorithm: ThreadAlgorithm,
+        pause: Pause,
+        in_thread: InThread,
+        *,
+        by_uid: bool,
+    ) -> bytes:
+        """Gather all messages in threads; as the response to THREAD."""
+        known = self._of(mailbox, view)
+        line: bytes | None = known.orders.get((algorithm, by_uid))
+        if line is not None:
+            return line
+        await mailbox.complete()
+        key = mailbox.unique_id, mailbox.uidvalidity, algorithm, by_uid
+        # Nobody else may change them meanwhile.
+        threads = self._threads.pop(key, None)
+        count = None if threads is None else threads.reaches(view.uids)
+        if threads is None or count is None or len(view) - count > MOST_ADDED:
+            messages = await self._threaded(known, view, pause, in_thread)
+            threads = await in_thread(partial(RememberedThreads, algorithm, view.uids, messages, by_uid=by_uid))
+        else:
+            messages = await self._threaded(known, view, pause, in_thread, count)
+            await in_thread(partial(threads.add, view.uids, messages))
+        line = threads.line()
+        if len(view) <= MOST_THREADED:
+            self._threads[key] = threads
+            total = sum(map(len, self._threads.values()))
+            while total > MOST_THREADED:
+                total -= len(self._threads.popitem(last=False)[1])
+        if known.uids is view.uids:
+            known.orders[algorithm, by_uid] = line
+        return line
+
+    async def _threaded(
+        self, known: _Remembered, view: View, pause: Pause, in_thread: InThread, start: int = 0
+    ) -> list[Threaded]:
+        """What threading needs of the messages from a position on."""
         threaded = known.threaded
         subjects = known.texts.setdefault(SortKey.SUBJECT, {})
         marks: dict[int, bool] = {}
-        dates = await in_thread(lambda: _dates(view))
+        dates = await in_thread(partial(_dates, view, start))
         if not await in_thread(lambda: all(uid in threaded for uid in dates)):
-            async for uid, octets in _unknown(view, threaded, CachedItem.SUBJECT, pause, in_thread):
+            async for uid, octets in _unknown(view, threaded, CachedItem.SUBJECT, pause, in_thread, start):
                 subjects[uid], marks[uid] = base_subject(octets.decode("utf-8", "replace"))
-            async for uid, octets in _unknown(view, threaded, CachedItem.HEADERS, pause, in_thread):
+            async for uid, octets in _unknown(view, threaded, CachedItem.HEADERS, pause, in_thread, start):
                 threaded[uid] = _threaded(octets, subjects[uid], dates[uid], is_reply=marks[uid])
         return await in_thread(lambda: [threaded[uid] for uid in dates])
 
@@ -312,9 +350,9 @@ def _numbers(uids: UidArray | Positions) -> Iterator[int]:
         yield from uids[start : start + _RUN].tolist()
 
 
-def _dates(view: View) -> dict[int, int]:
+def _dates(view: View, first: int) -> dict[int, int]:
     dates: dict[int, int] = {}
-    for start in range(0, len(view), _RUN):
+    for start in range(first, len(view), _RUN):
         stop = start + _RUN
         dates.update(zip(view.uids[start:stop].tolist(), view.sent_times[start:stop].tolist(), strict=True))
     return dates
@@ -391,7 +429,7 @@ def _inserted(order: Positions, news: Sequence[int], compared: _Compared) -> Pos
 def _noted(mailbox: IMailbox, annotation: AnnotationName) -> dict[int, str]:
     """A value of each message that has it (RFC 5257 section 4.7), as it is compared."""
     values = ((uid, mailbox.annotations(uid).get(annotation)) for uid in mailbox.annotated().tolist())
-    return {uid: fold(value.decode("utf-8", "replace")) for uid, value in values if value is not None}
+    return {uid: collation(fold(value.decode("utf-8", "replace"))) for uid, value in values if value is not None}
 
 
 def _ranks(texts: list[str]) -> NDArray[np.int64]:
@@ -407,7 +445,7 @@ def _ranks(texts: list[str]) -> NDArray[np.int64]:
 
 
 def _subject_text(octets: bytes) -> str:
-    return base_subject(octets.decode("utf-8", "replace"))[0]
+    return collation(base_subject(octets.decode("utf-8", "replace"))[0])
 
 
 def _address_reader(key: SortKey) -> Callable[[bytes], str]:
@@ -421,11 +459,12 @@ def _address_reader(key: SortKey) -> Callable[[bytes], str]:
             return ""
         address = addresses[0]
         if not is_display:
-            return fold((address.mailbox or b"").decode("utf-8", "replace"))
+            return collation(fold((address.mailbox or b"").decode("utf-8", "replace")))
         if address.name:
             # RFC 5957 section 3: the name as it is shown.
-            return fold(decode_words(address.name))
-        return fold(b"@".join(part for part in (address.mailbox, address.host) if part).decode("utf-8", "replace"))
+            return collation(fold(decode_words(address.name)))
+        shown = b"@".join(part for part in (address.mailbox, address.host) if part)
+        return collation(fold(shown.decode("utf-8", "replace")))
 
     return read
 
@@ -436,40 +475,3 @@ def _threaded(headers: bytes, subject: str, date: int, *, is_reply: bool) -> Thr
     if not references:
         references = [found for value in field_values(headers, b"IN-REPLY-TO")[:1] for found in message_ids(value)][:1]
     return Threaded(own[0] if own else None, tuple(references), subject, is_reply, date)
-
-
-def encode_threads(roots: Sequence[Node], numbers: Sequence[int]) -> Iterator[bytes]:
-    """
-    Write what follows C{* THREAD}, in pieces.
-
-    @param numbers: What to call the message at each position.
-    """
-    for root in roots:
-        yield _encode_thread(root, numbers)
-
-
-def _encode_thread(root: Node, numbers: Sequence[int]) -> bytes:
-    if root.message is not None and not root.children:
-        return b"(%d)" % numbers[root.message]
-    pieces: list[bytes] = []
-    # What is still to be written: nodes, and closing parentheses.
-    stack: list[Node | bytes] = [b")", root]
-    pieces.append(b"(")
-    while stack:
-        step = stack.pop()
-        if isinstance(step, bytes):
-            pieces.append(step)
-            continue
-        node = step
-        if node.message is not None:
-            if not pieces[-1].endswith(b"("):
-                pieces.append(b" ")
-            pieces.append(b"%d" % numbers[node.message])
-        if len(node.children) == 1 and node.message is not None:
-            stack.append(node.children[0])
-            continue
-        if node.children and node.message is not None:
-            pieces.append(b" ")
-        for child in reversed(node.children):
-            stack += [b")", child, b"("]
-    return b"".join(pieces)

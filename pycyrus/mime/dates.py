@@ -43,7 +43,7 @@ def parse_date(value: bytes) -> tuple[int, int] | None:
     @param value: Unfolded.
     @return: Seconds since the epoch, and the day as written, in days since
         the epoch; None where it is no date.  A zone that makes no sense is
-        taken for +0000.
+        taken for +0000, and a time for midnight.
     """
     value = value[:200]
     match = _USUAL.match(value)
@@ -79,7 +79,8 @@ def _moment(
         return None
     hour, minute, second = (int(text or 0) for text in time)
     if hour > 24 or minute > 59 or second > 60:
-        return None
+        # RFC 5256 section 2.2
+        hour = minute = second = 0
     days = days_of(year, month, day)
     return days * _DAY + hour * 3600 + (minute - zone_minutes(zone)) * 60 + second, days
 

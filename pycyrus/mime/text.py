@@ -45,6 +45,18 @@ def fold(text: str) -> str:
     return _merge_space(_fold_case(text))
 
 
+def collation(text: str) -> str:
+    """
+    Folded text as i;unicode-casemap puts it in order: in capitals, decomposed (RFC 5051 section 2).
+
+    @param text: As from L{fold}.
+    """
+    if text.isascii():
+        return text.upper()
+    # Decomposition takes the square of the length of a run of combining marks.
+    return unicodedata.normalize("NFKD", text[:_SLICE].upper())
+
+
 def _fold_case(text: str) -> str:
     if text.isascii():
         return text.lower()

@@ -317,7 +317,7 @@ class SearchKeyParser:
     def field_name(self) -> bytes:
         """C{header-fld-name}"""
         name = self._cursor.astring()
-        if not name or len(name) > MAX_FIELD_NAME or not name.isascii():
+        if len(name) > MAX_FIELD_NAME or not name.isascii():
             raise BadSyntax(b"Invalid header field name")
         return name
 
