@@ -18,7 +18,8 @@ import numpy as np
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 
-from pycyrus.imap.ordering import Orders, encode_threads
+from pycyrus.app.collector import settle
+from pycyrus.imap.ordering import Orders
 from pycyrus.imap.selected import empty_view
 from pycyrus.model.sorting import SortCriterion, SortKey, ThreadAlgorithm
 from pycyrus.model.view import CachedItem, View
@@ -102,10 +103,7 @@ async def run(count: int) -> None:
         return await orders.sort(Box(), view, found, [SortCriterion(key)], pause, thread)  # type: ignore[arg-type]
 
     async def gather(view: View) -> Any:
-        found = np.arange(len(view))
-        roots = await orders.thread(Box(), view, found, ThreadAlgorithm.REFERENCES, pause, thread)  # type: ignore[arg-type]
-        numbers = view.uids.tolist()
-        return await thread(lambda: b"".join(encode_threads(roots, numbers)))
+        return await orders.thread_all(Box(), view, ThreadAlgorithm.REFERENCES, pause, thread, by_uid=True)  # type: ignore[arg-type]
 
     print(f"{'':<28}{'first, ms':>12}{'wait':>8}{'after one more':>16}{'wait':>8}")
     for name, work in (
@@ -133,7 +131,9 @@ async def run(count: int) -> None:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    # As a server does before it serves.
     switch_often()
+    settle()
 
     async def work() -> None:
         try:

@@ -113,17 +113,44 @@ def by_references(
 
 def _linked(messages: Sequence[Threaded], chosen: list[int]) -> list[Node]:
     """Steps 1 and 2: link messages by what they refer to, and gather those without a parent."""
-    nodes: dict[bytes, Node] = {}
+    links = Links()
     everything: list[Node] = []
     for number in chosen:
-        message = messages[number]
+        links.add(number, messages[number], everything)
+    return [node for node in everything if node.parent is None]
+
+
+class Links:
+    """The table of step 1, to which messages are added one after another."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[bytes, Node] = {}
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def known(self, message: Threaded) -> list[Node]:
+        """The nodes that a message speaks of, as far as they are there."""
+        names = message.references[-MAX_REFERENCES:]
+        if message.message_id is not None:
+            names = (*names, message.message_id)
+        return [node for name in names if (node := self._nodes.get(name)) is not None]
+
+    def add(self, number: int, message: Threaded, made: list[Node]) -> Node:
+        """
+        Link a message that came after the others.
+
+        @param made: Gets the nodes that are new.
+        @return: The node of the message.
+        """
+        nodes = self._nodes
         node = nodes.get(message.message_id) if message.message_id is not None else None
         if node is not None and node.message is None:
             node.message = number
         else:
             # A second message of the same id counts as one without an id.
             node = Node(number)
-            everything.append(node)
+            made.append(node)
             if message.message_id is not None and message.message_id not in nodes:
                 nodes[message.message_id] = node
         parent: Node | None = None
@@ -131,7 +158,7 @@ def _linked(messages: Sequence[Threaded], chosen: list[int]) -> list[Node]:
             referred = nodes.get(reference)
             if referred is None:
                 referred = nodes[reference] = Node()
-                everything.append(referred)
+                made.append(referred)
             if parent is not None and referred.parent is None and not _is_above(referred, parent):
                 _adopt(parent, referred)
             parent = referred
@@ -141,7 +168,7 @@ def _linked(messages: Sequence[Threaded], chosen: list[int]) -> list[Node]:
             node.parent = None
         if parent is not None and not _is_above(node, parent):
             _adopt(parent, node)
-    return [node for node in everything if node.parent is None]
+        return node
 
 
 def _is_above(node: Node, other: Node) -> bool:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycyrus.imap.commands.search import answer_esearch, find, highest_modseq, keep_up
-from pycyrus.imap.ordering import FEW, Orders, encode_threads
+from pycyrus.imap.ordering import FEW, Orders
+from pycyrus.imap.remembered_threads import encode_line, encode_threads
 from pycyrus.imap.wire.search import Return
 
 if TYPE_CHECKING:
@@ -77,16 +78,13 @@ async def thread(session: Session, command: Thread) -> None:
     assert session.selected is not None
     selected = session.selected
     found = await find(session, command.search)
-    view = selected.view
-    key = (command.algorithm, command.search.by_uid)
-    is_all = len(found) == len(view)
-    line = orders.remembered(selected.mailbox, view, key) if is_all else None
-    if line is None:
-        roots = await orders.thread(selected.mailbox, view, found, command.algorithm, session.pause, session.in_thread)
-        numbers = view.uids if command.search.by_uid else np.arange(1, len(view) + 1)
-        pieces = await session.in_thread(lambda: b"".join(encode_threads(roots, numbers.tolist())))
-        line = b"* THREAD %b\r\n" % pieces if pieces else b"* THREAD\r\n"
-        if is_all:
-            orders.remember(selected.mailbox, view, key, line)
+    mailbox, view, by_uid = selected.mailbox, selected.view, command.search.by_uid
+    pause, in_thread = session.pause, session.in_thread
+    if len(found) == len(view):
+        line = await orders.thread_all(mailbox, view, command.algorithm, pause, in_thread, by_uid=by_uid)
+    else:
+        roots = await orders.thread(mailbox, view, found, command.algorithm, pause, in_thread)
+        numbers = view.uids if by_uid else np.arange(1, len(view) + 1)
+        line = await in_thread(lambda: encode_line(b"".join(encode_threads(roots, numbers.tolist()))))
     session.write(line)
     await session.drain()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from random import Random
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import numpy as np
 from hypothesis import given, settings
@@ -16,8 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pycyrus.imap import ordering
 from pycyrus.imap.ordering import Orders
 from pycyrus.imap.selected import empty_view
-from pycyrus.model.sorting import SortCriterion, SortKey
-from pycyrus.model.view import View
+from pycyrus.model.sorting import SortCriterion, SortKey, ThreadAlgorithm
+from pycyrus.model.view import CachedItem, View
 
 _BY_SUBJECT = (SortCriterion(SortKey.SUBJECT, False),)
 
@@ -148,3 +149,62 @@ def _sized_view(uids: list[int], texts: dict[int, bytes], sizes: dict[int, int])
         sent_times=found.astype(np.int64) % 2,
         cached=cached,
     )
+
+
+class KeptThreadsTests(SynchronousTestCase):
+    """L{Orders.thread_all} while messages come and go."""
+
+    def view(self, uids: list[int]) -> View:
+        """Each third message begins a thread, the others answer earlier ones."""
+
+        def cached(positions: Any, items: Any) -> list[list[bytes]]:
+            which = [uids[position] for position in positions.tolist()]
+            if items == (CachedItem.SUBJECT,):
+                return [[b"re: about %d" % (uid % 5) for uid in which]]
+            return [[b"Message-ID: <%d@x>\r\nReferences: <%d@x>\r\n" % (uid, uid // 3 * 2) for uid in which]]
+
+        array = np.array(uids, dtype=np.uint32)
+        return replace(empty_view(), uids=array, sent_times=array.astype(np.int64) * 7 % 11, cached=cached)
+
+    def thread(self, orders: Orders, view: View, algorithm: ThreadAlgorithm, by_uid: bool) -> bytes:
+        async def pause() -> None:
+            """Nobody else is there."""
+
+        async def in_thread(work: Any) -> Any:
+            return work()
+
+        mailbox: Any = _Mailbox("a")
+        coroutine = orders.thread_all(mailbox, view, algorithm, pause, in_thread, by_uid=by_uid)
+        line: bytes = self.successResultOf(Deferred.fromCoroutine(coroutine))
+        return line
+
+    @settings(max_examples=60, deadline=None, database=None)
+    @given(
+        st.sampled_from(ThreadAlgorithm),
+        st.booleans(),
+        st.lists(st.one_of(st.integers(1, 5), st.sets(st.integers(0, 30), max_size=2)), max_size=8),
+    )
+    def test_as_made_anew(self, algorithm: ThreadAlgorithm, by_uid: bool, steps: list[int | set[int]]) -> None:
+        orders, uids, uidnext = Orders(), list[int](), 1
+        for step in steps:
+            if isinstance(step, int):
+                uids = [*uids, *range(uidnext, uidnext + step)]
+                uidnext += step
+            else:
+                uids = [uid for place, uid in enumerate(uids) if place not in step]
+            told = self.thread(orders, self.view(uids), algorithm, by_uid)
+            self.assertEqual(told, self.thread(Orders(), self.view(uids), algorithm, by_uid))
+            numbers = uids if by_uid else range(1, len(uids) + 1)
+            self.assertEqual(sorted(map(int, re.findall(rb"\d+", told))), list(numbers))
+
+    def test_what_came_is_added(self) -> None:
+        """Nothing is made anew for it; but too large a mailbox is not kept."""
+        orders = Orders()
+        made = Mock(wraps=ordering.RememberedThreads)
+        with patch.object(ordering, "MOST_THREADED", 40), patch.object(ordering, "RememberedThreads", made):
+            for count in (30, 31, 40):
+                self.thread(orders, self.view([*range(1, count + 1)]), ThreadAlgorithm.REFERENCES, True)
+            self.assertEqual(made.call_count, 1)
+            for count in (41, 42, 43):
+                self.thread(orders, self.view([*range(1, count + 1)]), ThreadAlgorithm.REFERENCES, True)
+            self.assertEqual(made.call_count, 3)

@@ -10,7 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.mime import threading
 from pycyrus.mime.base_subject import base_subject
+from pycyrus.mime.forest import Forest
 from pycyrus.mime.threading import Node, Threaded, by_references, by_subject, message_ids
+from pycyrus.model.sorting import ThreadAlgorithm
 
 
 class BaseSubjectTests(SynchronousTestCase):
@@ -152,3 +154,41 @@ def _flat(found: object) -> list[int]:
         return ([] if own is None else [own]) + _flat(below)
     assert isinstance(found, list)
     return [each for part in found for each in _flat(part)]
+
+
+class ForestTests(SynchronousTestCase):
+    @settings(max_examples=300, deadline=None, database=None)
+    @given(st.data(), st.sampled_from(ThreadAlgorithm))
+    def test_as_made_at_once(self, data: st.DataObject, algorithm: ThreadAlgorithm) -> None:
+        """Messages that come one by one are where they are when all threads are made anew."""
+        ids = st.sampled_from([*"abcdefgh", ""])
+        messages = data.draw(
+            st.lists(
+                st.builds(
+                    lambda own, references, subject, reply, date: message(
+                        own, *references, subject=subject, reply=reply, date=date
+                    ),
+                    ids,
+                    st.lists(st.sampled_from("abcdefgh"), max_size=4),
+                    st.sampled_from(["", "x", "y"]),
+                    st.booleans(),
+                    st.integers(0, 5),
+                ),
+                max_size=14,
+            )
+        )
+        at_once = data.draw(st.integers(0, len(messages)))
+        forest = Forest(algorithm)
+        told = [shape(thread) for thread in forest.fill(messages[:at_once])]
+        for number in range(at_once, len(messages)):
+            for edit in forest.add(messages[number]):
+                told[edit.place : edit.place + (edit.thread is None)] = (
+                    [] if edit.thread is None else [shape(edit.thread)]
+                )
+        numbers = range(len(messages))
+        if algorithm is ThreadAlgorithm.ORDEREDSUBJECT:
+            anew = by_subject(messages, numbers)
+        else:
+            refs = algorithm is ThreadAlgorithm.REFS
+            anew = by_references(messages, numbers, merges_subjects=not refs, newest_last=refs)
+        self.assertEqual(told, [shape(thread) for thread in anew])
