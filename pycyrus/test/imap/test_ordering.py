@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.imap import ordering
 from pycyrus.imap.ordering import Orders
+from pycyrus.imap.remembered_threads import RememberedThreads
 from pycyrus.imap.selected import empty_view
 from pycyrus.model.sorting import SortCriterion, SortKey, ThreadAlgorithm
 from pycyrus.model.view import CachedItem, View
@@ -200,7 +201,7 @@ class KeptThreadsTests(SynchronousTestCase):
     def test_what_came_is_added(self) -> None:
         """Nothing is made anew for it; but too large a mailbox is not kept."""
         orders = Orders()
-        made = Mock(wraps=ordering.RememberedThreads)
+        made = Mock(wraps=RememberedThreads)
         with patch.object(ordering, "MOST_THREADED", 40), patch.object(ordering, "RememberedThreads", made):
             for count in (30, 31, 40):
                 self.thread(orders, self.view([*range(1, count + 1)]), ThreadAlgorithm.REFERENCES, True)
