@@ -21,6 +21,8 @@ from pycyrus.wire.dots import DotWriter
 
 _MOST_LINES = 100
 _PIECE = 65_536
+_CHUNK = 262_144
+"""Octets of a message that is sent before it is known whether it is wanted."""
 _AT_ONCE = 100
 """Recipients asked for before answers are read."""
 
@@ -134,6 +136,8 @@ class LmtpLink(LineClient):
         @raise StoreUnavailable: The connection went before there was an answer for anybody.
         """
         mail = self._mail(envelope, message.size)
+        if len(recipients) == 1 and message.size <= _CHUNK and {"PIPELINING", "CHUNKING"} <= self.extensions.keys():
+            return [await self._deliver_chunk(b"RSET\r\n" + mail, recipients[0], message)]
         if "PIPELINING" in self.extensions and len(recipients) <= _AT_ONCE:
             return await self._deliver_at_once(b"RSET\r\n" + mail, recipients, message)
         self.send(b"RSET\r\n")
@@ -152,6 +156,20 @@ class LmtpLink(LineClient):
             self.send(b"DATA\r\n")
             await self._send_message(outcomes, await self.reply(), message)
         return outcomes
+
+    async def _deliver_chunk(self, begin: bytes, recipient: Recipient, message: Spool) -> MailStoreError | None:
+        """
+        The message leaves with all that comes before it (RFC 3030 section 2).
+
+        So only for one recipient: whatever is refused, each line then has one answer.
+        """
+        chunk = b"BDAT %d LAST\r\n%b" % (message.size, message.read(0, message.size))
+        self.send(b"%b%b%b" % (begin, self._recipient(recipient), chunk))
+        await self.drain(self._answer_within)
+        await self.reply()
+        sender, asked, outcome = await self.reply(), await self.reply(), await self.reply()
+        refused = sender.error(at_recipient=True) or asked.error(at_recipient=True)
+        return refused or outcome.error(at_recipient=False)
 
     async def _deliver_at_once(
         self, begin: bytes, recipients: Sequence[Recipient], message: Spool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from typing import IO
 
 from pycyrus.errors import StoreUnavailable
 
@@ -17,10 +18,11 @@ class Spool:
     Nothing was acknowledged: what is lost with the process, the client still has.
     """
 
-    __slots__ = ("_file", "size")
+    __slots__ = ("_file", "_pieces", "size")
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed by discard
+        self._pieces: list[bytes] = []
+        self._file: IO[bytes] | None = None
         self.size = 0
 
     def write(self, data: bytes) -> None:
@@ -30,7 +32,14 @@ class Spool:
         @raise StoreUnavailable: There is no room.
         """
         try:
-            self._file.write(data)
+            if self._file is None and self.size + len(data) > _IN_MEMORY:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by discard
+                self._file.write(b"".join(self._pieces))
+                self._pieces.clear()
+            if self._file is None:
+                self._pieces.append(data)
+            else:
+                self._file.write(data)
         except OSError as error:
             raise StoreUnavailable("a message cannot be spooled") from error
         self.size += len(data)
@@ -44,6 +53,13 @@ class Spool:
 
         @raise StoreUnavailable: It cannot be read.
         """
+        if self._file is None:
+            if len(self._pieces) != 1:
+                self._pieces = [b"".join(self._pieces)]
+            whole = self._pieces[0]
+            if len(whole) != self.size:
+                raise StoreUnavailable("a spooled message is gone")
+            return whole if not offset and length >= len(whole) else whole[offset : offset + length]
         try:
             self._file.seek(offset)
             return self._file.read(length)
@@ -52,4 +68,6 @@ class Spool:
 
     def discard(self) -> None:
         """Remove it."""
-        self._file.close()
+        self._pieces.clear()
+        if self._file is not None:
+            self._file.close()

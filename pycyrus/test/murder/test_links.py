@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Coroutine
 from typing import Any
 
@@ -101,6 +102,23 @@ class LinkTests(SynchronousTestCase):
             # Greeting, LHLO, RSET, MAIL, two recipients, DATA and what follows.
             self.assertGreaterEqual(b"".join(pieces).count(b"\n"), 8)
             self.assertIn(b"354", b"".join(pieces))
+
+    @settings(max_examples=120, deadline=None, database=None)
+    @given(_PIECES)
+    def test_lmtp_chunk(self, pieces: list[bytes]) -> None:
+        """Nor where the message goes together with its envelope."""
+        clock = Clock()
+        link = LmtpLink("backend", clock, 10.0)
+        link.makeConnection(Transport())
+        link.extensions = {"PIPELINING": [], "CHUNKING": []}
+        spool = Spool()
+        spool.write(b"x\r\n")
+        envelope = Envelope("a@example.com", None, POSTMAN, "c", "h", "LMTP", "s")
+        work = link.deliver(envelope, [Recipient("a", "")], spool)
+        if self._end_of(work, link, pieces, clock) == [None]:
+            # RSET, MAIL, RCPT and the chunk.
+            self.assertGreaterEqual(b"".join(pieces).count(b"\n"), 4)
+            self.assertGreaterEqual(len(re.findall(rb"(?m)^2\d\d", b"".join(pieces))), 3)
 
     def test_a_line_without_end(self) -> None:
         """It is cut off before it is much."""

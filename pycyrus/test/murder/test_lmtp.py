@@ -187,6 +187,17 @@ class LmtpTests(MurderCase):
         self.assertIsInstance(outcome, StoreUnavailable)
         self.assertEqual([line.split(b" ")[0] for line in server.heard], [b"LHLO", b"RSET"])
 
+    async def test_one_recipient(self) -> None:
+        """A small message for one leaves with its envelope, and a refusal does not spoil what comes next."""
+        server = self._scripted(can_pipeline=True, can_chunk=True)
+        for refuses, expected in ((False, type(None)), (True, StoreUnavailable), (False, type(None))):
+            server.refuses = refuses
+            (outcome,) = await self._deliver("alice")
+            self.assertIsInstance(outcome, expected)
+        self.assertEqual([line.split(b" ")[0] for line in server.heard], [b"LHLO", b"RSET", b"RSET", b"RSET"])
+        self.assertTrue(all(chunk.endswith(BODY) for chunk in server.chunks))
+        self.assertEqual(len(server.chunks), 3)
+
     def _scripted(self, **settings: bool) -> _Scripted:
         factory = _Scripted(**settings)
         port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
@@ -217,12 +228,18 @@ class _ScriptedProtocol(Protocol):
                 self._say(b"250 ok\r\n" * self._recipients)
             return
         self.factory.heard.append(data.splitlines()[0])
+        data, chunk_begins, chunk = data.partition(b"BDAT ")
         for line in data.splitlines():
             self._say(self._answer(line))
+        if chunk_begins:
+            size, _, body = chunk.partition(b" LAST\r\n")
+            assert int(size) == len(body)
+            self.factory.chunks.append(body)
+            self._say(b"503 5.5.1 nobody\r\n" if self.factory.refuses else b"250 ok\r\n")
 
     def _answer(self, line: bytes) -> bytes:
         if line.startswith(b"LHLO") and self.factory.can_pipeline:
-            return b"250-hi\r\n250 PIPELINING\r\n"
+            return b"250-hi\r\n%b250 PIPELINING\r\n" % (b"250-CHUNKING\r\n" * self.factory.can_chunk)
         if line == b"DATA":
             self._is_body = True
             return b"354 go\r\n"
@@ -236,8 +253,10 @@ class _Scripted(Factory):
     protocol = _ScriptedProtocol  # type: ignore[assignment] # a class is what Twisted calls to build one
     noisy = False
 
-    def __init__(self, *, can_pipeline: bool = False, refuses: bool = False) -> None:
+    def __init__(self, *, can_pipeline: bool = False, can_chunk: bool = False, refuses: bool = False) -> None:
         self.heard: list[bytes] = []
+        self.chunks: list[bytes] = []
+        self.can_chunk = can_chunk
         self.can_pipeline = can_pipeline
         self.refuses = refuses
 
