@@ -53,6 +53,14 @@ _SETTLE = (
 )
 _RELEASE = "DELETE FROM deliveries WHERE id=? AND target=? AND date=? AND owner=?"
 
+_Row = tuple[bytes, bytes, bytes, int, int]
+"""A key's parts, seconds, and the UID."""
+
+_ALONE = 4
+"""Claims that came alone after which the next is written at once."""
+_SPINS = 4
+_SPIN = 0.00004
+"""How often, and after how many seconds, a database that is being written is tried again before a thread waits."""
 _LONGEST_WAIT = 30.0
 """Seconds for writers of other processes, and for a delivery of the same key in one."""
 _LOOK_AGAIN = 0.05
@@ -136,6 +144,8 @@ class Duplicates:
         self._path = directory / FILE_NAME
         self._held: dict[Key, list[Deferred[None]]] = {}
         self._queue: list[_Request] = []
+        self._settled: list[_Row] = []
+        self._alone = 0
         self._soon: IDelayedCall | None = None
         self._later: IDelayedCall | None = None
         self._working: Deferred[None] | None = None
@@ -203,11 +213,7 @@ class Duplicates:
         It is written within C{_SETTLE_WITHIN}; if that fails, the claim counts as
         abandoned, and whoever brings the same again looks whether it had arrived.
         """
-        row = (*key.parts(), int(time.time()), uid)
-        done: Deferred[sqlite3.Cursor] = Deferred()
-        # That it failed is logged where it is found.
-        done.addErrback(lambda failure: failure.trap(StoreUnavailable))  # type: ignore[unused-awaitable]
-        self._queue.append(_Request(lambda connection: connection.execute(_SETTLE, row), done))
+        self._settled.append((*key.parts(), int(time.time()), uid))
         if self._soon is None and self._later is None and self._working is None:
             self._later = self._reactor.callLater(_SETTLE_WITHIN, self._turn_is_over)
         self._let_go(key)
@@ -230,7 +236,7 @@ class Duplicates:
 
     async def close(self) -> None:
         """Write everything, and close the files."""
-        while self._queue or self._working is not None:
+        while self._queue or self._settled or self._working is not None:
             if self._working is None:
                 self._turn_is_over()
             else:
@@ -250,7 +256,10 @@ class Duplicates:
         done: Deferred[T] = Deferred()
         self._queue.append(_Request(work, done))
         if self._soon is None and self._working is None:
-            self._soon = self._reactor.callLater(0, self._turn_is_over)
+            if self._alone >= _ALONE:
+                self._turn_is_over()
+            else:
+                self._soon = self._reactor.callLater(0, self._turn_is_over)
         return await done
 
     def _turn_is_over(self) -> None:
@@ -259,15 +268,18 @@ class Duplicates:
                 call.cancel()
         self._soon = self._later = None
         requests, self._queue = self._queue, []
+        settled, self._settled = self._settled, []
+        if requests:
+            self._alone = self._alone + 1 if len(requests) == 1 else 0
         try:
-            results = _transaction(self._connection, requests)
+            results = _transaction_soon(self._connection, requests, settled)
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
                 self._fail(requests, error)
                 return
             # Another process writes just now; that is waited for elsewhere.
             self._working = Deferred()
-            waited = self._in_thread(lambda: self._wait_and_write(requests))
+            waited = self._in_thread(lambda: self._wait_and_write(requests, settled))
             waited.addCallbacks(  # type: ignore[unused-awaitable] # _written ends the waiting
                 lambda results: self._written(requests, results), lambda failure: self._fail(requests, failure.value)
             )
@@ -276,10 +288,10 @@ class Duplicates:
         else:
             self._written(requests, results)
 
-    def _wait_and_write(self, requests: list[_Request]) -> list[object]:
+    def _wait_and_write(self, requests: list[_Request], settled: list[_Row]) -> list[object]:
         self._connection.execute(f"PRAGMA busy_timeout={_LONGEST_WAIT * 1000:.0f}")
         try:
-            return _transaction(self._connection, requests)
+            return _transaction(self._connection, requests, settled)
         finally:
             self._connection.execute("PRAGMA busy_timeout=0")
 
@@ -298,7 +310,7 @@ class Duplicates:
 
     def _go_on(self) -> None:
         working, self._working = self._working, None
-        if self._queue and self._soon is None:
+        if (self._queue or self._settled) and self._soon is None:
             self._soon = self._reactor.callLater(0, self._turn_is_over)
         if working is not None:
             working.callback(None)
@@ -316,9 +328,23 @@ class Duplicates:
         return cast("Deferred[T]", deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work))
 
 
-def _transaction(connection: sqlite3.Connection, requests: list[_Request]) -> list[object]:
+def _transaction_soon(connection: sqlite3.Connection, requests: list[_Request], settled: list[_Row]) -> list[object]:
+    """As L{_transaction}; another process that writes just now needs less time than a thread that waits for it."""
+    for _ in range(_SPINS):
+        try:
+            return _transaction(connection, requests, settled)
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+                raise
+        time.sleep(_SPIN)
+    return _transaction(connection, requests, settled)
+
+
+def _transaction(connection: sqlite3.Connection, requests: list[_Request], settled: list[_Row]) -> list[object]:
     connection.execute("BEGIN IMMEDIATE")
     try:
+        if settled:
+            connection.executemany(_SETTLE, settled)
         results = [request.work(connection) for request in requests]
         connection.execute("COMMIT")
     except BaseException:

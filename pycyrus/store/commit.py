@@ -42,6 +42,8 @@ PROBE_EVERY = 32
 """Batches between two trials of the way that is not in use."""
 _ENOUGH = 64
 """Waiters for whom a batch starts without another look for more."""
+_ALONE = 4
+"""Batches of one after which the next is not expected to have company, so that nobody looks for any."""
 _PARALLEL = 8
 _WEIGHT = 0.1
 
@@ -77,6 +79,7 @@ class Committer:
         self._timer: IDelayedCall | None = None
         self._soon: IDelayedCall | None = None
         self._closed = False
+        self._alone = 0
         self._idle: list[Deferred[None]] = []
         self._work: SimpleQueue[_Batch | None] = SimpleQueue()
         self._way = _Sync(directory, mode)
@@ -101,7 +104,7 @@ class Committer:
             self._next.paths[path] = True
         if self._busy or self._soon is not None:
             return done
-        if self._closed:
+        if self._closed or self._alone >= _ALONE:
             self._start()
         else:
             self._soon = self._reactor.callLater(0, self._turn_is_over, 0)
@@ -169,6 +172,8 @@ class Committer:
             if call is not None:
                 call.cancel()
         self._timer = self._soon = None
+        if batch.waiters:
+            self._alone = self._alone + 1 if len(batch.waiters) == 1 else 0
         self._work.put(batch)
 
     def _run(self) -> None:

@@ -78,7 +78,7 @@ class Locations:
         self._looking: IDelayedCall | None = None
         self._untold: list[Callable[[], None]] = []
         self._telling: IDelayedCall | None = None
-        self._remembered: tuple[bytes, int, int, Sequence[LocationChange]] | None = None
+        self._remembered: tuple[int, int, int, Sequence[LocationChange]] | None = None
         self._queue: ChangeQueue[_Work] = ChangeQueue(self._write)
 
     # --- reading ----------------------------------------------------------------

@@ -53,7 +53,7 @@ class QuotaRoots:
         """@raise pycyrus.errors.StoreUnavailable: The database cannot be used."""
         self._database = Database(configdirectory / FILE_NAME, SCHEMA, SCHEMA_VERSION, reactor)
         self._signal = Signal(configdirectory / SIGNAL_NAME)
-        self._token = b""
+        self._token = -1
         self._any = False
         self._nearest: dict[MailboxName, tuple[MailboxName, Limits] | None] = {}
         self.version = 0

@@ -42,7 +42,7 @@ class SeenState:
         self._uids: Ranges = ()
         self._recent = 0
         self._counter = 0
-        self._token = b""
+        self._token = -1
         self.changes: list[Change] = []
         self.refresh()
 

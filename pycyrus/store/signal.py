@@ -30,12 +30,13 @@ class Signal:
             if files.fstat(fd).st_size < _SIZE:
                 files.ftruncate(fd, _SIZE)
             self._map = mmap.mmap(fd, _SIZE)
+            self._number = memoryview(self._map).cast("Q")
         finally:
             files.close(fd)
 
-    def value(self) -> bytes:
-        """The number, as octets."""
-        return self._map[:_SIZE]
+    def value(self) -> int:
+        """The number."""
+        return self._number[0]
 
     def change(self) -> None:
         """Make it another; may be called on any thread."""
@@ -43,4 +44,5 @@ class Signal:
 
     def close(self) -> None:
         """Give the mapping back."""
+        self._number.release()
         self._map.close()

@@ -72,6 +72,25 @@ class BatchTests(CommitCase):
         self.wait_for(*waiters)
         self.assertEqual((len(waiters), self.syncs), (4, ["whole"]))
 
+    def test_alone_for_some_time(self) -> None:
+        """Who has been alone is not kept waiting for company, until somebody comes."""
+        committer = self.committer()
+        for _ in range(4):
+            self.gate.release()
+            self.wait_for(committer.commit())
+        last, others = committer.commit(), [committer.commit(), committer.commit()]
+        # No turn of the reactor has passed.
+        self.gate.release()
+        while not committer.batches > 4:
+            self.reactor._turn()
+        self.assertEqual([last.called, *(other.called for other in others)], [True, False, False])
+        self.gate.release()
+        self.wait_for(*others)
+        both = [committer.commit(), committer.commit()]
+        self.gate.release()
+        self.wait_for(*both)
+        self.assertEqual(self.syncs, ["whole"] * 7)
+
     def test_after_the_end(self) -> None:
         """Who comes when the last sync was made is told that it is too late."""
         committer = self.committer()
