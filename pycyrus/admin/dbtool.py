@@ -24,6 +24,7 @@ from pycyrus.admin.deny import locked
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.auth.denials import escape, unescape
 from pycyrus.config.load import load
+from pycyrus.store.database import define_checksum
 from pycyrus.store.files import replace_file
 
 _MAGIC = b"SQLite format 3\0"
@@ -139,6 +140,7 @@ def _consistent(connection: sqlite3.Connection, arguments: argparse.Namespace) -
 
 def _repack(connection: sqlite3.Connection, arguments: argparse.Namespace) -> int:
     with closing(sqlite3.connect(arguments.file, timeout=30.0, isolation_level=None)) as writer:
+        define_checksum(writer)
         writer.execute("VACUUM")
         writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return 0

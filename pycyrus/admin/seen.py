@@ -16,6 +16,7 @@ from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.config.load import Configuration, load
 from pycyrus.model.patterns import compile_pattern
 from pycyrus.store import userstate
+from pycyrus.store.database import define_checksum
 
 _DAY = 86_400
 
@@ -103,6 +104,7 @@ def _userstate(configuration: Configuration) -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=30.0)) as connection:
             connection.isolation_level = None
+            define_checksum(connection)
             yield connection
     except sqlite3.Error as error:
         raise CommandError(f"{path}: {error}") from error

@@ -11,17 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pycyrus.errors import LimitExceeded
-from pycyrus.store.database import Database
+from pycyrus.store.database import CHECKSUM_OF, Database
 from pycyrus.store.threads import StoreReactor
 
 FILE_NAME = "annotations.db"
-SCHEMA_VERSION = 1
-SCHEMA = """
+SCHEMA_VERSION = 2
+SCHEMA = f"""
 CREATE TABLE annotations (
     unique_id TEXT NOT NULL,
     user_id TEXT NOT NULL,
     entry TEXT NOT NULL,
     value BLOB NOT NULL,
+    {CHECKSUM_OF % "unique_id, user_id, entry, value"},
     PRIMARY KEY (unique_id, user_id, entry)
 ) WITHOUT ROWID;
 CREATE INDEX annotations_by_user ON annotations (user_id, unique_id)

@@ -3,7 +3,8 @@ The databases at start: what is damaged is set aside, and made again.
 
 Only a process that has the store to itself may do that, which a lock tells.
 The mailbox list is made again from the mailboxes' headers.  Subscriptions and
-the seen state of others' mailboxes are nowhere else: they are lost, loudly.
+the seen state of others' mailboxes are nowhere else: of them what can be read is
+kept, and the rest is lost, loudly.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from twisted.logger import Logger
 
 from pycyrus.errors import StoreUnavailable
 from pycyrus.store import directory, files, notes, quota_roots, rows, transfer_log, userstate
-from pycyrus.store.database import make
+from pycyrus.store.database import connect, define_checksum, make
 from pycyrus.store.layout import microseconds
 from pycyrus.store.partitions import Partitions
 from pycyrus.store.relist import relist
+from pycyrus.store.salvage import damaged_rows, salvage
 from pycyrus.store.settings import StoreSettings
 from pycyrus.store.survey import survey
 
@@ -41,14 +43,14 @@ class KeptDatabase:
     A database that nothing else tells of.
 
     @ivar name: Of the file.
-    @ivar lost: What is said if it is lost.
+    @ivar holds: What is in it.
     @ivar always: Whether each server has it.
     """
 
     name: str
     schema: str
     version: int
-    lost: str
+    holds: str
     always: bool = True
 
     def problem_of(self, path: Path) -> str | None:
@@ -59,16 +61,16 @@ class KeptDatabase:
 KEPT = (
     KeptDatabase(
         userstate.FILE_NAME, userstate.SCHEMA, userstate.SCHEMA_VERSION,
-        "All subscriptions, and who has seen what in others' mailboxes, are lost",
+        "subscriptions, and who has seen what in others' mailboxes",
     ),
-    KeptDatabase(notes.FILE_NAME, notes.SCHEMA, notes.SCHEMA_VERSION, "All annotations are lost"),
+    KeptDatabase(notes.FILE_NAME, notes.SCHEMA, notes.SCHEMA_VERSION, "annotations of mailboxes and of the server"),
     KeptDatabase(
         quota_roots.FILE_NAME, quota_roots.SCHEMA, quota_roots.SCHEMA_VERSION,
-        "All quotas are lost: set them again",
+        "quotas",
     ),
     KeptDatabase(
         transfer_log.FILE_NAME, transfer_log.SCHEMA, transfer_log.SCHEMA_VERSION,
-        "Which mailboxes are on their way to or from other servers is lost: see what those have",
+        "which mailboxes are on their way to or from other servers: see what those have",
         always=False,
     ),
 )  # fmt: skip
@@ -109,16 +111,21 @@ def _mend(settings: StoreSettings, partitions: Partitions) -> None:
     elif lost:
         _compare_list(path, settings, partitions)
     for each in KEPT:
-        if _replace(settings.configdirectory / each.name, each):
-            _log.error(each.lost)
+        _mend_kept(settings.configdirectory / each.name, each)
 
 
-def _replace(path: Path, kept: KeptDatabase) -> bool:
-    """Set a database aside if it is damaged; an empty one is made when it is opened."""
+def _mend_kept(path: Path, kept: KeptDatabase) -> None:
+    """Set a database aside if it is damaged, and make one of what can be read of it."""
+    lost = has_lost_tail(path)
     problem = kept.problem_of(path)
     if problem:
-        _set_aside(path, problem)
-    return problem is not None
+        count = salvage(_set_aside(path, problem), path, kept.schema, kept.version)
+        _log.error(
+            "{count} entries of {path} could be read, and were kept; others are lost.  It holds {holds}",
+            count=count, path=str(path), holds=kept.holds,
+        )  # fmt: skip
+    elif lost:
+        _log.warn("The last changes of {path} may be lost.  It holds {holds}", path=str(path), holds=kept.holds)
 
 
 def _is_new(path: Path) -> bool:
@@ -159,10 +166,11 @@ def problem_of(path: Path, schema: str, version: int) -> str | None:
     if problem is not None:
         return problem
     try:
-        with closing(sqlite3.connect(path, timeout=30.0, isolation_level=None)) as connection:
+        with closing(connect(path)) as connection:
             found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(3)")]
             (found_version,) = connection.execute("PRAGMA user_version").fetchone()
             tables = connection.execute(_TABLES).fetchall()
+            damaged = damaged_rows(connection) if found == ["ok"] else 0
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", None) in _ELSEWHERE:
             # The disk, or somebody who has it open: that is not damage.
@@ -176,6 +184,8 @@ def problem_of(path: Path, schema: str, version: int) -> str | None:
         return "its version is missing"
     if found_version == version and tables != _tables_of(schema):
         return "its tables have other columns than they should"
+    if damaged:
+        return f"{damaged} rows are not as they were written"
     return None
 
 
@@ -184,6 +194,7 @@ _TABLES = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, na
 
 def _tables_of(schema: str) -> list[tuple[str, ...]]:
     with closing(sqlite3.connect(":memory:")) as connection:
+        define_checksum(connection)
         connection.executescript(schema)
         return connection.execute(_TABLES).fetchall()
 
@@ -269,7 +280,8 @@ _ELSEWHERE = frozenset(
 )
 
 
-def _set_aside(path: Path, problem: str) -> None:
+def _set_aside(path: Path, problem: str) -> Path:
+    """@return: What it is called now."""
     kept = path.parent / QUARANTINE
     files.makedirs(kept, files.PRIVATE_DIRECTORY, exist_ok=True)
     number = microseconds()
@@ -283,6 +295,7 @@ def _set_aside(path: Path, problem: str) -> None:
         "Database {path} is damaged ({problem}) and was moved to {kept}",
         path=str(path), problem=problem, kept=str(kept / f"{path.name}.{number}"),
     )  # fmt: skip
+    return kept / f"{path.name}.{number}"
 
 
 def _list_again(path: Path, settings: StoreSettings, partitions: Partitions) -> None:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pycyrus.store.database import Database
+from pycyrus.store.database import CHECKSUM_OF, Database
 from pycyrus.store.threads import StoreReactor
 
 FILE_NAME = "userstate.db"
 SIGNAL_NAME = "userstate.signal"
-SCHEMA_VERSION = 1
-SCHEMA = """
+SCHEMA_VERSION = 2
+SCHEMA = f"""
 CREATE TABLE subscriptions (
     user_id TEXT NOT NULL,
     key TEXT NOT NULL,
+    {CHECKSUM_OF % "user_id, key"},
     PRIMARY KEY (user_id, key)
 ) WITHOUT ROWID;
 CREATE TABLE seen (
@@ -26,6 +27,7 @@ CREATE TABLE seen (
     uids TEXT NOT NULL,
     recent INTEGER NOT NULL,
     changed INTEGER NOT NULL,
+    {CHECKSUM_OF % "user_id, unique_id, uids, recent, changed"},
     PRIMARY KEY (user_id, unique_id)
 ) WITHOUT ROWID;
 CREATE INDEX seen_by_mailbox ON seen (unique_id)

@@ -12,6 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.admin.main import make_parser
+from pycyrus.store.database import define_checksum
 from pycyrus.test.admin.tools import ToolsTestCase
 from pycyrus.testing.commands import call
 from pycyrus.testing.server import Login
@@ -123,6 +124,7 @@ class LookingTests(ToolsTestCase):
         self.assertEqual(self.look("arbitron", "-u", f"{sent}*"), f"{sent} 1 admin\n{sent}.Old 0\n")
         self.assertEqual(self.look("cyr_userseen"), "")
         with closing(sqlite3.connect(self.home / "userstate.db")) as connection, connection:
+            define_checksum(connection)
             connection.execute("UPDATE seen SET user_id = ?", (self.user,))
         line = f"removing seen for {self.user} on {sent}\n"
         self.assertEqual([self.look("cyr_userseen", *words) for words in ((), ("-d",), ())], [line, line, ""])

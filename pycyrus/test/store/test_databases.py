@@ -31,6 +31,14 @@ ADMIN = Identity("cyrus", admin=AdminScope.GLOBAL)
 FRED = Identity("fred")
 INBOX = MailboxName("", "fred", ())
 MESSAGE = b"Subject: hello\r\n\r\nbody\r\n"
+_WITHOUT_CHECKSUMS = """
+CREATE TABLE subscriptions (user_id TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (user_id, key)) WITHOUT ROWID;
+CREATE TABLE seen (
+    user_id TEXT NOT NULL, unique_id TEXT NOT NULL, uids TEXT NOT NULL, recent INTEGER NOT NULL,
+    changed INTEGER NOT NULL, PRIMARY KEY (user_id, unique_id)
+) WITHOUT ROWID;
+CREATE INDEX seen_by_mailbox ON seen (unique_id)
+"""
 
 
 class DatabaseCase(SynchronousTestCase):
@@ -219,22 +227,75 @@ class MailboxListTests(DatabaseCase):
 
 
 class UserStateTests(DatabaseCase):
+    MANY = frozenset(INBOX.child(f"folder {number}") for number in range(400))
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.settings = replace(self.settings, allowallsubscribe=True)
+        self.database = self.root / "config" / "userstate.db"
+
+    def subscribe(self) -> None:
+        """Fill some pages."""
+        store = self.open()
+        self.run_(store._subscriptions.add("fred", sorted(self.MANY, key=str)))
+        self.close()
+
+    def subscribed(self) -> frozenset[MailboxName]:
+        """What is left when the store is opened, and used."""
+        store = self.open()
+        found = frozenset(self.run_(store.subscriptions(FRED)))
+        self.run_(store.subscribe(FRED, INBOX, True))
+        self.close()
+        return found
+
+    def test_flips(self) -> None:
+        """A flipped bit costs what it hits, and only that; nobody is subscribed to what is no name of that user's."""
+        self.subscribe()
+        whole = self.database.read_bytes()
+        self.assertGreater(len(whole), 5 * 4096)
+        draw = random.Random(8)
+        least = len(self.MANY)
+        for at in [*range(1, 100, 16), *draw.sample([at for at in range(100, len(whole)) if whole[at]], 24)]:
+            damaged = bytearray(whole)
+            damaged[at] ^= 1 << draw.randrange(8)
+            if 60 <= at < 64:
+                continue
+            self.database.write_bytes(damaged)
+            for rest in ("-wal", "-shm"):
+                self.database.with_name(self.database.name + rest).unlink(missing_ok=True)
+            self.events.clear()
+            found = self.subscribed()
+            self.assertLessEqual(found, self.MANY | {INBOX}, at)
+            if found != self.MANY | {INBOX}:
+                self.assertIn("could be read", self.logged(), at)
+            least = min(least, len(found))
+        # Two pages of about ten.
+        self.assertGreater(least, 0.7 * len(self.MANY))
+
+    def test_older_version(self) -> None:
+        """What was written before there were checksums is there, and has some."""
+        self.database.unlink()
+        with closing(make(self.database, _WITHOUT_CHECKSUMS, 1)) as connection:
+            connection.execute("INSERT INTO subscriptions VALUES ('fred', ?)", (rows.key_of(INBOX),))
+        self.assertEqual(self.subscribed(), {INBOX})
+        self.assertIsNone(soundness.KEPT[0].problem_of(self.database))
+
     def test_damaged(self) -> None:
         """Subscriptions are lost, loudly; mail is read as before."""
-        path = self.root / "config" / "userstate.db"
+        path = self.database
         whole = path.read_bytes()
         draw = random.Random(6)
         for damaged in (b"rubbish" * 999, whole[: len(whole) // 2], whole[:4000] + draw.randbytes(300) + whole[4300:]):
             path.write_bytes(damaged)
             self.events.clear()
             store = self.open()
-            self.assertEqual(self.run_(store.subscriptions(FRED)), frozenset())
+            self.assertLessEqual(self.run_(store.subscriptions(FRED)), {INBOX})
             self.run_(store.subscribe(FRED, INBOX, True))
             box = self.run_(store.open(FRED, INBOX, LOOKUP))
             self.assertEqual(len(box.view()), 1)
             box.close()
             self.close()
-            self.assertIn("subscriptions", self.logged())
+            self.assertIn("could be read", self.logged())
 
 
 class MakingTests(SynchronousTestCase):
