@@ -40,9 +40,9 @@ def trace_fields(envelope: Envelope, settings: DeliverySettings, now: float) -> 
 
     @param now: Seconds since the epoch.
     """
-    authenticated = ""
-    if not envelope.identity.postman:
-        authenticated = f"{_FOLD}(authenticated user={envelope.identity.user_id})"
+    # As in Cyrus the author whom MAIL's AUTH names comes before the client; no mechanism here has a layer of its own.
+    author = envelope.auth or ("" if envelope.identity.postman else envelope.identity.user_id)
+    authenticated = f"{_FOLD}(authenticated user={author} bits=0)" if author else ""
     sender = _complete(envelope.sender, settings)
     received, session = _of_session(
         f"{envelope.client_name} ({envelope.client_host}){authenticated}"
@@ -169,7 +169,10 @@ class HeaderFilter:
             self.delivered_at = self._date_said(header)
         if b"return-path" in lowered:
             header = _RETURN_PATH.sub(b"", header)
-        return b"".join((self._trace, missing, header, rest))
+        if len(header) > MAX_HEADER or not header.endswith(b"\r\n"):
+            # Its end is not known, or in the middle of a line.
+            return b"".join((self._trace, missing, header, rest))
+        return b"".join((self._trace, header, missing, rest))
 
     def _without_8bit(self, header: bytes) -> bytes:
         match self._settings.eight_bit_headers:

@@ -15,6 +15,8 @@ from pycyrus.model.names import MailboxName, VirtualDomains
 ANONYMOUS = "anonymous"
 """Whose rights to post are asked where no sender is known: what C{anyone} has."""
 
+_USERS = "user"
+"""Where users' mailboxes are in the namespace of administrators."""
 _BLANKS = str.maketrans("-_", "  ")
 
 
@@ -53,6 +55,9 @@ def resolve(recipient: Recipient, settings: DeliverySettings) -> Target:
             raise InvalidMailboxName("no shared mailbox given")
         for component in path:
             check_component(component)
+        if path[0] == _USERS and len(path) > 1:
+            # As administrators write it: a user's folder, for which its ACL decides as for a shared one.
+            return Target(None, MailboxName(domain, user_inbox(path[1], domain).owner, path[2:]))
         return Target(None, MailboxName(domain, None, path))
     inbox = user_inbox(user, domain)
     return Target(inbox, _folder(inbox, path))

@@ -129,4 +129,5 @@ class DuplicatesTests(TestCase):
         header = b"Subject: x\r\nMessage-Id:\r\n <a@b> (comment)\r\nDate:  Mon,\r\n\t1 Jan\r\n"
         self.assertEqual(fingerprint_of(header), Fingerprint(b"<a@b>", b"Mon, 1 Jan"))
         self.assertEqual(fingerprint_of(b"Subject: x\r\n"), Fingerprint())
+        self.assertEqual(fingerprint_of(b"Message-ID: <>\r\nDate: x\r\n"), Fingerprint())
         self.assertEqual(fingerprint_of(b"X-Message-ID: <a@b>\r\n"), Fingerprint())

@@ -90,18 +90,24 @@ class FilterTests(SynchronousTestCase):
             self.assertEqual(header.delivered_at, seconds, field)
 
     def test_missing_fields_are_made(self) -> None:
-        for message, rest in (
-            (b"Subject: x\r\n\r\nMessage-ID: <y>\r\n", b"Subject: x\r\n\r\nMessage-ID: <y>\r\n"),
-            (b"\r\nbody\r\n", b"\r\nbody\r\n"),
+        for header, rest in (
+            (b"Subject: x\r\n", b"\r\nMessage-ID: <y>\r\n"),
+            (b"", b"\r\nbody\r\n"),
             (b"", b""),
-            (b"no header at all\r\n", b"\r\nno header at all\r\n"),
-            (b"X-Date: 1\r\nX-Message-ID: 2\r\n\r\n", b"X-Date: 1\r\nX-Message-ID: 2\r\n\r\n"),
+            (b"", b"\r\nno header at all\r\n"),
+            (b"X-Date: 1\r\nX-Message-ID: 2\r\n", b"\r\n"),
         ):
+            message = header + rest.removeprefix(b"\r\n") if rest.startswith(b"\r\nno") else header + rest
+            whole = passed(message)
+            self.assertTrue(whole.startswith(header) and whole.endswith(rest), message)
             self.assertRegex(
-                passed(message),
-                rb"^Message-ID: <cmu-lmtpd-\d+-1700000000-\d+@mail\.test>\r\nDate: \w\w\w, 1[45] Nov 2023 [^\r]+\r\n",
+                whole[len(header) : len(whole) - len(rest)],
+                rb"^Message-ID: <cmu-lmtpd-\d+-1700000000-\d+@mail\.test>\r\nDate: \w\w\w, 1[45] Nov 2023 [^\r]+\r\n\Z",
             )
-            self.assertTrue(passed(message).endswith(rest), message)
+
+    def test_they_are_not_made_within_a_field(self) -> None:
+        for message in (b"Subject: x", b"To: y\r\n" * (MAX_HEADER // 7 + 1) + b" z\r\n\r\n"):
+            self.assertRegex(passed(message), rb"^Message-ID: <cmu-lmtpd-[^\r]+\r\nDate: [^\r]+\r\n" + message[:7])
 
     def test_8bit_in_header_fields(self) -> None:
         message = COMPLETE + b"Subject: \xc3\xa9\r\n\r\n\xc3\xa9\r\n"

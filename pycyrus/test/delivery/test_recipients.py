@@ -34,6 +34,7 @@ class ResolveTests(SynchronousTestCase):
             (OFF, "fred+a//b", "", user("fred")),
             (OFF, "fred+a^b", "", user("fred")),
             (OFF, "+list/dev", "x", Target(None, MailboxName("", None, ("list", "dev")))),
+            (OFF, "+user/fred/lists", "", Target(None, MailboxName("", "fred", ("lists",)))),
             (DOTS, "fred+Sent.Old", "", user("fred", "Sent", "Old")),
             (USERID, "fred+Sent", "Example.COM", user("fred", "Sent", domain="example.com")),
             (USERID, "fred", "internal", user("fred")),
@@ -47,6 +48,7 @@ class ResolveTests(SynchronousTestCase):
         for local_part, domain in (
             ("../x", ""), ("a/b", ""), ("", ""), ("+", ""), ("a*", ""), ("a%b", ""), ("fr ed", ""), ("a\nb", ""),
             ("fred", "[127.0.0.1]"), ("fred", "../x"), ("fred", "a..b"), ("+a//b", ""), ("é", ""), ("a^b", ""),
+            ("+user/a*/b", ""),
         ):  # fmt: skip
             self.assertRaises(InvalidMailboxName, resolve, Recipient(local_part, domain), USERID)
 

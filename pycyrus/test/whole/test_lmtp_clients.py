@@ -58,7 +58,7 @@ class LmtpClientTests(SynchronousTestCase):
         for program in (self.swaks, self.lmtptest, self.smtplib):
             program()
         first, second, third = self.delivered()
-        self.assertRegex(first, rb"\(authenticated user=postmaster\)\r\n\t by .* with LMTPSA;")
+        self.assertRegex(first, rb"\(authenticated user=postmaster bits=0\)\r\n\t by .* with LMTPSA;")
         self.assertTrue(second.endswith(b"Subject: by lmtptest\r\n\r\ntext\r\n"))
         self.assertTrue(third.endswith(b"Subject: by smtplib\r\n\r\n.\r\n"))
 
