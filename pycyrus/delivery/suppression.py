@@ -22,6 +22,8 @@ from pycyrus.model.view import CachedItem
 _MESSAGE_ID = re.compile(rb"^message-id[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _DATE = re.compile(rb"^date[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _BRACKETED = re.compile(rb"<[^<>]*>")
+_EMPTY = (b"", b"<>")
+"""Ids that tell nothing from anything."""
 _ESCAPED = re.compile(rb'\\(["\\])')
 _AT_ONCE = 200
 """Envelopes looked at until others have their turn."""
@@ -48,8 +50,11 @@ def fingerprint_of(header: bytes) -> Fingerprint:
         return Fingerprint()
     value = b" ".join(found[1].split())
     bracketed = _BRACKETED.search(value)
+    identifier = bracketed[0] if bracketed else value
+    if identifier in _EMPTY:
+        return Fingerprint()
     date = _field(_DATE, b"date", header, lowered)
-    return Fingerprint(bracketed[0] if bracketed else value, b" ".join(date[1].split()) if date else b"")
+    return Fingerprint(identifier, b" ".join(date[1].split()) if date else b"")
 
 
 def _field(pattern: re.Pattern[bytes], name: bytes, header: bytes, lowered: bytes) -> re.Match[bytes] | None:
