@@ -262,9 +262,12 @@ class Delivery:
         if folder is None or copy.folder is not None:
             return
         try:
-            if await self._is_excluded(folder):
-                return
-            copy.folder = await self._open_for_post(folder)
+            opened = await self._open_for_post(folder)
+            # One that is spelt alike may be meant, but has the special use, too.
+            if await self._is_excluded(opened.name):
+                opened.close()
+            else:
+                copy.folder = opened
         except (MailboxNotFound, PermissionDenied, InvalidMailboxName):
             pass
         except MailStoreError as error:
