@@ -148,20 +148,23 @@ class SelectedMailbox:
     @ivar mailbox: Opened for this session.
     @ivar read_only: By EXAMINE, or for want of rights.
     @ivar view: The messages that the client was told of.
+    @ivar becomes_empty: To the client, once it is gone.
     @ivar saved: UIDs of the saved search result, C{$} (RFC 5182).
     @ivar contexts: Searches that are kept up to date, by tag (RFC 5267).
     @ivar opening: What was told when it was selected; None if that can be told once only.
     """
 
-    def __init__(self, mailbox: IMailbox, *, read_only: bool, enabled: set[bytes]) -> None:
+    def __init__(self, mailbox: IMailbox, *, read_only: bool, enabled: set[bytes], becomes_empty: bool = True) -> None:
         """
         Take the mailbox as it is now; the caller tells the client so.
 
+        @param becomes_empty: False to raise L{MailboxNotFound} once it is gone.
         @param enabled: The session's own set of enabled extensions, which may
             grow (RFC 5161).
         """
         self.mailbox = mailbox
         self.read_only = read_only
+        self.becomes_empty = becomes_empty
         self.saved: UidArray = NO_UIDS
         self.contexts: dict[bytes, Context] = {}
         self.opening: Opening | None = None
@@ -448,8 +451,9 @@ class SelectedMailbox:
         try:
             counter = self.mailbox.refresh()
         except MailboxNotFound:
-            # Deleted or hidden: to the client it becomes empty, as in Cyrus
-            # without disconnect_on_vanished_mailbox.
+            # Deleted or hidden: to the client it becomes empty.
+            if not self.becomes_empty:
+                raise
             self._is_gone = True
             self._current = empty_view()
             self._places = np.full(len(self.view), -1, dtype=np.intp)

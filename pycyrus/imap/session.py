@@ -375,7 +375,8 @@ class Session(Client):
             self._write_bad(replies.tagged(frame.tag, self.unavailable(frame.name)))
             return
         self._is_busy = True
-        self._tasks.spawn(self._execute(row, frame), self._crashed)
+        work, log = self._execute(row, frame), self.settings.command_log
+        self._tasks.spawn(work if log is None else log.watch(self, row, work), self._crashed)
 
     def row_of(self, name: bytes) -> Command | None:
         """The row of a command that is allowed now."""

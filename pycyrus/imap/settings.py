@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from pycyrus import __version__
+from pycyrus.imap.command_log import CommandLog
 from pycyrus.imap.wire.frames import FrameLimits
 from pycyrus.model.acl_text import OLD_RIGHTS, OLD_RIGHTS_OF_DELETE, OldRights
 from pycyrus.model.scopes import Namespace
@@ -90,6 +91,10 @@ class ImapSettings:
         0 for no limit.
     @ivar quota_warnings: When to warn of the quota.
     @ivar listing: What listings leave out.
+    @ivar plaintext_pause: C{plaintextloginpause}: how long the answer to such a login is held back.
+    @ivar leaves_vanished: C{disconnect_on_vanished_mailbox}: a session ends whose mailbox is deleted; else the
+        mailbox becomes empty to it.
+    @ivar command_log: What is logged of commands; None for nothing.
     @ivar plaintext_alert: C{plaintextloginalert}: what those are told who log in by a password without TLS.
     """
 
@@ -118,6 +123,9 @@ class ImapSettings:
     quota_warnings: QuotaWarnings = QuotaWarnings()
     listing: ListingRules = ListingRules()
     plaintext_alert: str = ""
+    plaintext_pause: float = 0.0
+    leaves_vanished: bool = False
+    command_log: CommandLog | None = None
 
     @property
     def old_rights(self) -> OldRights:

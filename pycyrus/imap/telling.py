@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MOVED = b"[UNAVAILABLE] Mailbox has been moved to another server"
 
+VANISHED = b"Selected mailbox vanished from server"
+
 
 class Telling:
     """
@@ -49,11 +51,14 @@ class Telling:
             try:
                 return session.selected.tell_updates(session, may_expunge)
             except MailboxNotFound:
-                # It was there when the telling began.
+                # Perhaps it was there when the telling began.
                 return session.selected.tell_updates(session, may_expunge)
+        except MailboxNotFound:
+            self._leave(VANISHED)
+            return False
         except MailboxMoving:
             # To a client that becomes empty its messages would be expunged, there as well.
-            self._leave()
+            self._leave(MOVED)
             return False
         except MailStoreError as error:
             # The command itself can be answered; the next one tries again.
@@ -68,16 +73,16 @@ class Telling:
         try:
             return await contexts.tell_updates(self._session, selected, may_expunge, orders)
         except MailboxMoving:
-            self._leave()
+            self._leave(MOVED)
             return False
 
-    def _leave(self) -> None:
-        """The client has to look for the mailbox on another server."""
+    def _leave(self, text: bytes) -> None:
+        """The client must not go on with the mailbox: perhaps it is on another server."""
         session = self._session
         if session.is_idling:
-            session.say_bye(MOVED)
+            session.say_bye(text)
         else:
-            session.after_reply(lambda: session.say_bye(MOVED))
+            session.after_reply(lambda: session.say_bye(text))
 
     # --- between commands -----------------------------------------------
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet.task import deferLater
+
 from pycyrus.errors import MailStoreError, PlaintextRefused
 from pycyrus.interfaces import Authenticated, IMessageFile
 from pycyrus.net.line_session import Goodbye
@@ -174,6 +176,8 @@ async def pass_(session: Pop3Session, arguments: list[bytes]) -> bytes:
         session.folder = folder.decode("utf-8", "replace")
     try:
         authenticated = await session.authenticator.login(name, arguments[0], session.channel())
+        if session.settings.plaintext_pause and not session.is_secure:
+            await deferLater(session.clock, session.settings.plaintext_pause)
         return await session.log_in(authenticated, "plaintext")
     except (Err, MailStoreError):
         session.count_error()

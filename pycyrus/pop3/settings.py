@@ -44,6 +44,7 @@ class Pop3Settings:
     @ivar uses_imap_flags: C{popuseimapflags}: messages with C{\Deleted} are hidden,
         and those retrieved become C{\Seen}.
     @ivar folder_separator: Between a folder and its subfolder in C{user+folder}.
+    @ivar plaintext_pause: C{plaintextloginpause}: how long the answer to PASS without TLS is held back.
     """
 
     server_name: str = "localhost"
@@ -61,6 +62,7 @@ class Pop3Settings:
     uses_acl: bool = False
     uses_imap_flags: bool = False
     folder_separator: str = "/"
+    plaintext_pause: float = 0.0
 
     @property
     def silence(self) -> float:

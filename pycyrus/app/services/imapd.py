@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IProtocolFactory
 
 from pycyrus.app.context import Context
 from pycyrus.config.settings import Settings
+from pycyrus.imap.command_log import CommandLog
 from pycyrus.imap.protocol import ImapFactory
 from pycyrus.imap.settings import ImapSettings, ListingRules, QuotaWarnings, ServerInfo
 from pycyrus.imap.wire.frames import FrameLimits
@@ -32,6 +33,12 @@ def make_factory(context: Context, name: str, arguments: Sequence[str]) -> IProt
         context.watcher,
         context.transfers(),
     )
+
+
+def _command_log(settings: Settings) -> CommandLog | None:
+    slow = float(settings.duration("commandmintimer")) if settings.given("commandmintimer") else None
+    each = settings.switch("chatty")
+    return CommandLog(each, slow) if each or slow is not None else None
 
 
 def imap_settings(settings: Settings, name: str, server_name: str) -> ImapSettings:
@@ -73,6 +80,9 @@ def imap_settings(settings: Settings, name: str, server_name: str) -> ImapSettin
             always_tells_uses=settings.switch("specialusealways"),
         ),
         plaintext_alert=settings.text("plaintextloginalert"),
+        plaintext_pause=float(settings.duration("plaintextloginpause")),
+        leaves_vanished=settings.switch("disconnect_on_vanished_mailbox"),
+        command_log=_command_log(settings),
         delete_right=settings.text("deleteright").strip(),
         is_setacl_allowed=settings.switch("allowsetacl"),
         is_read_only=settings.switch("readonly"),

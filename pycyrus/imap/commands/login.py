@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pycyrus.errors import PlaintextRefused
@@ -27,6 +28,8 @@ async def login(session: Session, arguments: Login) -> bytes:
     if not session.authenticator.allows_plaintext(channel):
         raise PlaintextRefused
     authenticated = await session.authenticator.login(arguments.user, arguments.password, channel)
+    if session.settings.plaintext_pause and not session.is_secure:
+        await deferLater(session.clock, session.settings.plaintext_pause)
     session.log_in(authenticated)
     if session.settings.plaintext_alert and not session.is_secure:
         session.write(b"* OK [ALERT] %b\r\n" % session.settings.plaintext_alert.encode("ascii", "replace"))

@@ -72,7 +72,12 @@ async def _select(session: Session, command: Select, *, read_only: bool) -> byte
         # From here to the telling nobody else has a turn: what is told is of one time.
         rights = mailbox.rights()
         read_only = read_only or not rights & WRITING_RIGHTS
-        selected = SelectedMailbox(mailbox, read_only=read_only, enabled=session.enabled)
+        selected = SelectedMailbox(
+            mailbox,
+            read_only=read_only,
+            enabled=session.enabled,
+            becomes_empty=not session.settings.leaves_vanished,
+        )
         text = _encode_state(session, selected)
         session.write(text)
         if not selected.recent_ranges():

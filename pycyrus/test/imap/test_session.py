@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from pycyrus.errors import AuthenticationUnavailable, LimitExceeded, StoreFull, StoreUnavailable
 from pycyrus.imap.capabilities import capabilities
+from pycyrus.imap.command_log import CommandLog
 from pycyrus.imap.commands import table
 from pycyrus.imap.commands.command import ANY, Command, Seqs
 from pycyrus.imap.session import Session
@@ -528,6 +529,39 @@ class TimeTests(SessionCase):
             server.advance(5)
         self.assertEqual(client.receive(), b"* BYE idle for too long\r\n")
         self.assertTrue(client.is_closed)
+
+    def test_passwords_in_the_open_take_longer(self) -> None:
+        """C{plaintextloginpause}."""
+        server = self.server(ImapSettings(plaintext_pause=3.0))
+        client = server.connect()
+        client.receive()
+        client.send(b"a LOGIN alice secret\r\n")
+        server.advance(2.9)
+        self.assertEqual(client.receive(), b"")
+        server.advance(0.2)
+        self.assertTrue(client.receive().startswith(b"a OK [CAPABILITY "))
+
+    def test_commands_are_logged(self) -> None:
+        """C{chatty} and C{commandmintimer}: no arguments, and no command that only waits."""
+
+        async def work(session: Session, arguments: None) -> None:
+            await done
+
+        done: Deferred[None] = Deferred()
+        self.command(work)
+        with capturedLogs() as events:
+            client = self.user(ImapSettings(command_log=CommandLog(each=True, slow=1.0)))
+            client.send(b"a1 XTEST\r\n")
+            client._server.advance(1.5)
+            done.callback(None)
+            client.send(b"a2 IDLE\r\n")
+            client._server.advance(5)
+            client.send(b"DONE\r\n")
+            self.assertIn(b"a2 OK", client.receive())
+        logged = [text for text in map(formatEvent, events) if text.startswith(("command:", "cmdtimer:"))]
+        self.assertEqual(
+            logged, ["command:  LOGIN", "command: alice XTEST", "cmdtimer: alice XTEST - 1.500", "command: alice IDLE"]
+        )
 
     def test_silence_after_login(self) -> None:
         client = self.user(ImapSettings(timeout=60))

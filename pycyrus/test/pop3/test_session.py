@@ -60,6 +60,16 @@ class TimeTests(SessionCase):
         server.clock.advance(9)
         self.assertTrue(line.is_closed)
 
+    def test_passwords_in_the_open_take_longer(self) -> None:
+        """C{plaintextloginpause}."""
+        server = self.server(plaintext_pause=3.0)
+        line = server.connect()
+        line.send(b"USER alice\r\nPASS secret\r\n")
+        server.clock.advance(2.9)
+        self.assertNotIn(b"locked and ready", line.read())
+        server.clock.advance(0.2)
+        self.assertIn(b"locked and ready", line.read())
+
 
 class LimitTests(SessionCase):
     def test_long_line(self) -> None:
