@@ -65,23 +65,21 @@ def own_location(settings: Settings, server_name: str) -> str:
 Dial = Callable[[Callable[[Sequence[Told]], None], Callable[[str], None]], Awaitable[MupdateClient]]
 
 
-_ANSWER_WITHIN = 20.0
-"""Seconds for a master's answer while somebody's command waits for it."""
-
-
-def make_dial(settings: Settings, reactor: Any, *, answer_within: float = _ANSWER_WITHIN) -> Dial:
+def make_dial(settings: Settings, reactor: Any, *, answer_within: float | None = None) -> Dial:
     """
     Makes what connects to the master, over TLS where it offers that.
 
-    @param answer_within: Seconds that the master has for each answer.
+    @param answer_within: Seconds that the master has for each answer; None for those that it has while
+        somebody's command waits for it.
     @raise ConfigError: As L{master_settings}, or a file cannot be read.
     """
     master = master_settings(settings)
     make_tls = client_tls(settings)
+    within = master.patience if answer_within is None else answer_within
 
     async def dial(told: Callable[[Sequence[Told]], None], gone: Callable[[str], None]) -> MupdateClient:
         return await connect_to_master(
-            reactor, master, told, gone, tls=make_tls(master.address.host), answer_within=answer_within
+            reactor, master, told, gone, tls=make_tls(master.address.host), answer_within=within
         )
 
     return dial

@@ -131,10 +131,12 @@ class ILocations(Interface):
 class IMailboxDirectory(Interface):
     """Where a mailbox is, for those who have commands to pass on."""
 
-    async def locate(name: MailboxName) -> Location | None:
+    async def locate(name: MailboxName, *, surely: bool = False) -> Location | None:
         """
         Look a mailbox up; what is not known here yet is asked of the master.
 
+        @param surely: Who would believe for ever that there is none, such as a sender of mail, is not told so
+            by a copy that may be old.
         @return: None if there is none; one with an empty server is here.
         @raise StoreUnavailable: Nobody can tell now.
         """
@@ -178,6 +180,13 @@ class IMailboxPublisher(Interface):
     async def push(names: Sequence[MailboxName]) -> None:
         """
         Have the master know, now, what has become of mailboxes here.
+
+        @raise StoreUnavailable: It does not answer.
+        """
+
+    async def are_nowhere(names: Sequence[MailboxName]) -> bool:
+        """
+        Whether the master has none of some mailboxes, not even reserved.
 
         @raise StoreUnavailable: It does not answer.
         """

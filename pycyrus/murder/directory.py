@@ -30,7 +30,7 @@ class MurderDirectory:
         self._catch_up = catch_up
         self._deleted_prefix = deleted_prefix
 
-    async def locate(self, name: MailboxName) -> Location | None:
+    async def locate(self, name: MailboxName, *, surely: bool = False) -> Location | None:
         """See L{IMailboxDirectory.locate}."""
         mailbox = internal(name, self._deleted_prefix)
         found = self._locations.find(mailbox)
@@ -39,6 +39,8 @@ class MurderDirectory:
             try:
                 await self._catch_up()
             except StoreUnavailable:
+                if surely and found is None:
+                    raise
                 # Nobody knows better than the copy now.
                 return found if found is None else self._here(found)
             found = self._locations.find(mailbox)

@@ -305,7 +305,7 @@ class MurderDeliveryAgent:
         return Recipient(user, domain, recipient.ignore_quota), location
 
     async def _locate(self, name: MailboxName) -> Location | None:
-        location = await self._directory.locate(name)
+        location = await self._directory.locate(name, surely=True)
         if location is not None and location.state is LocationState.RESERVED:
             raise StoreUnavailable("it is being created or moved")
         return location

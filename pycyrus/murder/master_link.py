@@ -18,7 +18,7 @@ from pycyrus.errors import (
     StoreUnavailable,
 )
 from pycyrus.mupdate.client import ANSWER_WITHIN, MupdateClient, Told
-from pycyrus.net.keepalive import BETWEEN_SERVERS
+from pycyrus.net.keepalive import Keepalive
 
 CONNECT_WITHIN = 15.0
 PORT = 3905
@@ -75,6 +75,17 @@ class MasterSettings:
     allow_plaintext: bool = True
     retry_delay: float = 20.0
 
+    @property
+    def patience(self) -> float:
+        """Seconds of silence after which the master is given up; in Cyrus too those between two signs of life."""
+        return max(3.0, self.retry_delay)
+
+    @property
+    def keepalive(self) -> Keepalive:
+        """So that a connection that is cut is known to be, at about the same time."""
+        seconds = int(self.patience)
+        return Keepalive(seconds, max(1, seconds // 3), 3, unacknowledged=seconds)
+
 
 async def connect_to_master(
     reactor: Any,
@@ -102,7 +113,7 @@ async def connect_to_master(
     except (ConnectError, DNSLookupError) as error:
         raise StoreUnavailable(f"{settings.text or address.host}: {error}") from error
     transport: Any = client.transport
-    BETWEEN_SERVERS.apply(transport.getHandle())
+    settings.keepalive.apply(transport.getHandle())
     try:
         await client.greeted()
         is_secure = False

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from pycyrus.errors import MailStoreError, StoreUnavailable
 from pycyrus.interfaces import Location
 from pycyrus.mupdate.client import MupdateClient, Told
-from pycyrus.murder.kick import SOCKET, KickFactory, kick
+from pycyrus.murder.kick import SOCKET, WAIT, KickFactory, kick
 from pycyrus.murder.pauses import Pause
 from pycyrus.murder.turns import TRY_EVERY, Turn
 from pycyrus.store.locations import Locations
@@ -119,8 +119,30 @@ class Slave:
         client = self._client
         if client is None or not self.is_connected:
             raise StoreUnavailable("no connection to the MUPDATE master")
-        await client.noop()
-        await self._until_written()
+        done: Deferred[None] = Deferred()
+        self._tasks.spawn(self._ask(client, done), self._failed)
+        give_up = self._reactor.callLater(WAIT, self._no_answer, done)
+        try:
+            await done
+        finally:
+            if give_up.active():
+                give_up.cancel()
+
+    async def _ask(self, client: MupdateClient, done: Deferred[None]) -> None:
+        try:
+            await client.noop()
+            await self._until_written()
+        except MailStoreError as error:
+            if not done.called:
+                done.errback(error)
+        else:
+            if not done.called:
+                done.callback(None)
+
+    @staticmethod
+    def _no_answer(done: Deferred[None]) -> None:
+        # The connection may be slow, and those who stream need it.
+        done.errback(StoreUnavailable("the MUPDATE master does not answer in time"))
 
     async def _until_written(self) -> None:
         if self._is_writing:

@@ -74,7 +74,7 @@ class MurderVerifier:
             raise MailboxNotFound from error
         has_detail = bool(recipient.local_part.partition("+")[2])
         name = target.folder if has_detail else target.inbox
-        location = None if name is None else await self._directory.locate(name)
+        location = None if name is None else await self._directory.locate(name, surely=True)
         if location is None:
             raise MailboxNotFound
         if location.state is LocationState.RESERVED:

@@ -64,7 +64,7 @@ class Directory:
                 name = internal(listing.name)
                 self.locations[name] = Location(name, server, "default", write_acl(acl))
 
-    async def locate(self, name: MailboxName) -> Location | None:
+    async def locate(self, name: MailboxName, *, surely: bool = False) -> Location | None:
         """As L{IMailboxDirectory}."""
         found = self.locations.get(internal(name))
         if found is None:

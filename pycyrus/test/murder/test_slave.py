@@ -115,6 +115,10 @@ class SlaveTests(SlaveCase):
         directory = MurderDirectory(copy, "", slave.catch_up, "DELETED")
         self.assertEqual(await directory.locate(parse_internal("user.fred")), FRED)
         self.assertIsNone(await directory.locate(parse_internal("user.jane")))
+        # A sender of mail would take that for the truth.
+        self.assertEqual(await directory.locate(parse_internal("user.fred"), surely=True), FRED)
+        with self.assertRaises(StoreUnavailable):
+            await directory.locate(parse_internal("user.jane"), surely=True)
 
     async def test_cut_off_in_the_middle(self) -> None:
         """What the master has not come to yet is not taken for gone; the next connection makes it whole."""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pycyrus.auth.users import UserDatabase
 from pycyrus.test.app.launch import Launched
 
 SAMPLES = Path(__file__).parents[3] / "conf" / "murder"
@@ -60,14 +61,18 @@ class MurderCase(SynchronousTestCase):
             self.configure(role)
         users = {
             "master": ["mupdate"],
-            "frontend": ["cyrus", "fred"],
+            "frontend": ["cyrus", "fred", "jane"],
             **{each: ["mailproxy"] for each in self.backends},
         }
         for role in roles:
+            (self.root / role).mkdir(mode=0o700)
+            database = UserDatabase(self.root / role / "users.db")
             for user in users[role]:
-                self.pycyrus(role, "user", "add", user, "--password", "secret", "--no-inbox")
-        for role in roles:
-            self.start(role)
+                database.add(user, "secret")
+            database.close()
+        self.start("master")
+        # What the others want first is a master; each other they find when there is something to do.
+        self.start(*roles[1:])
 
     def address(self, role: str) -> str:
         """Where a server is."""
@@ -114,16 +119,21 @@ class MurderCase(SynchronousTestCase):
         (self.root / f"{role}-cyrus.conf").write_text(services)
 
     def pycyrus(self, role: str, *words: str, status: int = 0) -> str:
+        command = [sys.executable, "-m", "pycyrus.admin.main", *words, "-C", str(self.root / f"{role}.conf")]
         done = subprocess.run(
-            [sys.executable, "-m", "pycyrus.admin.main", *words, "-C", str(self.root / f"{role}.conf")],
+            [*self.prefix(role), *command],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         self.assertEqual(done.returncode, status, done.stderr)
         return done.stdout
 
-    def start(self, role: str) -> None:
-        files = ["-C", str(self.root / f"{role}.conf"), "-M", str(self.root / f"{role}-cyrus.conf")]
-        self.servers[role] = Launched(self.root / role, files, prefix=self.prefix(role)).__enter__()
+    def start(self, *roles: str) -> None:
+        """Start servers, and wait until they are ready."""
+        for role in roles:
+            files = ["-C", str(self.root / f"{role}.conf"), "-M", str(self.root / f"{role}-cyrus.conf")]
+            self.servers[role] = Launched(self.root / role, files, prefix=self.prefix(role))
+        for role in roles:
+            self.servers[role].__enter__()
 
     def stop(self, role: str, number: int) -> None:
         self.servers.pop(role).stop(number)
