@@ -5,7 +5,7 @@ from __future__ import annotations
 import smtplib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from typing_extensions import override
 
@@ -82,7 +82,7 @@ class NetworkTests(MurderCase):
     def prefix(self, role: str) -> tuple[str, ...]:
         return self.network.prefix(role)
 
-    def told(self, answer: Callable[[], tuple[str, list[bytes]]], status: str) -> bytes:
+    def told(self, answer: Callable[[], tuple[str, Sequence[object]]], status: str) -> bytes:
         """What is answered, which must be soon."""
         began = time.monotonic()
         found, said = answer()
@@ -150,7 +150,7 @@ class NetworkTests(MurderCase):
 
         self.senders.stop()
         self.assertEqual(self.senders.wrong, [])
-        for user, client in (("fred", self.imap("fred")), ("jane", self.imap("jane"))):
-            status, answer = client.status("INBOX", "(MESSAGES)")
+        for user, mailbox in (("fred", self.imap("fred")), ("jane", self.imap("jane"))):
+            status, answer = mailbox.status("INBOX", "(MESSAGES)")
             # Nothing was lost, and nothing is there twice.
             self.assertEqual((status, answer), ("OK", [b"INBOX (MESSAGES %d)" % self.senders.accepted[user]]))
