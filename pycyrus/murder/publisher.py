@@ -130,16 +130,24 @@ class Publisher:
 
     async def are_elsewhere(self, names: Sequence[MailboxName]) -> bool:
         """See L{IMailboxPublisher.are_elsewhere}."""
+        return all(
+            each is not None and each.server != self._server and each.state is not LocationState.RESERVED
+            for each in await self._find(names)
+        )
+
+    async def are_nowhere(self, names: Sequence[MailboxName]) -> bool:
+        """See L{IMailboxPublisher.are_nowhere}."""
+        return all(each is None for each in await self._find(names))
+
+    async def _find(self, names: Sequence[MailboxName]) -> list[Location | None]:
         client = await self._connected()
-        here: list[str] = []
+        found: list[Location | None] = []
 
         async def look(name: str) -> None:
-            found = await client.find(name)
-            if found is None or found.server == self._server or found.state is LocationState.RESERVED:
-                here.append(name)
+            found.append(await client.find(name))
 
         await in_pieces([self._text(name) for name in names], look)
-        return not here
+        return found
 
     def _text(self, name: MailboxName) -> str:
         return internal(name, self._deleted_prefix)

@@ -24,6 +24,7 @@ from pycyrus.errors import (
     MailboxNotFound,
     MailStoreError,
     OperationNotSupported,
+    StoreUnavailable,
     TransferFailed,
     UnknownPartition,
 )
@@ -48,11 +49,14 @@ from pycyrus.murder.sync_records import (
 from pycyrus.store import files
 from pycyrus.store.files import store_error
 from pycyrus.store.incoming import Arrivals, IncomingTransfer
+from pycyrus.store.shield import shielded
 from pycyrus.store.threads import StoreReactor
 
 Answer = list[tuple[str, Any]]
 SYNC_PREFIX = "sync-"
 """How the ids of these transfers begin: nobody asks for them again."""
+KNOWN_PREFIX = "sync-known-"
+"""Likewise, of what the Murder's master had on the other server."""
 
 
 class Held:
@@ -164,12 +168,18 @@ class SyncIntake:
                 # Of an attempt before, of which everything comes once more.
                 if other.startswith(SYNC_PREFIX):
                     await self._arrivals.give_up(other)
-            transfer_id = SYNC_PREFIX + secrets.token_hex(16)
+            transfer_id = (KNOWN_PREFIX if await self._is_known(held.root) else SYNC_PREFIX) + secrets.token_hex(16)
             try:
                 held.transfer = await self._arrivals.begin(transfer_id, held.root, partition)
             except UnknownPartition:
                 held.transfer = await self._arrivals.begin(transfer_id, held.root, None)
         return held
+
+    async def _is_known(self, root: MailboxName) -> bool:
+        try:
+            return self._publisher is not None and not await self._publisher.are_nowhere([root])
+        except StoreUnavailable:
+            return False
 
     async def _take(self, steps: dict[str, _Step], kind: str, value: Any) -> Answer:
         step = steps.get(kind)
@@ -375,17 +385,21 @@ class SyncIntake:
         if held is not None and held.transfer is not None and not self._is_here(name):
             names = [name_of(each["MBOXNAME"], self._deleted_prefix) for each in held.mailboxes.values()]
             if name in names:
-                await self._activate(held, held.transfer)
+                # The same connection may be used again, when the user has long gone elsewhere.
+                self._held = None
+                # Cyrus has removed what it had: nobody else has it, whatever becomes of the connection.
+                await shielded(self._activate(held, held.transfer, name))
+                return
         if not self._is_here(name):
             raise MailboxNotFound("no such mailbox")
         if self._publisher is not None:
             await self._publisher.push([name])
 
-    async def _activate(self, held: Held, transfer: IncomingTransfer) -> None:
-        await self._settle(held)
-        # The same connection may be used again, when the user has long gone elsewhere.
-        self._held = None
-        await self._arrivals.leave(transfer)
+    async def _activate(self, held: Held, transfer: IncomingTransfer, name: MailboxName) -> None:
+        try:
+            await self._settle(held)
+        finally:
+            await self._arrivals.leave(transfer)
         try:
             await self._arrivals.activate(transfer.transfer_id)
         except MailStoreError:
@@ -398,6 +412,8 @@ class SyncIntake:
             raise
         await self._arrivals.forget(transfer.transfer_id)
         self.log.info("{mailbox} was moved here", mailbox=internal(held.root, self._deleted_prefix))
+        if self._publisher is not None:
+            await self._publisher.push([name])
 
     async def _drop(self) -> None:
         held, self._held = self._held, None

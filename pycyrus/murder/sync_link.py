@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +19,12 @@ from pycyrus.errors import MailboxCorrupted, StoreUnavailable, TransferFailed
 from pycyrus.imap.wire.dlist import File, Reader, Value, Word, announced, encode
 from pycyrus.imap.wire.grammar import BadSyntax
 from pycyrus.model.acl_text import tell_rights
-from pycyrus.model.internal_names import internal
+from pycyrus.model.internal_names import DELETED_PREFIX, internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.quota import RESOURCES, Resource
 from pycyrus.model.transfers import Manifest, MovedMailbox
 from pycyrus.murder.link import ImapLink
+from pycyrus.murder.sync_records import name_of
 from pycyrus.store import files
 from pycyrus.store.outgoing_files import FilesOfMailbox
 from pycyrus.store.outgoing_records import OutgoingMessage, OutgoingRecords, read_records
@@ -63,15 +64,15 @@ class SyncLink:
         self._partition = (partition or "default").encode("ascii")
         self._reactor = reactor
         self._external = external
-        self._own: frozenset[str] = frozenset()
+        self._own: Mapping[str, MailboxName] = {}
         self._sent: set[str] = set()
         self._records: dict[str, OutgoingRecords] = {}
 
     # --- steps ----------------------------------------------------------
 
-    def expect(self, unique_ids: frozenset[str]) -> None:
+    def expect(self, own: Mapping[str, MailboxName]) -> None:
         """Have mailboxes with these ids removed there, which an attempt left that broke off, and no others."""
-        self._own = unique_ids
+        self._own = own
 
     async def begin(self, root: MailboxName, partition: str) -> None:
         """
@@ -80,8 +81,10 @@ class SyncLink:
         @raise TransferFailed: It is, and is not ours.
         """
         await self._apply("CAPABILITIES", [Word(b"SIEVE-MAILBOX")])
-        if not await self._is_removed():
+        if not self._own.keys() >= (await self._there()).keys():
             raise TransferFailed("the other server has mailboxes of that name; remove or rename them there")
+        await self._bring_back()
+        await self.give_up()
 
     async def send_messages(self, mailbox: FilesOfMailbox) -> None:
         """Send messages that were not sent yet, while the mailbox is in use."""
@@ -164,19 +167,35 @@ class SyncLink:
         return "prepared" if await self._there() else ""
 
     async def give_up(self) -> None:
-        """Have the other server remove what it was sent."""
-        await self._is_removed()
-
-    async def _is_removed(self) -> bool:
-        """Remove what is there; not what others have put there."""
+        """Have the other server remove what it was sent; not what others have put there."""
         there = await self._there()
-        if not self._own.issuperset(there):
-            return False
-        if there and self._root.is_inbox:
+        if not there or not self._own.keys() >= there.keys():
+            return
+        if self._root.is_inbox:
             await self._apply("LOCAL_UNUSER", self._user)
-        elif there:
+        else:
             await self._apply("LOCAL_UNMAILBOX", internal(self._root).encode("utf-8"))
-        return True
+
+    async def _bring_back(self) -> None:
+        """
+        Give its name back to what Cyrus itself has put away of an attempt that broke off.
+
+        It takes no second mailbox with an id, also not one whose first one was removed under another name.
+        """
+        ids: Value = [each.encode("ascii") for each in sorted(self._own)]
+        for each in await self._mailboxes(b"UNIQUEIDS", ids):
+            old, unique_id = each.get("MBOXNAME"), each.get("UNIQUEID")
+            if not isinstance(old, bytes) or not isinstance(unique_id, bytes) or not _is_deleted(old):
+                continue
+            new = self._own[unique_id.decode("ascii", "replace")]
+            if new.deleted is None:
+                table: Value = {
+                    "OLDMBOXNAME": old,
+                    "NEWMBOXNAME": internal(new).encode("utf-8"),
+                    "PARTITION": each.get("PARTITION"),
+                    "UIDVALIDITY": each.get("UIDVALIDITY"),
+                }
+                await self._apply("LOCAL_RENAME", table)
 
     async def forget(self) -> None:
         """It keeps no record."""
@@ -260,15 +279,20 @@ class SyncLink:
 
     async def _there(self) -> dict[str, dict[str, Value]]:
         """What moves at once, as it is there: mailboxes by unique id."""
-        found = {}
         name: Value = [internal(self._root).encode("utf-8")]
         kind, what = (b"USER", self._user) if self._root.is_inbox else (b"MAILBOXES", name)
-        for word, value in _responses(await self._command(b"SYNCGET %b %b" % (kind, encode(what, plus=True)))):
-            if word == b"MAILBOX" and isinstance(value, dict):
-                unique_id = value.get("UNIQUEID")
-                if isinstance(unique_id, bytes):
-                    found[unique_id.decode("ascii", "replace")] = value
+        found = {}
+        for each in await self._mailboxes(kind, what):
+            unique_id, named = each.get("UNIQUEID"), each.get("MBOXNAME")
+            # Of a user also what was deleted there is told.
+            if isinstance(unique_id, bytes) and isinstance(named, bytes) and not _is_deleted(named):
+                found[unique_id.decode("ascii", "replace")] = each
         return found
+
+    async def _mailboxes(self, kind: bytes, what: Value) -> list[dict[str, Value]]:
+        """What the other server says of some mailboxes."""
+        answer = await self._command(b"SYNCGET %b %b" % (kind, encode(what, plus=True)))
+        return [value for word, value in _responses(answer) if word == b"MAILBOX" and isinstance(value, dict)]
 
     async def _send(self, messages: Sequence[OutgoingMessage], *, needed: bool) -> None:
         """
@@ -295,6 +319,10 @@ class SyncLink:
             _, status, said = await self._link.answer(tag, STEP_WITHIN)
             if status != b"OK":
                 raise TransferFailed(said.decode("ascii", "replace")[:300])
+
+
+def _is_deleted(name: bytes) -> bool:
+    return name_of(name, DELETED_PREFIX).deleted is not None
 
 
 def _note(entry: bytes, user: bytes, value: bytes) -> Value:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -63,7 +63,7 @@ class TransferLink:
 
     # --- steps ----------------------------------------------------------
 
-    def expect(self, unique_ids: frozenset[str]) -> None:
+    def expect(self, own: Mapping[str, MailboxName]) -> None:
         """Servers of our kind know by themselves what they were sent."""
 
     async def begin(self, root: MailboxName, partition: str) -> None:

@@ -35,9 +35,10 @@ from pycyrus.interfaces import IDumpIntake, IMailboxPublisher, ISyncIntake, ITra
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.model.transfers import Manifest
 from pycyrus.murder.dump_intake import DumpIntake
 from pycyrus.murder.pauses import Pause
-from pycyrus.murder.sync_intake import SyncIntake
+from pycyrus.murder.sync_intake import KNOWN_PREFIX, SyncIntake
 from pycyrus.murder.sync_link import SyncLink
 from pycyrus.murder.transfer_intake import TransferIntake
 from pycyrus.murder.transfer_link import TransferLink
@@ -165,6 +166,7 @@ class Transfers:
         await self._arrivals.clean()
         while not self._is_closed:
             await self.resume()
+            await self.accept_orphans()
             await self._pause.wait(RETRY_EVERY)
 
     async def resume(self) -> None:
@@ -173,6 +175,26 @@ class Transfers:
             if not transfer.state.is_over:
                 with suppress(MailStoreError):
                     await self._alone(transfer, self._resume)
+
+    async def accept_orphans(self) -> None:
+        """
+        Have mailboxes be this server's that a server of Cyrus's removed before it handed them over.
+
+        It tells the master of its removal when it comes back, and then nobody has them but us.
+        """
+        publisher = self._publisher
+        if publisher is None:
+            return
+        for each in self._transfers.all_prepared():
+            if not each.transfer_id.startswith(KNOWN_PREFIX) or not self._transfers.is_free(each.transfer_id):
+                continue
+            names = [mailbox.name for mailbox in Manifest.decode(each.manifest).mailboxes]
+            with suppress(MailStoreError):
+                if await publisher.are_nowhere(names):
+                    await self._arrivals.activate(each.transfer_id)
+                    await publisher.push(names)
+                    await self._arrivals.forget(each.transfer_id)
+                    self.log.warn("{mailbox} was taken over: no other server has it", mailbox=internal(names[0]))
 
     async def _alone(self, transfer: Outgoing, work: Callable[[Outgoing], Awaitable[None]]) -> None:
         """Do something that no other process does at the same time."""
@@ -210,7 +232,7 @@ class Transfers:
 
     async def _connect(self, transfer: Outgoing) -> PeerLink:
         link = await self._dial(transfer)
-        link.expect(self._departures.unique_ids(transfer.root))
+        link.expect(self._departures.names_by_id(transfer.root))
         return link
 
     # --- the way there --------------------------------------------------

@@ -161,9 +161,9 @@ class Departures:
         """What moves at once, as it is here."""
         return [entry.name for entry in belongings(self._parts.directory.reading, root)]
 
-    def unique_ids(self, root: MailboxName) -> frozenset[str]:
-        """Likewise."""
-        return frozenset(entry.unique_id for entry in belongings(self._parts.directory.reading, root))
+    def names_by_id(self, root: MailboxName) -> dict[str, MailboxName]:
+        """Likewise, by unique id."""
+        return {entry.unique_id: entry.name for entry in belongings(self._parts.directory.reading, root)}
 
     # --- what goes along ------------------------------------------------
 

@@ -288,6 +288,17 @@ class TransferLog:
         files.close(fd)
         return None
 
+    def is_free(self, transfer_id: str) -> bool:
+        """Whether nobody works on a transfer, as far as can be told."""
+        try:
+            fd = self.take(transfer_id)
+        except OSError:
+            return False
+        if fd is None:
+            return False
+        self.give_back(transfer_id, fd)
+        return True
+
     def give_back(self, transfer_id: str, fd: int, *, is_over: bool = False) -> None:
         """Let others work on a transfer."""
         if is_over:

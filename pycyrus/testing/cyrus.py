@@ -156,6 +156,13 @@ class CyrusServer:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
+    def kill(self) -> None:
+        """End it, and all that it started, as a power cut does."""
+        process, self._process = self._process, None
+        if process is not None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
     def tool(self, name: str, *words: str) -> str:
         """
         Run one of its administrator's programs.

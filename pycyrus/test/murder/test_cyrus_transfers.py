@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.threads import deferToThread
 from typing_extensions import override
-from zope.interface import implementer
 
 from pycyrus.errors import StoreUnavailable, TransferFailed
-from pycyrus.interfaces import IMailboxPublisher, Location, LocationState, Published
+from pycyrus.interfaces import IMailboxPublisher, Location, LocationState
 from pycyrus.model.flags import ANSWERED, FLAGGED, SEEN
 from pycyrus.model.identity import Identity
-from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.quota import Limit
 from pycyrus.mupdate.protocol import MupdateFactory
@@ -26,12 +23,11 @@ from pycyrus.mupdate.settings import MupdateSettings
 from pycyrus.murder.link import ImapLink
 from pycyrus.murder.sync_intake import SyncIntake
 from pycyrus.murder.sync_link import SyncLink
-from pycyrus.store.directory import published
 from pycyrus.store.incoming import Arrivals
 from pycyrus.store.locations import Locations
-from pycyrus.store.rows import LEAVING
 from pycyrus.store.store import MailStore
 from pycyrus.test.murder.cluster import ADMIN
+from pycyrus.test.murder.publishers import DirectPublisher
 from pycyrus.test.murder.test_transfers import ALICE, INBOX, TransferServers
 from pycyrus.testing.cyrus import PASSWORD, CyrusServer
 from pycyrus.testing.imap import FixedAuthenticator
@@ -39,46 +35,6 @@ from pycyrus.testing.imap import FixedAuthenticator
 JOHN = MailboxName("", "john", ())
 MESSAGES = [b"Subject: hello %d\r\nDate: Wed, 01 Jan 2020 09:00:00 +0000\r\n\r\nbody\r\n" % n for n in range(4)]
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789\r\n" * 20_000
-
-
-@implementer(IMailboxPublisher)
-class DirectPublisher:
-    """Tells a master that is in the same process."""
-
-    def __init__(self, locations: Locations, server: str, store: MailStore) -> None:
-        self._locations = locations
-        self._server = server
-        self._store = store
-
-    async def claim(self, name: MailboxName, partition: str) -> None:
-        """Names are free here."""
-
-    async def publish(self, gone: Sequence[MailboxName], there: Sequence[Published]) -> None:
-        """As L{IMailboxPublisher}."""
-        await self.push([*gone, *(mailbox.name for mailbox in there)])
-
-    async def push(self, names: Sequence[MailboxName]) -> None:
-        """As L{IMailboxPublisher}."""
-        for name in names:
-            entry = self._store.directory.lookup(name)
-            known = self._locations.find(internal(name))
-            if entry is None:
-                if known is not None and known.server == self._server:
-                    await self._locations.delete(known.mailbox)
-                continue
-            told = published(entry)
-            here = Location(internal(name), self._server, told.partition, told.acl)
-            if entry.mailbox_type != LEAVING:
-                await self._locations.activate(here)
-            elif known is not None and known.server == self._server and known.state is LocationState.ACTIVE:
-                await self._locations.deactivate(here)
-
-    async def are_elsewhere(self, names: Sequence[MailboxName]) -> bool:
-        """As L{IMailboxPublisher}."""
-        found = [self._locations.find(internal(name)) for name in names]
-        return all(
-            each is not None and each.server != self._server and each.state is LocationState.ACTIVE for each in found
-        )
 
 
 class CyrusTransfers(TransferServers):
@@ -265,6 +221,32 @@ class FromCyrus(CyrusTransfers):
         self.assertEqual((await store.status(Identity("john"), JOHN)).counts.size, len(LARGE))
         self.assertEqual(self.place("user.john"), (self.servers[1], LocationState.ACTIVE))
         self.assertEqual(len(self.flushLoggedErrors()), 0)
+
+    async def test_killed(self) -> None:
+        """Cyrus dies when it has removed what it had, and before it says so."""
+        await self.furnish()
+
+        async def killed(intake: SyncIntake, name: MailboxName) -> None:
+            self.cyrus.kill()
+            raise StoreUnavailable("killed")
+
+        patch = self.patch(SyncIntake, "push", killed)
+        with self.assertRaises(StoreUnavailable):
+            await self.boss.ask(b"XFER user.john " + self.servers[1].encode())
+        while self.factories[self.servers[1]].sessions:
+            await self.turn()
+        patch.restore()
+        transfers = self.transfers[self.servers[1]]
+        # While the master has it there, nobody can say that Cyrus does not.
+        await transfers.accept_orphans()
+        store = self.stores[self.servers[1]]
+        self.assertIsNone(store.directory.lookup(JOHN))
+        await deferToThread(self.cyrus.start)
+        await transfers.accept_orphans()
+        self.assertEqual((await store.status(Identity("john"), JOHN)).counts.messages, 3)
+        for mailbox in ("user.john", "user.john.Sent", "user.john.Empty"):
+            self.assertEqual(self.place(mailbox), (self.servers[1], LocationState.ACTIVE))
+        self.assertEqual(self.logs[self.servers[1]].all_prepared(), [])
 
     async def test_refused(self) -> None:
         """Where we have the user, nothing is changed on either side."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
-
-from zope.interface import implementer
 
 from pycyrus.app.transfer_parts import make_dial
 from pycyrus.errors import StoreUnavailable, TransferFailed
 from pycyrus.imap.protocol import ImapFactory
 from pycyrus.imap.settings import ImapSettings
-from pycyrus.interfaces import IMailboxPublisher, Moved, Published
+from pycyrus.interfaces import IMailboxPublisher, Moved
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.names import ExternalNames, inbox_of
@@ -19,61 +17,14 @@ from pycyrus.murder.transfer_link import TransferLink
 from pycyrus.murder.transfers import Transfers
 from pycyrus.store.incoming import Arrivals
 from pycyrus.store.outgoing import Departures
-from pycyrus.store.rows import LEAVING
 from pycyrus.store.store import MailStore
 from pycyrus.store.transfer_log import Leaving, TransferLog
 from pycyrus.test.murder.cluster import ADMIN, NAMES, MurderCase
+from pycyrus.test.murder.publishers import DirectPublisher, Master
 
 ALICE = Identity("alice")
 INBOX = inbox_of(ALICE)
 MESSAGE = b"Subject: hello\r\n\r\nbody\r\n"
-
-
-class Master:
-    """Where each mailbox is, as a MUPDATE master would say."""
-
-    def __init__(self) -> None:
-        self.places: dict[MailboxName, tuple[str, bool]] = {}
-        self.is_away = False
-
-
-@implementer(IMailboxPublisher)
-class Publisher:
-    """What one server tells the master."""
-
-    def __init__(self, master: Master, server: str, store: MailStore) -> None:
-        self._master = master
-        self._server = server
-        self._store = store
-
-    async def claim(self, name: MailboxName, partition: str) -> None:
-        """Names are free here."""
-
-    async def publish(self, gone: Sequence[MailboxName], there: Sequence[Published]) -> None:
-        """As L{IMailboxPublisher}."""
-        if not self._master.is_away:
-            await self.push([*gone, *(mailbox.name for mailbox in there)])
-
-    async def push(self, names: Sequence[MailboxName]) -> None:
-        """As L{IMailboxPublisher}."""
-        if self._master.is_away:
-            raise StoreUnavailable("no connection to the MUPDATE master")
-        for name in names:
-            entry = self._store.directory.lookup(name)
-            known = self._master.places.get(name)
-            if entry is None:
-                if known is not None and known[0] == self._server:
-                    del self._master.places[name]
-            elif entry.mailbox_type == LEAVING:
-                if known is None or known[0] == self._server:
-                    self._master.places[name] = (self._server, False)
-            else:
-                self._master.places[name] = (self._server, True)
-
-    async def are_elsewhere(self, names: Sequence[MailboxName]) -> bool:
-        """As L{IMailboxPublisher}."""
-        found = [self._master.places.get(name) for name in names]
-        return all(each is not None and each[0] != self._server and each[1] for each in found)
 
 
 class TransferServers(MurderCase):
@@ -113,7 +64,7 @@ class TransferServers(MurderCase):
 
     def make_publisher(self, name: str, store: MailStore) -> IMailboxPublisher:
         """Who tells the master."""
-        return Publisher(self.master, name, store)
+        return DirectPublisher(self.master, name, store)
 
     def make_transfers(self, name: str) -> Transfers:
         """One more process's share."""
