@@ -34,6 +34,8 @@ from zope.interface import implementer
 from pycyrus.net.connection import LeanConnection
 from pycyrus.net.keepalive import BETWEEN_SERVERS, Keepalive
 
+READ_SIZE = 196_608
+"""Octets taken at a time: servers send more at once than clients, and each piece that is passed on wakes somebody."""
 REMEMBER_FOR = 30.0
 """Seconds for which it is believed where a name leads."""
 _IN_PROGRESS = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
@@ -41,6 +43,8 @@ _IN_PROGRESS = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
 
 class LeanClient(LeanConnection):
     """The client's side of a TCP connection."""
+
+    _view = memoryview(bytearray(READ_SIZE))
 
     def __init__(self, sock: socket.socket, protocol: IProtocol, peer: tuple[str, int], reactor: IReactorFDSet) -> None:
         # Not LeanConnection's, which is for connections that came through a port of ours.

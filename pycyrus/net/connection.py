@@ -53,8 +53,7 @@ FILE_SIZE = 32768
 """Below this length, reading a file region and joining it to its neighbours is as good as sendfile."""
 
 # One for all connections: it is emptied before another one reads.
-_buffer = bytearray(READ_SIZE)
-_view = memoryview(_buffer)
+_view = memoryview(bytearray(READ_SIZE))
 
 # What os.sendfile says where it does not work: not for this kind of file or socket.
 _NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ESPIPE})
@@ -117,6 +116,7 @@ class LeanConnection(Server):
 
     log = Logger()
 
+    _view = _view
     _corks = 0
     _queued = 0
     _layer: TLSMemoryBIOProtocol | None = None
@@ -175,7 +175,7 @@ class LeanConnection(Server):
     @override
     def doRead(self) -> Any:
         try:
-            count = self.socket.recv_into(_buffer)
+            count = self.socket.recv_into(self._view)
         except BlockingIOError:
             return None
         except OSError:
@@ -184,7 +184,7 @@ class LeanConnection(Server):
             return main.CONNECTION_DONE
         self._corks += 1
         try:
-            self.protocol.dataReceived(_view[:count].tobytes())
+            self.protocol.dataReceived(self._view[:count].tobytes())
         finally:
             self.uncork()
         return None
