@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pycyrus.errors import (
+    MailboxCorrupted,
     MailboxNotFound,
     MailStoreError,
     OperationNotSupported,
@@ -382,7 +383,8 @@ class Transfers:
 
 
 def _reason(error: MailStoreError) -> str:
-    return getattr(error, "reason", "") or str(error) or type(error).__name__
+    text = getattr(error, "reason", "") or str(error) or type(error).__name__
+    return f"{text}: reconstruct the mailbox first" if isinstance(error, MailboxCorrupted) else text
 
 
 def _demand(identity: Identity) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
+
+from twisted.internet.defer import Deferred
 
 from pycyrus.app.transfer_parts import make_dial
 from pycyrus.errors import StoreUnavailable, TransferFailed
@@ -15,7 +18,9 @@ from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.names import ExternalNames, inbox_of
 from pycyrus.murder.transfer_link import TransferLink
 from pycyrus.murder.transfers import Transfers
+from pycyrus.store.files import store_error
 from pycyrus.store.incoming import Arrivals
+from pycyrus.store.incoming_files import IncomingFiles
 from pycyrus.store.outgoing import Departures
 from pycyrus.store.store import MailStore
 from pycyrus.store.transfer_log import Leaving, TransferLog
@@ -235,6 +240,56 @@ class Xfer(TransferServers):
             (b"XTRANSFER FORGET abc {2+}\r\n{}", b"OK"),
         ]:
             await self.do(self.admin, command, status)
+
+    async def test_cannot(self) -> None:
+        """What keeps a user from moving is told, and the user goes on here, whole."""
+        alice = await self.client("alice", self.port(0))
+        await self.append(alice, b"INBOX", *[MESSAGE] * 3)
+        (path,) = self.stores[self.servers[0]].transfer_parts().partitions.data_root("default").glob("**/alice/2.")
+        xfer = b"XFER user.alice " + self.servers[1].encode()
+
+        def broken() -> None:
+            path.chmod(0o600)
+            path.write_bytes(MESSAGE.replace(b"body", b"bode"))
+
+        def no_room(files: IncomingFiles, pieces: Any, data: bytes) -> None:
+            raise store_error(OSError(errno.ENOSPC, "No space left on device"), "mailboxes cannot come in")
+
+        def full() -> None:
+            path.write_bytes(MESSAGE)
+            self.patch(IncomingFiles, "write", no_room)
+
+        for change, reason in (
+            (broken, b"2. is not what it was when it came: reconstruct"),
+            (path.unlink, b"2. is missing: reconstruct"),
+            (full, b"no room left"),
+        ):
+            change()
+            said = await self.do(self.admin, xfer, b"NO")
+            self.assertIn(b"* NO USER alice (", said)
+            self.assertIn(reason, said)
+            self.assertEqual(self.where(), self.servers[:1])
+            self.assertEqual(self.master.places[INBOX], (self.servers[0], True))
+            await self.append(alice, b"INBOX", MESSAGE)
+        self.assertEqual((await self.stores[self.servers[0]].status(ALICE, INBOX)).counts.messages, 6)
+        (state,) = {each.state for each in self.logs[self.servers[0]].outgoing()}
+        self.assertIs(state, Leaving.FAILED)
+
+    async def test_at_once(self) -> None:
+        """Of two who move a user at the same time one does it."""
+        alice = await self.client("alice", self.port(0))
+        await self.append(alice, b"INBOX", MESSAGE)
+        other = await self.client("admin", self.port(0))
+        asked = [
+            Deferred.fromCoroutine(each.ask(b"XFER user.alice " + self.servers[1].encode()))
+            for each in (self.admin, other)
+        ]
+        answers = sorted([(await each)[1:] for each in asked])
+        self.assertEqual(answers[1], (b"OK", b"Completed"))
+        self.assertEqual(answers[0][0], b"NO")
+        self.assertIn(b"already on its way", answers[0][1])
+        self.assertEqual(self.where(), self.servers[1:])
+        self.assertEqual(await self.bodies(self.servers[1]), [MESSAGE])
 
     async def test_master_away(self) -> None:
         """Nothing moves that nobody could find afterwards."""
