@@ -47,7 +47,16 @@ class Tasks:
         if self._closed:
             coroutine.close()
             return
-        _Task(self, coroutine, failed).step()
+        try:
+            awaited = coroutine.send(None)
+        except (StopIteration, CancelledError):
+            pass
+        except Exception:  # noqa: BLE001 - handed to the owner
+            failed(Failure())
+        else:
+            _Task(self, coroutine, failed).wait(awaited)
+        if self._stepped is not None:
+            self._stepped()
 
     def cancel_all(self) -> None:
         """Cancel what still waits, and start nothing more."""
@@ -72,7 +81,13 @@ class _Task:
         self._failed = failed
         self._awaited: Deferred[Any] | None = None
 
-    def step(self, failure: Failure | None = None) -> None:
+    def wait(self, awaited: Deferred[Any]) -> None:
+        """The coroutine waits for a Deferred."""
+        self._awaited = awaited
+        self._owner._waiting.add(self)
+        awaited.addBoth(self._fired)  # type: ignore[unused-awaitable] # going on is the callback's work
+
+    def _step(self, failure: Failure | None) -> None:
         """Run until the coroutine ends or waits for a Deferred that has not fired."""
         self._awaited = None
         try:
@@ -90,14 +105,12 @@ class _Task:
             self._owner._waiting.discard(self)
             self._failed(Failure())
         else:
-            self._awaited = awaited
-            self._owner._waiting.add(self)
-            awaited.addBoth(self._fired)  # type: ignore[unused-awaitable] # going on is the callback's work
+            self.wait(awaited)
         if self._owner._stepped is not None:
             self._owner._stepped()
 
     def _fired(self, result: object) -> None:
-        self.step(result if isinstance(result, Failure) else None)
+        self._step(result if isinstance(result, Failure) else None)
 
     def cancel(self) -> None:
         """Cancel the Deferred waited for, which ends the coroutine."""

@@ -292,9 +292,32 @@ class LeanConnection(Server):
         """Send what the kernel takes now; the reactor sees to the rest."""
         if not self.connected or self._aborting:
             return
+        if len(self._queue) == 1 and self._send_only():
+            return
         waiting = not self._may_send_now() or self._drain() is not None
         if (waiting or self._queued or self._clear or self.producerPaused) and not self._aborting:
             self.startWriting()
+
+    def _send_only(self) -> bool:
+        """
+        Send the only piece of the queue, as it is after most commands.
+
+        @return: Whether that was all there is to do.
+        """
+        data = self._queue[0]
+        if self._clear or self.producerPaused or type(data) is not bytes or not self._may_send_now():
+            return False
+        try:
+            sent = self.socket.send(data)
+        except OSError:
+            # Why, is for those who send from the queue.
+            return False
+        self._queued -= sent
+        if sent < len(data):
+            self._queue[0] = memoryview(data)[sent:]
+            return False
+        self._queue.clear()
+        return True
 
     @override
     def doWrite(self) -> Any:
