@@ -109,9 +109,7 @@ def _parse_message(cursor: Cursor) -> AppendMessage:
         names = cursor.flag_list()
         if len(names) > MAX_FLAGS:
             raise BadSyntax(b"Too many flags")
-        # Clients that copy a message's flags send \Recent as well; it is
-        # nothing that could be kept, so it is left out.
-        flags = flags_of(name for name in names if name.lower() != rb"\recent")
+        flags = flags_of(names)
         cursor.space()
     if cursor.peek() == 0x22:
         internaldate = cursor.date_time()

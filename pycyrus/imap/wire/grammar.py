@@ -43,7 +43,7 @@ _FLAG = re.compile(rb'\\?[^\x00-\x20(){%*"\\\]\x7f-\xff]+')
 _FLAG_LIST = re.compile(rb'\(((?:\\?[^\x00-\x20(){%*"\\\]\x7f-\xff]+(?: \\?[^\x00-\x20(){%*"\\\]\x7f-\xff]+)*)?)\)')
 _DATE = re.compile(rb"([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4})")
 _DATE_TIME = re.compile(
-    rb'"([ 0-9][0-9])-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([+-])([0-9]{2})([0-9]{2})"'
+    rb'"([ 0-9]?[0-9])-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([+-])([0-9]{2})([0-9]{2})"'
 )
 _NOT_7BIT = re.compile(rb"[\x80-\xff]")
 
@@ -307,7 +307,7 @@ class Cursor:
             raise BadSyntax(b"Invalid date") from None
 
     def date_time(self) -> int:
-        """C{date-time}, as seconds since the epoch."""
+        """C{date-time}, as seconds since the epoch; also with a day of one digit, as some clients write."""
         match = _DATE_TIME.match(self._text, self._at)
         if match is None:
             raise self.fail(b"Invalid date-time")

@@ -203,7 +203,7 @@ class AppendTests(CommandTests):
     def test_append(self) -> None:
         first, second = Literal(b"1"), Literal(b"2", binary=True)
         args: list[bytes | Literal] = [
-            rb' INBOX (\Seen \Recent) " 7-Feb-1994 21:52:25 -0800" ',
+            rb' INBOX (\Seen) " 7-Feb-1994 21:52:25 -0800" ',
             first,
             b" (a) ",
             second,
@@ -228,6 +228,7 @@ class AppendTests(CommandTests):
             [b" INBOX ", literal, b" "],
             [b" INBOX ", literal, literal],
             [rb" INBOX (\Foo) ", literal],
+            [rb" INBOX (\Seen \Recent) ", literal],
             [b' INBOX "yesterday" ', literal],
             [b' INBOX "x"'],
         )
