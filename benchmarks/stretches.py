@@ -13,6 +13,7 @@ and the time until the answer.  With C{--where} the stacks of longer ones are pr
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import re
 import shutil
@@ -58,9 +59,11 @@ class Watched:
     def __init__(self, poller: Any, where: float) -> None:
         self.poller = poller
         self.where = where
+        self.collecting = 0.0
         self.forget()
         if where:
             signal.signal(signal.SIGALRM, self._show)
+            gc.callbacks.append(self._collected)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.poller, name)
@@ -85,6 +88,12 @@ class Watched:
         if self.where:
             signal.setitimer(signal.ITIMER_REAL, self.where, self.where)
         return found
+
+    def _collected(self, phase: str, told: dict[str, int]) -> None:
+        if phase == "start":
+            self.collecting = time.thread_time()
+        elif (took := time.thread_time() - self.collecting) > self.where:
+            print(f"    {took * 1000:.1f} ms: garbage of generation {told['generation']}", file=sys.stderr, flush=True)
 
     def _show(self, number: int, frame: Any) -> None:
         if self.began is not None and time.thread_time() - self.began[0] > self.where * 0.7:

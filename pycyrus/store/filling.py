@@ -13,12 +13,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from twisted.internet.defer import Deferred
 
 from pycyrus.errors import MailStoreError
 from pycyrus.model.uids import Positions
 from pycyrus.store.columns import Columns
 from pycyrus.store.leisure import Leisure
-from pycyrus.store.threads import StoreReactor, sleep
+from pycyrus.store.threads import StoreReactor, in_thread, sleep
 
 if TYPE_CHECKING:
     from pycyrus.store.mailbox import MailboxState
@@ -31,6 +32,9 @@ FEW = 8
 """Messages whose items are made in one stretch, which then takes about a millisecond."""
 _MANY_OCTETS = 1 << 16
 _LOOKED_AT = 4096
+_APART = 1 << 14
+"""Octets of messages that are taken apart in a thread."""
+_NONE: Positions = np.empty(0, dtype=np.intp)
 
 
 class CacheFiller:
@@ -39,11 +43,13 @@ class CacheFiller:
     def __init__(self, reactor: StoreReactor) -> None:
         self._waiting: dict[MailboxState, int] = {}
         self._leisure = Leisure(reactor, self._work, quiet=QUIET, patience=PATIENCE)
+        self._is_apart = False
 
     def later(self, state: MailboxState) -> None:
         """A mailbox has messages without cached items."""
         self._waiting.setdefault(state, 0)
-        self._leisure.came()
+        if not self._is_apart:
+            self._leisure.came()
 
     def stop(self) -> None:
         """Leave what is not done to those who read it."""
@@ -52,10 +58,24 @@ class CacheFiller:
 
     def _work(self) -> None:
         state, done = next(iter(self._waiting.items()))
-        reached = fill_some(state, done)
-        if reached is None:
-            del self._waiting[state]
+        few = _next(state, done)
+        if _is_long(state, few):
+            self._is_apart = True
+            Deferred.fromCoroutine(self._work_apart(state, few))  # type: ignore[unused-awaitable] # it fails of nothing that is expected
         else:
+            self._go_on(state, _fill_here(state, few))
+
+    async def _work_apart(self, state: MailboxState, few: Positions) -> None:
+        try:
+            reached = await _fill_apart(state, few)
+        finally:
+            self._is_apart = False
+        self._go_on(state, reached)
+
+    def _go_on(self, state: MailboxState, reached: int | None) -> None:
+        if reached is None:
+            self._waiting.pop(state, None)
+        elif state in self._waiting:
             self._waiting[state] = reached
         if self._waiting:
             self._leisure.go_on()
@@ -63,33 +83,71 @@ class CacheFiller:
 
 async def fill(state: MailboxState) -> None:
     """Make all cached items that are missing, with pauses for others."""
-    done = fill_some(state, 0)
-    while done is not None:
+    few = _next(state, 0)
+    while len(few):
+        done = await _fill_apart(state, few) if _is_long(state, few) else _fill_here(state, few)
+        if done is None:
+            return
         await sleep(state.services.reactor, 0)
-        done = fill_some(state, done)
+        few = _next(state, done)
 
 
-def fill_some(state: MailboxState, done: int) -> int | None:
+def _next(state: MailboxState, done: int) -> Positions:
+    """
+    The messages whose cached items are to be made now; none if there is nothing more to do.
+
+    @param done: The UID up to which there is nothing to do.
+    """
+    if state.gone:
+        return _NONE
+    columns = state.contents.columns
+    missing = _missing(columns, done)
+    return missing[: max(int(np.searchsorted(columns.sizes[missing].cumsum(), _MANY_OCTETS)), 1)]
+
+
+def _is_long(state: MailboxState, few: Positions) -> bool:
+    """Whether it may take long to take messages apart: a few kilobytes can have hundreds of parts."""
+    return int(state.contents.columns.sizes[few].sum()) > _APART
+
+
+def _fill_here(state: MailboxState, few: Positions) -> int | None:
     """
     Make the cached items of a few messages, and write them.
 
-    @param done: The UID up to which there is nothing to do.
-    @return: The same, for the next time; None if there is nothing more to do,
+    @return: The UID up to which there is nothing to do; None if there is nothing more to do,
         or no point in going on.
     """
-    if state.gone:
-        return None
-    columns = state.contents.columns
-    missing = _missing(columns, done)
-    few = missing[: max(int(np.searchsorted(columns.sizes[missing].cumsum(), _MANY_OCTETS)), 1)]
     if not len(few):
         return None
+    columns = state.contents.columns
     try:
         state.items.make(columns, few)
     except MailStoreError:
         # Told to whoever asks for the message.
         return None
     return int(columns.uids[few[-1]]) if state.upkeep.repair() else None
+
+
+async def _fill_apart(state: MailboxState, few: Positions) -> int | None:
+    """As L{_fill_here}, in a thread."""
+    columns = state.contents.columns
+    uids = columns.uids[few].tolist()
+    try:
+        summaries = await in_thread(state.services.reactor, state.items.summaries, uids)
+    except MailStoreError:
+        return None
+    if state.gone:
+        return None
+    # The rows may be others by now.
+    columns = state.contents.columns
+    now = columns.uids[: columns.count].searchsorted(np.array(uids, dtype=np.uint32))
+    here = [
+        (position, summary)
+        for position, uid, summary in zip(now.tolist(), uids, summaries, strict=True)
+        if position < columns.count and columns.uids[position] == uid
+    ]
+    state.items.take(columns, np.array([position for position, _ in here], dtype=np.intp), [each for _, each in here])
+    return uids[-1] if state.upkeep.repair() else None
 
 
 def _missing(columns: Columns, done: int) -> Positions:
@@ -99,4 +157,4 @@ def _missing(columns: Columns, done: int) -> Positions:
         found = np.flatnonzero(columns.cache_lengths[low : min(low + _LOOKED_AT, columns.count)] == 0)
         if len(found):
             return found[:FEW] + low
-    return np.empty(0, dtype=np.intp)
+    return _NONE

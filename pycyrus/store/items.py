@@ -90,7 +90,7 @@ class CachedItems:
         self._lost_some()
         return answer
 
-    def _made_again(self, columns: Columns, position: int) -> CacheRecord:
+    def _made_again(self, columns: Columns, position: int, summary: Summary | None = None) -> CacheRecord:
         uid = int(columns.uids[position])
         record = self.lost.get(uid)
         if record is None:
@@ -104,7 +104,7 @@ class CachedItems:
                 int(columns.internaldates[position]),
                 int(columns.savedates[position]),
                 int(columns.sent_times[position]),
-                self._summary(uid).items,
+                (summary or self._summary(uid)).items,
             )
             self.lost[uid] = record
         return record
@@ -123,6 +123,19 @@ class CachedItems:
         """
         for position in positions.tolist():
             self._made_again(columns, position)
+
+    def summaries(self, uids: Sequence[int]) -> list[Summary]:
+        """
+        Take messages apart; for a thread, too.
+
+        @raise StoreUnavailable: A message cannot be read.
+        """
+        return [self._summary(uid) for uid in uids]
+
+    def take(self, columns: Columns, positions: Positions, summaries: Sequence[Summary]) -> None:
+        """Keep items of messages that were taken apart, to be written later."""
+        for position, summary in zip(positions.tolist(), summaries, strict=True):
+            self._made_again(columns, position, summary)
 
     def append(self, records: Sequence[bytes]) -> int:
         """

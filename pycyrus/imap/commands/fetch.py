@@ -51,6 +51,8 @@ BODY_BLOCK = 128
 """Messages whose files are read between two looks at the columns."""
 FEW_MISSING = 8
 """Messages whose cached items are made within a millisecond, when they are asked for."""
+FEW_OCTETS = 16_384
+"""Octets of such messages."""
 BLOCK_OCTETS = 4_194_304
 """Octets of cached items that a block may have; few messages have so many that this is what counts."""
 MAX_CACHED_SECTIONS = 16
@@ -185,8 +187,11 @@ async def _answer(
 
 def _misses_many(selected: SelectedMailbox, positions: Positions) -> bool:
     """Whether making what is not cached yet would take long."""
-    sizes = selected.view.cached_sizes
-    return sizes is not None and len(positions) - int(np.count_nonzero(sizes[positions])) > FEW_MISSING
+    cached = selected.view.cached_sizes
+    if cached is None:
+        return False
+    missing = positions[cached[positions] == 0]
+    return len(missing) > FEW_MISSING or int(selected.view.sizes[missing].sum()) > FEW_OCTETS
 
 
 def _blocks(selected: SelectedMailbox, plan: Plan, positions: Positions, pace: Pace) -> Iterator[Positions]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,10 +11,10 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from pycyrus.interfaces import IMailbox, NewMessage
-from pycyrus.mime.summary import summarise
+from pycyrus.mime.summary import Summary, summarise
 from pycyrus.model.search import AddressField, HeaderContains
 from pycyrus.model.view import CachedItem
-from pycyrus.store import filling, leisure, spool
+from pycyrus.store import filling, items, leisure, spool
 from pycyrus.test.store.test_store import FRED, StoreCase, name
 
 ITEMS = tuple(CachedItem)
@@ -106,6 +107,30 @@ class Filling(StoreCase):
         mailbox = await self.opened()
         while self.missing(mailbox):
             await deferLater(reactor, 0.001)
+
+    async def test_of_many_parts(self) -> None:
+        """A few kilobytes with hundreds of parts are taken apart in a thread, by itself as when somebody asks."""
+        self.patch(filling, "QUIET", 0.0)
+        await self.reopen()
+        part = b"--x\r\nContent-Type: text/plain\r\n\r\ntext\r\n"
+        many = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n" + part * 800 + b"--x--\r\n"
+        where: list[int] = []
+
+        def noted(data: bytes) -> Summary:
+            where.append(threading.get_ident())
+            return summarise(data)
+
+        self.patch(items, "summarise", noted)
+        await self.append(FRED, "user.fred", many)
+        mailbox = await self.opened()
+        while self.missing(mailbox):
+            await deferLater(reactor, 0.001)
+        await self.append(FRED, "user.fred", many)
+        await mailbox.complete()
+        self.assertEqual(self.missing(mailbox), [])
+        self.assertNotIn(threading.get_ident(), where)
+        self.assertGreaterEqual(len(where), 2)
+        self.assert_cached(mailbox, [many, many])
 
     async def test_after_a_restart(self) -> None:
         await self.append(FRED, "user.fred", message(1))
