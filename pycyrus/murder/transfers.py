@@ -56,8 +56,12 @@ PeerLink = TransferLink | SyncLink
 Dial = Callable[[Outgoing], Awaitable[PeerLink]]
 """Connects to the other server of a transfer."""
 
+LOOK_EVERY = 1.0
+"""Seconds between two looks for transfers that broke off: till then nobody can use the mailboxes."""
 RETRY_EVERY = 10.0
-"""Seconds between two looks for transfers that broke off."""
+"""Seconds until one is tried again that could not be gone on with."""
+_TOLD_EVERY = 1.0
+"""Seconds between two notes of how far a transfer is."""
 _PUBLISHED_WITHIN = 5
 """Attempts to have the master know of the mailboxes at once."""
 
@@ -103,6 +107,7 @@ class Transfers:
         self._pause = Pause(reactor)
         self._tasks = Tasks()
         self._is_closed = False
+        self._failed_at: dict[str, float] = {}
         departures.tell_departed(transfers.has_departed)
 
     # --- for sessions and tools -----------------------------------------
@@ -165,17 +170,29 @@ class Transfers:
 
     async def _look(self) -> None:
         await self._arrivals.clean()
+        looked = -RETRY_EVERY
         while not self._is_closed:
             await self.resume()
-            await self.accept_orphans()
-            await self._pause.wait(RETRY_EVERY)
+            if self._reactor.seconds() - looked >= RETRY_EVERY:
+                looked = self._reactor.seconds()
+                await self.accept_orphans()
+            await self._pause.wait(LOOK_EVERY)
 
     async def resume(self) -> None:
         """Go on with each transfer that broke off, and that nobody is at."""
-        for transfer in self._transfers.outgoing():
-            if not transfer.state.is_over:
-                with suppress(MailStoreError):
-                    await self._alone(transfer, self._resume)
+        unfinished = self._transfers.unfinished()
+        self._failed_at = {
+            each.transfer_id: self._failed_at[each.transfer_id]
+            for each in unfinished
+            if each.transfer_id in self._failed_at
+        }
+        for transfer in unfinished:
+            if self._reactor.seconds() - self._failed_at.get(transfer.transfer_id, -RETRY_EVERY) < RETRY_EVERY:
+                continue
+            try:
+                await self._alone(transfer, self._resume)
+            except MailStoreError:
+                self._failed_at[transfer.transfer_id] = self._reactor.seconds()
 
     async def accept_orphans(self) -> None:
         """
@@ -272,9 +289,13 @@ class Transfers:
         total = 0
         for each in mailboxes.values():
             total += await in_thread(self._reactor, each.total)
-        for each in mailboxes.values():
-            await link.send_messages(each)
-            await self._note_progress(transfer, link, total)
+        telling = Tasks()
+        telling.spawn(self._tell_progress(transfer, link, total), self._failed)
+        try:
+            for each in mailboxes.values():
+                await link.send_messages(each)
+        finally:
+            telling.cancel_all()
         await self._transfers.note(transfer.transfer_id, Leaving.HELD)
         entries = await self._departures.hold(transfer.root, deleted=link.sends_deleted)
         if self._publisher is not None:
@@ -285,6 +306,12 @@ class Transfers:
             await self._note_progress(transfer, link, total)
         await link.prepare(self._departures.manifest(transfer.root, entries), last)
         await self._transfers.note(transfer.transfer_id, Leaving.DECIDED)
+
+    async def _tell_progress(self, transfer: Outgoing, link: PeerLink, total: int) -> None:
+        pause = Pause(self._reactor)
+        while True:
+            await self._note_progress(transfer, link, total)
+            await pause.wait(_TOLD_EVERY)
 
     async def _note_progress(self, transfer: Outgoing, link: PeerLink, total: int) -> None:
         await self._transfers.note_progress(transfer.transfer_id, link.octets, max(total, link.octets))
@@ -373,7 +400,7 @@ class Transfers:
 
     def _failed(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
-            self.log.failure("Nobody looks for transfers that broke off any more", failure)
+            self.log.failure("Nobody looks for transfers that broke off any more, or tells how far one is", failure)
 
     def close(self) -> None:
         """Stop; what is on its way is gone on with by whoever comes."""

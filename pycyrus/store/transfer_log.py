@@ -204,11 +204,18 @@ class TransferLog:
 
     def outgoing(self) -> list[Outgoing]:
         """All that are known, the oldest first."""
-        rows = self._database.read.execute(f"SELECT {_OUTGOING} FROM outgoing ORDER BY begun, transfer_id")
+        return self._outgoing("")
+
+    def _outgoing(self, which: str) -> list[Outgoing]:
+        rows = self._database.read.execute(f"SELECT {_OUTGOING} FROM outgoing {which} ORDER BY begun, transfer_id")
         return [
             Outgoing(transfer_id, name_of(root), server, partition, Leaving(state), *rest)
             for transfer_id, root, server, partition, state, *rest in rows
         ]
+
+    def unfinished(self) -> list[Outgoing]:
+        """Those for which something is left to be done."""
+        return self._outgoing("WHERE state NOT IN ('done', 'failed')")
 
     # --- incoming -------------------------------------------------------
 
