@@ -63,7 +63,10 @@ class Leisure:
             self._begin()
 
     def _look_around(self) -> None:
-        if thread_time() - self._used > BUSY * (self._reactor.seconds() - self._rest_began):
+        now = self._reactor.seconds()
+        # A thread that just waits for the disk, so that it can go on, has nothing to do either.
+        is_receiving = now - self._last < self._quiet
+        if is_receiving or thread_time() - self._used > BUSY * (now - self._rest_began):
             self._call = self._reactor.callLater(REST * self._worked, self._begin)
         else:
             self._begin()
