@@ -65,6 +65,9 @@ class NoStore:
     async def append(self, messages: Sequence[object], *, enforcement: object = None) -> Appended:
         return Appended(1, (1,))
 
+    async def ready(self) -> None:
+        pass
+
     def write(self, data: bytes) -> None:
         pass
 
@@ -100,6 +103,8 @@ def measure_pipeline(seconds: float) -> None:
                 for offset in range(0, len(message), READ_SIZE):
                     protocol.dataReceived(message[offset : offset + READ_SIZE])
             count += len(messages)
+            if b"Success" not in transport.value()[-100:]:
+                raise RuntimeError(f"the session said {transport.value()[-200:]!r}")
             transport.clear()
         each = (time.process_time() - began) / count
         print(f"session and pipeline, {recipients:2} recipients, {size} octets {each * 1e6:8.1f} us CPU a message")
