@@ -51,6 +51,10 @@ async def run(session: SieveSession, words: list[Word]) -> None:
     if row is None:
         session.count_error()
         raise Refused(NO_COMMAND)
+    if session.referral and row.function is not logout:
+        # Cyrus's clients expect a referral in answer to a command, and not to AUTHENTICATE.
+        session.refer()
+        return
     if row.needs_login and not session.user_id:
         session.count_error()
         raise Refused(LOGIN_FIRST)
@@ -72,12 +76,11 @@ async def authenticate(session: SieveSession, arguments: list[bytes]) -> None:
         while challenge is not None:
             challenge = await dialogue.answer(await session.ask(challenge))
         result = dialogue.result
-        is_here = await session.log_in(result, mechanism)
+        await session.log_in(result, mechanism)
     except (Refused, MailStoreError):
         session.count_error()
         raise
-    if is_here:
-        session.reply(b"OK", code=b"" if result.data is None else b'SASL "%b"' % encode_challenge(result.data))
+    session.reply(b"OK", code=b"" if result.data is None else b'SASL "%b"' % encode_challenge(result.data))
 
 
 async def starttls(session: SieveSession, arguments: list[bytes]) -> None:

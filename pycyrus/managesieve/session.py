@@ -29,6 +29,7 @@ class SieveSession(PipedSession):
     One connection.
 
     @ivar user_id: Empty before the login.
+    @ivar referral: Where the client is to go with its next command; empty if it may stay.
     """
 
     log = Logger()
@@ -42,6 +43,7 @@ class SieveSession(PipedSession):
         self.peer = peer
         self.local_address = local_address
         self.user_id = ""
+        self.referral = ""
         self._parts = parts
         self._run = run
         self._reader = self._new_reader()
@@ -100,11 +102,10 @@ class SieveSession(PipedSession):
         self.tell_capabilities()
         self.reply(b"OK", b"TLS negotiation successful.")
 
-    async def log_in(self, authenticated: Authenticated, mechanism: str) -> bool:
+    async def log_in(self, authenticated: Authenticated, mechanism: str) -> None:
         """
         Somebody has proved who it is: go where the scripts are.
 
-        @return: False if the client was told to go there itself.
         @raise MailStoreError: There is no way there, or the user has too many connections.
         """
         user_id = authenticated.identity.user_id
@@ -119,13 +120,16 @@ class SieveSession(PipedSession):
             mechanism=mechanism + ("+TLS" if self.is_secure else ""),
             session=self.session_id,
         )
-        if isinstance(found, Referral):
-            self.write(b"BYE (REFERRAL %b) %b\r\n" % (quoted(found.url.encode("utf-8")), quoted(b"Try Remote.")))
-            self.end()
-            return False
         self.user_id = user_id
-        self._pipe = found
-        return True
+        if isinstance(found, Referral):
+            self.referral = found.url
+        else:
+            self._pipe = found
+
+    def refer(self) -> None:
+        """Send the client where its scripts are (RFC 5804 section 1.3)."""
+        self.write(b"BYE (REFERRAL %b) %b\r\n" % (quoted(self.referral.encode("utf-8")), quoted(b"Try Remote.")))
+        self.end()
 
     def tell_capabilities(self) -> None:
         """Tell what is possible (RFC 5804 section 1.7)."""
