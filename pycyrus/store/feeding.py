@@ -27,6 +27,8 @@ PATIENCE = 5.0
 """Seconds after which it begins in any case."""
 REST = 9.0
 """How many times as long as it worked it rests."""
+BUSY_REST = 30.0
+"""The same while messages come: those who deliver want the interpreter."""
 BLOCK = 4
 """Messages read at a time: some milliseconds of a thread."""
 BLOCKS = 16
@@ -59,6 +61,7 @@ class TextFeeder:
         self._waiting: dict[str, None] = {}
         self._leisure = Leisure(reactor, self._begin, quiet=QUIET, patience=PATIENCE)
         self._is_busy = self._is_stopped = False
+        self._last = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -68,6 +71,7 @@ class TextFeeder:
         if self._is_stopped or len(self._waiting) >= MOST_WAITING:
             return
         self._waiting[unique_id] = None
+        self._last = self._reactor.seconds()
         if not self._is_busy:
             self._leisure.came()
 
@@ -108,7 +112,8 @@ class TextFeeder:
             begun = self._reactor.seconds()
             state.refresh()
             left = await state.texts.feed(state.view(), BLOCK)
-            await sleep(self._reactor, (self._reactor.seconds() - begun) * REST)
+            now = self._reactor.seconds()
+            await sleep(self._reactor, (now - begun) * (REST if now - self._last >= QUIET else BUSY_REST))
             if not left:
                 return
         self._waiting[state.unique_id] = None
