@@ -27,7 +27,15 @@ from pycyrus.errors import MailboxCorrupted, StoreUnavailable
 from pycyrus.model.acl_text import acl_pairs
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.store import files, header, journal, paths, rows
-from pycyrus.store.layout import GUARD, MailboxPaths, message_uids, microseconds, remove_archived, remove_mailbox
+from pycyrus.store.layout import (
+    GUARD,
+    JOURNAL,
+    MailboxPaths,
+    message_uids,
+    microseconds,
+    remove_archived,
+    remove_mailbox,
+)
 from pycyrus.store.locks import block_lock, try_lock
 from pycyrus.store.partitions import Partitions
 from pycyrus.store.rows import Entry, Pending, Work
@@ -302,8 +310,9 @@ def _move(connection: sqlite3.Connection, partitions: Partitions, partition: str
             fd = _lock_journal(place.journal)
             if fd is not None:
                 locks.callback(files.close, fd)
-        for root in partitions.roots(partition):
-            _move_directory(root, source, target, lambda old, new: _is_leftover(old))
+        roots = partitions.roots(partition)
+        for root in roots:
+            _move_directory(root, source, target, lambda old, new: _is_leftover(old), roots)
 
 
 def _lock_journal(path: str) -> int | None:
@@ -324,8 +333,15 @@ def _lock_journal(path: str) -> int | None:
         files.close(fd)
 
 
-def _move_directory(root: Path, source: str, target: str, is_settled: Callable[[Path, Path], bool]) -> None:
-    """@param is_settled: Asked where both are there; whether that is right."""
+def _move_directory(
+    root: Path, source: str, target: str, is_settled: Callable[[Path, Path], bool], roots: Sequence[Path] = ()
+) -> None:
+    """
+    Rename a directory.
+
+    @param is_settled: Asked where both are there; whether that is right.
+    @param roots: As for L{_prune}.
+    """
     old, new = paths.resolve(root, source), paths.resolve(root, target)
     try:
         files.stat(old)
@@ -342,7 +358,7 @@ def _move_directory(root: Path, source: str, target: str, is_settled: Callable[[
             return
         raise
     files.sync_directory(str(new.parent))
-    _prune(old.parent, root)
+    _prune(old.parent, root, roots)
 
 
 def _clear_abandoned(connection: sqlite3.Connection, partitions: Partitions, work: Pending) -> bool:
@@ -374,13 +390,22 @@ def _is_leftover(directory: Path) -> bool:
 
 def _remove(partitions: Partitions, partition: str, location: str) -> None:
     remove_mailbox(mailbox_paths(partitions, partition, location))
-    for root in partitions.roots(partition):
-        _prune(paths.resolve(root, location).parent, root)
+    roots = partitions.roots(partition)
+    for root in roots:
+        _prune(paths.resolve(root, location).parent, root, roots)
 
 
-def _prune(directory: Path, root: Path) -> None:
-    """Remove directories that became empty, upwards."""
+def _prune(directory: Path, root: Path, roots: Sequence[Path] = ()) -> None:
+    """
+    Remove directories that became empty, upwards, but for those of mailboxes.
+
+    @param roots: Where these may have their journals: with a metapartition the directory of a mailbox
+        without messages is empty.
+    """
     while directory != root and root in directory.parents:
+        place = directory.relative_to(root)
+        if any((each / place / JOURNAL).exists() for each in roots):
+            break
         try:
             files.rmdir(directory)
         except _GONE:

@@ -31,7 +31,7 @@ from twisted.logger import Logger
 
 from pycyrus.errors import MailboxCorrupted, MailboxNotFound
 from pycyrus.model.uids import number_ranges
-from pycyrus.store import files, journal, rebuild
+from pycyrus.store import files, journal, rebuild, snapshot
 from pycyrus.store.contents import Contents
 from pycyrus.store.journal import FormatTooNew
 from pycyrus.store.layout import FIRST_RESERVATION, MODSEQS_PER_UID, MailboxPaths, message_uids, microseconds
@@ -91,7 +91,12 @@ def _rebuild_alone(paths: MailboxPaths) -> Loaded:
 def _needs_care(paths: MailboxPaths, loaded: Loaded) -> bool:
     if loaded.offset != loaded.size or loaded.contents.boot != files.boot_id():
         return True
-    return Path(paths.message(loaded.contents.uidnext)).exists()
+    return _lacks_directory(paths) or Path(paths.message(loaded.contents.uidnext)).exists()
+
+
+def _lacks_directory(paths: MailboxPaths) -> bool:
+    """Whether the directory of the messages, which may be apart, is not there."""
+    return paths.data != paths.meta and not paths.data.is_dir()
 
 
 def _mend(paths: MailboxPaths) -> Loaded:
@@ -116,6 +121,9 @@ def mend_locked(paths: MailboxPaths, fd: int) -> Loaded:
     """
     loaded = load(paths)
     try:
+        if _lacks_directory(paths) and not len(snapshot.uids_of(loaded.contents)) and paths.stage.parent.is_dir():
+            # Nothing was in it.
+            files.makedirs(paths.data, files.PRIVATE_DIRECTORY, exist_ok=True)
         if loaded.offset != files.fstat(loaded.fd).st_size and not _cut_tail(paths, loaded):
             rebuild.rebuild(paths)
             rebuilt = load(paths)

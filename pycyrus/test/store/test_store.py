@@ -318,6 +318,20 @@ class Layouts(StoreCase):
         self.assertTrue(place.exists())
         self.assertEqual(read_header(place.parent).name, "user.fred.y")
 
+    async def test_metapartition_without_messages(self) -> None:
+        """An empty mailbox has a directory for messages when the last below it has gone, or if it was missing."""
+        await self.reopen(metapartitions={"default": self.root / "meta"})
+        for above in ("user.fred.a", "user.fred.b"):
+            await self.store.create(FRED, name(f"{above}.below"))
+            await self.store.create(FRED, name(f"{above}.other"))
+            await self.store.rename(FRED, name(f"{above}.below"), name(f"{above}2"))
+            await self.store.delete(FRED, name(f"{above}.other"))
+            self.assertEqual(await self.append(FRED, above), 1)
+        await self.store.create(FRED, name("user.fred.e"))
+        (self.root / "spool/user/fred/e").rmdir()
+        await self.reopen(metapartitions={"default": self.root / "meta"})
+        self.assertEqual(await self.append(FRED, "user.fred.e"), 1)
+
     async def test_metapartition(self) -> None:
         await self.reopen(metapartitions={"default": self.root / "meta"})
         await self.store.create(ADMIN, name("user.carl"))
