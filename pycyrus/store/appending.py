@@ -13,13 +13,14 @@ import numpy as np
 
 from pycyrus.errors import MailboxNotFound, StoreUnavailable
 from pycyrus.mime.summary import sent_or_arrived
+from pycyrus.model.quota import Usage
 from pycyrus.model.uids import MAX_NUMBER, number_ranges
 from pycyrus.store import files, journal, recovery
 from pycyrus.store.files import store_error
 from pycyrus.store.keyword_bits import Keywords
 from pycyrus.store.layout import microseconds
 from pycyrus.store.mailbox import MailboxState
-from pycyrus.store.message_annotations import Change, Noted, encode_coming
+from pycyrus.store.message_annotations import Change, Noted, encode_coming, octets_of
 from pycyrus.store.spool import StagedMessage
 from pycyrus.store.threads import sleep
 
@@ -43,7 +44,7 @@ class Incoming:
     annotations: tuple[Change, ...] = ()
 
 
-def let_in(octets: int, messages: int) -> None:
+def let_in(more: Usage) -> None:
     """There is always room."""
 
 
@@ -68,12 +69,12 @@ async def enter_in_place(state: MailboxState, uids: int) -> None:
 
 
 async def append(
-    state: MailboxState, messages: Sequence[Incoming], admit: Callable[[int, int], None] = let_in
+    state: MailboxState, messages: Sequence[Incoming], admit: Callable[[Usage], None] = let_in
 ) -> tuple[int, ...]:
     """
     Add messages, all or none, durably.
 
-    @param admit: Told how many octets and messages there will be; raises
+    @param admit: Told how much more there will be; raises
         L{OverQuota} where there is no room.
     @return: Their UIDs.
     @raise TooManyKeywords: Nothing was changed.
@@ -85,12 +86,12 @@ async def append(
     await enter_in_place(state, len(messages))
     placed: list[str] = []
     try:
-        admit(sum(message.staged.size for message in messages), len(messages))
+        noted = _noted(message.annotations for message in messages)
+        admit(Usage(sum(message.staged.size for message in messages), len(messages), octets_of(noted)))
         paths = state.paths
         first = state.contents.uidnext
         if first + len(messages) > MAX_NUMBER:
             raise StoreUnavailable("the mailbox has no UIDs left")
-        noted = _noted(message.annotations for message in messages)
         state.contents.annotations.check_coming(noted)
         keywords = Keywords(state)
         words = [keywords.words(message.keywords, define=True) for message in messages]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycyrus.errors import MessageGone, StoreUnavailable
+from pycyrus.model.quota import Usage
 from pycyrus.model.uids import NO_UIDS, Positions, UidArray, number_ranges
 from pycyrus.store import files, journal, recovery
 from pycyrus.store.appending import enter_in_place, let_in, take_back
@@ -19,7 +20,7 @@ from pycyrus.store.files import store_error
 from pycyrus.store.keyword_bits import Keywords, translate_keywords
 from pycyrus.store.layout import MailboxPaths, microseconds
 from pycyrus.store.mailbox import MailboxState
-from pycyrus.store.message_annotations import Noted, encode_coming
+from pycyrus.store.message_annotations import Noted, encode_coming, octets_of
 from pycyrus.store.own_annotations import Copied
 from pycyrus.store.spool import place_copy
 from pycyrus.store.threads import in_thread, sleep
@@ -48,7 +49,7 @@ class Copying:
 
 
 async def copy(
-    source: MailboxState, target: MailboxState, what: Copying, admit: Callable[[int, int], None] = let_in
+    source: MailboxState, target: MailboxState, what: Copying, admit: Callable[[Usage], None] = let_in
 ) -> UidArray:
     """
     Copy messages, all or none, durably.
@@ -81,7 +82,7 @@ async def copy(
     if lock is None:
         await enter_in_place(target, count)
     try:
-        admit(int(rows["size"].sum()), count)
+        admit(Usage(int(rows["size"].sum()), count, octets_of(noted)))
         target.check_place()
         target.contents.annotations.check_coming(noted)
         first = target.contents.uidnext

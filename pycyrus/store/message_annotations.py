@@ -279,8 +279,13 @@ class MessageAnnotations:
         """
         if any(len(value) > MAX_VALUE for _, _, value in values):
             raise LimitExceeded("Annotation value too long")
-        if values and self.octets + sum(len(value) for _, _, value in values) > MOST_OCTETS:
+        if values and self.octets + octets_of(values) > MOST_OCTETS:
             raise LimitExceeded("Too many annotations")
+
+
+def octets_of(values: Noted) -> int:
+    """How many octets values are."""
+    return sum(len(value) for _, _, value in values)
 
 
 def _size(values: Mapping[Key, bytes]) -> int:

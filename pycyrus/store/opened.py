@@ -422,10 +422,10 @@ class OpenedMailbox:
         if self._quotas is not None and enforcement is not Enforcement.NONE:
             await self._quotas.ready(self.name)
 
-    def _admission(self, enforcement: Enforcement) -> Callable[[int, int], None]:
-        def admit(octets: int, messages: int) -> None:
+    def _admission(self, enforcement: Enforcement) -> Callable[[Usage], None]:
+        def admit(more: Usage) -> None:
             if self._quotas is not None:
-                self._quotas.admit(self.name, Usage(octets, messages), enforcement)
+                self._quotas.admit(self.name, more, enforcement)
 
         return admit
 

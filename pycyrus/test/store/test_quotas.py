@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.errors import MailboxNotFound, OverQuota, PermissionDenied, QuotaRootNotFound
 from pycyrus.interfaces import NewMessage
+from pycyrus.model.annotations import AnnotationScope
 from pycyrus.model.flags import DELETED, FlagAction, FlagChange, Flags
 from pycyrus.model.identity import POSTMAN, AdminScope, Identity
 from pycyrus.model.names import MailboxName
@@ -139,6 +140,25 @@ class UsageTests(QuotaCase):
         self.assertEqual((await self.usage("user.fred")).annotation_octets, 1000)
         with self.assertRaises(OverQuota):
             await self.store.annotate(FRED, name("user.fred"), {"/shared/comment": b"x" * 1000})
+
+    async def test_annotations_of_copies_count(self) -> None:
+        await self.limit("user.fred", ANNOTATION_STORAGE=1)
+        await self.store.create(FRED, name("user.fred.b"))
+        await self.append(FRED, "user.fred", MESSAGE)
+        box = await self.store.open(FRED, name("user.fred"), "r")
+        target = await self.store.open(FRED, name("user.fred.b"), "i")
+        try:
+            uids = box.view().uids
+            await box.annotate(uids, {(AnnotationScope.SHARED, "/comment"): b"x" * 600})
+            with self.assertRaises(OverQuota):
+                await box.copy(uids, target)
+            self.assertEqual(len(target.view()), 0)
+            await box.annotate(uids, {(AnnotationScope.SHARED, "/comment"): b"x" * 500})
+            await box.copy(uids, target)
+        finally:
+            box.close()
+            target.close()
+        self.assertEqual((await self.usage("user.fred")).annotation_octets, 1000)
 
     async def test_a_user_takes_the_quota_along_and_leaves_none(self) -> None:
         await self.reopen(allowusermoves=True)
