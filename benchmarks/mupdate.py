@@ -102,7 +102,7 @@ async def serve(directory: Path, sql: str) -> None:
     port = net.listenTCP(0, factory, interface="127.0.0.1")
     print(port.getHost().port, flush=True)
     # As a server does before it serves.
-    settle()
+    settle(net)
     stretches = Stretches()
     stretches.start()
     ended: Deferred[None] = Deferred()

@@ -133,7 +133,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     # As a server does before it serves.
     switch_often()
-    settle()
+    settle(reactor)
 
     async def work() -> None:
         try:

@@ -193,7 +193,7 @@ def serve(directory: Path, count: int, folders: int, where: float) -> None:
     port: Any = LeanPort(reactor, bind_tcp("127.0.0.1", 0), factory)
     port.startListening()
     watched = reactor._poller = Watched(reactor._poller, where)
-    settle()
+    settle(reactor)
 
     class Orders:
         """Reads them."""

@@ -204,7 +204,7 @@ class Master(ApplicationService):
             )
             await self._workers.start()
         self._is_ready = True
-        collector.settle()
+        collector.settle(self._reactor)
         switch_often()
         self._tell_ready()
         self._supervisor.tell(READY)

@@ -107,7 +107,7 @@ class Worker(LineOnlyReceiver):
             self._tell({"failed": f"{type(error).__name__}: {error}"})
             self.stop()
             return
-        collector.settle()
+        collector.settle(self._reactor)
         switch_often()
         self._tell({"ready": True})
 
