@@ -148,8 +148,11 @@ class ProcDirectory:
         """Write what has changed."""
         changed, self._changed = self._changed, set()
         for key in changed:
-            path = self._directory / f"{os.getpid()}-{key}"
             session = self._sessions.get(key)
+            if session is None and key not in self._written:
+                # Most are over before they would have been written down.
+                continue
+            path = self._directory / f"{os.getpid()}-{key}"
             try:
                 if session is None:
                     self._written.discard(key)

@@ -410,6 +410,9 @@ def _salted(function: str, password: bytes, salt: bytes, iterations: bytes) -> b
 
 
 def _prepared(text: str) -> bytes:
+    if text.isascii() and text.isprintable():
+        # RFC 4013 section 2 changes nothing there.
+        return text.encode("ascii")
     try:
         return str(saslprep(text)).encode("utf-8")
     except ScramException as error:
