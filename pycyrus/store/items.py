@@ -67,13 +67,17 @@ class CachedItems:
         @raise StoreUnavailable: A message cannot be read either.
         """
         wanted = np.asarray(positions, dtype=np.intp)
+        file = self._open_to_read()
+        everything = list(range(len(wanted)))
         try:
-            file = self._open()
             if file is None:
-                raise Damaged(list(range(len(wanted))))
+                raise Damaged(everything)
             return file.gather(columns, wanted, items)
         except Damaged as damaged:
             return self._get_around(columns, wanted, items, damaged.rows)
+        except OSError as error:
+            self._tell(error)
+            return self._get_around(columns, wanted, items, everything)
 
     def _get_around(
         self, columns: Columns, positions: Positions, items: Sequence[CachedItem], bad: list[int]
@@ -161,18 +165,35 @@ class CachedItems:
         return self.raw_at(int(columns.cache_offsets[position]), int(columns.cache_lengths[position]))
 
     def raw_many(self, columns: Columns, positions: Positions) -> list[bytes]:
-        """
-        As L{raw}, for many messages: what lies together is read together.
-
-        @raise OSError: The file cannot be read.
-        """
-        file = self._open()
-        return [b""] * len(positions) if file is None else file.raw_many(columns, positions)
+        """As L{raw}, for many messages: what lies together is read together."""
+        file = self._open_to_read()
+        try:
+            return [b""] * len(positions) if file is None else file.raw_many(columns, positions)
+        except OSError as error:
+            self._tell(error)
+            return [b""] * len(positions)
 
     def raw_at(self, offset: int, length: int) -> bytes:
-        """The octets of the record at a place, unchecked; empty if there is no file."""
-        file = self._open()
-        return b"" if file is None else file.raw(offset, length)
+        """The octets of the record at a place, unchecked; empty if there is no file, or it cannot be read."""
+        file = self._open_to_read()
+        try:
+            return b"" if file is None else file.raw(offset, length)
+        except OSError as error:
+            self._tell(error)
+            return b""
+
+    def _open_to_read(self) -> CacheFile | None:
+        """As L{_open}; what cannot be opened is as good as missing, for all of it can be made again."""
+        try:
+            return self._open()
+        except OSError as error:
+            self._tell(error)
+            return None
+
+    def _tell(self, error: OSError) -> None:
+        self.log.warn(
+            "The cache in {directory} cannot be read: {error}", directory=str(self._paths.meta), error=error.strerror
+        )
 
     def _open(self) -> CacheFile | None:
         file = self._file

@@ -227,6 +227,10 @@ class FailureTests(CrashCase):
         """ENOSPC."""
         self.fail_everywhere(Action.FAIL, errno.ENOSPC)
 
+    def test_no_descriptors(self) -> None:
+        """EMFILE."""
+        self.fail_everywhere(Action.FAIL, errno.EMFILE, ("open_file", "listdir"))
+
     def test_input_output_error(self) -> None:
         """EIO, which comes late: when it is synced."""
         self.fail_everywhere(Action.FAIL, errno.EIO, ("syncfs", "fdatasync", "fsync", "ftruncate"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -26,6 +27,7 @@ from pycyrus.store.spool import clean_stage
 from pycyrus.test.store.mailboxes import Place, digests, text, uids, without_syncs
 from pycyrus.testing.blocking import BlockingReactor
 from pycyrus.testing.disk import Keep, Loss, Recorder
+from pycyrus.testing.faults import Action, Faults
 
 
 class DamageCase(SynchronousTestCase):
@@ -194,6 +196,18 @@ class CacheTests(DamageCase):
             damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
             path.write_bytes(damaged)
             self.assertEqual(self.subjects(self.open()), self.EXPECTED)
+            self.place.close()
+
+    def test_unreadable(self) -> None:
+        """Where it cannot be opened or read, items are made of the messages, and a copy is made without it."""
+        for number, name in ((errno.EMFILE, "open_file"), (errno.EIO, "pread")):
+            box = self.open()
+            with Faults(1, Action.FAIL, number, (name,)) as faults:
+                self.assertEqual(self.subjects(box), self.EXPECTED)
+            self.assertIn(name, faults.calls)
+            box.state.items.close()
+            with Faults(1, Action.FAIL, number, (name,)):
+                self.assertEqual(box.state.items.raw_many(box.state.contents.columns, np.arange(2)), [b"", b""])
             self.place.close()
 
     def test_scattered_reads(self) -> None:
