@@ -25,6 +25,8 @@ PATIENCE = 600.0
 """Seconds after which there is a full collection in a process that is never quiet."""
 FEW = 5
 """Times that new objects were looked at; after fewer there is nothing to be gained."""
+MANY = 200
+"""The same; after more than these the memory that could be gained is worth the time, in a busy process too."""
 
 
 def settle(clock: IReactorTime) -> None:
@@ -56,7 +58,8 @@ class FullCollections:
     def _look(self) -> None:
         now, used = self._clock.seconds(), time.thread_time()
         is_quiet = used - self._used < QUIET * LOOK
-        if gc.get_count()[2] >= FEW and (is_quiet or now - self._last >= PATIENCE):
+        looks = gc.get_count()[2]
+        if looks >= FEW and (is_quiet or looks >= MANY or now - self._last >= PATIENCE):
             gc.collect()
             self._last = now
         self.start()

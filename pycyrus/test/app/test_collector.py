@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.app import collector
-from pycyrus.app.collector import FEW, LOOK, PATIENCE, FullCollections
+from pycyrus.app.collector import FEW, LOOK, MANY, PATIENCE, FullCollections
 
 
 class FullCollectionTests(SynchronousTestCase):
@@ -38,6 +38,12 @@ class FullCollectionTests(SynchronousTestCase):
         self.clock.pump([LOOK] * int(PATIENCE / LOOK - 1))
         self.collect.assert_not_called()
         self.clock.pump([LOOK, LOOK])
+        self.collect.assert_called_once_with()
+
+    def test_where_very_much_is_new(self) -> None:
+        self.work.side_effect = lambda: self.clock.seconds() / 2
+        self.count = MANY
+        self.clock.advance(LOOK)
         self.collect.assert_called_once_with()
 
 
