@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycyrus.interfaces import IMailbox, IMessageFile
+from pycyrus.model.acl import DELETE_MESSAGES, EXPUNGE, KEEP_SEEN
 from pycyrus.model.flags import DELETED, SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.uids import UidArray
-from pycyrus.pop3.replies import NO_SUCH_MESSAGE, Err
+from pycyrus.pop3.replies import DENIED, NO_SUCH_MESSAGE, Err
 from pycyrus.pop3.settings import UidlFormat
 
 SHOW_AFTER = "/vendor/cmu/cyrus-imapd/pop3showafter"
 _DATE_TIME = "%d-%b-%Y %H:%M:%S %z"
 _SET_DELETED = FlagChange(FlagAction.ADD, Flags(DELETED))
+_TO_DELETE = frozenset((DELETE_MESSAGES, EXPUNGE))
 _SET_SEEN = FlagChange(FlagAction.ADD, Flags(SEEN))
 
 
@@ -65,7 +67,9 @@ class Maildrop:
                 shown &= view.internaldates > shown_after
             uids, sizes = uids[shown], sizes[shown]
         self._mailbox = mailbox
-        self._uses_imap_flags = uses_imap_flags
+        rights = mailbox.rights()
+        self._may_delete = rights >= _TO_DELETE
+        self._notes_seen = uses_imap_flags and KEEP_SEEN in rights
         self._uids: UidArray = uids.copy()
         self._sizes: NDArray[np.uint32] = sizes.copy()
         # One octet for each message: cheap to ask for one, and to see as an array.
@@ -142,9 +146,12 @@ class Maildrop:
         """
         Have a message go when the session ends well.
 
-        @raise Err: There is none of that number.
+        @raise Err: There is none of that number, or it may not go.
         """
-        self._deleted[self._index(number)] = True
+        index = self._index(number)
+        if not self._may_delete:
+            raise Err(DENIED)
+        self._deleted[index] = True
         self.last = max(self.last, number)
 
     def reset(self) -> None:
@@ -161,7 +168,7 @@ class Maildrop:
         """
         deleted = _marked(self._deleted)
         seen = self._uids[_marked(self._retrieved) & ~deleted]
-        if self._uses_imap_flags and len(seen):
+        if self._notes_seen and len(seen):
             await self._mailbox.store(seen, _SET_SEEN)
         gone = self._uids[deleted]
         if len(gone):

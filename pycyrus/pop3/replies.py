@@ -25,6 +25,7 @@ class Err(Exception):
 
 IN_USE = b"[IN-USE] Unable to lock maildrop: Mailbox is locked by POP server"
 TOO_SOON = b"[LOGIN-DELAY] Logins must be at least %d minute%b apart"
+DENIED = b"[SYS/PERM] Permission denied"
 NO_SUCH_MESSAGE = b"no such message"
 LINE_TOO_LONG = b"-ERR Command line too long"
 FAREWELLS = Farewells(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from twisted.logger import Logger
@@ -10,7 +11,7 @@ from typing_extensions import override
 
 from pycyrus.errors import InvalidMailboxName, MailStoreError, StoreUnavailable
 from pycyrus.interfaces import Authenticated, Channel, IMailStore, ISessionWatch, LoginTooSoon
-from pycyrus.model.acl import LOOKUP, READ
+from pycyrus.model.acl import OWNER_RIGHTS, READ
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import inbox_of
 from pycyrus.net.line_session import Goodbye
@@ -147,7 +148,10 @@ class Pop3Session(PipedSession):
             if not component:
                 raise InvalidMailboxName("empty component")
             name = name.child(component)
-        mailbox = await self.store.open(identity, name, READ if settings.uses_acl else LOOKUP)
+        if not settings.uses_acl:
+            # The drop is its owner's, whatever the entries say.
+            identity = replace(identity, owner_rights=identity.owner_rights | OWNER_RIGHTS)
+        mailbox = await self.store.open(identity, name, READ)
         try:
             self._release = self._claim(mailbox.unique_id)
             since = shown_after(await self.store.shared_annotation(identity, name, SHOW_AFTER))

@@ -40,7 +40,8 @@ class Pop3Settings:
     @ivar login_burst: C{poppollpadding}: logins in a row that are forgiven.
     @ivar uidl_format: C{uidl_format}.
     @ivar has_subfolders: C{popsubfolders}: C{user+folder} opens a folder.
-    @ivar uses_acl: C{popuseacl}: the right r is needed to read.
+    @ivar uses_acl: C{popuseacl}: the right r is needed to read, t and e to delete, s to note
+        what was read; otherwise owners may all of that.
     @ivar uses_imap_flags: C{popuseimapflags}: messages with C{\Deleted} are hidden,
         and those retrieved become C{\Seen}.
     @ivar folder_separator: Between a folder and its subfolder in C{user+folder}.

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import NewMessage
+from pycyrus.model.acl import Acl
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import inbox_of
 from pycyrus.pop3 import replies
@@ -150,6 +151,24 @@ class MailboxTests(SessionCase):
         identity = Identity("alice")
         mailbox = self.successResultOf(Deferred.fromCoroutine(server.store.open(identity, inbox_of(identity), "r")))
         self.assertEqual([bool(flags & 16) or bool(flags) for flags in mailbox.view().flags], [False, True, False])
+
+    def test_rights(self) -> None:
+        """They count with C{popuseacl} only; without it the maildrop is its owner's."""
+        inbox = inbox_of(Identity("alice"))
+        for uses_acl, rights, answers, left in (
+            (False, "lr", [b"+OK message deleted", b"+OK"], 2),
+            (True, "lrt", [b"-ERR [SYS/PERM] Permission denied", b"+OK"], 3),
+            (True, "lrte", [b"+OK message deleted", b"+OK"], 2),
+        ):
+            server = self.server(uses_acl=uses_acl, uses_imap_flags=True)
+            server.store.states[inbox].acl = Acl((("alice", frozenset(rights)),))
+            line = self.logged_in(server)
+            line.send(b"RETR 2\r\n")
+            line.read()
+            line.send(b"DELE 1\r\nQUIT\r\n")
+            self.assertEqual(line.read().split(b"\r\n")[:-1], answers)
+            self.assertEqual(len(server.store.states[inbox].messages), left)
+            self.assertEqual(any(message.flags for message in server.store.states[inbox].messages), not uses_acl)
 
     def test_show_after(self) -> None:
         """Messages that came before a date are not there; what is no date hides nothing."""
