@@ -22,6 +22,7 @@ from pycyrus.model.view import CachedItem
 from pycyrus.store import checkpoint, journal, loading, snapshot, spool, upkeep
 from pycyrus.store.header import Header, read_header
 from pycyrus.store.layout import remove_mailbox
+from pycyrus.store.locks import unlock
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.spool import clean_stage
 from pycyrus.test.store.mailboxes import Place, digests, text, uids, without_syncs
@@ -141,9 +142,13 @@ class CompactionTests(DamageCase):
         """Whoever wrote before, and whoever writes after it, need only sync what has the journal's name."""
         box = self.open()
         let_go: list[int] = []
-        unlock = checkpoint.unlock
+
+        def let_it_go(fd: int) -> None:
+            let_go.append(recorder.now)
+            unlock(fd)
+
+        self.patch(checkpoint, "unlock", let_it_go)
         with Recorder(self.root) as recorder:
-            self.patch(checkpoint, "unlock", lambda fd: (let_go.append(recorder.now), unlock(fd)))
             self.place.run(box.store(uids(3), FlagChange(FlagAction.REMOVE, Flags(SEEN))))
             checkpoint.compact(self.paths)
         renamed = max(change.at for change in recorder.names if change.came and change.came[1] == "pycyrus.journal")
