@@ -182,6 +182,13 @@ class LmtpSession(LineSession):
             super().lost()
 
     @override
+    def flush(self) -> None:
+        # While a chunk is on its way to the disk, what was said before can wait for the answer to it.
+        transaction = self.transaction
+        if transaction is None or not (transaction.committing and transaction.chunked):
+            super().flush()
+
+    @override
     def let_go(self) -> None:
         self._waiting, self._position = b"", 0
         self._end_transaction()

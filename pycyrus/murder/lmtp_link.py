@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ _MOST_LINES = 100
 _PIECE = 65_536
 _CHUNK = 262_144
 """Octets of a message that is sent before it is known whether it is wanted."""
+_ALL_WELL = re.compile(rb"(?:2[0-9]{2} [^\r\n]*+\r\n){4}")
+"""What RSET, MAIL, RCPT and the message are nearly always answered by."""
 _AT_ONCE = 100
 """Recipients asked for before answers are read."""
 
@@ -166,6 +169,11 @@ class LmtpLink(LineClient):
         chunk = b"BDAT %d LAST\r\n%b" % (message.size, message.read(0, message.size))
         self.send(b"%b%b%b" % (begin, self._recipient(recipient), chunk))
         await self.drain(self._answer_within)
+        if not self._buffer:
+            await self.more(self._answer_within)
+        if _ALL_WELL.fullmatch(self._buffer):
+            self._buffer = b""
+            return None
         await self.reply()
         sender, asked, outcome = await self.reply(), await self.reply(), await self.reply()
         refused = sender.error(at_recipient=True) or asked.error(at_recipient=True)

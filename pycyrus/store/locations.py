@@ -52,6 +52,9 @@ _LOOK_EVERY = 0.04
 """Seconds between two looks for other processes' changes, while somebody listens."""
 _TOLD_AT_ONCE = 16
 """Listeners called in one turn of the reactor."""
+_MOST_KNOWN = 10_000
+_KNOWN_FOR = 1.0
+"""Seconds after which what was found is looked for again: a process may end between a change and its signal."""
 _COLUMNS = "mailbox, server, partition, acl, active"
 
 _Row = tuple[str, str, str, str, int]
@@ -75,6 +78,8 @@ class Locations:
         self._strict = strict
         self._token = self._signal.value()
         self._listeners: list[Callable[[], None]] = []
+        self._known: dict[str, Location] = {}
+        self._known_by, self._known_until = self._token, 0.0
         self._looking: IDelayedCall | None = None
         self._untold: list[Callable[[], None]] = []
         self._telling: IDelayedCall | None = None
@@ -85,8 +90,16 @@ class Locations:
 
     def find(self, mailbox: str) -> Location | None:
         """See L{ILocations.find}."""
-        row = self._database.read.execute(f"SELECT {_COLUMNS} FROM locations WHERE mailbox = ?", (mailbox,)).fetchone()
-        return None if row is None else _location(row)
+        token, now = self._signal.value(), self._reactor.seconds()
+        if token != self._known_by or now > self._known_until or len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+            self._known_by, self._known_until = token, now + _KNOWN_FOR
+        found = self._known.get(mailbox)
+        if found is None:
+            found = _find(self._database.read, mailbox)
+            if found is not None:
+                self._known[mailbox] = found
+        return found
 
     def page(self, prefix: str, after: str, limit: int, server: str | None = None) -> Sequence[Location]:
         """See L{ILocations.page}."""
