@@ -54,10 +54,11 @@ class HeldAccess:
         return self.entry.name
 
     def _refresh(self) -> None:
-        directory, unique_id = self._directory, self.entry.unique_id
+        directory = self._directory
         version = directory.refresh()
         if version == self._version:
             return
+        unique_id = self.entry.unique_id
         if directory.touched(unique_id) > self._version:
             entry = directory.by_id(unique_id)
             self._rights = access.NO_RIGHTS

@@ -414,17 +414,18 @@ class OpenedMailbox:
 
     async def check_quota(self, octets: int = 0, messages: int = 0) -> None:
         """Whether there is room; see L{IMailbox}."""
-        if self._quotas is not None:
+        if self._quotas is not None and self._quotas.roots.exist():
             await self._quotas.ready(self.name)
             self._quotas.admit(self.name, Usage(octets, messages))
 
     async def _ready(self, enforcement: Enforcement) -> None:
-        if self._quotas is not None and enforcement is not Enforcement.NONE:
-            await self._quotas.ready(self.name)
+        quotas = self._quotas
+        if quotas is not None and enforcement is not Enforcement.NONE and quotas.roots.exist():
+            await quotas.ready(self.name)
 
     def _admission(self, enforcement: Enforcement) -> Callable[[Usage], None]:
         def admit(more: Usage) -> None:
-            if self._quotas is not None:
+            if self._quotas is not None and self._quotas.roots.exist():
                 self._quotas.admit(self.name, more, enforcement)
 
         return admit

@@ -73,6 +73,11 @@ class QuotaRoots:
             self._any = self._database.read.execute("SELECT 1 FROM quotas LIMIT 1").fetchone() is not None
         return self.version
 
+    def exist(self) -> bool:
+        """Whether there are any."""
+        self.refresh()
+        return self._any
+
     def holds_for(self, name: MailboxName) -> tuple[MailboxName, Limits] | None:
         """The nearest root above a mailbox, and its limits."""
         self.refresh()
