@@ -6,6 +6,7 @@ from pycyrus.test.whole.case import WholeServerCase
 from pycyrus.testing.stress import run
 from pycyrus.testing.stress_run import KINDS
 from pycyrus.testing.stress_tree import run_tree
+from pycyrus.testing.stress_wander import run_wanderers
 
 PATIENCE = 100.0
 """Seconds after which a slow machine has done enough."""
@@ -29,6 +30,21 @@ class StressTests(WholeServerCase):
         )
         self.assertEqual(report.violations, [])
         self.assertGreater(sum(report.commands.values()), 300)
+        self.server.stop()
+
+    def test_nothing_wrong_is_told_of_mailboxes_that_come_and_go(self) -> None:
+        """L{pycyrus.testing.stress_wander}."""
+        login = self.server.account("user")
+        report = run_wanderers(
+            ("127.0.0.1", self.server.port("imap")),
+            login.user,
+            login.password,
+            clients=6,
+            seconds=PATIENCE,
+            steps=60,
+        )
+        self.assertEqual(report.violations, [])
+        self.assertGreater(report.answered, 300)
         self.server.stop()
 
     def test_no_message_is_lost_while_mailboxes_are_renamed(self) -> None:
