@@ -43,6 +43,8 @@ async def scan(
     @param begins: Where each text begins, if other octets stand before it.
     @return: Where in C{octets} it first stands in each text; -1 where it does not.
     """
+    # A field of records is no array by itself: each look into it would copy it.
+    ends = np.ascontiguousarray(ends)
     found = np.full(len(ends), -1, dtype=np.int64)
     size = int(ends[-1]) if len(ends) else 0
     at = int(begins[0]) if begins is not None and len(begins) else 0
