@@ -1,0 +1,1 @@
+Deliveries cost less: a message is looked through once, whoever delivers alone waits for no company, what can be made later rests while messages come, and on ext4 the removal of one user's mail does not slow down deliveries to others.
