@@ -10,11 +10,9 @@ import shutil
 import signal
 import smtplib
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -199,84 +197,3 @@ class MurderTests(MurderCase):
         while fred.create("New")[0] != "OK":
             fred.noop()
         self.assertIn(b'"/" New', b" ".join(each for each in fred.list()[1] if isinstance(each, bytes)))
-
-
-class XferTests(MurderCase):
-    backends = ("backend", "backend2")
-
-    def files(self, backend: str) -> int:
-        return len(list((self.root / f"{backend}-spool").glob("**/[0-9]*.")))
-
-    def move(self, source: str, target: str) -> subprocess.Popen[bytes]:
-        words = ["xfer", "user", "fred", "--to", self.name(target), "-C", str(self.root / f"{source}.conf")]
-        moving = subprocess.Popen([sys.executable, "-m", "pycyrus.admin.main", *words], stderr=subprocess.PIPE)
-        self.addCleanup(moving.communicate)
-        self.addCleanup(moving.kill)
-        return moving
-
-    def test_xfer(self) -> None:
-        """A user moves, and back, through it all mail comes, and whoever moves it is killed."""
-        admin = self.imap("cyrus")
-        status, answer = admin._simple_command("CREATE", "user/fred", f"{self.name('backend')}!default")
-        self.assertEqual(status, "OK", answer)
-        fred = self.imap("fred")
-        self.assertEqual(fred.create("Sent")[0], "OK")
-        for _ in range(3):
-            self.assertEqual(fred.append("Sent", "\\Flagged", "", MESSAGE * 5000)[0], "OK")
-        sent, is_over = self.deliver_always()
-        # By an administrator at the frontend, as cyradm says it.
-        status, answer = admin.xatom("XFER", "user/fred", self.name("backend2"))
-        self.assertEqual(status, "OK", answer)
-        self.assertEqual(self.files("backend"), 0)
-        # Back, by the tool, which is killed at some moment.
-        for wait in (0.8, 1.4):
-            source, target = ("backend2", "backend") if self.files("backend2") else ("backend", "backend2")
-            moving = self.move(source, target)
-            try:
-                moving.wait(wait)
-            except subprocess.TimeoutExpired:
-                moving.kill()
-            while self.is_under_way(source):
-                fred.noop()
-            self.assertEqual(sorted((self.files("backend") > 0, self.files("backend2") > 0)), [False, True])
-        is_over.set()
-        sent.join()
-        self.assertGreater(self.delivered, 0)
-        fred = self.imap("fred")
-        self.assertEqual(self.count(fred), b"INBOX (MESSAGES %d)" % self.delivered)
-        self.assertEqual(fred.select("Sent")[1], [b"3"])
-        self.assertIn(r"\Flagged", str(fred.fetch("1:3", "(FLAGS)")[1][2]))
-        self.assertEqual(self.files("backend") + self.files("backend2"), 3 + self.delivered)
-
-    def is_under_way(self, backend: str) -> bool:
-        connection = sqlite3.connect(self.root / backend / "transfers.db", timeout=TIMEOUT)
-        try:
-            found = connection.execute("SELECT count(*) FROM outgoing WHERE state NOT IN ('done', 'failed')")
-            return int(found.fetchone()[0]) > 0
-        finally:
-            connection.close()
-
-    def deliver_always(self) -> tuple[threading.Thread, threading.Event]:
-        """Deliver until the event is set; what is refused for now is tried again, as any queue does."""
-        is_over = threading.Event()
-        self.delivered = 0
-
-        def deliver() -> None:
-            while not is_over.is_set():
-                try:
-                    self.deliver("fred")
-                    self.delivered += 1
-                except (smtplib.SMTPDataError, smtplib.SMTPRecipientsRefused) as error:
-                    codes = (
-                        [error.smtp_code]
-                        if isinstance(error, smtplib.SMTPDataError)
-                        else [code for code, _ in error.recipients.values()]
-                    )
-                    if any(code // 100 != 4 for code in codes):
-                        raise
-
-        thread = threading.Thread(target=deliver)
-        thread.start()
-        self.addCleanup(thread.join)
-        self.addCleanup(is_over.set)
-        return thread, is_over
