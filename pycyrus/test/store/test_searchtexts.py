@@ -13,10 +13,14 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.imap.selected import empty_view
+from pycyrus.mime.text import whole_text
 from pycyrus.model.search import AddressField, BodyContains, HeaderContains, SearchKey, TextContains
+from pycyrus.model.view import CachedItem
 from pycyrus.store.scanning import FormsBudget, JoinedForms, scan
+from pycyrus.store.search import evaluate
 from pycyrus.store.textlog import MAX_NEEDLE, MAX_TEXT, Text, TextLog
 from pycyrus.test.store.test_mailbox import MailboxCase as _MailboxCase
+from pycyrus.testing.messages import generate
 
 
 async def nothing() -> None:
@@ -233,6 +237,24 @@ class MailboxSearchTests(_MailboxCase):
         self.assertEqual(self.found(BodyContains("again")), [4])
         path.unlink()
         self.assertEqual(self.found(BodyContains("hello")), [1, 2, 3, 4])
+
+    @settings(max_examples=60, deadline=None, database=None)
+    @given(st.data())
+    def test_as_without_a_log(self, data: st.DataObject) -> None:
+        """Any piece of any message is found just where a look at all octets finds it."""
+        if not len(self.box.view()):
+            self.place.append(self.box, *generate(25, 9))
+        view = self.box.view()
+        number = data.draw(st.integers(0, 24))
+        ((item,),) = view.cached(np.array([number]), (CachedItem.SECTIONS,))
+        header, body = whole_text(self.box._octets(int(view.uids[number])), item, MAX_NEEDLE)
+        text = data.draw(st.sampled_from([header, *body]))
+        start = data.draw(st.integers(0, max(len(text) - 1, 0)))
+        piece = text[start : start + data.draw(st.integers(1, 12))]
+        piece = data.draw(st.sampled_from([piece, piece.upper(), piece[::-1], f"{piece}?"]))
+        key = TextContains(piece) if data.draw(st.booleans()) else BodyContains(piece)
+        mask = self.place.run(evaluate(key, view, (), 0.0, self.box._octets, self.box._pause))
+        self.assertEqual(self.found(key), view.uids[mask].tolist(), key)
 
     def test_forms(self) -> None:
         """Header fields of a mailbox that grows."""
