@@ -35,6 +35,11 @@ def wanted_directories(configuration: Configuration) -> Iterator[Wanted]:
             yield Wanted(prefix + name, Path(path), configuration.place(prefix + name))
 
 
+def partition_directories(configuration: Configuration) -> list[Path]:
+    """Where mail lies."""
+    return [wanted.path for wanted in wanted_directories(configuration) if wanted.option != "configdirectory"]
+
+
 def check_directories(configuration: Configuration, user: UnixUser | None) -> list[Problem]:
     """
     Look whether the directories are there or can be made.

@@ -1,13 +1,23 @@
-"""One master per directory of state: two would take each other's sockets and ready.json."""
+"""
+One master per directory of state, and per partition.
+
+Two would take each other's sockets and ready.json, and of one spool each would have a mailbox list of its own.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
+
+from twisted.logger import Logger
 
 from pycyrus.app.privileges import UnixUser
 from pycyrus.config.problems import ConfigError, Problem
+
+_log = Logger()
 
 NAME = "master.lock"
 
@@ -37,3 +47,30 @@ def lock_state(directory: Path, user: UnixUser | None) -> int:
         mend = "stop it first, or choose another directory for this one"
         raise ConfigError([Problem(None, f"another server runs in {directory}", mend)]) from None
     return fd
+
+
+def lock_partitions(roots: Iterable[Path]) -> ExitStack:
+    """
+    Lock the directories of partitions for this process; those that are missing are left out.
+
+    @return: Gives the locks back when it is closed, as does the end of the process.
+    @raise ConfigError: Another server has one of them.
+    """
+    with ExitStack() as held:
+        for root in dict.fromkeys(roots):
+            try:
+                fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError:
+                # What is wrong with it was told before.
+                continue
+            held.callback(os.close, fd)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                mend = "stop it first: two servers would each have a mailbox list of their own"
+                raise ConfigError([Problem(None, f"another server uses {root}", mend)]) from None
+            except OSError as error:
+                _log.warn(
+                    "{root} cannot be locked against other servers: {error}", root=str(root), error=error.strerror
+                )
+        return held.pop_all()

@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -25,11 +26,11 @@ from typing_extensions import override
 
 from pycyrus.app import collector, log_text, logs
 from pycyrus.app.context import build_context
-from pycyrus.app.directories import make_directories, others_serve
+from pycyrus.app.directories import make_directories, others_serve, partition_directories
 from pycyrus.app.embedded import accounts_of, announce, make_certificate, populate
 from pycyrus.app.events import Programs
 from pycyrus.app.exit_code import fail_at_exit
-from pycyrus.app.lock import lock_state
+from pycyrus.app.lock import lock_partitions, lock_state
 from pycyrus.app.prepare import Offered, find_problems
 from pycyrus.app.privileges import UnixUser, become, raise_descriptor_limit, user_to_become
 from pycyrus.app.ready import Account, ReadyFile
@@ -56,14 +57,14 @@ class Prepared:
     A server that can start: all was checked, and its sockets are bound.
 
     @ivar user: Whom to become; None to stay who we are.
-    @ivar lock: Holds the directory of state for this server.
+    @ivar locks: Hold the directories of state and of mail for this server.
     """
 
     configuration: Configuration
     offered: Offered
     listeners: tuple[Listener, ...]
     user: UnixUser | None
-    lock: int
+    locks: ExitStack
 
 
 def prepare(configuration: Configuration) -> Prepared:
@@ -80,15 +81,14 @@ def prepare(configuration: Configuration) -> Prepared:
     for problem in problems:
         Master.log.error("{problem}; its mailboxes cannot be used until then", problem=str(problem))
     make_directories(configuration, user, offered.served)
-    lock = lock_state(configuration.state, user)
-    try:
-        return _bind(configuration, offered, user, lock)
-    except BaseException:
-        os.close(lock)
-        raise
+    with ExitStack() as locks:
+        locks.callback(os.close, lock_state(configuration.state, user))
+        locks.enter_context(lock_partitions(partition_directories(configuration)))
+        prepared = _bind(configuration, offered, user, locks)
+        return replace(prepared, locks=locks.pop_all())
 
 
-def _bind(configuration: Configuration, offered: Offered, user: UnixUser | None, lock: int) -> Prepared:
+def _bind(configuration: Configuration, offered: Offered, user: UnixUser | None, locks: ExitStack) -> Prepared:
     """Bind the sockets, and make what goes with them."""
     settings = configuration.settings
     listeners = bind_all(offered.served, settings.integer("listen_backlog"), settings.integer("socket_mode"))
@@ -101,7 +101,7 @@ def _bind(configuration: Configuration, offered: Offered, user: UnixUser | None,
         for listener in listeners:
             listener.close()
         raise
-    return Prepared(configuration, offered, tuple(listeners), user, lock)
+    return Prepared(configuration, offered, tuple(listeners), user, locks)
 
 
 class Master(ApplicationService):
@@ -290,7 +290,7 @@ class Master(ApplicationService):
             self._forker.close()
         for listener in self._prepared.listeners:
             listener.close()
-        os.close(self._prepared.lock)
+        self._prepared.locks.close()
         self.log.info("pycyrus has stopped")
         logs.end(self._observers)
 
