@@ -11,9 +11,9 @@ import numpy as np
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.interfaces import NewMessage
+from pycyrus.interfaces import IMailbox, NewMessage
 from pycyrus.model.acl import OWNER_RIGHTS
-from pycyrus.model.flags import NO_FLAGS, Flags
+from pycyrus.model.flags import DELETED, NO_FLAGS, FlagAction, FlagChange, Flags
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.model.uids import UidArray
@@ -35,6 +35,12 @@ INBOX = MailboxName("", "fred", ())
 def uids(*numbers: int) -> UidArray:
     """UIDs as a mailbox takes them."""
     return np.array(numbers, dtype=np.uint32)
+
+
+async def expunge(mailbox: IMailbox, *which: int) -> None:
+    """Expunge messages, by their UIDs."""
+    await mailbox.store(uids(*which), FlagChange(FlagAction.ADD, Flags(DELETED)))
+    await mailbox.expunge(uids(*which))
 
 
 def text(number: int, size: int = 40) -> bytes:

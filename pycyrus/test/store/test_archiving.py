@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.errors import MailStoreError, StoreUnavailable
 from pycyrus.interfaces import NewMessage
-from pycyrus.model.flags import DELETED, FLAGGED, FlagAction, FlagChange, Flags
+from pycyrus.model.flags import FLAGGED, Flags
 from pycyrus.model.names import parse_internal
 from pycyrus.store import files
 from pycyrus.store.expiry import Expired, Expiry, expire
@@ -23,7 +23,7 @@ from pycyrus.store.rows import Entry
 from pycyrus.store.settings import ArchiveSettings, DeleteMode, StoreSettings
 from pycyrus.store.store import MailStore, open_store
 from pycyrus.store.verify import verify_mailbox
-from pycyrus.test.store.mailboxes import FRED, text, uids, without_syncs
+from pycyrus.test.store.mailboxes import FRED, expunge, text, uids, without_syncs
 from pycyrus.test.store.test_expiry import ADMIN, FAR
 from pycyrus.testing.blocking import BlockingReactor
 from pycyrus.testing.faults import Action, Faults
@@ -87,8 +87,7 @@ class World:
     def expunge(self, mailbox: str, *which: int) -> None:
         async def work() -> None:
             opened = await self.store.open(FRED, parse_internal(mailbox), "e")
-            await opened.store(uids(*which), FlagChange(FlagAction.ADD, Flags(DELETED)))
-            await opened.expunge(uids(*which))
+            await expunge(opened, *which)
             opened.close()
 
         self.run(work())

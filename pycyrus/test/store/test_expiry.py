@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.errors import MailboxNotFound
 from pycyrus.interfaces import NewMessage
-from pycyrus.model.flags import DELETED, FlagAction, FlagChange, Flags
+from pycyrus.model.flags import FlagAction, FlagChange, Flags
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.names import parse_internal
 from pycyrus.model.search import BodyContains
@@ -19,7 +19,7 @@ from pycyrus.store import expiry
 from pycyrus.store.expiry import Expired, Expiry, expire
 from pycyrus.store.settings import StoreSettings
 from pycyrus.store.store import MailStore, open_store
-from pycyrus.test.store.mailboxes import FRED, text, uids, without_syncs
+from pycyrus.test.store.mailboxes import FRED, expunge, text, uids, without_syncs
 from pycyrus.testing.blocking import BlockingReactor
 from pycyrus.testing.faults import Action
 from pycyrus.testing.interrupted import interruptions
@@ -58,8 +58,7 @@ class World:
     def expunge(self, mailbox: str, *which: int) -> None:
         async def work() -> None:
             opened = await self.store.open(FRED, parse_internal(mailbox), "e")
-            await opened.store(uids(*which), FlagChange(FlagAction.ADD, Flags(DELETED)))
-            await opened.expunge(uids(*which))
+            await expunge(opened, *which)
             opened.close()
 
         self.run(work())

@@ -11,7 +11,7 @@ from typing import Any
 
 from pycyrus.errors import MailboxNotFound, PermissionDenied, StoreUnavailable
 from pycyrus.model.acl import READ
-from pycyrus.model.flags import DELETED, FLAGGED, FlagAction, FlagChange, Flags
+from pycyrus.model.flags import FLAGGED, FlagAction, FlagChange, Flags
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.names import MailboxName, user_inbox
 from pycyrus.store import checkpoint, files
@@ -21,7 +21,7 @@ from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.reconstruct import Order, TooMuchMissing, reconstruct
 from pycyrus.store.restoring import restore
 from pycyrus.store.verify import Finding
-from pycyrus.test.store.mailboxes import digests, octets, text, uids
+from pycyrus.test.store.mailboxes import digests, expunge, octets, text, uids
 from pycyrus.test.store.test_databases import FRED
 from pycyrus.test.store.test_verify import SENT, VerifyCase
 
@@ -51,11 +51,7 @@ class ReconstructTests(VerifyCase):
         self.work(lambda box: box.store(uids(uid), FlagChange(FlagAction.ADD, flags)))
 
     def expunge(self, *which: int) -> None:
-        async def work(box: OpenedMailbox) -> None:
-            await box.store(uids(*which), FlagChange(FlagAction.ADD, Flags(DELETED)))
-            await box.expunge(uids(*which))
-
-        self.work(work)
+        self.work(lambda box: expunge(box, *which))
 
     def unexpunge(self) -> None:
         self.work(lambda box: restore(box.state, lambda rows, keywords: rows))

@@ -17,7 +17,7 @@ from pycyrus.store.expiry import sweep
 from pycyrus.store.keyword_bits import Keywords
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.restoring import Restored, Rows, restore
-from pycyrus.test.store.mailboxes import Place, digests, octets, text, uids, without_syncs
+from pycyrus.test.store.mailboxes import Place, digests, expunge, octets, text, uids, without_syncs
 from pycyrus.testing.faults import Action
 from pycyrus.testing.interrupted import interruptions, run_in_child
 
@@ -36,8 +36,7 @@ class RestoringTests(SynchronousTestCase):
         self.box = self.place.create("a")
 
     def expunge(self, *which: int) -> None:
-        self.place.run(self.box.store(uids(*which), FlagChange(FlagAction.ADD, Flags(DELETED))))
-        self.place.run(self.box.expunge(uids(*which)))
+        self.place.run(expunge(self.box, *which))
 
     def restore(self, box: OpenedMailbox | None = None) -> Restored:
         return self.place.run(restore((box or self.box).state, everything))
