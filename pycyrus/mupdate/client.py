@@ -28,6 +28,8 @@ from pycyrus.mupdate.wire import decode, encode, split_where
 from pycyrus.net.compression import Deflate
 from pycyrus.wire.words import BadLine, LineReader, LineTooLong, Word
 
+LINES_AT_ONCE = 40
+"""Lines taken before others have their turn."""
 ANSWER_WITHIN = 60.0
 """Seconds for an answer; then the connection is cut."""
 _MAX_ROUNDS = 20
@@ -119,6 +121,8 @@ class MupdateClient(Protocol):
         self._fresh: list[Told] = []
         self._deflate: Deflate | None = None
         self._timer: IDelayedCall | None = None
+        self._turn: IDelayedCall | None = None
+        self._is_held = False
 
     # --- for the owner ----------------------------------------------------------
 
@@ -241,13 +245,15 @@ class MupdateClient(Protocol):
     def pause(self) -> None:
         """Take no more for now: what was told is not dealt with yet."""
         transport: Any = self.transport
+        self._is_held = True
         if self.lost_reason is None:
             transport.pauseProducing()
 
     def resume(self) -> None:
         """Go on."""
         transport: Any = self.transport
-        if self.lost_reason is None:
+        self._is_held = False
+        if self.lost_reason is None and self._turn is None:
             transport.resumeProducing()
 
     async def noop(self) -> None:
@@ -306,36 +312,66 @@ class MupdateClient(Protocol):
         if self._timer is not None:
             # Whoever sends is alive; a long list takes its time.
             self._timer.reset(self._answer_within)
+        if self._deflate is None:
+            self._reader.feed(data)
+        else:
+            self._deflate.feed(data)
+        if self._turn is None:
+            self._take_some()
+
+    def _take_some(self) -> None:
+        """Take lines, and leave the rest of many for the reactor's next turn."""
+        is_waiting, self._turn = self._turn is not None, None
         try:
-            if self._deflate is None:
-                self._feed(data)
-            else:
-                self._deflate.feed(data)
-                while piece := self._deflate.next_piece():
-                    self._feed(piece)
+            has_more = self._take_lines()
         except (ValueError, LineTooLong) as error:
             self._cut(str(error))
+            return
+        transport: Any = self.transport
+        if has_more:
+            self._turn = self._clock.callLater(0, self._take_some)
+            if not is_waiting:
+                transport.pauseProducing()
+        elif is_waiting and not self._is_held and self.lost_reason is None:
+            transport.resumeProducing()
 
-    def _feed(self, data: bytes) -> None:
-        self._reader.feed(data)
-        while self.lost_reason is None:
+    def _take_lines(self) -> bool:
+        """
+        Take some lines.
+
+        @return: There may be more.
+        @raise ValueError: They are none.
+        @raise LineTooLong: Likewise.
+        """
+        left = LINES_AT_ONCE
+        while self.lost_reason is None and left:
+            left -= 1
             if self._dialogue is not None:
                 raw = self._reader.next_raw_line()
-                if raw is None:
-                    break
-                dialogue, self._dialogue = self._dialogue, None
-                dialogue.callback(raw)
-                continue
-            try:
-                words = self._reader.next_line()
-            except LineTooLong:
-                raise
-            except BadLine as error:
-                raise ValueError(str(error)) from None
-            if words is None:
+                if raw is not None:
+                    dialogue, self._dialogue = self._dialogue, None
+                    dialogue.callback(raw)
+                    continue
+            else:
+                try:
+                    words = self._reader.next_line()
+                except BadLine as error:
+                    raise error if isinstance(error, LineTooLong) else ValueError(str(error)) from None
+                if words is not None:
+                    if words:
+                        self._take(words)
+                    continue
+            piece = b"" if self._deflate is None else self._deflate.next_piece()
+            if not piece:
                 break
-            if words:
-                self._take(words)
+            self._reader.feed(piece)
+        else:
+            self._tell()
+            return self.lost_reason is None
+        self._tell()
+        return False
+
+    def _tell(self) -> None:
         fresh, self._fresh = self._fresh, []
         if fresh:
             self._told(fresh)
@@ -407,9 +443,10 @@ class MupdateClient(Protocol):
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for call in (self._timer, self._turn):
+            if call is not None and call.active():
+                call.cancel()
+        self._timer = self._turn = None
         if self.lost_reason is None:
             self.lost_reason = reason.getErrorMessage()
         error = StoreUnavailable(f"the MUPDATE server: {self.lost_reason}")

@@ -24,6 +24,7 @@ from pycyrus.interfaces import Location
 from pycyrus.mupdate.client import MupdateClient, Told
 from pycyrus.murder.kick import SOCKET, WAIT, KickFactory, kick
 from pycyrus.murder.pauses import Pause
+from pycyrus.murder.seen import Seen
 from pycyrus.murder.turns import TRY_EVERY, Turn
 from pycyrus.store.locations import Locations
 from pycyrus.tasks import Tasks
@@ -65,7 +66,7 @@ class Slave:
         self._is_writing = False
         self._is_paused = False
         self._written: list[Deferred[None]] = []
-        self._seen: set[str] | None = None
+        self._seen: Seen | None = None
         self._timer: IDelayedCall | None = None
         self._pause = Pause(reactor)
         self._is_closed = False
@@ -169,7 +170,7 @@ class Slave:
 
     async def _once(self) -> None:
         # Before the first change is told: all that is not told is gone.
-        self._seen = set()
+        self._seen = Seen()
         client = self._client = await self._dial(self._told, self._gone)
         await client.update()
         await self._until_written()
@@ -193,7 +194,7 @@ class Slave:
 
     async def _drop_others(self) -> None:
         """Forget what the master does not know."""
-        seen, self._seen = self._seen or set(), None
+        seen, self._seen = self._seen or Seen(), None
         after = ""
         while page := self._locations.page("", after, _PAGE):
             after = page[-1].mailbox
@@ -203,6 +204,8 @@ class Slave:
             else:
                 # There may be a million, and others have work to do.
                 await self._pause.wait(0)
+        while seen.forget_some():
+            await self._pause.wait(0)
 
     def _gone(self, reason: str) -> None:
         # Of a connection that was given up nobody need hear.

@@ -129,5 +129,9 @@ class ClientTests(SynchronousTestCase):
         waiting_update = Deferred.fromCoroutine(client.update())
         many = b'U01 MAILBOX "a" "b!c" ""\r\n' * 5000 + b'U01 OK "x"\r\n'
         client.dataReceived(packer.compress(many) + packer.flush(zlib.Z_SYNC_FLUSH))
+        # Others have their turn meanwhile.
+        self.assertNoResult(waiting_update)
+        self.assertLessEqual(len(self.told), 100)
+        self.clock.pump([0] * 200)
         self.successResultOf(waiting_update)
         self.assertEqual(len(self.told), 5000)
