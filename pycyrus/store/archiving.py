@@ -26,13 +26,14 @@ from pycyrus.errors import MailboxNotFound, MailStoreError
 from pycyrus.model.flags import FLAGGED
 from pycyrus.model.uids import UidArray
 from pycyrus.store import files
-from pycyrus.store.columns import Columns
+from pycyrus.store.contents import Contents
 from pycyrus.store.files import store_error
 from pycyrus.store.layout import Archive, MailboxPaths, message_uids
 from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.paths import STAGE_DIRECTORY
 from pycyrus.store.settings import ArchiveSettings
 from pycyrus.store.shield import Shield
+from pycyrus.store.snapshot import uids_of
 from pycyrus.store.spool import copy_octets
 from pycyrus.store.threads import in_thread
 
@@ -43,17 +44,24 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def belongs_there(columns: Columns, settings: ArchiveSettings, before: float | None) -> UidArray:
+def belongs_there(contents: Contents, settings: ArchiveSettings, before: float | None) -> UidArray:
     """
-    Which messages are to be in the archive.
+    Which messages are to be in the archive, of those that are there and of expunged ones that may come back.
 
     @param before: Those that came before this time, in seconds since the epoch; None for the large ones alone.
     """
+    columns, retained = contents.columns, contents.retained
     count = columns.count
-    old = np.zeros(count, dtype=np.bool_) if before is None else columns.internaldates[:count] < before
-    if settings.keep_flagged:
-        old &= columns.flags[:count] & FLAGGED == 0
-    return columns.uids[:count][old | (columns.sizes[:count] > settings.largest)].astype(np.uint32)
+    found = []
+    for uids, sizes, dates, flags in (
+        (columns.uids[:count], columns.sizes[:count], columns.internaldates[:count], columns.flags[:count]),
+        (retained["uid"], retained["size"], retained["internaldate"], retained["flags"]),
+    ):
+        old = np.zeros(len(uids), dtype=np.bool_) if before is None else dates < before
+        if settings.keep_flagged:
+            old &= flags & FLAGGED == 0
+        found.append(uids[old | (sizes > settings.largest)].astype(np.uint32))
+    return np.concatenate(found)
 
 
 async def archive(state: MailboxState, settings: ArchiveSettings, before: float | None) -> int:
@@ -67,7 +75,7 @@ async def archive(state: MailboxState, settings: ArchiveSettings, before: float 
     if state.paths.archive is None:
         return 0
     state.refresh()
-    wanted = belongs_there(state.contents.columns, settings, before)
+    wanted = belongs_there(state.contents, settings, before)
     if not len(wanted):
         return 0
     try:
@@ -119,8 +127,7 @@ async def _move_batch(state: MailboxState, uids: list[int]) -> int:
             if archived is None or target is None or archived.root != target.root:
                 # It went to another partition meanwhile.
                 return 0
-            columns = state.contents.columns
-            there = set(columns.uids[: columns.count].tolist())
+            there = set(uids_of(state.contents).tolist())
             named = [each for each in copies if each.uid in there]
             await in_thread(reactor, _name_all, archived, named)
         finally:

@@ -211,6 +211,17 @@ class ArchiveTests(ArchiveCase):
         self.world.expire(expunged_before=float(FAR), archive=None)
         self.assertEqual((self.world.here(), self.world.there()), (["4."], []))
 
+    def test_expunged(self) -> None:
+        """Those that may come back go there as well, and come back from there."""
+        self.world.expunge(BOX, 1)
+        self.assertEqual(self.world.expire().archived, 2)
+        self.assertEqual(self.world.there(), ["1.", "3."])
+        state = self.world.run(self.world.store.hold(self.world.entry(BOX)))
+        self.world.run(restore(state, lambda rows, keywords: rows))
+        self.world.store.release(state)
+        self.assertEqual(self.world.held(), {2: text(2), 3: text(3), 4: text(4), 5: text(1)})
+        self.assertEqual(self.world.there(), ["3."])
+
     def test_rename_delete(self) -> None:
         """They follow renames and deletions, and go for good with their mailbox."""
         self.world.run(self.world.store.create(FRED, parse_internal("user.fred.a")))

@@ -1,0 +1,1 @@
+Expunged messages that may still come back go to the archive as others do.
