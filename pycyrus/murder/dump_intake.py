@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,7 @@ DUMP_PREFIX = "dump-"
 _HEADER, _INDEX, _EXPUNGE, _SUBSCRIPTIONS = "cyrus.header", "cyrus.index", "cyrus.expunge", "SUBS"
 _LARGEST = {_HEADER: 1 << 20, _INDEX: 1 << 30, _EXPUNGE: 1 << 30, _SUBSCRIPTIONS: 16 << 20}
 _MESSAGE = re.compile(r"[1-9][0-9]{0,9}\.")
-_MOST_FILES = 20_000_000
+_MOST_FILES = 5_000_000
 _MOST_NOTES = 10_000
 _NOTE, _LIMITS = "A-", "X-QUOTA"
 _SPECIAL_USE = "/specialuse"
@@ -51,16 +52,25 @@ _SUBSCRIPTION_KEY = re.compile(rb"N?([^\t]+)\t")
 _BINARY_DATABASE = b"\xa1\x02\x8b\x0d"
 
 
+def _ignore(digest: bytes) -> None:
+    """Of a file for which there is no use."""
+
+
 @implementer(ISyncFile)
 class DumpFile:
     """
     A file that comes.
 
     @param path: None if there is no use for it.
+    @param done: Given the SHA-1 of what came.
     """
 
-    def __init__(self, path: str | None) -> None:
-        """@raise StoreUnavailable: It cannot be written."""
+    def __init__(self, path: str | None, done: Callable[[bytes], None]) -> None:
+        """
+        @raise TransferFailed: It is there already.
+        @raise StoreUnavailable: It cannot be written.
+        """
+        self._done = done
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             self._fd = -1 if path is None else files.open_file(path, flags, files.PRIVATE)
@@ -84,14 +94,15 @@ class DumpFile:
 
     def finish(self) -> None:
         """See L{ISyncFile.finish}."""
+        if self._fd >= 0:
+            self.close()
+            self._done(self._sha1.digest())
+
+    def close(self) -> None:
+        """Give it up."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             files.close(fd)
-
-    @property
-    def digest(self) -> bytes:
-        """SHA-1 of what came."""
-        return self._sha1.digest()
 
 
 @implementer(IDumpIntake)
@@ -108,7 +119,8 @@ class DumpIntake:
         self._arrivals = arrivals
         self._reactor = reactor
         self._deleted_prefix = deleted_prefix
-        self._files: dict[str, DumpFile] = {}
+        self._digests: dict[str, bytes] = {}
+        self._file: DumpFile | None = None
         self._notes: list[Note] = []
         self._limits: dict[str, int] = {}
         self._is_left = False
@@ -138,18 +150,23 @@ class DumpIntake:
 
     async def file(self, name: str, size: int) -> ISyncFile:
         """See L{IDumpIntake.file}."""
-        if len(self._files) >= _MOST_FILES or size > _LARGEST.get(name, size):
+        if len(self._digests) >= _MOST_FILES or size > _LARGEST.get(name, size):
             raise TransferFailed(f"{name} is too much")
         if name.startswith(_SIEVE):
             self.log.warn("a Sieve script of {mailbox} did not come along", mailbox=internal(self._entry.name))
         if name not in _LARGEST and not _MESSAGE.fullmatch(name):
-            return DumpFile(None)
+            return DumpFile(None, _ignore)
         try:
             files.makedirs(self._transfer.files.loose, files.PRIVATE_DIRECTORY, exist_ok=True)
         except OSError as error:
             raise store_error(error, "a file cannot come in") from error
-        file = self._files[name] = DumpFile(self._path(name))
-        return file
+        self._close()
+        self._file = DumpFile(self._path(name), lambda digest: self._digests.update({name: digest}))
+        return self._file
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def _path(self, name: str) -> str:
         return str(self._transfer.files.loose / name)
@@ -192,11 +209,11 @@ class DumpIntake:
 
     def _read(self) -> ImportedMailbox:
         """What the index says; waits for the disk."""
-        if _HEADER not in self._files or _INDEX not in self._files:
+        if _HEADER not in self._digests or _INDEX not in self._digests:
             raise TransferFailed("a dump without cyrus.header or cyrus.index")
         header, index = parse_header(self._octets(_HEADER)), parse_index(self._octets(_INDEX))
-        expunged = parse_index(self._octets(_EXPUNGE)) if _EXPUNGE in self._files else None
-        guids = {int(name[:-1]): file.digest for name, file in self._files.items() if _MESSAGE.fullmatch(name)}
+        expunged = parse_index(self._octets(_EXPUNGE)) if _EXPUNGE in self._digests else None
+        guids = {int(name[:-1]): digest for name, digest in self._digests.items() if _MESSAGE.fullmatch(name)}
         found = imported(header, index, expunged, guids)
         for message in found.messages:
             if message.guid != guids.get(message.uid, message.guid):
@@ -212,7 +229,7 @@ class DumpIntake:
 
     def _subscriptions(self) -> list[MailboxName]:
         """Those of the user, if they came with the INBOX; waits for the disk."""
-        if _SUBSCRIPTIONS not in self._files:
+        if _SUBSCRIPTIONS not in self._digests:
             return []
         octets = self._octets(_SUBSCRIPTIONS)
         if octets.startswith(_BINARY_DATABASE):
@@ -238,7 +255,7 @@ class DumpIntake:
         return name_of((domain + b"!" if mark else b"") + b".".join(parts), self._deleted_prefix)
 
     def _make(self, found: ImportedMailbox) -> None:
-        paths = {file.digest: self._path(name) for name, file in self._files.items() if _MESSAGE.fullmatch(name)}
+        paths = {digest: self._path(name) for name, digest in self._digests.items() if _MESSAGE.fullmatch(name)}
         make_files(self._transfer, [found], paths.get)
 
     async def leave(self) -> None:
@@ -246,6 +263,5 @@ class DumpIntake:
         if self._is_left:
             return
         self._is_left = True
-        for file in self._files.values():
-            file.finish()
+        self._close()
         await self._arrivals.leave(self._transfer)

@@ -10,17 +10,23 @@ import struct
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.errors import TransferFailed
+from pycyrus.errors import MailStoreError, TransferFailed
+from pycyrus.imap.commands.undump import undump as undump_command
+from pycyrus.imap.replies import Bad, Bye, No
+from pycyrus.imap.settings import ImapSettings
 from pycyrus.interfaces import LocationState
 from pycyrus.model.flags import ANSWERED, FLAGGED, SEEN
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.model.names import ExternalNames
 from pycyrus.murder.cyrus_index import MAGIC, imported, parse_header, parse_index
+from pycyrus.murder.dump_intake import DumpFile
 from pycyrus.store.incoming_files import present
-from pycyrus.test.murder.cluster import ADMIN
+from pycyrus.test.murder.cluster import ADMIN, NAMES
 from pycyrus.test.murder.test_cyrus_transfers import JOHN, LARGE, MESSAGES, CyrusTransfers
 from pycyrus.test.murder.test_transfers import TransferServers
 from pycyrus.testing.cyrus import PASSWORD
@@ -227,3 +233,70 @@ class Formats(SynchronousTestCase):
             for which in (named, named[:at] + octets, named[: at % 90] + octets + named[at % 90 + 3 :]):
                 with contextlib.suppress(TransferFailed):
                     imported(parse_header(which), parse_index(damaged), None, {})
+
+
+class Over(Exception):
+    """No more comes."""
+
+
+class Heard:
+    """What stands for a session: it has octets, and takes them into nothing."""
+
+    is_utf8 = False
+    user = ADMIN
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+        self.dialogue = self.transfers = self
+        self.settings = ImapSettings()
+        self.names = ExternalNames(NAMES, ADMIN)
+
+    async def read_long_line(self, longest: int) -> bytes:
+        line, end, self._octets = self._octets.partition(b"\r\n")
+        if not end:
+            raise Over
+        return line
+
+    async def read_octets(self, most: int) -> bytes:
+        found, self._octets = self._octets[:most], self._octets[most:]
+        if not found:
+            raise Over
+        return found
+
+    def write(self, data: bytes) -> None:
+        """Nobody hears it."""
+
+    async def drain(self) -> None:
+        """Likewise."""
+
+    async def undump(self, identity: Identity, name: MailboxName) -> Heard:
+        return self
+
+    async def file(self, name: str, size: int) -> DumpFile:
+        return DumpFile(None, lambda digest: None)
+
+    def fields(self, name: str, values: list[bytes]) -> None:
+        """It takes all."""
+
+    async def finish(self) -> None:
+        """Likewise."""
+
+    async def leave(self) -> None:
+        """Likewise."""
+
+
+class Wire(SynchronousTestCase):
+    @settings(max_examples=300, deadline=None, database=None)
+    @given(
+        st.lists(
+            st.sampled_from(
+                [b"(", b")", b" ", b"x", b"NIL", b'"a"', b"{1+}\r\n", b"{0}\r\n", b"{9}\r\n", b"\r\n", b"\x00", b'"']
+            )
+        )
+    )
+    def test_whatever_comes(self, pieces: list[bytes]) -> None:
+        """It is taken, refused, or waited for; nothing else happens."""
+        heard = Heard(b" x (NIL" + b"".join(pieces))
+        done = Deferred.fromCoroutine(undump_command(heard, None))  # type: ignore[arg-type] # stands for one
+        ended = done.addErrback(lambda failure: failure.trap(Over, Bad, Bye, No, MailStoreError))
+        self.successResultOf(ended)
