@@ -1,0 +1,80 @@
+"""The reactor of workers, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+PROGRAM = """
+import socket
+from pycyrus.net import reactor as lean
+lean.install()
+from twisted.internet import reactor
+
+class Reader:
+    def __init__(self, sock, read):
+        self.sock, self.read = sock, read
+    def fileno(self):
+        return self.sock.fileno()
+    def logPrefix(self):
+        return "reader"
+    def doRead(self):
+        return self.read(self.sock.recv(100))
+    def connectionLost(self, reason):
+        said.append(reason.type.__name__)
+        reactor.callLater(0.01, thrice, 3)
+
+said = []
+here, there = socket.socketpair()
+broken, other = socket.socketpair()
+
+def heard(data):
+    # Nothing but events, one after another, and then something for later and something from a thread.
+    said.append(data.decode())
+    if len(said) < 4:
+        there.send(b"%d" % len(said))
+    elif len(said) == 4:
+        reactor.callInThread(reactor.callFromThread, from_thread)
+
+def from_thread():
+    said.append("thread")
+    other.send(b"x")
+
+def crash(data):
+    raise ZeroDivisionError
+
+def thrice(left):
+    said.append("timer")
+    if left > 1:
+        reactor.callLater(0, thrice, left - 1)
+    else:
+        never.cancel()
+        raised()
+
+def raised():
+    reactor.callLater(0, reactor.stop)
+    raise ValueError
+
+never = reactor.callLater(3600, said.append, "never")
+for sock, read in ((here, heard), (broken, crash)):
+    sock.setblocking(False)
+    reactor.addReader(Reader(sock, read))
+there.send(b"0")
+reactor.run()
+print(*said)
+"""
+
+
+class ReactorTests(SynchronousTestCase):
+    """L{pycyrus.net.reactor.LeanReactor}."""
+
+    def test_everything_has_its_turn(self) -> None:
+        """Events, timed calls, threads, a reader and a timed call that fail, and the end."""
+        done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        said = done.stdout.split()
+        self.assertEqual(said[:6], ["0", "1", "2", "3", "thread", "ZeroDivisionError"])
+        # The last one is who still read when it ended.
+        self.assertEqual(said[6:], ["timer", "timer", "timer", "ConnectionLost"])
