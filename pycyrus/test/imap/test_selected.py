@@ -419,7 +419,7 @@ class StoreTests(CommandCase):
 
     def test_many_messages(self) -> None:
         """They are changed in blocks; between two of them others have their turn."""
-        self.patch(store_command, "MANY", 2)
+        self.patch(store_command, "MANY_TOLD", 2)
         fill(self.state, 5)
         self.do(b"SELECT INBOX")
         self.client.protocol.dataReceived(b"a STORE 1:* +FLAGS (\\Flagged)\r\n")
