@@ -50,7 +50,10 @@ class RepliesTests(SynchronousTestCase):
 
 
 OF_NO_RFC = frozenset(
-    b"RECONSTRUCT XFER XTRANSFER LOCALCREATE LOCALDELETE MUPDATEPUSH SYNCAPPLY SYNCGET SYNCRESTART SYNCRESTORE".split()
+    (
+        b"RECONSTRUCT XFER XTRANSFER UNDUMP LOCALCREATE LOCALDELETE MUPDATEPUSH "
+        b"SYNCAPPLY SYNCGET SYNCRESTART SYNCRESTORE"
+    ).split()
 )
 """Commands of Cyrus's, and what servers say to one another."""
 
