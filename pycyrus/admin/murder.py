@@ -19,7 +19,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.protocol import Protocol
+from twisted.internet.threads import deferToThread
 
 from pycyrus.admin.command import CommandError, reported
 from pycyrus.admin.mboxlist import add_push_options
@@ -28,11 +28,13 @@ from pycyrus.admin.storing import run_on_store
 from pycyrus.app.frontend_parts import is_frontend
 from pycyrus.app.murder_parts import here, make_dial, own_location, publishes
 from pycyrus.app.programs import service_program
+from pycyrus.app.shared_directory_parts import access, is_shared
 from pycyrus.config.load import Configuration, load
 from pycyrus.errors import StoreUnavailable
 from pycyrus.mupdate.client import MupdateClient
 from pycyrus.murder.comparison import Compared, Order, compare
 from pycyrus.murder.kick import kick
+from pycyrus.murder.lines import LineClient
 from pycyrus.store.locations import FILE_NAME, Locations
 from pycyrus.store.store import MailStore
 
@@ -146,6 +148,22 @@ class Backend:
 
 
 @dataclass(slots=True)
+class Database:
+    """
+    The directory that several masters share.
+
+    @ivar hosts: What each of its servers is, or why it cannot be asked.
+    @ivar last_change: The number of the last change; None if nobody can tell.
+    @ivar copy: That of the last one that the copy here has; None if it was never whole.
+    """
+
+    name: str
+    hosts: dict[str, str] = field(default_factory=dict)
+    last_change: int | None = None
+    copy: int | None = None
+
+
+@dataclass(slots=True)
 class Status:
     """
     How a server stands in its Murder.
@@ -156,6 +174,7 @@ class Status:
         nobody keeps it.
     @ivar untold: Mailboxes here of which the master does not know, or knows wrongly, or that it has and are not
         here; None if this could not be compared.
+    @ivar database: Of a master that shares its directory with others.
     @ivar conflicts: Mailboxes here that the master has elsewhere; not more than some.
     @ivar problems: What is not as it should be.
     """
@@ -166,6 +185,7 @@ class Status:
     servers: dict[str, Backend] = field(default_factory=dict)
     copy_lag: float | None = None
     untold: int | None = None
+    database: Database | None = None
     conflicts: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -186,6 +206,8 @@ def run_status(arguments: argparse.Namespace) -> int:
         if settings.text("mupdate_server"):
             await _look_at_master(configuration, store, status)
         await _look_at_directory(configuration, status)
+        if "master" in status.roles and is_shared(settings):
+            await _look_at_database(configuration, status)
 
     run_on_store(configuration, work)
     print(json.dumps(asdict(status), indent=2) if arguments.json else "\n".join(lines(status)))
@@ -217,6 +239,9 @@ def lines(status: Status) -> list[str]:
         told.append(
             f"{name or '(no server)'}: {backend.mailboxes} mailboxes{backend.problem and ', ' + backend.problem}"
         )
+    if (database := status.database) is not None:
+        told += [f"database {database.name} at {host}: {state}" for host, state in database.hosts.items()]
+        told.append(f"change {database.last_change} is its last one, {database.copy} that of the copy here")
     if status.untold is not None:
         told.append(f"{status.untold} mailboxes here that the master does not know as they are")
     told += [f"PROBLEM: {problem}" for problem in status.problems]
@@ -279,6 +304,29 @@ async def _look_at_directory(configuration: Configuration, status: Status) -> No
         await gatherResults([Deferred.fromCoroutine(_look_at_server(name, status, ports)) for name in others])
 
 
+async def _look_at_database(configuration: Configuration, status: Status) -> None:
+    settings = configuration.settings
+    where = access(settings)
+    from pycyrus.murder.shared.looking import look
+    from pycyrus.murder.shared.position import Position
+
+    mark = Position(Path(settings.text("configdirectory"))).read()
+    database = status.database = Database(where.database, copy=None if mark is None else mark.number)
+    found = await deferToThread(look, where)
+    primaries = [each for each in found if each.takes_changes]
+    for each in found:
+        kind = "takes changes" if each.takes_changes else f"a standby, which knows change {each.last_change}"
+        database.hosts[each.host] = each.problem or kind
+        if each.problem:
+            status.problems.append(f"database {where.database}: {each.host} cannot be asked")
+    if not primaries:
+        status.problems.append(f"database {where.database}: no server takes changes")
+    elif len(primaries) > 1:
+        names = " and ".join(each.host for each in primaries)
+        status.problems.append(f"database {where.database}: {names} all take changes: fence all but one")
+    database.last_change = max((each.last_change or 0 for each in primaries), default=None)
+
+
 async def _look_at_server(name: str, status: Status, ports: Mapping[str, int]) -> None:
     host, mark, digits = name.rpartition(":")
     if not mark or not digits.isdigit():
@@ -286,12 +334,16 @@ async def _look_at_server(name: str, status: Status, ports: Mapping[str, int]) -
     endpoint = HostnameEndpoint(
         _reactor(), host.strip("[]").encode("idna"), ports.get(name, int(digits)), timeout=_CONNECT_WITHIN
     )
+    link = LineClient(name, _reactor())
     try:
-        protocol: Any = await connectProtocol(endpoint, Protocol())
-        protocol.transport.abortConnection()
-    except (ConnectError, DNSLookupError) as error:
+        await connectProtocol(endpoint, link)
+        # One that hangs is connected to by its kernel.
+        await link.line(_CONNECT_WITHIN)
+    except (ConnectError, DNSLookupError, StoreUnavailable) as error:
         status.servers[name].problem = f"cannot be reached: {error}"
         status.problems.append(f"{name} cannot be reached")
+    finally:
+        link.abort("it was only looked at")
 
 
 def _ports(configuration: Configuration) -> dict[str, int]:
