@@ -91,6 +91,9 @@ class SyncLink:
         records = await in_thread(self._reactor, read_records, mailbox.paths)
         await self._send(records.messages, needed=False)
 
+    async def sync(self) -> None:
+        """Cyrus makes durable what it is sent."""
+
     async def send_rest(self, mailbox: FilesOfMailbox) -> None:
         """Send what is lacking, while nobody writes to it."""
         records = await in_thread(self._reactor, read_records, mailbox.paths)

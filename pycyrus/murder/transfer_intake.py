@@ -64,6 +64,10 @@ class TransferIntake:
         await self._arrivals.write(self._current(transfer_id), decode_pieces(argument), data)
         return {}
 
+    async def _sync(self, transfer_id: str, argument: bytes, data: bytes) -> dict[str, Any]:
+        await self._arrivals.sync(self._current(transfer_id))
+        return {}
+
     async def _prepare(self, transfer_id: str, argument: bytes, data: bytes) -> dict[str, Any]:
         digest = await self._arrivals.prepare(self._current(transfer_id))
         await self._drop()
@@ -107,6 +111,7 @@ _Step = Callable[[TransferIntake, str, bytes, bytes], Awaitable[dict[str, Any]]]
 _STEPS: dict[str, _Step] = {
     "BEGIN": TransferIntake._begin,
     "PIECES": TransferIntake._pieces,
+    "SYNC": TransferIntake._sync,
     "PREPARE": TransferIntake._prepare,
     "ACTIVATE": TransferIntake._activate,
     "PUBLISH": TransferIntake._publish,

@@ -11,6 +11,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -95,6 +96,11 @@ class TransferLink:
     async def send_messages(self, mailbox: FilesOfMailbox) -> None:
         """Send messages that were not sent yet, while the mailbox is in use; as L{send}."""
         await self.send(mailbox.messages())
+
+    async def sync(self) -> None:
+        """Have what was sent made durable, while the mailboxes are in use: it takes long where others write, too."""
+        with suppress(TransferFailed):
+            await self._do(b"SYNC", {})
 
     async def send_rest(self, mailbox: FilesOfMailbox) -> None:
         """Send what is lacking, while nobody writes to it; as L{send}."""

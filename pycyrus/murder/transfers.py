@@ -37,9 +37,9 @@ from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.transfers import Manifest
-from pycyrus.murder.dump_intake import DumpIntake
+from pycyrus.murder.dump_intake import DUMP_PREFIX, DumpIntake
 from pycyrus.murder.pauses import Pause
-from pycyrus.murder.sync_intake import KNOWN_PREFIX, SyncIntake
+from pycyrus.murder.sync_intake import KNOWN_PREFIX, SYNC_PREFIX, SyncIntake
 from pycyrus.murder.sync_link import SyncLink
 from pycyrus.murder.transfer_intake import TransferIntake
 from pycyrus.murder.transfer_link import TransferLink
@@ -170,6 +170,7 @@ class Transfers:
 
     async def _look(self) -> None:
         await self._arrivals.clean()
+        await self.settle()
         looked = -RETRY_EVERY
         while not self._is_closed:
             await self.resume()
@@ -193,6 +194,14 @@ class Transfers:
                 await self._alone(transfer, self._resume)
             except MailStoreError:
                 self._failed_at[transfer.transfer_id] = self._reactor.seconds()
+
+    async def settle(self) -> None:
+        """End what came from servers that do not ask again, and was listed by whoever died then."""
+        for each in self._transfers.all_prepared():
+            if each.transfer_id.startswith((SYNC_PREFIX, DUMP_PREFIX)) and self._arrivals.is_listed(each):
+                with suppress(MailStoreError):
+                    await self._arrivals.activate(each.transfer_id)
+                    await self._arrivals.forget(each.transfer_id)
 
     async def accept_orphans(self) -> None:
         """
@@ -294,6 +303,7 @@ class Transfers:
         try:
             for each in mailboxes.values():
                 await link.send_messages(each)
+            await link.sync()
         finally:
             telling.cancel_all()
         await self._transfers.note(transfer.transfer_id, Leaving.HELD)

@@ -95,6 +95,14 @@ class Arrivals:
         """Take pieces; see L{IncomingFiles.write}."""
         await transfer.turn.run(in_thread, self._parts.reactor, transfer.files.write, pieces, data)
 
+    async def sync(self, transfer: IncomingTransfer) -> None:
+        """
+        Make what came so far durable, so that C{prepare} has little left to do.
+
+        @raise StoreUnavailable: It cannot be made so.
+        """
+        await transfer.turn.run(in_thread, self._parts.reactor, transfer.files.sync)
+
     async def prepare(self, transfer: IncomingTransfer) -> bytes:
         """
         Compare all that came, and keep it until the other server says what is to become of it.
@@ -260,7 +268,7 @@ class Arrivals:
         found = self._transfers.incoming(transfer_id)
         if found is None:
             return
-        if found.state is Coming.ACTIVE or self._is_listed(found):
+        if found.state is Coming.ACTIVE or self.is_listed(found):
             raise MailboxExists("taken over already")
         unique_ids = [mailbox.unique_id for mailbox in Manifest.decode(found.manifest).mailboxes]
 
@@ -273,7 +281,8 @@ class Arrivals:
         await in_thread(self._parts.reactor, work)
         await self._parts.annotations.forget_mailboxes(unique_ids)
 
-    def _is_listed(self, transfer: Incoming) -> bool:
+    def is_listed(self, transfer: Incoming) -> bool:
+        """Whether the list has all of a transfer, although whoever put it there may have died then."""
         mailboxes = Manifest.decode(transfer.manifest).mailboxes
         return bool(mailboxes) and all(_is_there(self._parts.directory.reading, each) for each in mailboxes)
 

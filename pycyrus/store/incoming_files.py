@@ -178,6 +178,21 @@ class IncomingFiles:
 
     # --- comparing ------------------------------------------------------
 
+    def sync(self) -> None:
+        """
+        Make what came durable.
+
+        @raise StoreUnavailable: It cannot be made so.
+        """
+        try:
+            self._sync()
+        except OSError as error:
+            raise store_error(error, "mailboxes cannot come in") from error
+
+    def _sync(self) -> None:
+        for root in self._partitions.roots(self._partition):
+            moves.sync_file_system(str(root))
+
     def check(self) -> tuple[bytes, bytes]:
         """
         Compare what came with what the other server says, and make it durable.
@@ -198,8 +213,7 @@ class IncomingFiles:
             self._compare(manifest, Inventory.decode(listed))
             for mailbox in manifest.mailboxes:
                 self._read(mailbox.unique_id, mailbox.uidvalidity)
-            for root in self._partitions.roots(self._partition):
-                moves.sync_file_system(str(root))
+            self._sync()
         except OSError as error:
             raise store_error(error, "mailboxes cannot come in") from error
         return octets, hashlib.sha1(listed, usedforsecurity=False).digest()

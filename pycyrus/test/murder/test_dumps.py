@@ -7,6 +7,7 @@ import hashlib
 import re
 import socket
 import struct
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.errors import MailStoreError, TransferFailed
+from pycyrus.errors import MailStoreError, StoreUnavailable, TransferFailed
 from pycyrus.imap.commands.undump import undump as undump_command
 from pycyrus.imap.replies import Bad, Bye, No
 from pycyrus.imap.settings import ImapSettings
@@ -220,6 +221,42 @@ class Undump(TransferServers):
         await self.do(self.admin, whole)
         store = self.stores[self.servers[0]]
         self.assertEqual((await store.status(ADMIN, MailboxName("", None, ("x",)))).counts.messages, 1)
+
+    async def test_interrupted(self) -> None:
+        """Whoever is killed leaves the mailbox empty or whole, and nothing else."""
+        first, index_of = (b"cyrus.header", header()), (b"cyrus.index", index(12, 128, 96, (1, MESSAGES[0], 0)))
+        whole = undump(b"x", first, index_of, (b"1.", MESSAGES[0]))
+        store, log = self.stores[self.servers[0]], self.logs[self.servers[0]]
+        parts = store.transfer_parts()
+
+        def killed(*args: Any, **options: Any) -> None:
+            raise StoreUnavailable("killed")
+
+        for place, name, count in (
+            (log, "prepared", 0),
+            (parts.directory, "change", 0),
+            (parts.tree, "finish", 1),
+            (log, "activated", 1),
+            (log, "forget", 1),
+        ):
+            await self.begin(b"x")
+            patch = self.patch(place, name, killed)
+            await self.do(self.admin, whole, b"NO")
+            patch.restore()
+            transfers = self.make_transfers(self.servers[0])
+            await transfers.settle()
+            status = await store.status(ADMIN, MailboxName("", None, ("x",)))
+            self.assertEqual(status.counts.messages, count, name)
+            if not count:
+                # It is sent again.
+                await self.do(self.admin, whole)
+            self.assertEqual(log.all_prepared(), [], name)
+            box = await store.open(ADMIN, MailboxName("", None, ("x",)), "l")
+            message = box.message(1)
+            self.assertEqual(message.read(0, message.size), MESSAGES[0])
+            message.close()
+            box.close()
+            await self.do(self.admin, b"LOCALDELETE x")
 
 
 class Formats(SynchronousTestCase):
