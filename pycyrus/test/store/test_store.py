@@ -190,6 +190,9 @@ class Creating(StoreCase):
         self.assertEqual(await self.seen_names(FRED), ["user.fred", "user.fred.a", "user.fred.a.b", "user.fred.a.b.c"])
         await self.append(FRED, "user.fred.a.b")
         self.assertTrue((self.root / "spool/user/fred/a/b/1.").exists())
+        # What is told as INBOX/x/y needs no folder named INBOX.
+        await self.store.create(FRED, name("user.fred.INBOX.x.y"))
+        self.assertEqual((await self.seen_names(FRED))[1:3], ["user.fred.INBOX.x", "user.fred.INBOX.x.y"])
 
     async def test_shared_mailboxes_may_have_gaps(self) -> None:
         await self.store.create(ADMIN, name("news.comp.lang"))
