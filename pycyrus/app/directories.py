@@ -56,6 +56,10 @@ def check_directories(configuration: Configuration, user: UnixUser | None) -> li
             elif not path.is_dir():
                 text = f"{wanted.option}: {path} is no directory"
                 problems.append(Problem(wanted.place, text, "name a directory, or move the file away"))
+            elif os.statvfs(path).f_flag & os.ST_RDONLY:
+                text = f"{wanted.option}: {path} is on a file system that is mounted read-only"
+                mend = "see why (a damaged one is, by the kernel), mount it to be written, or name another directory"
+                problems.append(Problem(wanted.place, text, mend))
             elif not _may_write(path, user):
                 name = user.name if user is not None else f"user {os.geteuid()}"
                 text = f"{wanted.option}: {path} cannot be written by {name}"

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -95,6 +96,19 @@ class PrepareTests(ConfiguredCase):
     def test_directories_that_are_none(self) -> None:
         (self.root / "spool").write_text("a file")
         self.assertIn("spool is no directory", self.problems()[0])
+
+    def test_directories_that_cannot_be_written(self) -> None:
+        """Whoever finds that a file system is mounted read-only is not told to change the owner."""
+        (self.root / "spool").mkdir()
+        statvfs = os.statvfs
+
+        def read_only(path: Path) -> object:
+            found = statvfs(path)
+            return SimpleNamespace(f_flag=found.f_flag | os.ST_RDONLY) if path.name == "spool" else found
+
+        self.patch(os, "statvfs", read_only)
+        [problem] = self.problems()
+        self.assertIn("spool is on a file system that is mounted read-only; see why", problem)
 
     def test_directories_of_somebody_else(self) -> None:
         """Root sees whether the user that it will become may write, and read the key."""
