@@ -402,8 +402,6 @@ class SessionRoutes:
 
     async def _copy(self, frame: Frame) -> bytes | None:
         """COPY and MOVE: within a server as they are, and message by message to another."""
-        if self.link is None:
-            return None
         cursor = Cursor(frame.args, utf8=self.session.is_utf8)
         try:
             cursor.space()
@@ -413,6 +411,10 @@ class SessionRoutes:
         except BadSyntax:
             return await self._selected(frame)
         location = await self.locate(wire)
+        if self.link is None:
+            if self.session.selected is not None and location is not None and location.server:
+                raise No(b"inter-server COPY failed", b"CANNOT")
+            return None
         if location is None or location.server == self.link.server or self._is_lost:
             return await self._selected(frame)
         if not location.server:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from twisted.internet.protocol import Protocol, ServerFactory
 
 from pycyrus.errors import StoreUnavailable
@@ -11,6 +13,17 @@ from pycyrus.murder.imap_routes import RouteSettings
 from pycyrus.test.murder.cluster import MurderCase
 from pycyrus.test.murder.test_imap import MESSAGE
 
+LIES = (
+    bytes(range(256)) * 80,
+    b"* 1 FETCH (BODY[] {99999999999999}\r\nabc",
+    b"* 1 FETCH (BODY[] {-5}\r\nabc\r\n",
+    b"* 1 FETCH " + b"(" * 100_000 + b"\r\n",
+    b"* 1 FETCH (FLAGS (" + b"x" * 300_000,
+    b"\r\r\n\n\n\0\0",
+    b"+ go\r\n+ go\r\n",
+    b"other OK done\r\n",
+)
+"""Answers to FETCH, after which the connection ends."""
 GREETING = b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] hi\r\n"
 
 
@@ -71,6 +84,20 @@ class FailureTests(MurderCase):
         await self.do(client, b"SELECT " + server)
         self.assertIn(b"[UNAVAILABLE]", await self.do(client, b"FETCH 1 FLAGS", b"NO"))
         await self.do(client, b"SELECT INBOX")
+
+    async def test_lies(self) -> None:
+        """Whatever it answers, the client is told or cut, soon, and others go on."""
+        other = await self.client()
+        await self.do(other, b"SELECT INBOX")
+        for answer in LIES:
+            name = self._rogue(answer)
+            client = await self.client()
+            await self.do(client, b"SELECT " + name)
+            with contextlib.suppress(StoreUnavailable):
+                _, status, text = await client.ask(b"FETCH 1 (FLAGS BODY[])", 10.0)
+                self.assertEqual((status, text[:13]), (b"NO", b"[UNAVAILABLE]"), answer[:40])
+            self.assertNotEqual(client.lost_reason, "no answer", answer[:40])
+            await self.do(other, b"NOOP")
 
     async def test_rubbish(self) -> None:
         """What is no IMAP is no backend."""

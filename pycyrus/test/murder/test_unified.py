@@ -24,6 +24,12 @@ class UnifiedTests(MurderCase):
         admin = await self.client("admin", port)
         await self.do(admin, b"CREATE user.carol")
         self.assertFalse(self.has(0, "user.carol") or self.has(1, "user.carol"))
+        # What is here is not copied elsewhere by an accident of names.
+        await self.do(admin, b"SETACL user.carol admin lrswite")
+        await self.do(admin, b"SELECT user.carol")
+        await self.append(admin, b"user.carol", b"Subject: x\r\n\r\nx\r\n")
+        for command in (b"COPY 1 user.bob", b"UID MOVE 1 user.bob"):
+            self.assertIn(b"[CANNOT] inter-server COPY failed", await self.do(admin, command, b"NO"))
         # Below what is elsewhere it is made there.
         alice = await self.client("alice", port)
         await self.do(alice, b"CREATE INBOX.x")
