@@ -43,10 +43,11 @@ def trace_fields(envelope: Envelope, settings: DeliverySettings, now: float) -> 
     # As in Cyrus the author whom MAIL's AUTH names comes before the client; no mechanism here has a layer of its own.
     author = envelope.auth or ("" if envelope.identity.postman else envelope.identity.user_id)
     authenticated = f"{_FOLD}(authenticated user={author} bits=0)" if author else ""
+    protection = f"{_FOLD}({envelope.tls})" if envelope.tls else ""
     sender = _complete(envelope.sender, settings)
     received, session = _of_session(
         f"{envelope.client_name} ({envelope.client_host}){authenticated}"
-        f"{_FOLD}by {settings.server_name} ({settings.product}) with {envelope.protocol}",
+        f"{_FOLD}by {settings.server_name} ({settings.product}) with {envelope.protocol}{protection}",
         envelope.session_id,
         envelope.utf8,
     )

@@ -43,6 +43,7 @@ class Envelope:
     @ivar protocol: C{LMTP}, C{LMTPS}, C{LMTPA} or C{LMTPSA} (RFC 3848).
     @ivar auth: User id given by MAIL's AUTH parameter (RFC 4954 section 5), for whose
         rights to post; empty for C{<>}, None without it.
+    @ivar tls: How the client is protected, in the words of Received fields; empty without TLS.
     """
 
     sender: str
@@ -54,6 +55,7 @@ class Envelope:
     session_id: str
     utf8: bool = False
     auth: str | None = None
+    tls: str = ""
 
 
 class IDelivery(Interface):

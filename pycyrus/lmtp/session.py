@@ -266,6 +266,7 @@ class LmtpSession(LineSession):
             session_id=self.session_id,
             utf8=mail.utf8,
             auth=mail.auth,
+            tls=self._link.tls_description() if self.is_secure else "",
         )
         self.transaction = Transaction(mail, self.agent.start(envelope), self.clock.seconds())
 

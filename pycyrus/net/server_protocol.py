@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from pycyrus.errors import LimitExceeded
 from pycyrus.net.limits import Admission, ConnectionLimits
-from pycyrus.net.tls import Exporter, exporter
+from pycyrus.net.tls import Exporter, describe, exporter
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
@@ -37,6 +37,9 @@ class Link(TypingProtocol):
 
     def tls_exporter(self) -> Exporter | None:
         """Keying material of the TLS connection; None without TLS."""
+
+    def tls_description(self) -> str:
+        """Version, cipher and so on of TLS, as Received fields have them; empty without TLS."""
 
     def client_certificate(self) -> bytes | None:
         """The client's verified certificate as DER; None if it showed none."""
@@ -215,6 +218,11 @@ class ServerProtocol(Protocol, Generic[S]):
         """Keying material of the TLS connection, for channel binding."""
         handle = getattr(self.transport, "getHandle", None) if self.session.is_secure else None
         return None if handle is None else exporter(handle())
+
+    def tls_description(self) -> str:
+        """Version, cipher and so on of TLS; empty without."""
+        handle = getattr(self.transport, "getHandle", None) if self.session.is_secure else None
+        return describe(handle()) if handle is not None else ""
 
     def client_certificate(self) -> bytes | None:
         """The client's verified certificate as DER, for EXTERNAL."""

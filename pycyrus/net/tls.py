@@ -335,6 +335,21 @@ def exporter(connection: Any) -> Exporter | None:
     return Exporter(connection)
 
 
+def describe(connection: Any) -> str:
+    """
+    Tell how a connection is protected, in the words of Received fields.
+
+    @param connection: pyOpenSSL's; of anything else nothing is told.
+    @return: Empty before the handshake has ended.
+    """
+    cipher = connection.get_cipher_name() if hasattr(connection, "get_cipher_name") else None
+    if cipher is None:
+        return ""
+    bits = connection.get_cipher_bits()
+    verified = "NO" if connection.get_peer_certificate() is None else "YES"
+    return f"version={connection.get_protocol_version_name()} cipher={cipher} bits={bits}/{bits} verify={verified}"
+
+
 def _is_unique(connection: Any) -> bool:
     if connection.get_peer_finished() is None or connection.get_protocol_version_name() == "TLSv1.3":
         return True

@@ -47,7 +47,7 @@ class DeliverTests(WholeServerCase):
         inbox = [message for message in fetch_all(client).values() if b"Subject: piped" in message]
         self.assertEqual(len(inbox) + len(fetch_all(client, "Work")), 4)
         self.assertTrue(inbox[0].startswith(b"Return-Path: <a@example.org>\r\n"))
-        self.assertTrue(inbox[0].endswith(b"Subject: piped\r\n\r\ntext\r\n"))
+        self.assertRegex(inbox[0], rb"(?s)\r\nSubject: piped\r\n.+\r\n\r\ntext\r\n\Z")
         code, text = self.deliver("-l", given=b"LHLO me\r\nQUIT\r\n")
         self.assertEqual(code, os.EX_OK)
         self.assertIn(b"250-PIPELINING\r\n", text)

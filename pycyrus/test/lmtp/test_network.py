@@ -68,6 +68,6 @@ class NetworkTests(TestCase):
         def look(_: object) -> None:
             (stored,) = self.store.mailboxes[MailboxName("", "fred", ())]
             self.assertTrue(stored.endswith(MESSAGE))
-            self.assertIn(b"with LMTPSA;", stored)
+            self.assertIn(b" with LMTPSA\r\n\t (version=TLSv1.3 cipher=TLS_", stored)
 
         return deferToThread(talk).addCallback(look)

@@ -44,6 +44,9 @@ class Link:
     def tls_exporter(self) -> Exporter | None:
         return None
 
+    def tls_description(self) -> str:
+        return ""
+
     def client_certificate(self) -> bytes | None:
         return None
 

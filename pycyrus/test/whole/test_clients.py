@@ -134,4 +134,5 @@ class LmtpClientTests(WholeServerCase):
             status=None,
         )
         self.assertIn("250 2.1.5 Success SESSIONID=<", printed)
-        self.assertTrue((self.message_directory(user) / "2.").read_bytes().endswith(b"by lmtptest\r\n\r\ntext\r\n"))
+        stored = (self.message_directory(user) / "2.").read_bytes()
+        self.assertRegex(stored, rb"(?s)\r\nSubject: by lmtptest\r\n.+\r\n\r\ntext\r\n\Z")

@@ -100,7 +100,10 @@ class FullPartitionTests(WholeServerCase):
 
     def message(self, identifier: bytes) -> bytes:
         size = 1000 if identifier[-1:] in b"37" else 90_000
-        text = b"Subject: %b\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\n\r\n" % identifier
+        text = b"Subject: %b\r\nMessage-ID: <%b@full.test>\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\n\r\n" % (
+            identifier,
+            identifier,
+        )
         text += (b"line of %b\r\n" % identifier) * (size // 14)
         with self.lock:
             self.sent[identifier] = text

@@ -58,9 +58,13 @@ class LmtpClientTests(SynchronousTestCase):
         for program in (self.swaks, self.lmtptest, self.smtplib):
             program()
         first, second, third = self.delivered()
-        self.assertRegex(first, rb"\(authenticated user=postmaster bits=0\)\r\n\t by .* with LMTPSA;")
-        self.assertTrue(second.endswith(b"Subject: by lmtptest\r\n\r\ntext\r\n"))
-        self.assertTrue(third.endswith(b"Subject: by smtplib\r\n\r\n.\r\n"))
+        self.assertRegex(
+            first,
+            rb"\(authenticated user=postmaster bits=0\)\r\n\t by .* with LMTPSA\r\n"
+            rb"\t \(version=TLSv1\.[23] cipher=\S+ bits=\d+/\d+ verify=NO\);\r\n",
+        )
+        self.assertRegex(second, rb"(?s)\r\nSubject: by lmtptest\r\n.+\r\n\r\ntext\r\n\Z")
+        self.assertRegex(third, rb"(?s)\r\nSubject: by smtplib\r\n.+\r\n\r\n\.\r\n\Z")
 
     def swaks(self) -> None:
         common: list[str | Path] = [
