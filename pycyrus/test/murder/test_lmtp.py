@@ -29,7 +29,10 @@ from pycyrus.test.murder.cluster import ADMIN, NAMES, MurderCase
 
 SETTINGS = DeliverySettings("frontend", namespace=NAMES)
 ENVELOPE = Envelope("sender@example.com", None, POSTMAN, "client", "127.0.0.1", "LMTP", "s1")
-BODY = b"From: a@example.com\r\nSubject: hi\r\n\r\n.dotted\r\n..twice\r\n"
+BODY = (
+    b"From: a@example.com\r\nMessage-ID: <1@example.com>\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\n"
+    b"\r\n.dotted\r\n..twice\r\n"
+)
 
 
 class LmtpTests(MurderCase):
