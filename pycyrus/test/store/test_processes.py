@@ -207,7 +207,7 @@ class _Other(ProcessProtocol):
 class NoticeTests(TestCase):
     """What the kernel tells of other processes."""
 
-    timeout = 30
+    timeout = 120
 
     async def test_other_process_wakes_listeners(self) -> None:
         """A commit elsewhere is heard of soon, without asking; one notice for many writes."""
