@@ -25,8 +25,8 @@ from pycyrus.testing import powercut
 from pycyrus.testing.clients import INBOX, OTHER, VERBS, Work
 from pycyrus.testing.disk import Keep, Loss, Recorder
 
-RECORDINGS = 21
-CUTS = 10
+RECORDINGS = 17
+CUTS = 12
 
 
 class PowerCutCase(SynchronousTestCase):
