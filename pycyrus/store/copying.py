@@ -20,7 +20,7 @@ from pycyrus.store.files import store_error
 from pycyrus.store.keyword_bits import Keywords, translate_keywords
 from pycyrus.store.layout import MailboxPaths, microseconds
 from pycyrus.store.mailbox import MailboxState
-from pycyrus.store.message_annotations import Noted, encode_coming, octets_of
+from pycyrus.store.message_annotations import encode_coming, octets_of
 from pycyrus.store.own_annotations import Copied
 from pycyrus.store.spool import place_copy
 from pycyrus.store.threads import in_thread, sleep
@@ -100,7 +100,12 @@ async def copy(
         await _keep_records(
             target, rows, copied() if lock is None else await in_thread(target.services.reactor, copied)
         )
-        _record_copied(target, rows, keywords.records, noted)
+        now = microseconds()
+        encode = functools.partial(_encode_rows, rows, target.next_modseq(), now)
+        last = encode() if lock is None else await in_thread(target.services.reactor, encode)
+        # By their time they are known to belong together.
+        coming = encode_coming(((int(copies[index]), key, value) for index, key, value in noted), now)
+        target.write(b"".join((*keywords.records, target.reserve_ahead(), *coming, last)), tell=False)
     except FileNotFoundError as error:
         files.unlink_all(placed)
         raise MessageGone("a message to copy is gone") from error
@@ -174,12 +179,9 @@ async def _keep_records(state: MailboxState, rows: NDArray[np.void], records: Se
         some["cache_offset"] = np.where(lengths > 0, offset + np.concatenate(([0], lengths.cumsum()[:-1])), 0)
 
 
-def _record_copied(state: MailboxState, rows: NDArray[np.void], before: Sequence[bytes], noted: Noted) -> None:
-    """Journal records of copies whose files and cache records are in place."""
-    now = microseconds()
+def _encode_rows(rows: NDArray[np.void], modseq: int, now: int) -> bytes:
+    """The journal record of copies whose files and cache records are in place."""
     messages = np.zeros(len(rows), dtype=journal.ROW)
     for name in journal.ROW.names or ():
         messages[name] = rows[name]
-    last = journal.append_record(messages.tobytes(), len(rows), state.next_modseq(), now)
-    coming = encode_coming(((int(rows["uid"][index]), key, value) for index, key, value in noted), now)
-    state.write(b"".join((*before, state.reserve_ahead(), *coming, last)), tell=False)
+    return journal.append_record(messages.tobytes(), len(rows), modseq, now)
