@@ -598,7 +598,8 @@ class LoginTests(SynchronousTestCase):
             self.assertEqual(connection.lines("MAIL FROM:<>", "RCPT TO:<fred>", "DATA", "", ".")[-1], SUCCESS)
             message = connection.store.mailboxes[MailboxName("", "fred", ())][0]
             self.assertIn(
-                b"from x ([127.0.0.1])\r\n\t (authenticated user=cyrus bits=0)\r\n\t by mail.test (Cyrus) with LMTPA;", message
+                b"from x ([127.0.0.1])\r\n\t (authenticated user=cyrus bits=0)\r\n\t by mail.test (Cyrus) with LMTPA;",
+                message,
             )
 
     def test_data_with_success_goes_out_as_a_challenge(self) -> None:
