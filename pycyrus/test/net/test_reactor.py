@@ -7,6 +7,8 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pycyrus.net import reactor
+
 PROGRAM = """
 import socket
 from pycyrus.net import reactor as lean
@@ -33,9 +35,9 @@ broken, other = socket.socketpair()
 def heard(data):
     # Nothing but events, one after another, and then something for later and something from a thread.
     said.append(data.decode())
-    if len(said) < 4:
+    if len(said) < ROUNDS:
         there.send(b"%d" % len(said))
-    elif len(said) == 4:
+    elif len(said) == ROUNDS:
         reactor.callInThread(reactor.callFromThread, from_thread)
 
 def from_thread():
@@ -67,14 +69,24 @@ print(*said)
 """
 
 
+ROUNDS = 3 * reactor.IN_A_ROW
+"""Events in quick succession, so many that the reactor does not sleep between the last of them."""
+
+
 class ReactorTests(SynchronousTestCase):
     """L{pycyrus.net.reactor.LeanReactor}."""
 
     def test_everything_has_its_turn(self) -> None:
         """Events, timed calls, threads, a reader and a timed call that fail, and the end."""
-        done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM.replace("ROUNDS", str(ROUNDS))],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         self.assertEqual(done.returncode, 0, done.stderr)
         said = done.stdout.split()
-        self.assertEqual(said[:6], ["0", "1", "2", "3", "thread", "ZeroDivisionError"])
+        self.assertEqual(said[: ROUNDS + 2], [*map(str, range(ROUNDS)), "thread", "ZeroDivisionError"])
         # The last one is who still read when it ended.
-        self.assertEqual(said[6:], ["timer", "timer", "timer", "ConnectionLost"])
+        self.assertEqual(said[ROUNDS + 2 :], ["timer", "timer", "timer", "ConnectionLost"])
