@@ -7,10 +7,10 @@ cut into lines and literals before.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from pycyrus.errors import MailStoreError, OperationNotSupported, PermissionDenied
+from pycyrus.imap.commands.arriving import LARGEST_FILE, octets, take_file
 from pycyrus.imap.replies import Bad, Bye
 from pycyrus.imap.wire.dlist import Announced, Part, Reader, Value, announced, encode
 from pycyrus.imap.wire.grammar import BadSyntax
@@ -25,8 +25,7 @@ LONGEST_LINE = 64 << 20
 """Octets; a mailbox is one line, with some hundred octets for each message."""
 MOST_OCTETS = 256 << 20
 """Of one command, without its files."""
-LARGEST_FILE = 0xFFFFFFFF
-_PIECE = 65_536
+_LONGEST_RESTART = 65_536
 
 
 async def sync_apply(session: Session, command: None) -> bytes:
@@ -54,7 +53,7 @@ async def sync_get(session: Session, command: None) -> bytes:
 
 async def sync_restart(session: Session, command: None) -> bytes:
     """Begin anew: locks are given back, of which there are none here."""
-    await session.dialogue.read_long_line(_PIECE)
+    await session.dialogue.read_long_line(_LONGEST_RESTART)
     return b"Restarting"
 
 
@@ -116,11 +115,11 @@ async def _read(session: Session) -> tuple[str, Value]:
         if total > MOST_OCTETS or follows.size > LARGEST_FILE:
             raise Bye(b"[TOOBIG] Too much at once")
         if follows.file is None:
-            parts.append(b"".join([data async for data in _octets(session, follows.size)]))
+            parts.append(b"".join([data async for data in octets(session, follows.size)]))
             continue
         parts.append(follows.file)
         try:
-            await _take_file(session, follows)
+            await take_file(_begin_file(session, follows), octets(session, follows.size))
         except MailStoreError as error:
             failure = failure or error
     if failure is not None:
@@ -128,36 +127,9 @@ async def _read(session: Session) -> tuple[str, Value]:
     return _parse(parts)
 
 
-async def _octets(session: Session, size: int) -> AsyncIterator[bytes]:
-    while size:
-        data = await session.dialogue.read_octets(min(size, _PIECE))
-        size -= len(data)
-        yield data
-
-
-async def _take_file(session: Session, follows: Announced) -> None:
-    """
-    Take a file, and its octets in any case.
-
-    @raise MailStoreError: It could not be taken.
-    """
+async def _begin_file(session: Session, follows: Announced) -> ISyncFile:
     assert follows.file is not None
-    file: ISyncFile | None = None
-    failure: MailStoreError | None = None
-    try:
-        file = await _intake(session).file(follows.file.guid.decode("ascii"), follows.size)
-    except MailStoreError as error:
-        failure = error
-    async for data in _octets(session, follows.size):
-        if file is not None and failure is None:
-            try:
-                file.write(data)
-            except MailStoreError as error:
-                failure = error
-    if failure is not None:
-        raise failure
-    if file is not None:
-        file.finish()
+    return await _intake(session).file(follows.file.guid.decode("ascii"), follows.size)
 
 
 def _parse(parts: list[Part]) -> tuple[str, Value]:

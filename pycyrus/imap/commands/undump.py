@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from pycyrus.errors import MailStoreError, OperationNotSupported, PermissionDenied, TransferFailed
+from pycyrus.imap.commands.arriving import LARGEST_FILE, octets, take_file
 from pycyrus.imap.commands.changing import demand_changes_allowed
 from pycyrus.imap.replies import Bad, Bye, No
 from pycyrus.model.identity import AdminScope
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 65_536
 _LONGEST_STRING = 1 << 20
 _MOST_VALUES = 1000
-_LARGEST_FILE = 0xFFFFFFFF
-_PIECE = 65_536
 _LITERAL = re.compile(rb"\{([0-9]{1,12})(\+?)\}\Z")
 _TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*+)"|([^ ()"{}]++)')
 _ESCAPED = re.compile(rb"\\(.)")
@@ -117,7 +116,7 @@ class _Arguments:
         self._text = (line if found is None else line[: found.start()]).strip(b" ")
         self._size = None if found is None else int(found[1])
         self._waits = found is not None and not found[2]
-        if self._size is not None and self._size > _LARGEST_FILE:
+        if self._size is not None and self._size > LARGEST_FILE:
             raise Bye(b"[TOOBIG] Too much at once")
 
     async def string(self) -> bytes:
@@ -143,9 +142,7 @@ class _Arguments:
         if self._waits:
             self._session.write(b"+ go ahead\r\n")
             await self._session.drain()
-        while size:
-            data = await self._session.dialogue.read_octets(min(size, _PIECE))
-            size -= len(data)
+        async for data in octets(self._session, size):
             yield data
         await self.begin()
 
@@ -188,23 +185,8 @@ class _Arguments:
             if (await self.string()) and intake is not None:
                 raise TransferFailed(f"{name} is no file")
             return
-        failure: MailStoreError | None = None
-        file = None
-        try:
-            if intake is not None:
-                file = await intake.file(name, self._size or 0)
-        except MailStoreError as error:
-            failure = error
-        async for data in self._literal(_LARGEST_FILE):
-            if file is not None and failure is None:
-                try:
-                    file.write(data)
-                except MailStoreError as error:
-                    failure = error
-        if failure is not None:
-            raise failure
-        if file is not None:
-            file.finish()
+        begun = intake.file(name, self._size or 0) if intake is not None else None
+        await take_file(begun, self._literal(LARGEST_FILE))
 
     def end(self) -> None:
         """@raise Bad: Something is left."""
