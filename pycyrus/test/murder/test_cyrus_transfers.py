@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from typing_extensions import override
 
 from pycyrus.errors import StoreUnavailable, TransferFailed
-from pycyrus.interfaces import IMailboxPublisher, Location, LocationState
+from pycyrus.interfaces import IMailbox, IMailboxPublisher, Location, LocationState
 from pycyrus.model.flags import ANSWERED, FLAGGED, SEEN
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
@@ -123,6 +123,26 @@ class CyrusTransfers(TransferServers):
         await self.do(john, b'SETMETADATA INBOX (/private/comment "mine" /shared/comment "it\\"s ours")')
         john.log_out()
 
+    async def check_inbox(self, store: MailStore, status: bytes) -> IMailbox:
+        """
+        Look whether john's INBOX is here as L{furnish} made it.
+
+        @param status: What Cyrus said of it.
+        """
+        told = await store.status(Identity("john"), JOHN)
+        numbers = b"UIDVALIDITY %d UIDNEXT %d HIGHESTMODSEQ %d" % (told.uidvalidity, told.uidnext, told.highest_modseq)
+        self.assertEqual(sorted(numbers.split()), sorted(status.partition(b"(")[2].partition(b")")[0].split()))
+        opened = await store.open(Identity("john"), JOHN, "r")
+        self.addCleanup(opened.close)
+        opened.refresh()
+        view = opened.view()
+        self.assertEqual(view.uids.tolist(), [1, 3, 4])
+        self.assertEqual(view.flags.tolist(), [SEEN | ANSWERED | FLAGGED, 0, 0])
+        self.assertEqual(opened.keyword_names()[0], b"$Work")
+        self.assertEqual(view.keywords[:, 0].tolist(), [1, 1, 1])
+        self.assertEqual(view.internaldates.tolist(), [1577872800, 1577872802, 1577872803])
+        return opened
+
 
 class FromCyrus(CyrusTransfers):
     async def test_user(self) -> None:
@@ -137,19 +157,8 @@ class FromCyrus(CyrusTransfers):
         for mailbox in ("user.john", "user.john.Sent", "user.john.Empty"):
             self.assertEqual(self.place(mailbox), (server, LocationState.ACTIVE))
         store = self.stores[server]
-        told = await store.status(Identity("john"), JOHN)
-        numbers = b"UIDVALIDITY %d UIDNEXT %d HIGHESTMODSEQ %d" % (told.uidvalidity, told.uidnext, told.highest_modseq)
-        self.assertEqual(sorted(numbers.split()), sorted(status.partition(b"(")[2].partition(b")")[0].split()))
-        opened = await store.open(Identity("john"), JOHN, "r")
-        self.addCleanup(opened.close)
-        opened.refresh()
-        view = opened.view()
-        self.assertEqual(view.uids.tolist(), [1, 3, 4])
-        self.assertEqual(view.flags.tolist(), [SEEN | ANSWERED | FLAGGED, 0, 0])
-        self.assertEqual(opened.keyword_names()[0], b"$Work")
-        self.assertEqual(view.keywords[:, 0].tolist(), [1, 1, 1])
-        self.assertEqual(view.internaldates.tolist(), [1577872800, 1577872802, 1577872803])
-        self.assertEqual(view.sent_times.tolist(), [1577869200] * 3)
+        opened = await self.check_inbox(store, status)
+        self.assertEqual(opened.view().sent_times.tolist(), [1577869200] * 3)
         (spool,) = self.spools(server, "john")
         self.assertEqual((spool / "3.").read_bytes(), MESSAGES[2])
         self.assertEqual((spool / "Sent/1.").read_bytes(), LARGE)

@@ -20,7 +20,7 @@ from pycyrus.imap.commands.undump import undump as undump_command
 from pycyrus.imap.replies import Bad, Bye, No
 from pycyrus.imap.settings import ImapSettings
 from pycyrus.interfaces import LocationState
-from pycyrus.model.flags import ANSWERED, FLAGGED, SEEN
+from pycyrus.model.flags import ANSWERED, FLAGGED
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.names import ExternalNames
@@ -77,18 +77,7 @@ class FromCyrus(CyrusTransfers):
         # Nobody was told yet.
         self.assertEqual(self.place("user.john"), (self.cyrus.name, LocationState.ACTIVE))
         await self.do(admin, b"SETACL user.john bob lrs")
-        told = await store.status(Identity("john"), JOHN)
-        numbers = b"UIDVALIDITY %d UIDNEXT %d HIGHESTMODSEQ %d" % (told.uidvalidity, told.uidnext, told.highest_modseq)
-        self.assertEqual(sorted(numbers.split()), sorted(status.partition(b"(")[2].partition(b")")[0].split()))
-        opened = await store.open(Identity("john"), JOHN, "r")
-        self.addCleanup(opened.close)
-        opened.refresh()
-        view = opened.view()
-        self.assertEqual(view.uids.tolist(), [1, 3, 4])
-        self.assertEqual(view.flags.tolist(), [SEEN | ANSWERED | FLAGGED, 0, 0])
-        self.assertEqual(opened.keyword_names()[0], b"$Work")
-        self.assertEqual(view.keywords[:, 0].tolist(), [1, 1, 1])
-        self.assertEqual(view.internaldates.tolist(), [1577872800, 1577872802, 1577872803])
+        opened = await self.check_inbox(store, status)
         message = opened.message(3)
         self.assertEqual(message.read(0, message.size), MESSAGES[2])
         message.close()
