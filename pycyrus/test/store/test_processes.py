@@ -223,10 +223,11 @@ class NoticeTests(TestCase):
         )
         heard: Deferred[None] = Deferred()
         stop = state.listen(lambda: None if heard.called else heard.callback(None))
+        done = other.done  # it may say so before we hear of it, or after
         process.write(b"go\n")
         await heard
         self.assertEqual(len(state.contents), 1)
-        await other.done
+        await done
         heard = Deferred()
         states_compacted = state.paths
         from pycyrus.store import checkpoint
