@@ -24,6 +24,7 @@ copy_file_range = os.copy_file_range
 fdatasync = os.fdatasync
 flock = fcntl.flock
 fstat = os.fstat
+fstatvfs = os.fstatvfs
 fsync = os.fsync
 ftruncate = os.ftruncate
 link = os.link
@@ -68,6 +69,20 @@ def syncfs(fd: int) -> None:
     elif _syncfs(fd) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+    refuse_read_only(fd)
+
+
+def refuse_read_only(fd: int) -> None:
+    """
+    Look after a sync whether it can have done what it was asked for.
+
+    A file system that gave up writing after an error (ext4 before Linux 6.12, btrfs) says that all is well
+    when it is synced, and what was written before that never gets to the disk.
+
+    @raise OSError: It is read-only.
+    """
+    if fstatvfs(fd).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def spread_below(directory: Path) -> None:
@@ -175,5 +190,6 @@ def sync_directory(path: str) -> None:
     fd = open_file(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fsync(fd)
+        refuse_read_only(fd)
     finally:
         close(fd)

@@ -9,6 +9,7 @@ their calls, and one of them does not go as asked.
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -24,6 +25,7 @@ CHANGING = (
 """Calls that can change what is on the disk, or must succeed before something does."""
 
 _TAKES_DATA = frozenset({"pwrite", "write"})
+_FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 class Action(enum.Enum):
@@ -33,6 +35,8 @@ class Action(enum.Enum):
     """It raises an error and does nothing."""
     SHORT = "short"
     """A write writes half, and the next write fails; other calls fail."""
+    READ_ONLY = "read-only"
+    """From it on nothing can be written: the file system was remounted read-only.  Locks and reading work."""
     KILL_BEFORE = "kill before"
     """The process ends without doing it."""
     KILL_AFTER = "kill after"
@@ -44,7 +48,7 @@ class Faults:
     A plan for one call.
 
     @param at: Which of the calls counted, from 1; None only counts.
-    @param error: The C{errno} of failures.
+    @param error: The C{errno} of failures; a file system that is read-only has its own.
     @param only: Names in L{pycyrus.store.files} that are counted.
     @ivar calls: Names of the calls so far.
     """
@@ -80,6 +84,10 @@ class Faults:
             if self._short and name in _TAKES_DATA:
                 self._short = False
                 raise OSError(self._error, os.strerror(self._error))
+            if self._action is Action.READ_ONLY:
+                if self._at is not None and len(self.calls) >= self._at and _writes(name, args):
+                    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+                return original(*args, **kwargs)
             if len(self.calls) != self._at:
                 return original(*args, **kwargs)
             return self._strike(name, original, args, kwargs)
@@ -96,6 +104,11 @@ class Faults:
             self._short = True
             return original(args[0], memoryview(args[1])[: len(args[1]) // 2], *args[2:], **kwargs)
         raise OSError(self._error, os.strerror(self._error))
+
+
+def _writes(name: str, args: tuple[Any, ...]) -> bool:
+    """Whether a call is one that a file system which is read-only refuses."""
+    return name != "flock" and (name != "open_file" or bool(args[1] & _FOR_WRITING))
 
 
 def end_process() -> None:

@@ -96,8 +96,8 @@ class InterruptedTests(TestCase):
             self.assertEqual(await self.deliver(b"second"), [None] * len(USERS))
         refused = 0
         for at in range(1, len(counted.calls) + 1):
-            for error in (errno.ENOSPC, errno.EIO):
-                for action in (Action.FAIL, Action.SHORT):
+            for error in (errno.ENOSPC, errno.EIO, errno.EROFS):
+                for action in (Action.READ_ONLY,) if error == errno.EROFS else (Action.FAIL, Action.SHORT):
                     name = b"%d-%d-%s" % (at, error, action.name.encode())
                     with captured(), Faults(at, action, error):
                         outcomes = await self.deliver(name)

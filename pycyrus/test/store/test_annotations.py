@@ -269,7 +269,7 @@ class InterruptedTests(SynchronousTestCase):
 
             return work
 
-        for what in interruptions(begin, (Action.KILL_BEFORE, Action.FAIL), fresh):
+        for what in interruptions(begin, (Action.KILL_BEFORE, Action.FAIL, Action.READ_ONLY), fresh):
             place = Place(root)
             box = place.open("a")
             new = {COMMENT: b"new", MINE: b"too"}

@@ -455,7 +455,9 @@ class ArchiveCrashTests(ArchiveCase):
             shutil.rmtree(self.root, ignore_errors=True)
             shutil.copytree(kept, self.root)
 
-        for what in interruptions(lambda: World(self.root).expire, (Action.KILL_BEFORE, Action.SHORT), fresh):
+        for what in interruptions(
+            lambda: World(self.root).expire, (Action.KILL_BEFORE, Action.SHORT, Action.READ_ONLY), fresh
+        ):
             self.world = World(self.root)
             self.assertEqual(self.world.held(), self.all, what)
             done = self.world.expire()

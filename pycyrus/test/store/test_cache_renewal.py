@@ -169,7 +169,7 @@ class CacheRenewalTests(SynchronousTestCase):
 
             return work
 
-        for what in interruptions(begin, (Action.KILL_BEFORE, Action.SHORT), fresh):
+        for what in interruptions(begin, (Action.KILL_BEFORE, Action.SHORT, Action.READ_ONLY), fresh):
             self.place = Place(self.root)
             self.box = self.place.open("a")
             self.assertEqual(envelopes(self.box), messages, what)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,6 +17,8 @@ from pycyrus.store import commit, files
 from pycyrus.store.commit import Committer, SyncMode
 from pycyrus.test.store.mailboxes import Place, text, uids
 from pycyrus.testing.blocking import BlockingReactor
+
+SYNCFS = files.syncfs
 
 
 class CommitCase(SynchronousTestCase):
@@ -40,6 +44,7 @@ class CommitCase(SynchronousTestCase):
 
     def end(self, committer: Committer) -> None:
         self.error = None
+        self.patch(files, "fstatvfs", os.fstatvfs)
         for _ in range(10):
             self.gate.release()
         self.reactor.run(committer.close())
@@ -121,6 +126,15 @@ class BatchTests(CommitCase):
         self.gate.release()
         self.wait_for(third)
         self.successResultOf(third)
+
+    def test_read_only(self) -> None:
+        """A file system that gave up writing says that a sync was done; it was not."""
+        self.patch(files, "syncfs", SYNCFS)
+        self.patch(files, "fstatvfs", lambda fd: SimpleNamespace(f_flag=os.ST_RDONLY))
+        for mode in (SyncMode.SYNCFS, SyncMode.FDATASYNC):
+            waiter = self.committer(mode).commit([str(self.root)])
+            self.wait_for(waiter)
+            self.failureResultOf(waiter, StoreUnavailable)
 
     def test_full(self) -> None:
         """A full disk is told as such."""

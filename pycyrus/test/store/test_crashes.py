@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.errors import MailStoreError
+from pycyrus.errors import MailStoreError, StoreUnavailable
 from pycyrus.model.flags import DELETED, SEEN, FlagAction, FlagChange, Flags
 from pycyrus.store import files, writing
 from pycyrus.store.opened import MailboxPolicy, OpenedMailbox
@@ -197,7 +197,7 @@ class FailureTests(CrashCase):
     """An error from every call: the answer is true, and the next command works."""
 
     def fail_everywhere(self, action: Action, number: int, only: tuple[str, ...] = CHANGING) -> None:
-        at = 0
+        at = read = 0
         while True:
             at += 1
             root = self.fresh()
@@ -205,11 +205,13 @@ class FailureTests(CrashCase):
             expected = Expected()
             faults = Faults(at, action, number, only)
             failed = False
-            try:
-                with faults:
+            with faults:
+                try:
                     script(place, expected.report)
-            except MailStoreError:
-                failed = True
+                except MailStoreError:
+                    failed = True
+                    if action is Action.READ_ONLY:
+                        read += self.can_read(place, expected)
             try:
                 # The same process goes on.
                 box = place.open("a")
@@ -222,6 +224,18 @@ class FailureTests(CrashCase):
             self.check(expected, f"call {at}, {action.value}, {faults.calls[-1:]}")
             if not failed and len(faults.calls) < at:
                 break
+        self.assertEqual(read > at // 2, action is Action.READ_ONLY)
+
+    def can_read(self, place: Place, expected: Expected) -> bool:
+        """Whether the mailbox is open; then all that was acknowledged can be read."""
+        try:
+            box = place.open("a")
+        except StoreUnavailable:
+            return False
+        # A removal that was refused may have happened.
+        removed = box.vanished_since(0).tolist()
+        self.assertLessEqual(expected.there["a"].keys(), digests(box).keys() | set(removed))
+        return True
 
     def test_no_space(self) -> None:
         """ENOSPC."""
@@ -234,6 +248,10 @@ class FailureTests(CrashCase):
     def test_input_output_error(self) -> None:
         """EIO, which comes late: when it is synced."""
         self.fail_everywhere(Action.FAIL, errno.EIO, ("syncfs", "fdatasync", "fsync", "ftruncate"))
+
+    def test_read_only(self) -> None:
+        """EROFS from some call on: what cannot be written is refused, what is there is read, until it can be again."""
+        self.fail_everywhere(Action.READ_ONLY, errno.EROFS)
 
     def test_short_write(self) -> None:
         """Half a write, and then no space."""

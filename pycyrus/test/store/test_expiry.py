@@ -266,6 +266,6 @@ class ExpiryCrashTests(ExpiryCase):
             world.close()
 
     def test_every_call(self) -> None:
-        actions = (Action.KILL_BEFORE, Action.FAIL)
+        actions = (Action.KILL_BEFORE, Action.FAIL, Action.READ_ONLY)
         for what in interruptions(lambda: World(self.root).expire, actions, self.fresh, least=15):
             self.check(what)

@@ -82,7 +82,7 @@ class ReconstructCrashTests(SynchronousTestCase):
             place.close()
 
     def drive(self, order: Order) -> None:
-        actions = (Action.KILL_BEFORE, Action.FAIL, Action.SHORT)
+        actions = (Action.KILL_BEFORE, Action.FAIL, Action.SHORT, Action.READ_ONLY)
         for what in interruptions(partial(self.begin, order), actions, self.fresh, errno.ENOSPC):
             self.check(what, order)
 

@@ -173,7 +173,7 @@ class RestoringCrashTests(SynchronousTestCase):
             place.close()
 
     def test_every_call(self) -> None:
-        actions = (Action.KILL_BEFORE, Action.FAIL, Action.SHORT)
+        actions = (Action.KILL_BEFORE, Action.FAIL, Action.SHORT, Action.READ_ONLY)
         for what in interruptions(self.begin, actions, self.fresh, errno.ENOSPC):
             self.check(what)
 

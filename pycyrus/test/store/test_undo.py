@@ -409,7 +409,7 @@ class UndoCrashTests(UndoCase):
             world = UndoWorld(self.root)
             return lambda: world.undo(when)
 
-        for what in interruptions(begin, (Action.KILL_BEFORE, Action.FAIL), fresh, least=10):
+        for what in interruptions(begin, (Action.KILL_BEFORE, Action.FAIL, Action.READ_ONLY), fresh, least=10):
             world = UndoWorld(self.root)
             world.undo(when)
             self.assertEqual(world.facts(), {**then, text(7): (0, frozenset())}, what)
