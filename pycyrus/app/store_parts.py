@@ -9,11 +9,20 @@ from twisted.logger import Logger
 from pycyrus.app.annotation_parts import annotation_definitions
 from pycyrus.app.frontend_parts import is_frontend
 from pycyrus.config.settings import Settings
+from pycyrus.mime.comparison import Comparison, WhiteSpace
 from pycyrus.model.acl_text import BadAcl, parse_default_acl, parse_rights
 from pycyrus.model.identity import IMPLICIT_OWNER_RIGHTS
 from pycyrus.store.commit import SyncMode
 from pycyrus.store.partition_choice import ChoiceSettings, SelectMode
-from pycyrus.store.settings import SPECIAL_USES, ArchiveSettings, DeleteMode, ExpungeMode, StoreSettings
+from pycyrus.store.settings import (
+    DEFAULT_SEARCH,
+    SPECIAL_USES,
+    ArchiveSettings,
+    DeleteMode,
+    ExpungeMode,
+    SearchSettings,
+    StoreSettings,
+)
 
 
 def store_settings(settings: Settings) -> StoreSettings:
@@ -45,6 +54,7 @@ def store_settings(settings: Settings) -> StoreSettings:
         sync_mode=SyncMode(settings.word("sync_mode")),
         annotations=annotation_definitions(settings),
         feeds_searches=settings.switch("search_feed"),
+        search=search_settings(settings),
     )
 
 
@@ -57,6 +67,16 @@ def archive_settings(settings: Settings) -> ArchiveSettings | None:
         settings.integer("archive_maxsize") * 1024,
         settings.switch("archive_keepflagged"),
     )
+
+
+def search_settings(settings: Settings) -> SearchSettings:
+    """How messages are searched."""
+    comparison = Comparison(
+        skips_diacritics=settings.switch("search_skipdiacrit"),
+        white_space=WhiteSpace(settings.word("search_whitespace")),
+        skips_markup=settings.switch("search_skiphtml"),
+    )
+    return SearchSettings(comparison, settings.duration("search_maxtime") or DEFAULT_SEARCH.longest)
 
 
 def choice_settings(settings: Settings) -> ChoiceSettings:

@@ -21,9 +21,9 @@ from pycyrus.imap.remembered_threads import RememberedThreads
 from pycyrus.interfaces import IMailbox
 from pycyrus.mime.address import parse_addresses
 from pycyrus.mime.base_subject import base_subject
+from pycyrus.mime.comparison import collation, fold
 from pycyrus.mime.encoded_words import decode_words
 from pycyrus.mime.header import field_values, unfold
-from pycyrus.mime.text import collation, fold
 from pycyrus.mime.threading import Node, Threaded, by_references, by_subject, message_ids
 from pycyrus.model.annotations import AnnotationScope
 from pycyrus.model.sorting import SortCriterion, SortKey, ThreadAlgorithm

@@ -1,9 +1,8 @@
 """
 Text out of messages, for search.
 
-What is compared is case-folded and in normalisation form C, for octets of a
-header as for decoded bodies and for what the user asks for: the sense of
-i;unicode-casemap (RFC 5051) by today's Unicode.
+What is compared is folded alike in octets of a header, in decoded bodies and in what
+the user asks for: see L{pycyrus.mime.comparison}.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from __future__ import annotations
 import binascii
 import html
 import re
-import unicodedata
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from pycyrus.mime.charsets import decode_charset, incremental_decoder
+from pycyrus.mime.comparison import DEFAULT_COMPARISON, Comparison, WhiteSpace, fold
 from pycyrus.mime.content import parameter, parse_content_type, parse_disposition
 from pycyrus.mime.encoded_words import decode_words
 from pycyrus.mime.header import Octets, Use, header_end, read_fields, split_fields, unfold
@@ -32,67 +31,6 @@ _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]+")
 _TAG: Final = re.compile(r"<[^<>]*+>")
 _BASE64, _QUOTED_PRINTABLE = 3, 4
 
-_SLICE: Final = 512
-
-
-def fold(text: str) -> str:
-    """
-    The form in which strings are compared.
-
-    White space of any length counts as one space, as fields and paragraphs
-    are broken anywhere.
-    """
-    return _merge_space(_fold_case(text))
-
-
-def collation(text: str) -> str:
-    """
-    Folded text as i;unicode-casemap puts it in order: in capitals, decomposed (RFC 5051 section 2).
-
-    @param text: As from L{fold}.
-    """
-    if text.isascii():
-        return text.upper()
-    # Decomposition takes the square of the length of a run of combining marks.
-    return unicodedata.normalize("NFKD", text[:_SLICE].upper())
-
-
-def _fold_case(text: str) -> str:
-    if text.isascii():
-        return text.lower()
-    return _compose(text.casefold())
-
-
-def _compose(text: str) -> str:
-    """
-    Normalisation form C, in slices.
-
-    Sorting a run of combining marks takes the square of its length, so runs
-    must not grow with what a sender likes to write.
-    """
-    if len(text) <= _SLICE:
-        return unicodedata.normalize("NFC", text)
-    slices = []
-    start = 0
-    while start < len(text):
-        stop = start + _SLICE
-        # Nothing composes across a space.
-        space = text.find(" ", stop, stop + _SLICE)
-        if space >= 0:
-            stop = space
-        slices.append(unicodedata.normalize("NFC", text[start:stop]))
-        start = stop
-    return "".join(slices)
-
-
-def _merge_space(text: str) -> str:
-    merged = " ".join(text.split())
-    if not merged:
-        return " " if text else ""
-    if text[0].isspace():
-        merged = " " + merged
-    return merged + " " if text[-1].isspace() else merged
-
 
 def search_form(value: bytes) -> bytes:
     """
@@ -106,13 +44,15 @@ def search_form(value: bytes) -> bytes:
     return fold(decode_words(value)).encode("utf-8", "replace")
 
 
-def searchable_header(header: bytes) -> str:
+def searchable_header(header: bytes, comparison: Comparison = DEFAULT_COMPARISON) -> str:
     """All of a header, unfolded field by field, decoded and folded."""
     fields = split_fields(header[: DEFAULT_LIMITS.header], DEFAULT_LIMITS.fields)
-    return fold("\n".join(decode_words(unfold(field)) for field in fields))
+    return comparison.fold("\n".join(decode_words(unfold(field)) for field in fields))
 
 
-def searchable(data: Octets, sections_item: bytes, needle: str) -> Iterator[str]:
+def searchable(
+    data: Octets, sections_item: bytes, needle: str, comparison: Comparison = DEFAULT_COMPARISON
+) -> Iterator[str]:
     """
     The text of a message's body: the headers of its parts, and the text parts, decoded and folded.
 
@@ -125,21 +65,23 @@ def searchable(data: Octets, sections_item: bytes, needle: str) -> Iterator[str]
     @param needle: What is looked for, folded: it is in one of the pieces if
         it is in the text.
     """
-    # Pieces overlap, with room for characters that folding composes.
+    # Pieces overlap, with room for characters that folding composes or leaves out.
     overlap = 3 * len(needle) + 64
-    clean = _merge_space if " " in needle else _as_is
+    fold_letters = comparison.letters
+    is_clean = comparison.white_space is WhiteSpace.MERGE and " " not in needle
+    clean = _as_is if is_clean else comparison.space
     for number, section in enumerate(sections(sections_item) or sections(encode_sections(parse(data).root))):
         if number and section.header:
             header = data[section.start : section.start + min(section.header, DEFAULT_LIMITS.header)]
-            yield searchable_header(header)
+            yield searchable_header(header, comparison)
             if b"*" in header:
-                yield fold(" ".join(_file_names(header)))
-        if section.text == TextKind.NONE:
+                yield comparison.fold(" ".join(_file_names(header)))
+        if section.text == TextKind.NONE or (section.text == TextKind.MARKUP and comparison.skips_markup):
             continue
         for piece in _overlapping(_decoded(data, section), overlap):
-            yield clean(_fold_case(piece))
+            yield clean(fold_letters(piece))
             if section.text == TextKind.MARKUP:
-                yield clean(_fold_case(html.unescape(_TAG.sub("", piece))))
+                yield clean(fold_letters(html.unescape(_TAG.sub("", piece))))
 
 
 def _file_names(header: bytes) -> Iterator[str]:
@@ -155,15 +97,16 @@ def _file_names(header: bytes) -> Iterator[str]:
             yield decode_charset(unquote_to_bytes(text.partition(b"'")[2]), charset)
 
 
-def whole_text(data: Octets, sections_item: bytes, longest_needle: int) -> tuple[str, list[str]]:
+def whole_text(
+    data: Octets, sections_item: bytes, longest_needle: int, comparison: Comparison = DEFAULT_COMPARISON
+) -> tuple[str, list[str]]:
     """
     All that a search for a text looks through: the header, and what L{searchable} gives of the body.
 
-    White space is merged, so it must be in what is looked for, as L{fold} does.
-
     @param longest_needle: Characters of what will be looked for at most.
     """
-    return searchable_header(header_octets(data)), list(searchable(data, sections_item, " " * longest_needle))
+    pieces = searchable(data, sections_item, " " * longest_needle, comparison)
+    return searchable_header(header_octets(data), comparison), list(pieces)
 
 
 def _as_is(text: str) -> str:

@@ -34,6 +34,7 @@ from pycyrus.store.loading import Loaded, load
 from pycyrus.store.locks import spin_lock, try_lock, unlock, wait_lock
 from pycyrus.store.reservations import Reservations
 from pycyrus.store.searchtexts import SearchTexts
+from pycyrus.store.settings import DEFAULT_SEARCH, SearchSettings
 from pycyrus.store.threads import StoreReactor, sleep
 from pycyrus.store.told_usage import ToldUsage
 from pycyrus.store.upkeep import Upkeep
@@ -58,6 +59,7 @@ class StateServices:
     @ivar undo_retention: Seconds for which journals keep what happened.
     @ivar usage: Where to tell what each mailbox uses.
     @ivar filler: Makes cached items later; None to make them before a message is acknowledged.
+    @ivar search: How messages are searched.
     """
 
     reactor: StoreReactor
@@ -67,6 +69,7 @@ class StateServices:
     undo_retention: float = 0.0
     usage: UsageMap | None = None
     filler: CacheFiller | None = None
+    search: SearchSettings = DEFAULT_SEARCH
 
 
 class MailboxState:
@@ -96,7 +99,7 @@ class MailboxState:
         self.upkeep = Upkeep(self, loaded.snapshot_offset)
         self._view: View | None = None
         self.items = CachedItems(paths, loaded.header.cache_generation, self.upkeep.repair_soon, self.where_now)
-        self.texts = SearchTexts(paths, services.reactor)
+        self.texts = SearchTexts(paths, services.reactor, services.search.comparison)
         self._listeners = Listeners(services.reactor, self._watch, self._stop_watching)
         self._unwatch: Callable[[], None] | None = None
         self._generations = 0

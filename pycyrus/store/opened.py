@@ -380,13 +380,14 @@ class OpenedMailbox:
 
     async def search(self, key: SearchKey, *, progress: Callable[[int, int], None] | None = None) -> UidArray:
         """Find messages; see L{IMailbox}."""
-        from pycyrus.store.search import evaluate, reads_cached_items
+        from pycyrus.store.search import SearchLimits, evaluate, reads_cached_items
 
         self._need(READ)
         if reads_cached_items(key):
             await self.complete()
         view = self.view()
         names = self.keyword_names()
+        how = self.state.services.search
         mask = await evaluate(
             key,
             view,
@@ -397,6 +398,8 @@ class OpenedMailbox:
             progress=progress,
             texts=self.state.texts,
             annotations=(self.annotated, self.annotations),
+            limits=SearchLimits(seconds=how.longest),
+            comparison=how.comparison,
         )
         return view.uids[mask]
 

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycyrus.errors import LimitExceeded, MessageGone
+from pycyrus.mime.comparison import DEFAULT_COMPARISON, Comparison, WhiteSpace
 from pycyrus.mime.encoded_words import decode_words
 from pycyrus.mime.header import CACHED_HEADER_NAMES, HEADERS_NOT_CACHED, field_values
-from pycyrus.mime.text import fold, header_octets, searchable, searchable_header
+from pycyrus.mime.text import header_octets, searchable, searchable_header
 from pycyrus.model.search import (
     AddressField,
     All,
@@ -105,6 +106,7 @@ async def evaluate(
     progress: Callable[[int, int], None] | None = None,
     texts: SearchTexts | None = None,
     annotations: Annotated | None = None,
+    comparison: Comparison = DEFAULT_COMPARISON,
 ) -> Mask:
     """
     Find the messages that match.
@@ -119,13 +121,13 @@ async def evaluate(
     @param progress: Told (looked at, total) at such times.
     @param texts: What was made ready of the mailbox's texts.
     @param annotations: Which messages have any, and those of one.
+    @param comparison: How strings are compared; that of C{texts}.
     @return: True at the positions that match.
     @raise LimitExceeded: The search costs more than the limits allow.
     @raise StoreUnavailable: From C{read} or the view.
     """
-    return await _Search(view, keyword_names, now, read, pause, limits, progress, texts, annotations).matching(
-        key, np.ones(len(view), dtype=np.bool_)
-    )
+    search = _Search(view, keyword_names, now, read, pause, limits, progress, texts, annotations, comparison)
+    return await search.matching(key, np.ones(len(view), dtype=np.bool_))
 
 
 def reads_cached_items(key: SearchKey) -> bool:
@@ -187,6 +189,7 @@ class _Search:
         progress: Callable[[int, int], None] | None,
         texts: SearchTexts | None,
         annotations: Annotated | None,
+        comparison: Comparison,
     ) -> None:
         self.view = view
         self.keyword_names = keyword_names
@@ -197,6 +200,7 @@ class _Search:
         self.progress = progress
         self.texts = texts
         self.annotations = annotations
+        self.comparison = comparison
         self.octets = 0
         # What threads do meanwhile is no work of this search alone: they make ready what later ones find.
         self.begun = time.thread_time()
@@ -294,7 +298,7 @@ class _Search:
 
     async def _form_contains(self, key: HeaderContains, possible: Mask) -> Mask:
         item = _SEARCH_FORMS[key.field]
-        needle = fold(key.text).encode("utf-8", "replace")
+        needle = self.comparison.needle(key.text)
         if needle and self.texts is not None:
             joined = await self.texts.forms(self.view, item, self._step)
             if joined is not None:
@@ -303,6 +307,7 @@ class _Search:
         positions = np.flatnonzero(possible)
         for block in _blocks(positions, _BLOCK):
             (forms,) = self.view.cached(block, (item,))
+            forms = [self.comparison.form(form) for form in forms]
             if not needle:
                 # Every field contains the empty string, but it must be there.
                 found[block] = [bool(form) for form in forms]
@@ -316,31 +321,34 @@ class _Search:
         name = key.name.upper()
         if key.text and name in _FORMS_BY_NAME:
             return await self._form_contains(HeaderContains(_FORMS_BY_NAME[name], key.text), possible)
-        needle = fold(key.text)
+        needle = self.comparison.fold(key.text)
         found = np.zeros(len(possible), dtype=np.bool_)
         unknown: list[int] = []
         if name in CACHED_HEADER_NAMES:
-            marks = _marks(name, needle)
+            marks = _marks(name, "" if self.comparison.white_space is WhiteSpace.SKIP else needle)
             for block in _blocks(np.flatnonzero(possible), _HEADERS_BLOCK):
                 (headers,) = self.view.cached(block, (CachedItem.HEADERS,))
                 for position, header in zip(block.tolist(), headers, strict=True):
                     if header == HEADERS_NOT_CACHED:
                         unknown.append(position)
                     elif _may_contain(header, marks):
-                        found[position] = _field_contains(header, name, needle)
+                        found[position] = self._field_contains(header, name, needle)
                 await self._breathe(int(block[-1]) + 1, len(possible))
         else:
             unknown = np.flatnonzero(possible).tolist()
         for position in unknown:
             octets = self._octets(position)
-            found[position] = octets is not None and _field_contains(header_octets(octets), name, needle)
+            found[position] = octets is not None and self._field_contains(header_octets(octets), name, needle)
             await self._breathe(position + 1, len(possible))
         return found
+
+    def _field_contains(self, header: bytes, name: bytes, needle: str) -> bool:
+        return any(needle in self.comparison.fold(decode_words(value)) for value in field_values(header, name))
 
     # --- what only the messages answer
 
     async def _message_contains(self, key: BodyContains | TextContains, possible: Mask) -> Mask:
-        needle = fold(key.text)
+        needle = self.comparison.fold(key.text)
         if not needle:
             return possible
         found = np.zeros(len(possible), dtype=np.bool_)
@@ -356,7 +364,7 @@ class _Search:
             for position, item in zip(block.tolist(), items, strict=True):
                 octets = self._octets(position)
                 if octets is not None:
-                    if with_header and needle in searchable_header(header_octets(octets)):
+                    if with_header and needle in searchable_header(header_octets(octets), self.comparison):
                         found[position] = True
                     else:
                         found[position] = await self._body_contains(position, octets, item, needle)
@@ -367,7 +375,7 @@ class _Search:
         await self._breathe(0, 0)
 
     async def _body_contains(self, position: int, octets: bytes, sections_item: bytes, needle: str) -> bool:
-        for piece in searchable(octets, sections_item, needle):
+        for piece in searchable(octets, sections_item, needle, self.comparison):
             if needle in piece:
                 return True
             await self._breathe(position, len(self.view))
@@ -434,7 +442,3 @@ def _may_contain(header: bytes, marks: tuple[bytes, ...]) -> bool:
         return False
     # Encoded or 8-bit text may hold what its octets do not show.
     return all(mark in lowered for mark in marks) or b"=?" in lowered or not lowered.isascii()
-
-
-def _field_contains(header: bytes, name: bytes, needle: str) -> bool:
-    return any(needle in fold(decode_words(value)) for value in field_values(header, name))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pycyrus.mime.text import fold
+from pycyrus.mime.comparison import fold
 from pycyrus.model.annotations import AnnotationScope, entry_pattern
 from pycyrus.model.search import AnnotationContains
 from pycyrus.model.uids import UidArray

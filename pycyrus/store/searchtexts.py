@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from twisted.logger import Logger
 
+from pycyrus.mime.comparison import DEFAULT_COMPARISON, Comparison
 from pycyrus.mime.text import whole_text
 from pycyrus.model.view import CachedItem, View
 from pycyrus.store.layout import MailboxPaths
@@ -31,11 +32,16 @@ _budget = FormsBudget(1 << 28)
 
 
 class SearchTexts:
-    """Belongs to the state of one mailbox."""
+    """
+    Belongs to the state of one mailbox.
+
+    @ivar comparison: How they are searched.
+    """
 
     log = Logger()
 
-    def __init__(self, paths: MailboxPaths, reactor: StoreReactor) -> None:
+    def __init__(self, paths: MailboxPaths, reactor: StoreReactor, comparison: Comparison = DEFAULT_COMPARISON) -> None:
+        self.comparison = comparison
         self._paths = paths
         self._reactor = reactor
         self._forms: dict[CachedItem, JoinedForms] = {}
@@ -65,7 +71,7 @@ class SearchTexts:
                 return joined_forms
             stop = min(start + _BLOCK, len(view.uids))
             (texts,) = view.cached(np.arange(start, stop), (item,))
-            joined_forms.add(view.uids, texts)
+            joined_forms.add(view.uids, [self.comparison.form(text) for text in texts])
             await breathe()
 
     def forget_forms(self, item: object) -> None:
@@ -134,7 +140,7 @@ class SearchTexts:
         path = str(self._paths.meta / NAME)
         texts = self._texts
         if texts is None or texts.path != path:
-            texts = self._texts = TextLog(path)
+            texts = self._texts = TextLog(path, self.comparison.code)
         return texts
 
     async def keep(self, uids: NDArray[np.uint32]) -> None:
@@ -166,6 +172,6 @@ class SearchTexts:
             if sha1(octets, usedforsecurity=False).digest() != guid:
                 # Damaged: what it says now is not to be kept.
                 continue
-            header, body = whole_text(octets, item, MAX_NEEDLE)
+            header, body = whole_text(octets, item, MAX_NEEDLE, self.comparison)
             found.append(Text(uid, guid, header.encode("utf-8", "replace"), joined(body)))
         return found

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pycyrus.mime.comparison import DEFAULT_COMPARISON, Comparison
 from pycyrus.model.acl import Acl
 from pycyrus.model.annotations import STANDARD_DEFINITIONS, AnnotationDefinitions
 from pycyrus.model.internal_names import DELETED_PREFIX
@@ -43,6 +44,21 @@ class ArchiveSettings:
     largest: int = 1024 * 1024
     keep_flagged: bool = False
 
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """
+    How messages are searched.
+
+    @ivar comparison: What counts (C{search_skipdiacrit}, C{search_whitespace}, C{search_skiphtml}).
+    @ivar longest: C{search_maxtime}: seconds of work in one search.
+    """
+
+    comparison: Comparison = DEFAULT_COMPARISON
+    longest: float = 60.0
+
+
+DEFAULT_SEARCH = SearchSettings()
 
 SPECIAL_USES = (r"\Archive", r"\Drafts", r"\Important", r"\Junk", r"\Sent", r"\Trash", r"\Snoozed")
 """Attributes of RFC 6154 that a mailbox may be given, and C{\\Snoozed}."""
@@ -81,6 +97,7 @@ class StoreSettings:
         (C{annotation_definitions}, C{annotation_allow_undefined}).
     @ivar feeds_searches: Texts of messages are made ready for searches soon after
         they came (C{search_feed}).
+    @ivar search: How they are searched.
     @ivar open_mailboxes: How many closed mailboxes are kept in memory.
     """
 
@@ -109,5 +126,6 @@ class StoreSettings:
     sync_mode: SyncMode = SyncMode.AUTO
     undo_retention: float = 7 * 86400.0
     feeds_searches: bool = False
+    search: SearchSettings = DEFAULT_SEARCH
     annotations: AnnotationDefinitions = STANDARD_DEFINITIONS
     open_mailboxes: int = 256

@@ -151,6 +151,7 @@ class MailStore:
             settings.undo_retention,
             usage,
             self._filler,
+            settings.search,
         )
         self._states = MailboxStates(services, kept=settings.open_mailboxes)
         self._policy = MailboxPolicy(

@@ -4,8 +4,8 @@ What the messages of a mailbox say, folded for searching: C{pycyrus.text}.
 It grows when messages came, and with searches; it can be removed at any time.  All
 numbers are little-endian::
 
-    header       8 octets C{PYCTEXT3}, u64 where the records end, u32 UID up to which messages were
-                 added as they came, u32 CRC-32 of all that
+    header       7 octets C{PYCTEX4}, 1 octet that tells how texts are folded, u64 where the records
+                 end, u32 UID up to which messages were added as they came, u32 CRC-32 of all that
     records      u32 UID, u32 octets of text, u32 octets of body in it, the first 8 octets of the
                  message's SHA-1, u32 CRC-32 of all that and the text; the text in UTF-8: body, then header
                  length 0xFFFFFFFF: too long to be kept, so it may contain anything
@@ -32,13 +32,15 @@ import numpy as np
 from numpy.typing import NDArray
 from twisted.logger import Logger
 
+from pycyrus.mime.comparison import DEFAULT_COMPARISON
 from pycyrus.model.view import View
 from pycyrus.store import files
 from pycyrus.store.scanning import Breathe, scan
 
 NAME = "pycyrus.text"
-MAGIC = b"PYCTEXT3"
+MAGIC = b"PYCTEX4"
 GUID = 8
+_FIRST_FOLDING = ord("A")
 MAX_TEXT = 1 << 20
 """Octets of text kept of one message."""
 MAX_NEEDLE = 256
@@ -57,12 +59,15 @@ class TextLog:
     The log of one mailbox; every use may be the first.
 
     Trouble with its file is no trouble for a search: it then narrows nothing.
+
+    @param folding: C{Comparison.code}; what was written by another one counts for nothing.
     """
 
     log = Logger()
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, folding: int = DEFAULT_COMPARISON.code) -> None:
         self.path = path
+        self._magic = MAGIC + b"%c" % (_FIRST_FOLDING + folding)
         self._map: mmap.mmap | None = None
         self._inode = 0
         self._size = 0
@@ -82,7 +87,7 @@ class TextLog:
             return
         try:
             status = os.fstat(fd)
-            head = _read_header(fd, status.st_size)
+            head = _read_header(fd, status.st_size, self._magic)
             if status.st_ino != self._inode or head.end < self._size:
                 self._forget()
             self._inode = status.st_ino
@@ -124,14 +129,14 @@ class TextLog:
             if os.fstat(fd).st_ino != self._inode and os.fstat(fd).st_size:
                 # Somebody put another one in its place meanwhile.
                 return
-            head = _read_header(fd, os.fstat(fd).st_size)
+            head = _read_header(fd, os.fstat(fd).st_size, self._magic)
             if self._size and head.end == self._size:
-                _append(fd, head, records, head.fed)
+                _append(fd, head, records, head.fed, self._magic)
             else:
                 # Never made shorter where it is: others may look into it just now.
                 start = _HEADER.size
                 whole = [os.pread(fd, self._size - start, start)] if self._size > start else []
-                files.replace_file(self.path, _whole([*whole, *records], 0), sync=False)
+                files.replace_file(self.path, _whole([*whole, *records], 0, self._magic), sync=False)
         except OSError as error:
             self.log.warn("{path} cannot be written: {error}", path=self.path, error=error)
         finally:
@@ -145,7 +150,7 @@ class TextLog:
         except OSError:
             return 0
         try:
-            return _read_header(fd, os.fstat(fd).st_size).fed
+            return _read_header(fd, os.fstat(fd).st_size, self._magic).fed
         except OSError:
             return 0
         finally:
@@ -169,11 +174,11 @@ class TextLog:
             if not os.fstat(fd).st_nlink:
                 # Somebody put another one in its place meanwhile; the next message is told to that one.
                 return False
-            head = _read_header(fd, os.fstat(fd).st_size)
+            head = _read_header(fd, os.fstat(fd).st_size, self._magic)
             if head.end:
-                _append(fd, head, records, max(fed, head.fed))
+                _append(fd, head, records, max(fed, head.fed), self._magic)
             else:
-                files.replace_file(self.path, _whole(records, fed), sync=False)
+                files.replace_file(self.path, _whole(records, fed, self._magic), sync=False)
         except OSError as error:
             self.log.warn("{path} cannot be written: {error}", path=self.path, error=error)
             return False
@@ -209,8 +214,8 @@ class TextLog:
             pieces = [
                 self._map[begin - _HEAD.size : end] for begin, end in zip(kept["begin"], kept["end"], strict=True)
             ]
-            fed = _read_header(fd, os.fstat(fd).st_size).fed
-            files.replace_file(self.path, _whole(pieces, fed), sync=False)
+            fed = _read_header(fd, os.fstat(fd).st_size, self._magic).fed
+            files.replace_file(self.path, _whole(pieces, fed, self._magic), sync=False)
         except OSError as error:
             self.log.warn("{path} cannot be written: {error}", path=self.path, error=error)
         finally:
@@ -322,18 +327,18 @@ class _Header(NamedTuple):
     fed: int
 
 
-def _encode_header(end: int, fed: int) -> bytes:
-    octets = _HEADER.pack(MAGIC, end, fed, 0)
+def _encode_header(end: int, fed: int, magic: bytes) -> bytes:
+    octets = _HEADER.pack(magic, end, fed, 0)
     return octets[:-4] + zlib.crc32(octets[:-4]).to_bytes(4, "little")
 
 
-def _read_header(fd: int, size: int) -> _Header:
+def _read_header(fd: int, size: int, magic: bytes) -> _Header:
     for _ in range(_TRIES):
         octets = os.pread(fd, _HEADER.size, 0)
         if len(octets) < _HEADER.size:
             break
-        magic, end, fed, checksum = _HEADER.unpack(octets)
-        if magic == MAGIC and checksum == zlib.crc32(octets[:-4]):
+        found, end, fed, checksum = _HEADER.unpack(octets)
+        if found == magic and checksum == zlib.crc32(octets[:-4]):
             return _Header(end, fed) if _HEADER.size <= end <= size else _Header(0, 0)
         # It may be written just now.
     return _Header(0, 0)
@@ -342,14 +347,14 @@ def _read_header(fd: int, size: int) -> _Header:
 _TRIES = 3
 
 
-def _append(fd: int, head: _Header, records: Sequence[bytes], fed: int) -> None:
+def _append(fd: int, head: _Header, records: Sequence[bytes], fed: int, magic: bytes) -> None:
     octets = b"".join(records)
     files.write_all(fd, octets, head.end)
-    files.write_all(fd, _encode_header(head.end + len(octets), fed), 0)
+    files.write_all(fd, _encode_header(head.end + len(octets), fed, magic), 0)
 
 
-def _whole(pieces: Sequence[bytes], fed: int) -> bytes:
-    return b"".join((_encode_header(_HEADER.size + sum(map(len, pieces)), fed), *pieces))
+def _whole(pieces: Sequence[bytes], fed: int, magic: bytes) -> bytes:
+    return b"".join((_encode_header(_HEADER.size + sum(map(len, pieces)), fed, magic), *pieces))
 
 
 def _record(text: Text) -> bytes:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.mime.charsets import decode_charset, find_codec, incremental_decoder
+from pycyrus.mime.comparison import Comparison, fold
 from pycyrus.mime.preview import PREVIEW_LENGTH
 from pycyrus.mime.summary import summarise
-from pycyrus.mime.text import fold, searchable, searchable_header
+from pycyrus.mime.text import searchable, searchable_header
 from pycyrus.mime.transfer import UnknownEncoding, decode
 from pycyrus.model.view import CachedItem
 from pycyrus.testing.messages import generate
@@ -211,14 +212,14 @@ class FoldTests(SynchronousTestCase):
     def test_whole_header(self) -> None:
         """All fields, with their names."""
         text = searchable_header(b"X-One: =?utf-8?q?=C3=84?=\r\n b\r\nTwo: c\r\n\r\n")
-        self.assertIn("x-one: ä b two: c", text)
+        self.assertIn("x-one: a b two: c", text)
 
 
 class SearchableTests(SynchronousTestCase):
     """What BODY looks at (RFC 9051 section 6.4.4)."""
 
     def _contains(self, data: bytes, text: str) -> bool:
-        needle = fold(text)
+        needle = Comparison().fold(text)
         return any(needle in piece for piece in searchable(data, summarise(data).items[CachedItem.SECTIONS], needle))
 
     def test_parts(self) -> None:

@@ -13,11 +13,13 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.imap.selected import empty_view
+from pycyrus.mime.comparison import Comparison
 from pycyrus.mime.text import whole_text
 from pycyrus.model.search import AddressField, BodyContains, HeaderContains, SearchKey, TextContains
 from pycyrus.model.view import CachedItem
 from pycyrus.store.scanning import FormsBudget, JoinedForms, scan
 from pycyrus.store.search import evaluate
+from pycyrus.store.searchtexts import SearchTexts
 from pycyrus.store.textlog import MAX_NEEDLE, MAX_TEXT, Text, TextLog
 from pycyrus.test.store.test_mailbox import MailboxCase as _MailboxCase
 from pycyrus.testing.messages import generate
@@ -226,6 +228,7 @@ class MailboxSearchTests(_MailboxCase):
             self.assertEqual(self.found(BodyContains("hello world")), [1])
             self.assertEqual(self.found(TextContains("hello")), [1, 2, 3])
             self.assertEqual(self.found(TextContains("CAFÉ")), [2])
+            self.assertEqual(self.found(TextContains("cafe")), [2])
             self.assertEqual(self.found(BodyContains("café")), [])
             self.assertEqual(self.found(BodyContains("base64")), [3])
             self.assertEqual(self.found(TextContains("x" * (MAX_NEEDLE + 10))), [])
@@ -255,6 +258,28 @@ class MailboxSearchTests(_MailboxCase):
         key = TextContains(piece) if data.draw(st.booleans()) else BodyContains(piece)
         mask = self.place.run(evaluate(key, view, (), 0.0, self.box._octets, self.box._pause))
         self.assertEqual(self.found(key), view.uids[mask].tolist(), key)
+
+    def test_another_folding(self) -> None:
+        """What was written under other options counts for nothing, and is written anew."""
+        self.place.append(self.box, "Subject: é\r\n\r\nété\r\n".encode())
+        self.assertEqual(self.found(BodyContains("ete")), [1])
+        texts = self.box.state.texts
+        before = self._written(texts)
+        strict = SearchTexts(texts._paths, texts._reactor, Comparison(skips_diacritics=False))
+        for needle, found in (("ete", []), ("\N{COMBINING ACUTE ACCENT}te", [True])):
+            matches = self.place.run(
+                strict.matches(needle, self.box.view(), np.ones(1, bool), self._step, in_body=True)
+            )
+            self.assertEqual([mark for mark in matches.certain.tolist() if mark], found, needle)
+            self.assertEqual(matches.undecided.tolist(), [False])
+        self.assertNotEqual(self._written(strict)[:8], before[:8])
+        self.assertEqual(self.found(BodyContains("ete")), [1])
+
+    def _written(self, texts: SearchTexts) -> bytes:
+        return Path(texts._log().path).read_bytes()
+
+    async def _step(self) -> None:
+        pass
 
     def test_forms(self) -> None:
         """Header fields of a mailbox that grows."""
