@@ -55,8 +55,11 @@ class Comparison:
         if text.isascii():
             return text.lower()
         # Capitals first: RFC 5051 section 2 makes one letter of some that have a capital in common.
-        folded = _normalised("NFKD", _normalised("NFKD", text).upper().casefold())
-        return _DIACRITICS.sub("", folded) if self.skips_diacritics else folded
+        return self._decomposed(self._decomposed(text).upper().casefold())
+
+    def _decomposed(self, text: str) -> str:
+        decomposed = _normalised("NFKD", text)
+        return _DIACRITICS.sub("", decomposed) if self.skips_diacritics else decomposed
 
     def space(self, text: str) -> str:
         """A part of L{fold}: white space."""

@@ -11,6 +11,7 @@ import sys
 
 from pycyrus.testing.stress import Client, run
 from pycyrus.testing.stress_resync import ResyncClient, UidOnlyClient
+from pycyrus.testing.stress_wire import TlsAddress
 
 KINDS = (Client, ResyncClient, Client, ResyncClient, UidOnlyClient)
 
@@ -20,6 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Stress an IMAP server and check what it says.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--tls", action="store_true", help="of the port, from the beginning")
     parser.add_argument("--user", required=True)
     parser.add_argument("--password", required=True)
     parser.add_argument("--mailbox", default="INBOX")
@@ -28,7 +30,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     report = run(
-        (args.host, args.port), [(args.user, args.password)],
+        TlsAddress(args.host, args.port) if args.tls else (args.host, args.port), [(args.user, args.password)],
         mailbox=args.mailbox, clients=args.clients, seconds=args.seconds, seed=args.seed, kinds=KINDS,
     )  # fmt: skip
     lines = [f"{sum(report.commands.values())} commands: {report.commands}", f"refused: {report.refused}"]

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from pycyrus.testing.stress import expanded
 from pycyrus.testing.stress_grammar import TAGGED, BadResponse, attributes, is_known
-from pycyrus.testing.stress_wire import Disconnected, Wire
+from pycyrus.testing.stress_wire import Disconnected, TlsAddress, Wire
 
 BOXES = (b"INBOX", b"wander-a", b"wander-b", b"wander-a/x", b"INBOX/wander")
 _SYSTEM = (rb"\Seen", rb"\Answered", rb"\Flagged", rb"\Deleted", rb"\Draft")
@@ -381,14 +381,16 @@ def main() -> int:
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--tls", action="store_true", help="of the port, from the beginning")
     parser.add_argument("--user", required=True)
     parser.add_argument("--password", required=True)
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
+    address = TlsAddress(args.host, args.port) if args.tls else (args.host, args.port)
     report = run_wanderers(
-        (args.host, args.port), args.user, args.password, clients=args.clients, seconds=args.seconds, seed=args.seed
+        address, args.user, args.password, clients=args.clients, seconds=args.seconds, seed=args.seed
     )
     lines = [f"{report.answered} commands"] + (report.violations[:100] or ["no violation"])
     sys.stdout.write("\n".join(lines) + "\n")

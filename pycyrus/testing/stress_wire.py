@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import zlib
+from typing import NamedTuple
 
 _LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
 _PIECE = 1 << 16
@@ -14,12 +16,23 @@ class Disconnected(Exception):
     """The server closed the connection."""
 
 
+class TlsAddress(NamedTuple):
+    """Where TLS begins at once; whose certificate that is does not matter."""
+
+    host: str
+    port: int
+
+
 class Wire:
     """A blocking connection to an IMAP server."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         """Connect."""
         self._socket = socket.create_connection(address, 60)
+        if isinstance(address, TlsAddress):
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            self._socket = context.wrap_socket(self._socket)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._heard = bytearray()
         self._deflate: zlib._Compress | None = None
