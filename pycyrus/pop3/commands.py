@@ -157,8 +157,7 @@ async def user(session: Pop3Session, arguments: list[bytes]) -> bytes:
     if not session.authenticator.allows_plaintext(session.channel()):
         raise PlaintextRefused
     if session.name is not None:
-        session.name = None
-        raise Err(b"Must give PASS command")
+        raise Err(b"[AUTH] Must give PASS command")
     session.name = arguments[0]
     return b"+OK Name is a valid mailbox"
 
@@ -167,7 +166,7 @@ async def pass_(session: Pop3Session, arguments: list[bytes]) -> bytes:
     """Give the password (RFC 1939 section 7)."""
     name, session.name = session.name, None
     if name is None:
-        raise Err(b"Must give USER command")
+        raise Err(b"[AUTH] Must give USER command")
     session.folder = ""
     if session.settings.has_subfolders and b"+" in name:
         name, _, folder = name.partition(b"+")
@@ -235,7 +234,7 @@ def _maildrop(session: Pop3Session) -> Maildrop:
 
 def _number(argument: bytes) -> int:
     if not argument.isdigit() or len(argument) > 10:
-        raise Err(replies.NO_SUCH_MESSAGE)
+        raise Err(replies.NOT_A_NUMBER)
     return int(argument)
 
 
@@ -315,7 +314,7 @@ async def top(session: Pop3Session, arguments: list[bytes]) -> bytes:
     """Send the header and some lines of a message (RFC 1939 section 7)."""
     number = _number(arguments[0])
     if not arguments[1].isdigit() or len(arguments[1]) > 10:
-        raise Err(b"Bad number of lines")
+        raise Err(b"Invalid number of lines")
     lines = min(int(arguments[1]), MAX_TOP_LINES)
     file = _maildrop(session).open(number)
     try:

@@ -26,7 +26,8 @@ class Err(Exception):
 IN_USE = b"[IN-USE] Unable to lock maildrop: Mailbox is locked by POP server"
 TOO_SOON = b"[LOGIN-DELAY] Logins must be at least %d minute%b apart"
 DENIED = b"[SYS/PERM] Permission denied"
-NO_SUCH_MESSAGE = b"no such message"
+NO_SUCH_MESSAGE = b"No such message"
+NOT_A_NUMBER = b"Not a number"
 LINE_TOO_LONG = b"-ERR Command line too long"
 FAREWELLS = Farewells(
     shutting_down=b"-ERR [SYS/TEMP] Server shutting down",

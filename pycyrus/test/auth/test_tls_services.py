@@ -44,7 +44,7 @@ class StartTlsTests(ServiceCase):
                 return [ask(secured, b"PASS secret\r\n", b"-ERR"), ask(secured, b"STAT\r\n", b"-ERR")]
 
         first, second = await self.talk(port, work)
-        self.assertEqual(first, b"-ERR Must give USER command\r\n")
+        self.assertEqual(first, b"-ERR [AUTH] Must give USER command\r\n")
         self.assertEqual(second.count(b"\r\n"), 1)
 
     async def test_lmtp(self) -> None:

@@ -141,7 +141,7 @@ class MailboxTests(SessionCase):
         line = self.logged_in(server)
         self.successResultOf(Deferred.fromCoroutine(server.fill()))
         line.send(b"STAT\r\nLIST 4\r\n")
-        self.assertEqual(line.read(), b"+OK 3 99\r\n-ERR no such message\r\n")
+        self.assertEqual(line.read(), b"+OK 3 99\r\n-ERR No such message\r\n")
 
     def test_imap_flags(self) -> None:
         r"""Messages with C{\Deleted} are hidden, and those retrieved become C{\Seen}."""
