@@ -25,7 +25,7 @@ from pycyrus.interfaces import IMailboxDirectory, Location, LocationState
 from pycyrus.model.mailbox_name import MailboxName, inbox_of
 from pycyrus.model.view import LARGEST_MESSAGE
 from pycyrus.murder.backends import Backends
-from pycyrus.murder.imap_copy import copy_across
+from pycyrus.murder.imap_copy import LocalSource, RemoteSource, copy_across
 from pycyrus.murder.imap_create import ServerChoice, creation
 from pycyrus.murder.imap_frames import first_name, has_word, is_ok, pass_on
 from pycyrus.murder.imap_referral import RouteSettings, refer
@@ -411,17 +411,17 @@ class SessionRoutes:
         except BadSyntax:
             return await self._selected(frame)
         location = await self.locate(wire)
-        if self.link is None:
-            if self.session.selected is not None and location is not None and location.server:
-                raise No(b"inter-server COPY failed", b"CANNOT")
-            return None
-        if location is None or location.server == self.link.server or self._is_lost:
-            return await self._selected(frame)
-        if not location.server:
-            raise No(b"inter-server COPY failed", b"CANNOT")
         link = self.link
+        if link is None:
+            if self.session.selected is None or location is None or not location.server:
+                return None
+            local = LocalSource(self.session, sequence, by_uid=frame.name.startswith(b"UID "))
+            return await copy_across(self, local, frame, sequence, location.server, wire)
+        if location is None or location.server == link.server or self._is_lost:
+            return await self._selected(frame)
+        source = RemoteSource(self.session, link, frame, self._selected_name)
         try:
-            return await copy_across(self, link, frame, sequence, location.server, wire, self._selected_name)
+            return await copy_across(self, source, frame, sequence, location.server, wire)
         except BaseException:
             self._is_lost = link.lost_reason is not None
             raise

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise, zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.logger import Logger
 
@@ -13,7 +13,7 @@ from pycyrus.errors import InvalidMailboxName, MailboxNotFound, PermissionDenied
 from pycyrus.imap.wire.frames import Literal
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor, astring
 from pycyrus.interfaces import Counts, Location, LocationState, MailboxListing, MailboxStatus
-from pycyrus.model.acl import ADMINISTER, LOOKUP, Acl, rights_of
+from pycyrus.model.acl import ADMINISTER, CREATE, LOOKUP, Acl, rights_of
 from pycyrus.model.acl_text import BadAcl, parse_acl
 from pycyrus.model.identity import Identity
 from pycyrus.model.internal_names import internal, parse_internal
@@ -23,8 +23,10 @@ from pycyrus.murder.responses import BadResponse, split_responses
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
-    from pycyrus.interfaces import IMailStore
+    from pycyrus.interfaces import IMailbox, IMailStore, IStaged
     from pycyrus.murder.imap_routes import SessionRoutes
+
+T = TypeVar("T")
 
 _PAGE = 200
 _WALKED = 50
@@ -59,6 +61,37 @@ class SessionStore:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._local, name)
+
+    # --- what is here ---------------------------------------------------------------------
+
+    async def open(self, identity: Identity, name: MailboxName, right: str) -> IMailbox:
+        """Open a mailbox of this server; see L{pycyrus.interfaces.IMailStore}."""
+        return await self._told_of_parents(self._local.open(identity, name, right), identity, name)
+
+    async def stage(self, identity: Identity, name: MailboxName) -> IStaged:
+        """Begin to receive a message for a mailbox of this server; see L{pycyrus.interfaces.IMailStore}."""
+        return await self._told_of_parents(self._local.stage(identity, name), identity, name)
+
+    async def _told_of_parents(self, work: Coroutine[Any, Any, T], identity: Identity, name: MailboxName) -> T:
+        """@raise MailboxNotFound: With C{creatable}, if the mailbox above is on another server, and would allow it."""
+        try:
+            return await work
+        except MailboxNotFound as error:
+            if error.creatable or not self._could_create(identity, name):
+                raise
+            raise MailboxNotFound(str(error), creatable=True) from None
+
+    def _could_create(self, identity: Identity, name: MailboxName) -> bool:
+        shared = self._routes.routes
+        parent = None if name.deleted is not None else name.parent
+        while parent is not None:
+            mailbox = internal(parent, shared.deleted_prefix)
+            found = shared.directory.known(mailbox, "", 1)
+            if found and found[0].mailbox == mailbox:
+                listing = self._parse(found[0])
+                return listing is not None and CREATE in rights_of(identity, *listing)
+            parent = parent.parent
+        return False
 
     # --- listings -----------------------------------------------------------------------
 
@@ -130,12 +163,10 @@ class SessionStore:
     def _listing(self, identity: Identity, scope: ListScope, location: Location) -> MailboxListing | None:
         if location.state is not LocationState.ACTIVE or not _NOT_FOR_MAIL.isdisjoint(location.mailbox.split(".")):
             return None
-        try:
-            name = parse_internal(location.mailbox, self._routes.routes.deleted_prefix)
-            acl = parse_acl(location.acl)
-        except (InvalidMailboxName, BadAcl):
-            # Whoever published it may know what it means.
+        parsed = self._parse(location)
+        if parsed is None:
             return None
+        name, acl = parsed
         if not _is_within(identity, name, scope):
             return None
         if name.deleted is not None and not identity.administers(name.domain):
@@ -144,6 +175,13 @@ class SessionStore:
         if LOOKUP not in rights:
             return None
         return MailboxListing(name, True, False, (), rights, "")
+
+    def _parse(self, location: Location) -> tuple[MailboxName, Acl] | None:
+        try:
+            return parse_internal(location.mailbox, self._routes.routes.deleted_prefix), parse_acl(location.acl)
+        except (InvalidMailboxName, BadAcl):
+            # Whoever published it may know what it means.
+            return None
 
     async def rights(self, identity: Identity, name: MailboxName) -> frozenset[str]:
         """What somebody may do, by the directory's copy of the list; see L{pycyrus.interfaces.IMailStore}."""

@@ -47,10 +47,15 @@ ADMIN = Identity("admin", admin=AdminScope.GLOBAL)
 
 @implementer(IMailboxDirectory)
 class Directory:
-    """What the backends have, as it is when it is looked at."""
+    """
+    What the backends have, as it is when it is looked at.
+
+    @ivar own: Mailboxes of the frontend itself, if it is a unified server.
+    """
 
     def __init__(self, stores: dict[str, MailStore]) -> None:
         self._stores = stores
+        self.own: MailStore | None = None
         self.locations: dict[str, Location] = {}
         self.asked = 0
 
@@ -58,7 +63,8 @@ class Directory:
         """Ask the backends."""
         self.asked += 1
         self.locations = {}
-        for server, store in self._stores.items():
+        stores = self._stores if self.own is None else {**self._stores, "": self.own}
+        for server, store in stores.items():
             for listing in await store.list(ADMIN, [ListScope(Namespace.OTHER), ListScope(Namespace.SHARED)]):
                 acl = await store.acl(ADMIN, listing.name)
                 name = internal(listing.name)
@@ -143,12 +149,17 @@ class MurderCase(TestCase):
         self,
         settings: RouteSettings = RouteSettings(),  # noqa: B008
         user_defaults: Any = None,
+        *,
+        is_unified: bool = False,
         **choice: Any,
     ) -> int:
-        """Start it; @return: its port."""
+        """Start it, with or without mailboxes of its own; @return: its port."""
         servers = ServerChoice(ServerChoiceSettings(tuple(self.servers), **choice), self.links, user_defaults)
         routes = ImapRoutes(self.directory, self.links, servers, settings, self.directory.catch_up, "DELETED")
-        number: int = self.listen(self._factory(self._store(), elsewhere=routes)).getHost().port
+        store = self._store()
+        if is_unified:
+            self.directory.own = store
+        number: int = self.listen(self._factory(store, elsewhere=routes)).getHost().port
         return number
 
     def _factory(self, store: MailStore, elsewhere: Any = None, **auth: Any) -> ImapFactory:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pycyrus.interfaces import UserDefaults
-from pycyrus.murder import imap_copy
+from pycyrus.murder import copy_sources
 from pycyrus.test.murder.cluster import MurderCase
 from pycyrus.testing.user_defaults import LaidDown
 
@@ -130,7 +130,7 @@ class CopyTests(MurderCase):
     async def test_a_move_that_is_interrupted(self) -> None:
         """The server that gives the messages dies half-way: the other has none of them, and it all."""
         await self.asyncSetUp()
-        self.patch(imap_copy, "_PIECE", 500)
+        self.patch(copy_sources, "PIECE", 500)
         self.user.send(b"m MOVE 1:2 user.bob\r\n")
         source, target = (self.factories[server].sessions for server in self.servers)
         while not any(session.session._intake.holds for session in target):

@@ -7,6 +7,7 @@ from pycyrus.interfaces import Location
 from pycyrus.model.internal_names import parse_internal
 from pycyrus.murder.imap_create import ServerChoice, ServerChoiceSettings
 from pycyrus.murder.imap_routes import ImapRoutes, RouteSettings
+from pycyrus.murder.link import ImapLink
 from pycyrus.test.murder.cluster import MurderCase
 
 
@@ -20,16 +21,10 @@ class UnifiedTests(MurderCase):
 
     async def test_what_is_new_is_made_here(self) -> None:
         """So that what another server passed on is not passed on again, for ever."""
-        port = self.start_frontend(first=ImapSettings().server_name)
+        port = self.start_frontend(is_unified=True, first=ImapSettings().server_name)
         admin = await self.client("admin", port)
         await self.do(admin, b"CREATE user.carol")
         self.assertFalse(self.has(0, "user.carol") or self.has(1, "user.carol"))
-        # What is here is not copied elsewhere by an accident of names.
-        await self.do(admin, b"SETACL user.carol admin lrswite")
-        await self.do(admin, b"SELECT user.carol")
-        await self.append(admin, b"user.carol", b"Subject: x\r\n\r\nx\r\n")
-        for command in (b"COPY 1 user.bob", b"UID MOVE 1 user.bob"):
-            self.assertIn(b"[CANNOT] inter-server COPY failed", await self.do(admin, command, b"NO"))
         # Below what is elsewhere it is made there.
         alice = await self.client("alice", port)
         await self.do(alice, b"CREATE INBOX.x")
@@ -38,6 +33,67 @@ class UnifiedTests(MurderCase):
         # And where an administrator wants it.
         await self.do(admin, b"CREATE user.dave " + self.servers[1].encode() + b"!default")
         self.assertTrue(self.has(1, "user.dave"))
+
+    async def _messages(self, client: ImapLink, mailbox: bytes) -> bytes:
+        """What is in a mailbox."""
+        await self.do(client, b"EXAMINE " + mailbox)
+        said = await self.do(client, b"UID FETCH 1:* (FLAGS INTERNALDATE BODY.PEEK[])")
+        await self.do(client, b"UNSELECT")
+        return said.rpartition(b"OK")[0].replace(rb" \Recent", b"")
+
+    async def test_copies_to_and_fro(self) -> None:
+        """COPY and MOVE between a mailbox of this server and one of another: messages stay what they are."""
+        port = self.start_frontend(is_unified=True, first=ImapSettings().server_name)
+        admin = await self.client("admin", port)
+        await self.do(admin, b"CREATE shared")
+        await self.do(admin, b"SETACL shared alice lrswipte")
+        self.assertFalse(self.has(0, "shared"))
+        alice = await self.client("alice", port)
+        bodies = [b"Subject: %d\r\n\r\n%b\r\n" % (number, b"x" * 300) for number in range(250)]
+        bodies[120] = b"Subject: large\r\n\r\n" + b"y" * 2_500_000 + b"\r\n"
+        await self.append(alice, b"INBOX", *bodies)
+        before = await self._messages(alice, b"INBOX")
+        await self.do(alice, b"SELECT INBOX")
+        self.assertRegex(await self.do(alice, b"COPY 1:* shared"), rb"\[COPYUID [0-9]+ 1:250 1:250\]")
+        self.assertIn(b"MESSAGES 250", await self.do(alice, b"STATUS INBOX (MESSAGES)"))
+        self.assertEqual(await self._messages(alice, b"shared"), before)
+
+        await self.do(alice, b"SELECT shared")
+        await self.do(alice, b"STORE 2 +FLAGS ($Work)")
+        said = await self.do(alice, b"UID MOVE 1:2 INBOX")
+        self.assertRegex(said, rb"(?s)\[COPYUID [0-9]+ 1:2 251:252\].*\* 2 EXPUNGE\r\n\* 1 EXPUNGE\r\n")
+        self.assertIn(b"MESSAGES 248", await self.do(alice, b"STATUS shared (MESSAGES)"))
+        await self.do(alice, b"SELECT INBOX")
+        self.assertIn(b"$Work", await self.do(alice, b"FETCH 252 FLAGS"))
+        said = await self.do(alice, b"MOVE 252,251 shared")
+        self.assertRegex(said, rb"(?s)\[COPYUID [0-9]+ 251:252 251:252\].*EXPUNGE")
+        self.assertIn(b"MESSAGES 250", await self.do(alice, b"STATUS shared (MESSAGES)"))
+
+    async def test_a_copy_that_cannot_be(self) -> None:
+        """Without rights, room or the target nothing was copied, and nothing removed."""
+        port = self.start_frontend(is_unified=True, first=ImapSettings().server_name)
+        admin = await self.client("admin", port)
+        await self.do(admin, b"CREATE shared")
+        await self.do(admin, b"SETACL shared alice lri")
+        alice = await self.client("alice", port)
+        await self.append(alice, b"INBOX", b"Subject: x\r\n\r\nx\r\n")
+        await self.append(alice, b"shared", b"Subject: x\r\n\r\nx\r\n")
+        await self.do(alice, b"SELECT shared")
+        for command, code in ((b"MOVE 1 INBOX", b"[NOPERM]"), (b"COPY 2 INBOX", b""), (b"COPY 1 INBOX.no", b"[TRYC")):
+            self.assertIn(code, await self.do(alice, command, b"BAD" if b"2" in command else b"NO"))
+        self.assertIn(b"MESSAGES 1", await self.do(alice, b"STATUS INBOX (MESSAGES)"))
+        await self.do(admin, b"SETACL shared alice lr")
+        await self.do(alice, b"SELECT INBOX")
+        self.assertIn(b"[NOPERM]", await self.do(alice, b"MOVE 1 shared", b"NO"))
+        await self.do(alice, b"FETCH 1 FLAGS")
+        await self.do(admin, b"SETACL shared alice lri")
+        await self.do(admin, b"SETQUOTA shared (MESSAGE 1)")
+        self.assertIn(b"[OVERQUOTA]", await self.do(alice, b"MOVE 1 shared", b"NO"))
+        await self.do(alice, b"FETCH 1 FLAGS")
+        self.assertIn(b"MESSAGES 1", await self.do(alice, b"STATUS shared (MESSAGES)"))
+        # The server that has the messages dies.
+        await self.stop_backend(self.servers[0])
+        self.assertIn(b"[UNAVAILABLE]", await self.do(alice, b"COPY 1 shared", b"NO"))
 
     async def test_what_was_passed_on_stays(self) -> None:
         """A server that the directory sends to itself asks itself once, and says so."""
