@@ -103,7 +103,7 @@ def as_json(entry: Entry, name: str) -> dict[str, Any]:
         "uidvalidity": str(entry.uidvalidity),
         "createdmodseq": "0",
         "foldermodseq": "0",
-        "mbtype": entry.mailbox_type or "e",
+        "mbtype": "em" if entry.is_leaving else entry.mailbox_type or "e",
         "partition": entry.partition,
         "acl": {identifier: write_rights(rights) for identifier, rights in entry.acl.entries},
         "uniqueid": entry.unique_id,

@@ -20,7 +20,7 @@ from pycyrus.murder.publisher import Publisher
 from pycyrus.murder.slave import Slave
 from pycyrus.store.directory import published
 from pycyrus.store.locations import Locations
-from pycyrus.store.rows import LEAVING, Entry
+from pycyrus.store.rows import Entry
 from pycyrus.store.store import MailStore
 
 
@@ -95,7 +95,7 @@ def here(settings: Settings, server: str, store: MailStore) -> Here:
 
     def location(entry: Entry) -> Location:
         mailbox = published(entry)
-        if entry.mailbox_type == LEAVING:
+        if entry.is_leaving:
             name = internal(mailbox.name, deleted_prefix)
             return Location(name, server, mailbox.partition, "", LocationState.RESERVED)
         return Location(internal(mailbox.name, deleted_prefix), server, mailbox.partition, mailbox.acl)

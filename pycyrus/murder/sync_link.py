@@ -50,6 +50,7 @@ class SyncLink:
     """
 
     sends_deleted = False
+    keeps_record = False
 
     def __init__(
         self, link: ImapLink, root: MailboxName, partition: str, reactor: Any, external: Callable[[MailboxName], bytes]

@@ -15,6 +15,7 @@ from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.transfers import BadTransfer, decode_pieces, read_name
 from pycyrus.murder.abandoned import abandon
 from pycyrus.store.incoming import Arrivals, IncomingTransfer
+from pycyrus.store.transfer_log import Coming
 
 Belongings = Callable[[MailboxName], list[MailboxName]]
 
@@ -84,6 +85,10 @@ class TransferIntake:
 
     async def _state(self, transfer_id: str, argument: bytes, data: bytes) -> dict[str, Any]:
         state = self._arrivals.state(transfer_id)
+        if state is None:
+            # What was written down of it may be lost.
+            root = json.loads(argument).get("root", "")
+            state = Coming.ACTIVE if root and self._arrivals.is_here(str(root)) else None
         return {"state": "" if state is None else state.value}
 
     async def _abort(self, transfer_id: str, argument: bytes, data: bytes) -> dict[str, Any]:

@@ -43,12 +43,15 @@ class TransferLink:
 
     sends_deleted = True
     """Delayed-deleted mailboxes go along."""
+    keeps_record = True
+    """The other server takes nothing over that it did not say was whole."""
 
     def __init__(self, link: ImapLink, transfer_id: str, reactor: Any) -> None:
         self.octets = 0
         self._link = link
         self._id = transfer_id.encode("ascii")
         self._reactor = reactor
+        self._root_id = ""
 
     async def is_understood(self) -> bool:
         """
@@ -65,7 +68,9 @@ class TransferLink:
     # --- steps ----------------------------------------------------------
 
     def expect(self, own: Mapping[str, MailboxName]) -> None:
-        """Servers of our kind know by themselves what they were sent."""
+        """Have the root be asked for by its id; else servers of our kind know by themselves what they were sent."""
+        roots = [each for each, name in own.items() if name.deleted is None and (name.is_inbox or name.owner is None)]
+        self._root_id = roots[0] if roots else ""
 
     async def begin(self, root: MailboxName, partition: str) -> None:
         """
@@ -128,7 +133,7 @@ class TransferLink:
 
     async def state(self) -> str:
         """How far the other server is: C{prepared}, C{active}, or nothing."""
-        return str((await self._do(b"STATE", {})).get("state", ""))
+        return str((await self._do(b"STATE", {"root": self._root_id})).get("state", ""))
 
     async def publish(self, root: MailboxName, names: Sequence[MailboxName]) -> None:
         """Have the other server tell the Murder's master of its mailboxes now."""

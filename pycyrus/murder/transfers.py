@@ -253,7 +253,13 @@ class Transfers:
         else:
             link = await self._connect(found)
             try:
-                await self._finish(found, link)
+                if found.state is not Leaving.LOST:
+                    await self._finish(found, link)
+                elif link.keeps_record or await self._are_elsewhere(self._names_of(found)):
+                    await self._finish(replace(found, state=Leaving.DECIDED), link)
+                else:
+                    # It may have less than all.
+                    await self._undo(found, "interrupted")
             finally:
                 link.close()
 
@@ -307,7 +313,9 @@ class Transfers:
         finally:
             telling.cancel_all()
         await self._transfers.note(transfer.transfer_id, Leaving.HELD)
-        entries = await self._departures.hold(transfer.root, deleted=link.sends_deleted)
+        entries = await self._departures.hold(
+            transfer.root, deleted=link.sends_deleted, by=f"{transfer.transfer_id} {transfer.server}"
+        )
         if self._publisher is not None:
             await self._publisher.push([entry.name for entry in entries])
         last = [mailboxes.get(entry.unique_id) or self._departures.files(entry) for entry in entries]

@@ -10,7 +10,7 @@ from pycyrus.errors import MailboxMoving, MailboxNotFound, PermissionDenied
 from pycyrus.model.acl import CREATE, LOOKUP, Acl, rights_of
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
-from pycyrus.store.rows import LEAVING, Entry
+from pycyrus.store.rows import Entry
 
 NO_RIGHTS: frozenset[str] = frozenset()
 
@@ -54,7 +54,7 @@ def check_stays(entry: Entry) -> None:
 
     @raise MailboxMoving: It is on its way to another server.
     """
-    if entry.mailbox_type == LEAVING:
+    if entry.is_leaving:
         raise MailboxMoving("on its way to another server")
 
 

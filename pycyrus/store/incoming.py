@@ -145,6 +145,10 @@ class Arrivals:
         found = self._transfers.incoming(transfer_id)
         return None if found is None else found.state
 
+    def is_here(self, unique_id: str) -> bool:
+        """Whether this server's list has a mailbox of an id."""
+        return rows.find_id(self._parts.directory.reading, unique_id) is not None
+
     def prepared(self, root: MailboxName) -> list[str]:
         """Ids of transfers of something that wait for a word."""
         return [
@@ -192,7 +196,7 @@ class Arrivals:
         def settle() -> None:
             # The mailboxes have left it.
             incoming_files.remove(parts.partitions, found.partition, transfer_id)
-            self._transfers.activated(transfer_id)
+            self._transfers.activated(transfer_id, [mailbox.unique_id for mailbox in manifest.mailboxes])
 
         await in_thread(parts.reactor, settle)
         return [mailbox.name for mailbox in manifest.mailboxes]

@@ -218,6 +218,28 @@ class IncomingFiles:
             raise store_error(error, "mailboxes cannot come in") from error
         return octets, hashlib.sha1(listed, usedforsecurity=False).digest()
 
+    def whole(self) -> bytes:
+        """
+        Look whether all is here that an inventory has; all of it is read.
+
+        @return: The manifest.
+        @raise Mismatch: Something is missing, or is not what it should be.
+        @raise BadTransfer: Manifest or inventory are none.
+        @raise OSError: It cannot be read.
+        """
+        octets = (self._own / MANIFEST).read_bytes()
+        manifest = Manifest.decode(octets)
+        inventory = Inventory.decode((self._own / INVENTORY).read_bytes())
+        for mailbox in manifest.mailboxes:
+            listed = inventory.files.get(mailbox.unique_id, {})
+            for name, facts in listed.items():
+                # Journals go on here.
+                if is_message(name) and _facts_of(self._path(mailbox.unique_id, name)) != facts:
+                    raise Mismatch(f"{name} of {mailbox.unique_id} is not what was sent")
+                self._facts[mailbox.unique_id, name] = facts
+            self._read(mailbox.unique_id, mailbox.uidvalidity)
+        return octets
+
     def _compare(self, manifest: Manifest, inventory: Inventory) -> None:
         unique_ids = [mailbox.unique_id for mailbox in manifest.mailboxes]
         if sorted(unique_ids) != sorted(inventory.files) or len(set(unique_ids)) < len(unique_ids):
@@ -274,6 +296,12 @@ class IncomingFiles:
         )
         record = journal.reserve_record(*limits, files.boot_id(), microseconds(), confirmed=True)
         files.write_all(loaded.fd, record, loaded.size)
+
+
+def _facts_of(path: Path) -> FileFacts:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False))
+        return FileFacts(file.tell(), digest.hexdigest())
 
 
 def remove(partitions: Partitions, partition: str, transfer_id: str) -> None:

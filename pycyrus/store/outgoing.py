@@ -85,17 +85,18 @@ class Departures:
 
     # --- holding --------------------------------------------------------
 
-    async def hold(self, root: MailboxName, *, deleted: bool) -> list[Entry]:
+    async def hold(self, root: MailboxName, *, deleted: bool, by: str = "") -> list[Entry]:
         """
         Have nobody use the mailboxes any more.
 
+        @param by: The id of the transfer, and the other server.
         @return: They, as they are now.
         @raise MailboxNotFound: They are gone.
         @raise StoreUnavailable: Some may be held, and some not: C{release} them.
         """
-        return await self._parts.shield.run(self._hold(root, deleted=deleted))
+        return await self._parts.shield.run(self._hold(root, f"{LEAVING} {by}".rstrip(), deleted=deleted))
 
-    async def _hold(self, root: MailboxName, *, deleted: bool) -> list[Entry]:
+    async def _hold(self, root: MailboxName, mailbox_type: str, *, deleted: bool) -> list[Entry]:
         def mark(connection: sqlite3.Connection) -> list[Entry]:
             self._parts.tree.finish(connection)
             entries = belongings(connection, root, deleted=deleted)
@@ -104,7 +105,7 @@ class Departures:
             for entry in entries:
                 if entry.mailbox_type:
                     raise MailboxMoving("already on its way")
-                rows.replace(connection, replace(entry, mailbox_type=LEAVING))
+                rows.replace(connection, replace(entry, mailbox_type=mailbox_type))
             return entries
 
         # What is not durable yet of what was seen is written by each process within that time.
@@ -139,7 +140,7 @@ class Departures:
 
         def unmark(connection: sqlite3.Connection) -> None:
             for entry in belongings(connection, root):
-                if entry.mailbox_type == LEAVING:
+                if entry.is_leaving:
                     rows.replace(connection, replace(entry, mailbox_type=""))
 
         await self._parts.shield.run(self._parts.directory.change(unmark))
@@ -147,7 +148,7 @@ class Departures:
     def held(self, root: MailboxName) -> list[Entry]:
         """Those that are held."""
         found = belongings(self._parts.directory.reading, root)
-        return [entry for entry in found if entry.mailbox_type == LEAVING]
+        return [entry for entry in found if entry.is_leaving]
 
     def entry(self, name: MailboxName) -> Entry | None:
         """A mailbox as it stands in the list."""
@@ -210,7 +211,7 @@ class Departures:
 
         def drop(connection: sqlite3.Connection) -> list[Entry]:
             parts.tree.catch_up(connection)
-            gone = [entry for entry in belongings(connection, root) if entry.mailbox_type == LEAVING]
+            gone = [entry for entry in belongings(connection, root) if entry.is_leaving]
             # The innermost first, so that directories are empty when their turn comes.
             for entry in reversed(gone):
                 rows.remove(connection, entry)

@@ -84,7 +84,11 @@ _AFTER = "\x02"
 _COLUMNS = "key, unique_id, partition, location, uidvalidity, mailbox_type, acl, special_use, created, changed, id"
 Row = tuple[str, str, str, str, int, str, str, str, int, int, int]
 LEAVING = "leaving"
-"""The type of a mailbox that is on its way to another server: nobody may use it."""
+"""
+The type of a mailbox that is on its way to another server: nobody may use it.
+
+Behind it stand the id of the transfer and the other server, in case C{transfers.db} is lost.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,11 @@ class Entry:
     created: int = 0
     changed: int = 0
     number: int = field(default=0, compare=False)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is on its way to another server."""
+        return self.mailbox_type.partition(" ")[0] == LEAVING
 
 
 class Work(enum.Enum):

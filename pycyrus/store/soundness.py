@@ -29,6 +29,7 @@ from pycyrus.store.relist import relist
 from pycyrus.store.salvage import damaged_rows, salvage
 from pycyrus.store.settings import StoreSettings
 from pycyrus.store.survey import survey
+from pycyrus.store.transfer_recovery import hold_again, restore_transfers
 
 _log = Logger()
 
@@ -70,7 +71,7 @@ KEPT = (
     ),
     KeptDatabase(
         transfer_log.FILE_NAME, transfer_log.SCHEMA, transfer_log.SCHEMA_VERSION,
-        "which mailboxes are on their way to or from other servers: see what those have",
+        "which mailboxes are on their way to or from other servers, which is told from the others too",
         always=False,
     ),
 )  # fmt: skip
@@ -106,16 +107,25 @@ def _mend(settings: StoreSettings, partitions: Partitions) -> None:
     problem = problem_of_list(path)
     if problem:
         _set_aside(path, problem)
+    added: list[rows.Entry] = []
     if problem or (_is_new(path) and next(survey(partitions), None) is not None):
-        _list_again(path, settings, partitions)
+        added = _list_again(path, settings, partitions)
     elif lost:
-        _compare_list(path, settings, partitions)
-    for each in KEPT:
-        _mend_kept(settings.configdirectory / each.name, each)
+        added = _compare_list(path, settings, partitions)
+    damaged = {each.name for each in KEPT if _mend_kept(settings.configdirectory / each.name, each)}
+    transfers = settings.configdirectory / transfer_log.FILE_NAME
+    # Who began one made that directory.
+    if transfers.name in damaged or (not transfers.exists() and transfers.with_name(transfer_log.LOCKS).exists()):
+        restore_transfers(path, transfers, partitions)
+    hold_again(path, transfers, added, partitions)
 
 
-def _mend_kept(path: Path, kept: KeptDatabase) -> None:
-    """Set a database aside if it is damaged, and make one of what can be read of it."""
+def _mend_kept(path: Path, kept: KeptDatabase) -> bool:
+    """
+    Set a database aside if it is damaged, and make one of what can be read of it.
+
+    @return: Whether something of it is lost.
+    """
     lost = has_lost_tail(path)
     problem = kept.problem_of(path)
     if problem:
@@ -126,6 +136,7 @@ def _mend_kept(path: Path, kept: KeptDatabase) -> None:
         )  # fmt: skip
     elif lost:
         _log.warn("The last changes of {path} may be lost.  It holds {holds}", path=str(path), holds=kept.holds)
+    return bool(problem) or lost
 
 
 def _is_new(path: Path) -> bool:
@@ -298,7 +309,7 @@ def _set_aside(path: Path, problem: str) -> Path:
     return kept / f"{path.name}.{number}"
 
 
-def _list_again(path: Path, settings: StoreSettings, partitions: Partitions) -> None:
+def _list_again(path: Path, settings: StoreSettings, partitions: Partitions) -> list[rows.Entry]:
     """Made beside and renamed, so that a crash leaves no half of a list."""
     temporary = path.with_name(f"{path.name}.new")
     for suffix in ("", "-wal", "-shm"):
@@ -314,9 +325,10 @@ def _list_again(path: Path, settings: StoreSettings, partitions: Partitions) -> 
     files.rename(temporary, path)
     files.sync_directory(str(path.parent))
     _log.error("The mailbox list was made again from {count} mailboxes' headers", count=len(done.added))
+    return done.added
 
 
-def _compare_list(path: Path, settings: StoreSettings, partitions: Partitions) -> None:
+def _compare_list(path: Path, settings: StoreSettings, partitions: Partitions) -> list[rows.Entry]:
     """The last changes of the list are lost: the headers may know of them."""
     try:
         with closing(make(path, rows.SCHEMA, rows.SCHEMA_VERSION)) as connection:
@@ -329,3 +341,4 @@ def _compare_list(path: Path, settings: StoreSettings, partitions: Partitions) -
         "The end of the mailbox list's log is damaged or torn; {count} mailboxes were put on the list again",
         count=len(done.added),
     )
+    return done.added

@@ -18,14 +18,14 @@ from pathlib import Path
 from pycyrus.errors import MailboxMoving
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.store import files
-from pycyrus.store.database import Database
+from pycyrus.store.database import CHECKSUM_OF, Database
 from pycyrus.store.rows import key_of, name_of
 from pycyrus.store.threads import StoreReactor
 
 FILE_NAME = "transfers.db"
 LOCKS = "transfers"
-SCHEMA_VERSION = 1
-SCHEMA = """
+SCHEMA_VERSION = 2
+SCHEMA = f"""
 CREATE TABLE outgoing (
     transfer_id TEXT PRIMARY KEY,
     root TEXT NOT NULL,
@@ -36,18 +36,21 @@ CREATE TABLE outgoing (
     total INTEGER NOT NULL,
     begun INTEGER NOT NULL,
     changed INTEGER NOT NULL,
-    error TEXT NOT NULL
+    error TEXT NOT NULL,
+    {CHECKSUM_OF % "transfer_id, root, server, partition, state, octets, total, begun, changed, error"}
 ) WITHOUT ROWID;
 CREATE TABLE departed (
     unique_id TEXT PRIMARY KEY,
-    changed INTEGER NOT NULL
+    changed INTEGER NOT NULL,
+    {CHECKSUM_OF % "unique_id, changed"}
 ) WITHOUT ROWID;
 CREATE TABLE incoming (
     transfer_id TEXT PRIMARY KEY,
     state TEXT NOT NULL,
     partition TEXT NOT NULL,
     manifest BLOB NOT NULL,
-    changed INTEGER NOT NULL
+    changed INTEGER NOT NULL,
+    {CHECKSUM_OF % "transfer_id, state, partition, manifest, changed"}
 ) WITHOUT ROWID
 """
 _KEPT = 30 * 86400
@@ -68,6 +71,8 @@ class Leaving(enum.Enum):
     """The other server may have been told that the mailboxes are its own."""
     MOVED = "moved"
     """They are; what is here has to go."""
+    LOST = "lost"
+    """The mailboxes are held, and the record of this was damaged: the other server has to tell."""
     UNDONE = "undone"
     """All goes on here; the other server has yet to forget what it was sent."""
     DONE = "done"
@@ -231,14 +236,18 @@ class TransferLog:
 
         self._database.transaction(write)
 
-    def activated(self, transfer_id: str) -> None:
+    def activated(self, transfer_id: str, unique_ids: Iterable[str]) -> None:
         """Take note, durably, that the mailboxes are this server's; waits for the disk."""
-        self._database.transaction(
-            lambda connection: connection.execute(
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(
                 "UPDATE incoming SET state = 'active', manifest = x'', changed = ? WHERE transfer_id = ?",
                 (int(time.time()), transfer_id),
             )
-        )
+            # They may have been here before.
+            connection.executemany("DELETE FROM departed WHERE unique_id = ?", [(each,) for each in unique_ids])
+
+        self._database.transaction(write)
 
     def forget(self, transfer_id: str) -> None:
         """Forget a transfer that came in, or will not; waits for the disk."""

@@ -91,11 +91,13 @@ class Databases:
     """
     What the databases held, and since when.
 
+    @ivar below: Where they are; None for all.
     @ivar commits: The moments before and after each C{COMMIT}, and the octets
         of the file after it.
     """
 
     recorder: Recorder
+    below: Path | None = None
     commits: dict[str, list[tuple[int, int, bytes]]] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -120,6 +122,8 @@ class Databases:
             yield
 
     def _took(self, database: Database, begun: int) -> None:
+        if self.below is not None and self.below not in database._path.parents:
+            return
         octets = database._writer.serialize()
         self.commits.setdefault(database._path.name, []).append((begun, self.recorder.tick(), octets))
 

@@ -287,9 +287,9 @@ class Promises:
         @param root: Has C{config} and C{disks}.
         @raise AssertionError: A promise was broken.
         """
-        settings = _elsewhere(settings, root)
+        settings = elsewhere(settings, root)
         expected = Expected.at(cut, self._marks)
-        with patch.object(files, "boot_id", lambda: _ANOTHER_BOOT), _without_syncs():
+        with patch.object(files, "boot_id", lambda: _ANOTHER_BOOT), without_syncs():
             first = self._start(settings, expected, cut)
             second = self._start(settings, None, cut)
         for unique_id, messages in first.items():
@@ -299,7 +299,7 @@ class Promises:
         """Start on what a power cut left, and no more."""
         with patch.object(files, "boot_id", lambda: _A_SHORT_BOOT):
             reactor = BlockingReactor()
-            store = open_store(_elsewhere(settings, root), reactor)
+            store = open_store(elsewhere(settings, root), reactor)
             for entry in all_entries(store):
                 reactor.run(store.open(_ADMIN, entry.name, LOOKUP)).close()
             reactor.run(store.close())
@@ -427,7 +427,8 @@ class Promises:
         return messages_of(state.contents)
 
 
-def _elsewhere(settings: StoreSettings, root: Path) -> StoreSettings:
+def elsewhere(settings: StoreSettings, root: Path) -> StoreSettings:
+    """Settings for a copy of all that is in the same directory as C{config}."""
     before = settings.configdirectory.parent
 
     def there(places: Mapping[str, Path]) -> dict[str, Path]:
@@ -448,7 +449,8 @@ def all_entries(store: MailStore) -> list[rows.Entry]:
     return [rows.entry_of(row) for row in rows.page(read, "", "\U0010ffff", 1 << 30, after=False)]
 
 
-def _without_syncs() -> AbstractContextManager[object]:
+def without_syncs() -> AbstractContextManager[object]:
+    """Have nothing wait for the disk."""
     return patch.multiple(files, syncfs=_nothing, fsync=_nothing, fdatasync=_nothing)
 
 

@@ -12,7 +12,6 @@ from pycyrus.interfaces import IMailboxPublisher, Location, LocationState, Publi
 from pycyrus.model.internal_names import internal, parse_internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.store.directory import published
-from pycyrus.store.rows import LEAVING
 from pycyrus.store.store import MailStore
 
 
@@ -102,7 +101,7 @@ class DirectPublisher:
                 continue
             told = published(entry)
             here = Location(internal(name), self._server, told.partition, told.acl)
-            if entry.mailbox_type != LEAVING:
+            if not entry.is_leaving:
                 await self._master.activate(here)
             elif known is None or (known.server == self._server and known.state is LocationState.ACTIVE):
                 await self._master.deactivate(here)
