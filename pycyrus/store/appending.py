@@ -187,6 +187,7 @@ async def take_back(state: MailboxState, ranges: list[tuple[int, int]]) -> None:
         state.log.error("Unacknowledged messages remain in {mailbox}", mailbox=state.unique_id)
         return
     try:
+        state.check_place()
         now = microseconds()
         state.write(
             journal.ranges_record(journal.EXPUNGE, ranges, state.next_modseq(), now)
@@ -194,9 +195,9 @@ async def take_back(state: MailboxState, ranges: list[tuple[int, int]]) -> None:
         )
         for low, high in ranges:
             files.unlink_all([path for uid in range(low, high + 1) for path in state.paths.places(uid)])
-    except OSError as error:
+    except (OSError, StoreUnavailable) as error:
         state.log.error(
-            "Unacknowledged messages remain in {mailbox}: {error}", mailbox=state.unique_id, error=error.strerror
+            "Unacknowledged messages remain in {mailbox}: {error}", mailbox=state.unique_id, error=str(error)
         )
     finally:
         state.leave()

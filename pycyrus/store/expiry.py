@@ -22,9 +22,10 @@ from pycyrus.model.names import MailboxName
 from pycyrus.model.uids import UidArray
 from pycyrus.store import archiving, journal, writing
 from pycyrus.store.files import store_error
-from pycyrus.store.layout import MailboxPaths, microseconds, remove_message
+from pycyrus.store.layout import MailboxPaths, microseconds
 from pycyrus.store.lifetimes import archived_from, lifetime_of_deleted, lifetime_of_messages
 from pycyrus.store.mailbox import MailboxState
+from pycyrus.store.removing import remove_files
 from pycyrus.store.rows import Entry
 from pycyrus.store.settings import ArchiveSettings
 from pycyrus.store.store import MailStore
@@ -240,20 +241,14 @@ async def sweep(state: MailboxState) -> int:
             # Removed or renamed meanwhile; the journal knows.
             state.refresh()
             listed = await in_thread(state.services.reactor, _listed, state.paths)
-        state.refresh()
-        if not len(_left_over(state, listed)):
-            return 0
-        await state.enter()
-        try:
-            state.check_place()
-            left = _left_over(state, listed)
-            for uid in left.tolist():
-                # Whoever purges does this without the lock.
-                remove_message(state.paths, uid)
-        finally:
-            state.leave()
     except OSError as error:
-        raise store_error(error, "removed messages' files cannot be removed") from error
+        raise store_error(error, "removed messages' files cannot be found") from error
+    state.refresh()
+    left = _left_over(state, listed)
+    if len(left):
+        # Whoever wrote the record of it may not be that far, if alive.
+        await state.commit([state.paths.journal])
+        await remove_files(state, left.tolist())
     return len(left)
 
 

@@ -33,10 +33,11 @@ from pycyrus.store.contents import Contents
 from pycyrus.store.files import store_error
 from pycyrus.store.header import read_header
 from pycyrus.store.items import summary_of
-from pycyrus.store.layout import MailboxPaths, microseconds, remove_message
+from pycyrus.store.layout import MailboxPaths, microseconds
 from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.moves import rewrite_header
 from pycyrus.store.quarantine import file_guid, is_in_quarantine, link_to_quarantine
+from pycyrus.store.removing import remove_files
 from pycyrus.store.rows import Entry
 from pycyrus.store.spool import place_copy
 from pycyrus.store.threads import in_thread
@@ -281,7 +282,7 @@ async def _put_aside(state: MailboxState, uids: list[int]) -> None:
     finally:
         state.leave()
     await state.commit([*names, *state.written])
-    _unlink(state.paths, here)
+    await remove_files(state, here)
 
 
 async def _replace(state: MailboxState, uids: list[int]) -> None:
@@ -297,7 +298,7 @@ async def _replace(state: MailboxState, uids: list[int]) -> None:
     finally:
         state.leave()
     await state.commit(state.written)
-    _unlink(state.paths, here)
+    await remove_files(state, here)
 
 
 def _purge(state: MailboxState, uids: list[int], facts: _Facts) -> None:
@@ -309,12 +310,6 @@ def _purge(state: MailboxState, uids: list[int], facts: _Facts) -> None:
     if uids:
         every = np.array(sorted(uids), dtype=np.uint32)
         state.write(records + journal.ranges_record(journal.PURGE, number_ranges(every), 0, now))
-
-
-def _unlink(paths: MailboxPaths, uids: list[int]) -> None:
-    for uid in uids:
-        # What is left is found by its UID: the next expiry removes it.
-        remove_message(paths, uid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,7 +367,7 @@ async def _adopt(state: MailboxState, uids: list[int]) -> None:
     finally:
         state.leave()
     await state.commit([*placed, *state.written])
-    _unlink(state.paths, old)
+    await remove_files(state, old)
 
 
 def _is_alone(paths: MailboxPaths, known: _Facts, each: _Adopted) -> bool:

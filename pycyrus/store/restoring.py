@@ -25,6 +25,7 @@ from pycyrus.store.files import store_error
 from pycyrus.store.keyword_bits import Keywords
 from pycyrus.store.layout import MailboxPaths, microseconds
 from pycyrus.store.mailbox import MailboxState
+from pycyrus.store.removing import remove_files
 from pycyrus.store.spool import place_copy
 from pycyrus.store.threads import in_thread
 
@@ -115,11 +116,7 @@ async def _restore_batch(state: MailboxState, choose: Choose, missing: set[int])
     await state.commit([*placed, *state.written])
     restored = Restored(rows["uid"].astype(np.uint32), np.arange(first, first + len(rows), dtype=np.uint32))
     # Only now: until the record is durable the old name may still be needed.
-    await in_thread(
-        state.services.reactor,
-        files.unlink_all,
-        [path for uid in restored.was.tolist() for path in state.paths.places(uid)],
-    )
+    await remove_files(state, restored.was.tolist())
     return restored
 
 

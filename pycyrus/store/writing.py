@@ -14,18 +14,14 @@ import numpy as np
 from pycyrus.interfaces import Expunged, Stored
 from pycyrus.model.flags import DELETED
 from pycyrus.model.uids import NO_UIDS, Positions, UidArray, number_ranges, runs
-from pycyrus.store import files, journal
+from pycyrus.store import journal
 from pycyrus.store.columns import as_positions
 from pycyrus.store.files import store_error
 from pycyrus.store.journal import FlagMasks, Ranges
 from pycyrus.store.keyword_bits import Keywords
 from pycyrus.store.layout import microseconds
 from pycyrus.store.mailbox import MailboxState
-from pycyrus.store.threads import in_thread
-
-_IN_THREAD_FROM = 64
-"""Files of more messages than this are removed in a thread."""
-
+from pycyrus.store.removing import remove_files
 
 # --- flags ------------------------------------------------------------------
 
@@ -146,7 +142,7 @@ async def expunge(state: MailboxState, uids: UidArray | None, *, only_deleted: b
         state.leave()
     await state.commit([state.paths.journal])
     if not keep_files:
-        await _remove_files(state, gone)
+        await remove_files(state, gone.tolist())
     return Expunged(gone, modseq)
 
 
@@ -172,16 +168,8 @@ async def purge(state: MailboxState, older_than: int) -> int:
     # Only when the record is durable: a file must not go while the record of
     # its going can still be lost.
     await state.commit([state.paths.journal])
-    await _remove_files(state, gone)
+    await remove_files(state, gone.tolist())
     return len(gone)
-
-
-async def _remove_files(state: MailboxState, uids: UidArray) -> None:
-    paths = [path for uid in uids.tolist() for path in state.paths.places(uid)]
-    if len(paths) <= _IN_THREAD_FROM:
-        files.unlink_all(paths)
-    else:
-        await in_thread(state.services.reactor, files.unlink_all, paths)
 
 
 # --- recent -----------------------------------------------------------------
