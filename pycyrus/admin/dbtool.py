@@ -24,7 +24,7 @@ from pycyrus.admin.deny import locked
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.auth.denials import escape, unescape
 from pycyrus.config.load import load
-from pycyrus.store.database import define_checksum
+from pycyrus.sqlite.opening import define_checksum
 from pycyrus.store.files import replace_file
 
 _MAGIC = b"SQLite format 3\0"

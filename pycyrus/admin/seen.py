@@ -15,8 +15,8 @@ from pycyrus.admin.mailboxes import open_mailboxes
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.config.load import Configuration, load
 from pycyrus.model.patterns import compile_pattern
+from pycyrus.sqlite.opening import define_checksum
 from pycyrus.store import userstate
-from pycyrus.store.database import define_checksum
 
 _DAY = 86_400
 

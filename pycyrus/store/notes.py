@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pycyrus.errors import LimitExceeded
-from pycyrus.store.database import CHECKSUM_OF, Database
+from pycyrus.sqlite.opening import CHECKSUM_OF
+from pycyrus.store.database import Database
 from pycyrus.store.threads import StoreReactor
 
 FILE_NAME = "annotations.db"

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from pycyrus.errors import MailboxMoving
 from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.sqlite.opening import CHECKSUM_OF
 from pycyrus.store import files
-from pycyrus.store.database import CHECKSUM_OF, Database
+from pycyrus.store.database import Database
 from pycyrus.store.rows import key_of, name_of
 from pycyrus.store.threads import StoreReactor
 

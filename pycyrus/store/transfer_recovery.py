@@ -20,8 +20,8 @@ from pycyrus.errors import MailStoreError, StoreUnavailable
 from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.transfers import BadTransfer
+from pycyrus.sqlite.opening import make
 from pycyrus.store import moves, rows
-from pycyrus.store.database import make
 from pycyrus.store.incoming_files import IncomingFiles, present
 from pycyrus.store.partitions import Partitions
 from pycyrus.store.rows import LEAVING, Entry, Work

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pycyrus.store.database import CHECKSUM_OF, Database
+from pycyrus.sqlite.opening import CHECKSUM_OF
+from pycyrus.store.database import Database
 from pycyrus.store.threads import StoreReactor
 
 FILE_NAME = "userstate.db"

@@ -12,7 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.admin.main import make_parser
-from pycyrus.store.database import define_checksum
+from pycyrus.sqlite.opening import define_checksum
 from pycyrus.test.admin.tools import ToolsTestCase
 from pycyrus.testing.commands import call
 from pycyrus.testing.server import Login

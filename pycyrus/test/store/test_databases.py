@@ -19,8 +19,9 @@ from pycyrus.interfaces import NewMessage
 from pycyrus.model.acl import INSERT, LOOKUP, Acl
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.names import MailboxName
+from pycyrus.sqlite import damage
+from pycyrus.sqlite.opening import make
 from pycyrus.store import rows, soundness
-from pycyrus.store.database import make
 from pycyrus.store.settings import DeleteMode, StoreSettings
 from pycyrus.store.store import MailStore, open_store
 from pycyrus.test.store.mailboxes import without_syncs
@@ -201,7 +202,7 @@ class MailboxListTests(DatabaseCase):
             shutil.copytree(self.root, kept)
         log = (kept / "config" / "mailboxes.db-wal").read_bytes()
         self.assertTrue(log)
-        self.assertFalse(soundness.has_lost_tail(kept / "config" / "mailboxes.db"))
+        self.assertFalse(damage.has_lost_tail(kept / "config" / "mailboxes.db"))
         draw = random.Random(7)
         for at in [0, 9, 20, 28, *draw.sample(range(32, len(log)), 25)]:
             shutil.rmtree(self.root)

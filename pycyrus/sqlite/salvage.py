@@ -8,6 +8,7 @@ new database takes its place, for tables made in the same order lie in the same 
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -17,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pycyrus.errors import StoreUnavailable
-from pycyrus.store import files
-from pycyrus.store.database import CHECKSUM, connect, make, row_checksum
+from pycyrus.sqlite.opening import CHECKSUM, connect, make, row_checksum
 
 _KINDS: dict[str, type] = {"TEXT": bytes, "BLOB": bytes, "INTEGER": int}
 _GENERATED = 3
@@ -87,14 +87,15 @@ def salvage(damaged: Path, target: Path, schema: str, version: int) -> int:
     try:
         with closing(make(making, schema, version)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute("PRAGMA foreign_keys=OFF")
             connection.execute("BEGIN IMMEDIATE")
-            count = _fill(connection, damaged, making)
+            count = _fill(connection, damaged, making) - _drop_orphans(connection)
             connection.execute("COMMIT")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error as error:
         raise StoreUnavailable(f"{target.name} cannot be made again: {error}") from error
-    files.rename(making, target)
-    files.sync_directory(str(target.parent))
+    making.rename(target)
+    sync_directory(target.parent)
     return count
 
 
@@ -111,6 +112,17 @@ def _fill(connection: sqlite3.Connection, damaged: Path, making: Path) -> int:
             if count:
                 break
     return count
+
+
+def _drop_orphans(connection: sqlite3.Connection) -> int:
+    """Remove rows that belong to others which were lost; how many they were."""
+    orphans: dict[str, int] = {}
+    for table, *_ in connection.execute("PRAGMA foreign_key_check").fetchall():
+        orphans[str(table)] = orphans.get(str(table), 0) + 1
+    for table in orphans:
+        for _, _, parent, column, key, *_ in connection.execute(f"PRAGMA foreign_key_list({table})").fetchall():
+            connection.execute(f"DELETE FROM {table} WHERE {column} NOT IN (SELECT {key} FROM {parent})")
+    return sum(orphans.values())
 
 
 def _copies(damaged: Path, making: Path, scratch: Path) -> Iterator[Path]:
@@ -185,3 +197,12 @@ def _values(row: tuple[object, ...], table: Table) -> _Values | None:
         except UnicodeDecodeError:
             return None
     return tuple(values)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
