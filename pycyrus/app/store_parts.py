@@ -55,6 +55,7 @@ def store_settings(settings: Settings) -> StoreSettings:
         annotations=annotation_definitions(settings),
         feeds_searches=settings.switch("search_feed"),
         search=search_settings(settings),
+        most_messages=settings.integer("mailbox_maxmessages_email"),
     )
 
 

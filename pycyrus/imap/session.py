@@ -22,6 +22,7 @@ from pycyrus.imap.client import Client
 from pycyrus.imap.commands import table
 from pycyrus.imap.commands.command import Command, Seqs
 from pycyrus.imap.dialogue import Dialogue
+from pycyrus.imap.leaving import leave_at_once
 from pycyrus.imap.literals import LiteralIntake
 from pycyrus.imap.parts import Parts, Wire
 from pycyrus.imap.patience import Patience
@@ -186,9 +187,7 @@ class Session(Client):
     def log_out(self) -> None:
         """Become nobody again, with the patience that is had with those (RFC 8437 section 3)."""
         self.telling.begin(None)
-        selected, self.selected = self.selected, None
-        if selected is not None:
-            selected.close()
+        leave_at_once(self)
         self.become_nobody()
         self._reader.limits = self.settings.before_login
         self._reader.leaves_uncut = False
@@ -290,9 +289,7 @@ class Session(Client):
         self.telling.begin(None)
         self._intake.discard()
         self._reader.clear()
-        selected, self.selected = self.selected, None
-        if selected is not None:
-            selected.close()
+        leave_at_once(self)
         self.leave()
 
     # --- the way of a command -----------------------------------------------

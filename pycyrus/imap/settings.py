@@ -94,6 +94,7 @@ class ImapSettings:
     @ivar plaintext_pause: C{plaintextloginpause}: how long the answer to such a login is held back.
     @ivar leaves_vanished: C{disconnect_on_vanished_mailbox}: a session ends whose mailbox is deleted; else the
         mailbox becomes empty to it.
+    @ivar expunges_when_left: C{autoexpunge}: a mailbox is left without what is deleted, however it is left.
     @ivar command_log: What is logged of commands; None for nothing.
     @ivar plaintext_alert: C{plaintextloginalert}: what those are told who log in by a password without TLS.
     """
@@ -125,6 +126,7 @@ class ImapSettings:
     plaintext_alert: str = ""
     plaintext_pause: float = 0.0
     leaves_vanished: bool = False
+    expunges_when_left: bool = False
     command_log: CommandLog | None = None
 
     @property

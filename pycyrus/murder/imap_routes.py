@@ -282,7 +282,7 @@ class SessionRoutes:
         link = self.link
         if link is None or link.server != location.server or self._is_lost:
             self._close_selected()
-            deselect(self.session)
+            await deselect(self.session)
             link = await self.routes.backends.link(location.server, self.session.user)
         was_selected, self.link = self.link is link, link
         line = b""

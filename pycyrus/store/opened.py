@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from zope.interface import implementer
 
-from pycyrus.errors import MailboxNotFound, MessageGone, OperationNotSupported, PermissionDenied, StoreUnavailable
+from pycyrus.errors import (
+    MailboxNotFound,
+    MessageGone,
+    OperationNotSupported,
+    PermissionDenied,
+    StoreUnavailable,
+)
 from pycyrus.interfaces import Appended, Copied, Counts, Expunged, IMailbox, IMessageFile, NewMessage, Stored
 from pycyrus.model.acl import ANNOTATE, DELETE_MESSAGES, EXPUNGE, INSERT, KEEP_SEEN, POST, READ, WRITE
-from pycyrus.model.annotations import STANDARD_DEFINITIONS, AnnotationDefinitions
 from pycyrus.model.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, FlagAction, FlagChange
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
@@ -29,6 +34,8 @@ from pycyrus.store.files import store_error
 from pycyrus.store.filling import fill
 from pycyrus.store.mailbox import MailboxState
 from pycyrus.store.own_annotations import AnnotationName, OwnAnnotations
+from pycyrus.store.policy import DEFAULT_POLICY as DEFAULT_POLICY
+from pycyrus.store.policy import MailboxPolicy as MailboxPolicy
 from pycyrus.store.quotas import Quotas
 from pycyrus.store.seen_overlay import ISeenState as ISeenState
 from pycyrus.store.seen_overlay import SeenOverlay
@@ -39,24 +46,6 @@ from pycyrus.store.writing import FlagOrder
 
 _ANY = ANSWERED | FLAGGED | DRAFT
 _EVERY = _ANY | DELETED | SEEN
-
-
-@dataclass(frozen=True, slots=True)
-class MailboxPolicy:
-    """
-    How mailboxes behave.
-
-    @ivar keep_expunged: Files of expunged messages stay until they are purged.
-    @ivar wait_for_flags: STORE returns when it is durable.
-    @ivar annotations: What may be noted of messages.
-    """
-
-    keep_expunged: bool = True
-    wait_for_flags: bool = False
-    annotations: AnnotationDefinitions = STANDARD_DEFINITIONS
-
-
-DEFAULT_POLICY = MailboxPolicy()
 
 
 @implementer(IMailbox)
@@ -417,6 +406,7 @@ class OpenedMailbox:
 
     async def check_quota(self, octets: int = 0, messages: int = 0) -> None:
         """Whether there is room; see L{IMailbox}."""
+        self._policy.admit(self.state.contents.columns.count, messages)
         if self._quotas is not None and self._quotas.roots.exist():
             await self._quotas.ready(self.name)
             self._quotas.admit(self.name, Usage(octets, messages))
@@ -428,6 +418,7 @@ class OpenedMailbox:
 
     def _admission(self, enforcement: Enforcement) -> Callable[[Usage], None]:
         def admit(more: Usage) -> None:
+            self._policy.admit(self.state.contents.columns.count, more.messages)
             if self._quotas is not None and self._quotas.roots.exist():
                 self._quotas.admit(self.name, more, enforcement)
 

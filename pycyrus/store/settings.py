@@ -98,6 +98,7 @@ class StoreSettings:
     @ivar feeds_searches: Texts of messages are made ready for searches soon after
         they came (C{search_feed}).
     @ivar search: How they are searched.
+    @ivar most_messages: In a mailbox (C{mailbox_maxmessages_email}); 0 for no limit.
     @ivar open_mailboxes: How many closed mailboxes are kept in memory.
     """
 
@@ -127,5 +128,6 @@ class StoreSettings:
     undo_retention: float = 7 * 86400.0
     feeds_searches: bool = False
     search: SearchSettings = DEFAULT_SEARCH
+    most_messages: int = 0
     annotations: AnnotationDefinitions = STANDARD_DEFINITIONS
     open_mailboxes: int = 256

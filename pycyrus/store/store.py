@@ -155,7 +155,9 @@ class MailStore:
         )
         self._states = MailboxStates(services, kept=settings.open_mailboxes)
         self._policy = MailboxPolicy(
-            keep_expunged=settings.expunge_mode is ExpungeMode.DELAYED, annotations=settings.annotations
+            keep_expunged=settings.expunge_mode is ExpungeMode.DELAYED,
+            annotations=settings.annotations,
+            most_messages=settings.most_messages,
         )
         self._stages: dict[str, Stage] = {}
         self._known: dict[tuple[Identity, MailboxName], HeldAccess] = {}

@@ -81,6 +81,7 @@ def imap_settings(settings: Settings, name: str, server_name: str) -> ImapSettin
         ),
         plaintext_alert=settings.text("plaintextloginalert"),
         plaintext_pause=float(settings.duration("plaintextloginpause")),
+        expunges_when_left=settings.switch("autoexpunge"),
         leaves_vanished=settings.switch("disconnect_on_vanished_mailbox"),
         command_log=_command_log(settings),
         delete_right=settings.text("deleteright").strip(),

@@ -8,6 +8,7 @@ import numpy as np
 
 from pycyrus.errors import MailStoreError
 from pycyrus.imap.commands.quota import warn_of_quota
+from pycyrus.imap.leaving import leave
 from pycyrus.imap.opening import Opening
 from pycyrus.imap.pace import Pace
 from pycyrus.imap.replies import Bad
@@ -63,7 +64,7 @@ async def _select(session: Session, command: Select, *, read_only: bool) -> byte
         session.enabled.add(CONDSTORE)
     if (unchanged := _unchanged(session, command, is_examine=read_only)) is not None:
         return await _select_again(session, unchanged)
-    deselect(session)
+    await deselect(session)
     is_examine = read_only
     name = session.names.decode(command.mailbox, utf8=session.is_utf8)
     mailbox = await session.store.open(session.user, name, READ)
@@ -104,6 +105,8 @@ def _unchanged(session: Session, command: Select, *, is_examine: bool) -> Select
     opening = None if selected is None else selected.opening
     if selected is None or opening is None or session.telling.notices is not None:
         return None
+    if session.settings.expunges_when_left:
+        return None
     asked = (command.mailbox, is_examine, len(session.enabled))
     if asked != (opening.asked, opening.is_examine, opening.extensions):
         return None
@@ -136,11 +139,10 @@ async def _select_again(session: Session, selected: SelectedMailbox) -> bytes:
     return _READ_ONLY if selected.read_only else _READ_WRITE
 
 
-def deselect(session: Session) -> None:
+async def deselect(session: Session) -> None:
     """Leave the selected mailbox for another; what follows is of that one (RFC 7162 section 3.2.11)."""
-    selected, session.selected = session.selected, None
-    if selected is not None:
-        selected.close()
+    if session.selected is not None:
+        await leave(session)
         session.write(_CLOSED)
 
 

@@ -10,7 +10,14 @@ import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from pycyrus.errors import MessageGone, OperationNotSupported, PermissionDenied, StoreUnavailable, TooManyKeywords
+from pycyrus.errors import (
+    MessageGone,
+    OperationNotSupported,
+    OverQuota,
+    PermissionDenied,
+    StoreUnavailable,
+    TooManyKeywords,
+)
 from pycyrus.interfaces import IMailbox, IMessageFile, IStaged, NewMessage
 from pycyrus.model.flags import DELETED, FLAGGED, SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.identity import POSTMAN
@@ -289,6 +296,29 @@ class ExpungeTests(MailboxCase):
         """Right e."""
         with self.assertRaises(PermissionDenied):
             self.place.run(self.place.open("a", "lrswit").expunge())
+
+
+class MostMessagesTests(MailboxCase):
+    """The option C{mailbox_maxmessages_email}."""
+
+    def test_full(self) -> None:
+        """No more come by any way, nor one of several that are too many together."""
+        self.place.append(self.box, text(1))
+        self.place.create("b", 88)
+        full = self.place.open("b", policy=MailboxPolicy(most_messages=2))
+        with self.assertRaises(OverQuota):
+            self.place.append(full, text(1), text(2), text(3))
+        self.assertEqual(len(full.view()), 0)
+        self.place.append(full, text(1), text(2))
+        for attempt in (
+            lambda: self.place.append(full, text(3)),
+            lambda: self.place.run(self.box.copy(self.box.view().uids[:1], full)),
+            lambda: self.place.run(self.box.move(self.box.view().uids[:1], full)),
+            lambda: self.place.run(full.check_quota(messages=1)),
+        ):
+            self.assertRaises(OverQuota, attempt)
+        self.assertEqual((len(full.view()), len(self.box.view())), (2, 1))
+        self.place.run(full.check_quota(octets=1))
 
 
 class CopyTests(MailboxCase):

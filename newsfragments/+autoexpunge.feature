@@ -1,0 +1,1 @@
+The options `autoexpunge` and `mailbox_maxmessages_email` take effect.
