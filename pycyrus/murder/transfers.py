@@ -196,12 +196,14 @@ class Transfers:
                 self._failed_at[transfer.transfer_id] = self._reactor.seconds()
 
     async def settle(self) -> None:
-        """End what came from servers that do not ask again, and was listed by whoever died then."""
+        """End what came, and was listed by whoever died then."""
         for each in self._transfers.all_prepared():
-            if each.transfer_id.startswith((SYNC_PREFIX, DUMP_PREFIX)) and self._arrivals.is_listed(each):
+            if self._arrivals.is_listed(each):
                 with suppress(MailStoreError):
                     await self._arrivals.activate(each.transfer_id)
-                    await self._arrivals.forget(each.transfer_id)
+                    if each.transfer_id.startswith((SYNC_PREFIX, DUMP_PREFIX)):
+                        # Their servers do not ask again.
+                        await self._arrivals.forget(each.transfer_id)
 
     async def accept_orphans(self) -> None:
         """

@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -195,11 +196,18 @@ class Arrivals:
 
         def settle() -> None:
             # The mailboxes have left it.
+            self._check_left(transfer_id)
             incoming_files.remove(parts.partitions, found.partition, transfer_id)
             self._transfers.activated(transfer_id, [mailbox.unique_id for mailbox in manifest.mailboxes])
 
         await in_thread(parts.reactor, settle)
         return [mailbox.name for mailbox in manifest.mailboxes]
+
+    def _check_left(self, transfer_id: str) -> None:
+        """@raise StoreUnavailable: A mailbox that is listed has not been moved into place yet."""
+        place = incoming_location(transfer_id) + "/"
+        if any(each.source.startswith(place) for each in rows.pending(self._parts.directory.reading)):
+            raise StoreUnavailable("mailbox directories cannot be moved now")
 
     def _take_over(self, manifest: Manifest) -> None:
         """What is known of the mailboxes elsewhere than in their files; it may be done again."""
@@ -233,12 +241,16 @@ class Arrivals:
         if gone is not None:
             rows.remove(connection, gone)
             rows.add_pending(connection, Work.REMOVE, gone.partition, gone.location)
+        came = {each.unique_id for each in manifest.mailboxes if self._has_come(connection, transfer, each)}
         for mailbox in manifest.mailboxes:
             taken = rows.find(connection, mailbox.name) or rows.find_id(connection, mailbox.unique_id)
-            if taken is not None:
+            if taken is not None and mailbox.unique_id not in came:
                 raise MailboxExists(internal(mailbox.name))
         now = int(time.time())
         for mailbox in manifest.mailboxes:
+            if mailbox.unique_id in came:
+                self._complete(connection, mailbox)
+                continue
             entry = self._entry(connection, transfer.partition, mailbox, now)
             rows.insert(connection, entry)
             comes_from = incoming_location(transfer.transfer_id, mailbox.unique_id)
@@ -246,6 +258,20 @@ class Arrivals:
         for mailbox in manifest.mailboxes:
             # Which has its header written.
             rows.add_pending(connection, Work.TELL_RENAME, transfer.partition, mailbox.unique_id)
+
+    def _has_come(self, connection: sqlite3.Connection, transfer: Incoming, mailbox: MovedMailbox) -> bool:
+        """Whether it was listed and moved into place before, and the list was made again since."""
+        comes_from = incoming_location(transfer.transfer_id, mailbox.unique_id)
+        paths = moves.mailbox_paths(self._parts.partitions, transfer.partition, comes_from)
+        return _is_there(connection, mailbox) and not Path(paths.journal).exists()
+
+    @staticmethod
+    def _complete(connection: sqlite3.Connection, mailbox: MovedMailbox) -> None:
+        """Have the list say what its header did not yet."""
+        entry = rows.find_id(connection, mailbox.unique_id)
+        if entry is not None:
+            known = replace(entry, acl=mailbox.acl, special_use=mailbox.special_use, created=mailbox.created)
+            rows.replace(connection, known)
 
     def _entry(self, connection: sqlite3.Connection, partition: str, mailbox: MovedMailbox, now: int) -> Entry:
         by_id = location_by_id(mailbox.unique_id)
@@ -306,6 +332,7 @@ class Arrivals:
                 try:
                     # Of one that is active nothing is left there: else it would still be prepared.
                     if not self._transfers.is_prepared(transfer_id):
+                        self._check_left(transfer_id)
                         incoming_files.remove(self._parts.partitions, partition, transfer_id)
                 finally:
                     self._transfers.give_back(transfer_id, lock, is_over=True)

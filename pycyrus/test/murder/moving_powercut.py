@@ -45,7 +45,8 @@ ADMIN = Identity("cyrus", admin=AdminScope.GLOBAL)
 ALICE = Identity("alice")
 BOB = Identity("bob")
 INBOX = inbox_of(ALICE)
-_KILLED = Loss(Keep.ALL, Keep.ALL)
+KILLED = Loss(Keep.ALL, Keep.ALL)
+"""All is there that was written."""
 _ANOTHER_BOOT = b"another start..."
 
 
@@ -398,26 +399,24 @@ def damage(path: Path, draw: random.Random) -> str:
     return how
 
 
-def some_damage(scratch: Path, seed: int, rounds: int) -> dict[str, int]:
+def some_damage(recording: Recording, scratch: Path, draw: random.Random, rounds: int) -> dict[str, int]:
     """
-    Record once, kill both processes at some moments, and spoil one database of one server.
+    Kill both processes at some moments, and spoil one database of one server.
 
     @return: How often the user was where.
     @raise AssertionError: With the moment.
     """
-    draw = random.Random(seed)
-    recording = record(scratch, draw)
     found: dict[str, int] = dict.fromkeys(SIDES, 0)
     for number in range(rounds):
         cut = draw.randint(0, recording.recorder.now)
         root, side, name = scratch / f"cut{number}", draw.choice(SIDES), draw.choice(DATABASES)
-        build(recording, cut, dict.fromkeys(SIDES, _KILLED), draw, root)
+        build(recording, cut, dict.fromkeys(SIDES, KILLED), draw, root)
         how = ""
         try:
             how = damage(root / side / "config" / name, draw)
             found[look(recording, cut, root)] += 1
         except Exception as error:
-            raise AssertionError(f"seed {seed}, at {cut}, {name} of the {side} {how}: {error!r}") from error
+            raise AssertionError(f"at {cut}, {name} of the {side} {how}: {error!r}") from error
     return found
 
 
@@ -437,7 +436,7 @@ def every_moment(scratch: Path, seed: int, *, moments: int | None = None) -> dic
     found: dict[str, int] = dict.fromkeys(SIDES, 0)
     for number, cut in enumerate(cuts):
         whose = draw.choice(((True, False), (False, True), (True, True)))
-        losses = {side: draw.choice(LOSSES) if cuts_it else _KILLED for side, cuts_it in zip(SIDES, whose, strict=True)}
+        losses = {side: draw.choice(LOSSES) if cuts_it else KILLED for side, cuts_it in zip(SIDES, whose, strict=True)}
         try:
             found[check(recording, cut, losses, draw, scratch / f"cut{number}")] += 1
         except Exception as error:
