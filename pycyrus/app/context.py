@@ -261,6 +261,7 @@ class Context:
                 self.slave(),
                 self._authentication.user_defaults,
                 self.reactor,
+                self._open_store,
             )
         return self._frontend
 

@@ -22,6 +22,7 @@ from pycyrus.config.problems import ConfigError, Problem
 from pycyrus.config.settings import Settings
 from pycyrus.delivery.settings import DeliverySettings
 from pycyrus.interfaces import IDeliveryAgent, IMailboxDirectory, IRecipientVerifier, IUserDefaults
+from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.murder.backends import Backends, BackendSettings
 from pycyrus.murder.directory import MurderDirectory
 from pycyrus.murder.imap_create import ServerChoice, ServerChoiceSettings
@@ -32,6 +33,7 @@ from pycyrus.murder.sieve import SieveRoutes
 from pycyrus.murder.slave import Slave
 from pycyrus.murder.smmap import MurderVerifier
 from pycyrus.store.locations import Locations
+from pycyrus.store.store import MailStore
 
 _PORT = re.compile(r"(\S+)/(imap|pop3|lmtp|sieve|smmap)=([0-9]{1,5})")
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -63,13 +65,18 @@ class Frontend:
         slave: Slave,
         user_defaults: IUserDefaults,
         reactor: Any,
+        store: MailStore,
     ) -> None:
         """
         @param user_defaults: Knows what server is laid down for single users.
+        @param store: The mailboxes of this server itself, if it has any.
         @raise ConfigError: An option cannot be used.
         """
         deleted_prefix = settings.text("deletedprefix")
-        self.directory: IMailboxDirectory = MurderDirectory(locations, server_name, slave.catch_up, deleted_prefix)
+        has_own = settings.word("mupdate_config") == "unified"
+        self.directory: IMailboxDirectory = MurderDirectory(
+            locations, server_name, slave.catch_up, deleted_prefix, _looks_in(store) if has_own else None
+        )
         self.backends = Backends(backend_settings(settings), reactor)
         self.pop3 = Pop3Routes(self.directory, self.backends, reactor)
         refers = settings.switch("sieve_allowreferrals")
@@ -82,6 +89,7 @@ class Frontend:
                 refers=not settings.switch("proxyd_disable_mailbox_referrals"),
                 refers_status=settings.switch("proxyd_allow_status_referral"),
                 subscribes_to_all=settings.switch("allowallsubscribe"),
+                has_own=has_own,
             ),
             slave.catch_up,
             deleted_prefix,
@@ -107,6 +115,16 @@ class Frontend:
         """End the connections to backends."""
         self._lmtp.close()
         self.backends.close()
+
+
+def _looks_in(store: MailStore) -> Callable[[MailboxName], bool]:
+    """Whether a mailbox is in the list of this server, and not on its way to another one."""
+
+    def is_here(name: MailboxName) -> bool:
+        entry = store.directory.lookup(name)
+        return entry is not None and not entry.is_leaving
+
+    return is_here
 
 
 def choice_settings(settings: Settings, server_name: str) -> ServerChoiceSettings:

@@ -20,19 +20,29 @@ class MurderDirectory:
 
     @param own: Name of this server; what is there has an empty server here.
     @param catch_up: Has the copy ask the master; None where nobody is to be asked.
+    @param is_here: Whether a mailbox is this server's own, which it knows before the master does; None for a
+        server that has none.
     """
 
     def __init__(
-        self, locations: ILocations, own: str, catch_up: Callable[[], Awaitable[None]] | None, deleted_prefix: str
+        self,
+        locations: ILocations,
+        own: str,
+        catch_up: Callable[[], Awaitable[None]] | None,
+        deleted_prefix: str,
+        is_here: Callable[[MailboxName], bool] | None = None,
     ) -> None:
         self._locations = locations
         self._own = own
         self._catch_up = catch_up
         self._deleted_prefix = deleted_prefix
+        self._is_here = is_here
 
     async def locate(self, name: MailboxName, *, surely: bool = False) -> Location | None:
         """See L{IMailboxDirectory.locate}."""
         mailbox = internal(name, self._deleted_prefix)
+        if self._is_here is not None and self._is_here(name):
+            return Location(mailbox, "", "")
         found = self._locations.find(mailbox)
         # What was reserved a moment ago may be there by now.
         if (found is None or found.state is LocationState.RESERVED) and self._catch_up is not None:

@@ -184,18 +184,19 @@ async def creation(routes: SessionRoutes, frame: Frame, name: MailboxName) -> tu
     if existing is not None:
         # Its server says so in its own words.
         return (existing.server, _without_server(command)) if existing.server else None
-    command = _with_server(command, shared.choice.servers)
+    own = session.settings.server_name.lower()
+    command = _with_server(command, shared.choice.servers | {own})
     server = command.server
     if server is not None or command.partition is not None:
         if not session.user.administers(name.domain):
             raise PermissionDenied("only administrators choose servers")
-        if server is not None and server.lower() == session.settings.server_name.lower():
+        if server is not None and server.lower() == own:
             return None
     if server is None:
         server = await _server_of_parent(routes, name)
     if server is None:
         server = await shared.choice.choose(session.user, name)
-    if not server or server.lower() == session.settings.server_name.lower():
+    if not server or server.lower() == own:
         return None
     shared.backends.check_first(session.came_by, server)
     return server, _without_server(command)

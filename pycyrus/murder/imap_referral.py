@@ -23,11 +23,13 @@ class RouteSettings:
         (C{proxyd_disable_mailbox_referrals} is off).
     @ivar refers_status: STATUS too (C{proxyd_allow_status_referral}).
     @ivar subscribes_to_all: There may be subscriptions to what is not there (C{allowallsubscribe}).
+    @ivar has_own: This server has mailboxes itself, and knows of them before the directory does (C{mupdate_config}).
     """
 
     refers: bool = True
     refers_status: bool = False
     subscribes_to_all: bool = False
+    has_own: bool = False
 
 
 def refer(settings: RouteSettings, user: Identity, command: bytes, server: str, wire: bytes) -> None:

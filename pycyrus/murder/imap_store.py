@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise, zip_longest
+from heapq import merge
+from itertools import chain, groupby, islice, pairwise, zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.logger import Logger
@@ -101,7 +102,8 @@ class SessionStore:
         for scope in scopes:
             await self._list_scope(identity, scope, found)
         listings = [found[key] for key in sorted(found, key=_order)]
-        local = [] if not await self._has_local() else await self._local.list(identity, scopes)
+        has_own = self._routes.routes.settings.has_own
+        local = [] if not has_own else await self._local.list(identity, scopes)
         known = {listing.name for listing in local}
         uses = await self._uses() if self.wants_uses else {}
         merged = [_with_use(listing, uses) for listing in listings if listing.name not in known]
@@ -111,6 +113,27 @@ class SessionStore:
         self, identity: Identity, scopes: Sequence[ListScope], depth: int | None = None
     ) -> Iterator[Sequence[MailboxListing]]:
         """What an administrator may see, page by page; see L{pycyrus.interfaces.IMailStore}."""
+        elsewhere = self._walk_elsewhere(identity, scopes)
+        if not self._routes.routes.settings.has_own:
+            yield from elsewhere
+            return
+        pages = (self._with_children(page) for page in self._local.walk(identity, scopes, depth))
+        merged = merge(chain.from_iterable(pages), chain.from_iterable(elsewhere), key=lambda listing: listing.name)
+        # What both say they have is told once.
+        listings = (next(group) for _, group in groupby(merged, key=lambda listing: listing.name))
+        while page := list(islice(listings, _WALKED)):
+            yield page
+
+    def _with_children(self, page: Sequence[MailboxListing]) -> Iterator[MailboxListing]:
+        """Mailboxes of this server, each knowing whether another server has something below it."""
+        shared = self._routes.routes
+        for listing in page:
+            below = internal(listing.name, shared.deleted_prefix) + "."
+            has_children = listing.has_children or bool(shared.directory.known(below, "", 1))
+            yield listing if has_children is listing.has_children else replace(listing, has_children=has_children)
+
+    def _walk_elsewhere(self, identity: Identity, scopes: Sequence[ListScope]) -> Iterator[Sequence[MailboxListing]]:
+        """What the directory has, page by page."""
         shared = self._routes.routes
         prefixes = sorted({each for scope in scopes for each in _prefixes(identity, scope, shared.deleted_prefix)})
         done: list[str] = []
@@ -142,10 +165,6 @@ class SessionStore:
         # Some characters come before the dot.
         return behind[len(mailbox)] < "." and bool(self._routes.routes.directory.known(mailbox + ".", "", 1))
 
-    async def _has_local(self) -> bool:
-        """A frontend without mailboxes of its own need not look for them."""
-        return bool(await self._local.namespaces(self._session.user))
-
     async def _list_scope(self, identity: Identity, scope: ListScope, found: dict[str, MailboxListing]) -> None:
         shared = self._routes.routes
         for prefix in _prefixes(identity, scope, shared.deleted_prefix):
@@ -161,6 +180,9 @@ class SessionStore:
                 await self._session.pause()
 
     def _listing(self, identity: Identity, scope: ListScope, location: Location) -> MailboxListing | None:
+        if not location.server and self._routes.routes.settings.has_own:
+            # That is known better than the directory knows it.
+            return None
         if location.state is not LocationState.ACTIVE or not _NOT_FOR_MAIL.isdisjoint(location.mailbox.split(".")):
             return None
         parsed = self._parse(location)

@@ -24,10 +24,13 @@ async def create(session: Session, command: Create) -> bytes:
     demand_changes_allowed(session)
     if command.mailbox_type is not None and command.mailbox_type.upper() != "EMAIL":
         raise No(b"Invalid mailbox type", b"CANNOT")
-    if command.server is not None and command.server.lower() != session.settings.server_name.lower():
+    own = session.settings.server_name.lower()
+    if command.server is not None and command.server.lower() != own:
         raise No(b"Invalid server requested", b"CANNOT")
+    partition = command.partition
+    if partition is not None and partition.lower() == own:
+        # Older administrators' programs write a server where a partition might stand, and mean any of it.
+        partition = None
     name = session.names.decode(command.mailbox, utf8=session.is_utf8)
-    unique_id = await session.store.create(
-        session.user, name, partition=command.partition, special_use=command.special_use
-    )
+    unique_id = await session.store.create(session.user, name, partition=partition, special_use=command.special_use)
     return b"[MAILBOXID (%b)] Completed" % unique_id.encode("ascii")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -159,6 +160,7 @@ class MurderCase(TestCase):
         store = self._store()
         if is_unified:
             self.directory.own = store
+            routes.settings = replace(settings, has_own=True)
         number: int = self.listen(self._factory(store, elsewhere=routes)).getHost().port
         return number
 

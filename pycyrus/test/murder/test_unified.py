@@ -41,6 +41,29 @@ class UnifiedTests(MurderCase):
         await self.do(client, b"UNSELECT")
         return said.rpartition(b"OK")[0].replace(rb" \Recent", b"")
 
+    async def test_lists_are_merged(self) -> None:
+        """What is here is told by this server, whatever the directory knows of it, and once."""
+        port = self.start_frontend(is_unified=True, first=ImapSettings().server_name)
+        admin = await self.client("admin", port)
+        await self.do(admin, b"CREATE user.carol " + ImapSettings().server_name.encode())
+        await self.do(admin, b"CREATE shared")
+        await self.do(admin, b"SETACL shared alice lrs")
+        await self.do(admin, b"CREATE shared.there " + self.servers[1].encode() + b"!default")
+        self.assertTrue(self.has(1, "shared.there"))
+        await self.directory.catch_up()
+        gone = Location("user.gone", "", "default", "gone\tlrs\talice\tlrs\t")
+        self.directory.locations[gone.mailbox] = gone
+        del self.directory.locations["user.carol"]
+        said = await self.do(admin, b'LIST "" *')
+        wanted = [b"shared", b"shared.there", b"user.alice", b"user.bob", b"user.carol"]
+        self.assertEqual([line.split()[-1] for line in said.split(b"\r\n")[:-1]], wanted)
+        self.assertIn(b'(\\HasChildren) "." shared\r\n', said)
+        alice = await self.client("alice", port)
+        said = await self.do(alice, b'LIST "" *')
+        self.assertEqual(
+            [line.split()[-1] for line in said.split(b"\r\n")[:-1]], [b"INBOX", b"shared", b"shared.there"]
+        )
+
     async def test_copies_to_and_fro(self) -> None:
         """COPY and MOVE between a mailbox of this server and one of another: messages stay what they are."""
         port = self.start_frontend(is_unified=True, first=ImapSettings().server_name)
