@@ -234,7 +234,7 @@ class AbuseCase(SynchronousTestCase):
         self.assertLess(self.memory() - before, octets)
 
     @contextlib.contextmanager
-    def others_served(self, seconds: float = 2.0) -> Iterator[None]:
+    def others_served(self, seconds: float = 5.0) -> Iterator[None]:
         """
         Fail if another client has to wait for an answer meanwhile.
 
