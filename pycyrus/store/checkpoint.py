@@ -229,10 +229,13 @@ def _switch(
         files.fdatasync(loaded.fd)
         if renewal is not None:
             renewal.settle()
+        # Nor may anybody write to what has no lasting name: not who finds the new one by its name, either.
+        block_lock(fd)
         files.rename(f"{paths.journal}.new.{os.getpid()}", paths.journal)
-        # Nor may anybody write to what has no lasting name.
         files.sync_directory(str(paths.meta))
     finally:
+        # Who has the old one's lock follows to the new one, and finds it free.
+        unlock(fd)
         unlock(loaded.fd)
     return True
 

@@ -19,10 +19,10 @@ from pycyrus.interfaces import NewMessage
 from pycyrus.mime import summary
 from pycyrus.model.flags import DELETED, SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.view import CachedItem
-from pycyrus.store import checkpoint, journal, loading, snapshot, spool, upkeep
+from pycyrus.store import checkpoint, files, journal, loading, snapshot, spool, upkeep
 from pycyrus.store.header import Header, read_header
 from pycyrus.store.layout import remove_mailbox
-from pycyrus.store.locks import unlock
+from pycyrus.store.locks import try_lock, unlock
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.spool import clean_stage
 from pycyrus.test.store.mailboxes import Place, digests, text, uids, without_syncs
@@ -162,7 +162,25 @@ class CompactionTests(DamageCase):
             place.close()
             generations.append(loaded.header.generation)
             self.assertEqual(loaded.contents.columns.flags[:3].tolist(), [0, 0, 0], number)
-        self.assertEqual(generations, [1, 2])
+        self.assertEqual(generations, [1, 2, 2])
+
+    def test_nobody_writes_before_the_name_lasts(self) -> None:
+        """Not even who finds the new journal by its name, and has never seen the old one."""
+        self.open()
+        could: list[bool] = []
+        sync_directory = files.sync_directory
+
+        def sync(path: str) -> None:
+            fd = os.open(self.paths.journal, os.O_RDWR)
+            could.append(try_lock(fd))
+            os.close(fd)
+            sync_directory(path)
+
+        self.patch(files, "sync_directory", sync)
+        checkpoint.compact(self.paths)
+        self.assertEqual(could, [False])
+        sync(str(self.paths.meta))
+        self.assertEqual(could, [False, True])
 
     def test_compaction_happens(self) -> None:
         """A journal that is much longer than what it says is rewritten unasked."""
