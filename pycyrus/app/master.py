@@ -24,7 +24,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from pycyrus.app import collector, log_text, logs
+from pycyrus.app import allocator, collector, log_text, logs
 from pycyrus.app.context import build_context
 from pycyrus.app.directories import make_directories, others_serve, partition_directories
 from pycyrus.app.embedded import accounts_of, announce, make_certificate, populate
@@ -205,6 +205,7 @@ class Master(ApplicationService):
             await self._workers.start()
         self._is_ready = True
         collector.settle(self._reactor)
+        allocator.settle()
         switch_often()
         self._tell_ready()
         self._supervisor.tell(READY)

@@ -21,7 +21,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from pycyrus.app import collector
+from pycyrus.app import allocator, collector
 from pycyrus.app.context import build_context
 from pycyrus.app.logs import PipeObserver
 from pycyrus.app.server import Server, Service, adopt
@@ -108,6 +108,7 @@ class Worker(LineOnlyReceiver):
             self.stop()
             return
         collector.settle(self._reactor)
+        allocator.settle()
         switch_often()
         self._tell({"ready": True})
 
