@@ -79,8 +79,7 @@ class SmmapProtocol(Protocol, TimeoutMixin):
         try:
             self._waiting.extend(self._reader.feed(data))
         except BadRequest as error:
-            self.log.info("closed the connection of {peer}: {reason}", peer=self._peer, reason=str(error))
-            self._transport().loseConnection()
+            self._refuse(error)
             return
         if not self._working and self._waiting:
             self._working = True
@@ -99,13 +98,19 @@ class SmmapProtocol(Protocol, TimeoutMixin):
                 if answered % ANSWERS_AT_ONCE == 0:
                     await self._next_turn()
         except BadRequest as error:
-            self.log.info("closed the connection of {peer}: {reason}", peer=self._peer, reason=str(error))
-            self._transport().loseConnection()
+            self._refuse(error)
         finally:
             self._working = False
         if self._paused:
             self._paused = False
             self._transport().resumeProducing()
+
+    def _refuse(self, error: BadRequest) -> None:
+        """Say what is wrong, as Cyrus does, and close: where the next request begins is not known."""
+        self.log.info("closed the connection of {peer}: {reason}", peer=self._peer, reason=str(error))
+        self._waiting.clear()
+        self._transport().write(netstring(replies.BAD_PROTOCOL % str(error).encode("ascii")))
+        self._transport().loseConnection()
 
     def _next_turn(self) -> Deferred[None]:
         turn: Deferred[None] = Deferred(lambda _: call.cancel())

@@ -9,6 +9,8 @@ OVER_QUOTA = b"TEMP Over quota"
 OVER_QUOTA_PERMANENT = b"PERM Over quota"
 SHUTTING_DOWN = b"TEMP Server shutting down"
 
+BAD_PROTOCOL = b"PERM Bad protocol (%b)"
+
 ERROR_REPLIES: dict[type[errors.MailStoreError], bytes] = {
     errors.MailStoreError: b"TEMP System I/O error",
     errors.InvalidMailboxName: NOT_FOUND,

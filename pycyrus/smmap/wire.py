@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-MAX_REQUEST = 1024
-"""Octets within the netstring."""
+MAX_REQUEST = 4096
+"""Octets within the netstring: addresses are as long as LMTP takes them."""
 
 _LENGTH = re.compile(rb"(0|[1-9][0-9]{0,3}):")
 _LONGEST_LENGTH = 5
@@ -43,7 +43,7 @@ class NetstringReader:
             if length is None:
                 rest = held[position : position + _LONGEST_LENGTH]
                 if b":" in rest or len(rest) == _LONGEST_LENGTH or not rest.isdigit():
-                    raise BadRequest("no length")
+                    raise BadRequest("missing length")
                 break
             size = int(length[1])
             if size > MAX_REQUEST:
@@ -52,7 +52,7 @@ class NetstringReader:
             if len(held) <= end:
                 break
             if held[end : end + 1] != b",":
-                raise BadRequest("no comma")
+                raise BadRequest("missing terminator")
             found.append(held[length.end() : end])
             position = end + 1
         self._held = held[position:]
@@ -74,7 +74,7 @@ def parse_request(request: bytes) -> tuple[str, str] | None:
     """
     _, space, octets = request.partition(b" ")
     if not space:
-        raise BadRequest("no key")
+        raise BadRequest("missing key")
     try:
         key = octets.decode("utf-8")
     except UnicodeDecodeError:

@@ -69,10 +69,17 @@ class SmmapTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_garbage_closes(self) -> None:
-        for garbage in (b"nonsense", netstring(b"nokey"), b"9999:"):
+        for garbage, reason in {
+            b"nonsense": b"missing length",
+            netstring(b"nokey"): b"missing key",
+            b"5:m bob;": b"missing terminator",
+            b"9999:": b"too long",
+        }.items():
             protocol = self.connect()
             protocol.dataReceived(garbage)
-            self.assertTrue(cast(StringTransport, protocol.transport).disconnecting, garbage)
+            transport = cast(StringTransport, protocol.transport)
+            self.assertEqual(transport.value(), netstring(b"PERM Bad protocol (%b)" % reason))
+            self.assertTrue(transport.disconnecting, garbage)
 
     def test_silence_closes(self) -> None:
         protocol = self.connect(idle_timeout=10)

@@ -32,7 +32,7 @@ class NetstringTests(SynchronousTestCase):
 
     def test_limits(self) -> None:
         self.assertEqual(NetstringReader().feed(netstring(b"x" * MAX_REQUEST)), [b"x" * MAX_REQUEST])
-        for bad in (b"1025:", b"99999", b"3:abcd", b"-1:,", b" 3:abc,", b"03:abc,", b"GET / HTTP/1.1\r\n", b":"):
+        for bad in (b"4097:", b"99999", b"3:abcd", b"-1:,", b" 3:abc,", b"03:abc,", b"GET / HTTP/1.1\r\n", b":"):
             self.assertRaises(BadRequest, NetstringReader().feed, bad)
 
     def test_addresses(self) -> None:
