@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import smtplib
 import subprocess
 import sys
@@ -232,7 +233,11 @@ class PostfixTests(WholeServerCase):
                 "user=cyrus": "user=nobody",
                 "/opt/pycyrus/bin/deliver": f"{python} -m pycyrus.admin.main deliver --home {self.server.home}",
             },
+            "pycyrus_destination_recipient_limit = 1\n",
         )
-        self.assertEqual(self.send(postfix, f"{user.user}@{DOMAIN}"), {})
+        self.assertEqual(self.send(postfix, f"{user.user}@{DOMAIN}", f"nobody@{DOMAIN}"), {})
         postfix.wait_until_empty(60)
         self.assertEqual(self.subjects(user.user, user.password), 1)
+        # Each recipient has the truth that is its own.
+        fates = re.findall(rf"to=<(\w+)@{DOMAIN}.*status=(\w+)", postfix.log_text())
+        self.assertEqual(sorted(fates), sorted([(user.user, "sent"), ("nobody", "bounced")]))
