@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pycyrus.imap.ordering import Orders
     from pycyrus.imap.selected import SelectedMailbox
     from pycyrus.imap.session import Session
+    from pycyrus.imap.wire.fetch import FetchItem
     from pycyrus.model.sorting import SortCriterion
     from pycyrus.model.uids import UidArray
 
@@ -44,6 +45,8 @@ class Context:
     @ivar criteria: Of a SORT; None for a SEARCH.
     @ivar uids: What the client knows of the result, in its order.
     @ivar counter: What C{refresh} gave when it was last looked at; None to look again.
+    @ivar items: What to tell of messages that come (RFC 5465 section 7).
+    @ivar last: The highest UID of those of which that was told.
     """
 
     tag: bytes
@@ -52,6 +55,8 @@ class Context:
     criteria: tuple[SortCriterion, ...] | None
     uids: UidArray
     counter: int | None = None
+    items: tuple[FetchItem, ...] = ()
+    last: int = 0
 
 
 def frozen(key: SearchKey, selected: SelectedMailbox) -> SearchKey:
@@ -102,6 +107,8 @@ async def tell_updates(session: Session, selected: SelectedMailbox, may_expunge:
             changed.append((context, now))
     is_cut = session.telling.tell_updates(may_expunge)
     for context, now in changed:
+        if context.items:
+            await _tell_items(session, selected, context, now)
         await _tell_new(session, selected, context, now)
     return is_cut
 
@@ -140,6 +147,14 @@ async def _tell_gone(session: Session, selected: SelectedMailbox, context: Conte
     # From the last: so each position is still right when the client comes to it.
     await _tell(session, selected, context, b"REMOVEFROM", places[::-1], context.uids[places[::-1]])
     context.uids = context.uids[stays]
+
+
+async def _tell_items(session: Session, selected: SelectedMailbox, context: Context, now: UidArray) -> None:
+    """Tell of messages that came: behind EXISTS, and before it is told that they are in the result."""
+    came = np.intersect1d(now[now > context.last], selected.view.uids)
+    context.last = max(context.last, selected.last_uid)
+    if len(came):
+        await session.telling.fetch(came, context.items)
 
 
 async def _tell_new(session: Session, selected: SelectedMailbox, context: Context, now: UidArray) -> None:

@@ -11,21 +11,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pycyrus.errors import MailboxNotFound, MailStoreError
-from pycyrus.imap.commands.fetch import fetch
+import numpy as np
+
+from pycyrus.errors import MailboxNotFound, MailStoreError, PermissionDenied
+from pycyrus.imap.annotation_notices import AnnotationNotices
 from pycyrus.imap.metadata_notices import MetadataNotices
-from pycyrus.imap.replies import No
 from pycyrus.imap.scopes import mailboxes_of
 from pycyrus.imap.selected import CONDSTORE, QRESYNC
-from pycyrus.imap.wire.fetch import Fetch
 from pycyrus.imap.wire.grammar import astring
 from pycyrus.imap.wire.listing import encode_list
 from pycyrus.imap.wire.mailbox_filters import Where
 from pycyrus.imap.wire.mailboxes import StatusItem, encode_status
-from pycyrus.imap.wire.notify import MESSAGE_EVENTS, OF_SELECTED, EventKind
+from pycyrus.imap.wire.notify import CHANGE_EVENTS, MESSAGE_EVENTS, OF_SELECTED, EventKind
 from pycyrus.model.acl import LOOKUP, READ
 from pycyrus.model.scopes import ListScope, Namespace
-from pycyrus.model.uids import SequenceSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,6 +72,13 @@ class _Watched:
 
         self.stop = mailbox.watch(note)
 
+    def may_read(self) -> bool:
+        """Whether the client may still be told of it."""
+        try:
+            return READ in self.mailbox.rights()
+        except MailStoreError:
+            return False
+
     def close(self) -> None:
         """Watch no more."""
         self.stop()
@@ -82,11 +88,6 @@ class _Watched:
 def _state_of(mailbox: IMailbox) -> _State:
     counts = mailbox.counts()
     return _State(counts.messages, mailbox.uidnext(), counts.unseen, mailbox.highest_modseq())
-
-
-def _last_told(selected: SelectedMailbox) -> int:
-    uids = selected.view.uids
-    return int(uids[-1]) if len(uids) else 0
 
 
 class Notices:
@@ -106,6 +107,8 @@ class Notices:
         self._stop: Callable[[], None] | None = None
         self._stop_selected: Callable[[], None] | None = None
         self._selected: SelectedMailbox | None = None
+        self._annotations: AnnotationNotices | None = None
+        self._refused: set[MailboxName] = set()
         self._fetched = 0
         self._is_list_changed = False
         self._metadata = MetadataNotices(session, self._others)
@@ -129,6 +132,8 @@ class Notices:
             if stop is not None:
                 stop()
         self._stop = self._stop_selected = None
+        if self._selected is not None:
+            self._selected.tells_uids = False
         for watched in self._watched.values():
             watched.close()
         self._watched.clear()
@@ -147,10 +152,14 @@ class Notices:
             return
         if self._stop_selected is not None:
             self._stop_selected()
-        self._selected, self._stop_selected = selected, None
-        self._fetched = 0 if selected is None else _last_told(selected)
-        if selected is not None and self.selected_group is not None and self.selected_group.events:
+        self._selected, self._stop_selected, self._annotations = selected, None, None
+        self._fetched = 0 if selected is None else selected.last_uid
+        group = self.selected_group
+        if selected is not None and group is not None and group.events:
             self._stop_selected = selected.mailbox.watch(self._session.telling.notice)
+            selected.tells_uids = bool(group.events & CHANGE_EVENTS)
+            if EventKind.ANNOTATION_CHANGE in group.events:
+                self._annotations = AnnotationNotices(self._session, selected)
 
     def _list_changed(self) -> None:
         self._is_list_changed = True
@@ -166,16 +175,27 @@ class Notices:
         wanted = {name: events for name, events in wanted.items() if events}
         if len(wanted) > MAX_WATCHED:
             raise TooMany
-        for name in self._watched.keys() - wanted.keys():
+        for name in [name for name, watched in self._watched.items() if name not in wanted or not watched.may_read()]:
             self._watched.pop(name).close()
+        self._refused &= wanted.keys()
         for name, events in wanted.items():
             if name in self._watched:
                 continue
             try:
                 mailbox = await self._session.store.open(self._session.user, name, READ)
-            except MailStoreError:
-                # It cannot be read, so nothing is told of it; or it went meanwhile.
+            except PermissionDenied:
+                # RFC 5465 section 3.1: the client may know of it, but nothing more.
+                if name not in self._refused:
+                    self._refused.add(name)
+                    self._write_list(name, rb"\NoAccess")
                 continue
+            except MailStoreError:
+                # It may not be known of, or went meanwhile.
+                continue
+            if name in self._refused:
+                # RFC 5465 section 5.9
+                self._refused.remove(name)
+                self._write_list(name)
             self._watched[name] = _Watched(mailbox, events, self._session.telling.notice)
 
     async def _named(self) -> dict[str, MailboxName]:
@@ -215,7 +235,7 @@ class Notices:
         for name, watched in self._watched.items():
             if not self._is_selected(name):
                 items = [StatusItem.MESSAGES, StatusItem.UIDNEXT, StatusItem.UIDVALIDITY, StatusItem.UNSEEN]
-                self._write_status(watched, items)
+                self._write_status(watched, items + self._modseq_items)
                 await self._session.drain()
 
     async def tell(self) -> None:
@@ -247,13 +267,16 @@ class Notices:
         may_expunge = session.is_idling or group.where.where is Where.SELECTED
         while await session.telling.tell_all(may_expunge):
             await session.drain()
-        first, self._fetched = self._fetched + 1, _last_told(selected)
-        if not group.items or first > self._fetched:
-            return
-        try:
-            await fetch(session, Fetch(SequenceSet(((first, self._fetched),)), True, group.items))
-        except (No, MailStoreError) as error:
-            session.log.info("no items of new mail for {session}: {error}", session=session.session_id, error=error)
+        first, self._fetched = self._fetched + 1, selected.last_uid
+        if self._annotations is not None:
+            await self._annotations.tell()
+        if group.items and first <= self._fetched:
+            uids = selected.view.uids
+            await session.telling.fetch(uids[uids >= np.uint32(first)], group.items)
+
+    @property
+    def _modseq_items(self) -> list[StatusItem]:
+        return [StatusItem.HIGHESTMODSEQ] if self._session.enabled & {CONDSTORE, QRESYNC} else []
 
     def _is_selected(self, name: MailboxName) -> bool:
         selected = self._session.selected
@@ -273,13 +296,13 @@ class Notices:
         items: list[StatusItem] = []
         if EventKind.MESSAGE_NEW in watched.events and (before.messages, before.uidnext) != (now.messages, now.uidnext):
             items += [StatusItem.MESSAGES, StatusItem.UIDNEXT]
-        if EventKind.FLAG_CHANGE in watched.events:
-            if self._session.enabled & {CONDSTORE, QRESYNC}:
-                items += [StatusItem.UIDVALIDITY, StatusItem.HIGHESTMODSEQ]
-            if before.unseen != now.unseen:
-                items.append(StatusItem.UNSEEN)
+        if watched.events & CHANGE_EVENTS and self._modseq_items:
+            items.append(StatusItem.UIDVALIDITY)
+        if EventKind.FLAG_CHANGE in watched.events and before.unseen != now.unseen:
+            items.append(StatusItem.UNSEEN)
         if items:
-            self._write_status(watched, items)
+            # RFC 5465 sections 5.1 to 5.3
+            self._write_status(watched, items + self._modseq_items)
 
     def _write_status(self, watched: _Watched, items: Sequence[StatusItem]) -> None:
         session, now = self._session, watched.told

@@ -152,6 +152,7 @@ class SelectedMailbox:
     @ivar saved: UIDs of the saved search result, C{$} (RFC 5182).
     @ivar contexts: Searches that are kept up to date, by tag (RFC 5267).
     @ivar opening: What was told when it was selected; None if that can be told once only.
+    @ivar tells_uids: Of whatever changed (RFC 5465 section 5.1).
     """
 
     def __init__(self, mailbox: IMailbox, *, read_only: bool, enabled: set[bytes], becomes_empty: bool = True) -> None:
@@ -168,6 +169,7 @@ class SelectedMailbox:
         self.saved: UidArray = NO_UIDS
         self.contexts: dict[bytes, Context] = {}
         self.opening: Opening | None = None
+        self.tells_uids = False
         self._enabled = enabled
         self._counter = mailbox.refresh()
         recent = (1, 0)
@@ -192,6 +194,11 @@ class SelectedMailbox:
         self._is_gone = False
         if self.has_recent:
             self._add_recent(*recent)
+
+    @property
+    def last_uid(self) -> int:
+        """The highest UID that the client was told of; 0 for none."""
+        return int(self.view.uids[-1]) if len(self.view) else 0
 
     @property
     def counter(self) -> int:
@@ -584,7 +591,7 @@ class SelectedMailbox:
     def _update_format(self) -> LineFormat:
         columns = [Column.FLAGS]
         # RFC 7162 section 3.2.4 demands the UID once QRESYNC is enabled.
-        if self.is_qresync or not self.has_recent:
+        if self.is_qresync or self.tells_uids or not self.has_recent:
             columns.insert(0, Column.UID)
         if self.is_condstore:
             columns.append(Column.MODSEQ)

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 from pycyrus.errors import MailboxMoving, MailboxNotFound, MailStoreError
 from pycyrus.imap import contexts
+from pycyrus.imap.commands.fetch import fetch
 from pycyrus.imap.commands.sort import orders
+from pycyrus.imap.replies import No
+from pycyrus.imap.wire.fetch import Fetch
+from pycyrus.model.uids import SequenceSet, number_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -14,6 +18,8 @@ if TYPE_CHECKING:
 
     from pycyrus.imap.notices import Notices
     from pycyrus.imap.session import Session
+    from pycyrus.imap.wire.fetch import FetchItem
+    from pycyrus.model.uids import UidArray
 
 
 MOVED = b"[UNAVAILABLE] Mailbox has been moved to another server"
@@ -75,6 +81,15 @@ class Telling:
         except MailboxMoving:
             self._leave(MOVED)
             return False
+
+    async def fetch(self, uids: UidArray, items: tuple[FetchItem, ...]) -> None:
+        """Tell items of messages of which the client knows; if they cannot be had, it asks for them again."""
+        session = self._session
+        sequence = SequenceSet(tuple(number_ranges(uids)))
+        try:
+            await fetch(session, Fetch(sequence, True, items))
+        except (No, MailStoreError) as error:
+            session.log.info("no items of mail for {session}: {error}", session=session.session_id, error=error)
 
     def _leave(self, text: bytes) -> None:
         """The client must not go on with the mailbox: perhaps it is on another server."""

@@ -77,7 +77,9 @@ def keep_up(
         session.write(b"* NO [NOUPDATE %b] Too many contexts\r\n" % quoted(session.tag))
         return
     key = frozen(command.key, session.selected)
-    contexts[session.tag] = Context(session.tag, command.by_uid, key, criteria, uids)
+    contexts[session.tag] = Context(
+        session.tag, command.by_uid, key, criteria, uids, items=command.update_items, last=session.selected.last_uid
+    )
 
 
 async def find(session: Session, command: Search) -> Positions:

@@ -18,13 +18,15 @@ class EventKind(enum.Enum):
     MESSAGE_NEW = b"MessageNew"
     MESSAGE_EXPUNGE = b"MessageExpunge"
     FLAG_CHANGE = b"FlagChange"
+    ANNOTATION_CHANGE = b"AnnotationChange"
     MAILBOX_NAME = b"MailboxName"
     SUBSCRIPTION_CHANGE = b"SubscriptionChange"
     MAILBOX_METADATA = b"MailboxMetadataChange"
     SERVER_METADATA = b"ServerMetadataChange"
 
 
-MESSAGE_EVENTS = frozenset((EventKind.MESSAGE_NEW, EventKind.MESSAGE_EXPUNGE, EventKind.FLAG_CHANGE))
+CHANGE_EVENTS = frozenset((EventKind.FLAG_CHANGE, EventKind.ANNOTATION_CHANGE))
+MESSAGE_EVENTS = frozenset((EventKind.MESSAGE_NEW, EventKind.MESSAGE_EXPUNGE)) | CHANGE_EVENTS
 OF_SELECTED = frozenset((Where.SELECTED, Where.SELECTED_DELAYED))
 _KINDS = {kind.value.upper(): kind for kind in EventKind}
 
@@ -103,8 +105,8 @@ def _check(where: Where, kinds: frozenset[EventKind], items: tuple[FetchItem, ..
     """RFC 5465 sections 5.1 to 5.3 and 6: what goes together."""
     if (EventKind.MESSAGE_NEW in kinds) != (EventKind.MESSAGE_EXPUNGE in kinds):
         raise BadSyntax(b"MessageNew and MessageExpunge go together")
-    if EventKind.FLAG_CHANGE in kinds and EventKind.MESSAGE_NEW not in kinds:
-        raise BadSyntax(b"FlagChange needs MessageNew and MessageExpunge")
+    if kinds & CHANGE_EVENTS and EventKind.MESSAGE_NEW not in kinds:
+        raise BadSyntax(b"Changes need MessageNew and MessageExpunge")
     if where in OF_SELECTED and kinds - MESSAGE_EVENTS:
         raise BadSyntax(b"Only message events in the selected mailbox")
     if items and where not in OF_SELECTED:

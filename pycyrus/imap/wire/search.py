@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from pycyrus.imap.wire.annotations import parse_nil_or_text, parse_pattern, parse_searched
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
@@ -38,6 +39,9 @@ from pycyrus.model.search import (
     UidSet,
     Within,
 )
+
+if TYPE_CHECKING:
+    from pycyrus.imap.wire.fetch import FetchItem
 
 MAX_KEYS = 10_000
 MAX_FIELD_NAME = 998
@@ -123,6 +127,7 @@ class Search:
     @ivar returns: What to return; None for a SEARCH without RETURN.
     @ivar uses_modseq: MODSEQ is among the keys, so it is returned, too.
     @ivar partial: What C{PARTIAL} among the returns is about.
+    @ivar update_items: What C{UPDATE} is to tell of messages that come (RFC 5465 section 7).
     @ivar contradicts_utf8: A charset is given where one may be left out, or
         another than UTF-8: not with UTF8=ACCEPT (RFC 9755 section 3).
     """
@@ -133,6 +138,7 @@ class Search:
     uses_modseq: bool = False
     partial: Partial | None = None
     contradicts_utf8: bool = False
+    update_items: tuple[FetchItem, ...] = ()
 
 
 def parse_search(cursor: Cursor) -> Search:
@@ -171,23 +177,34 @@ def parse_search_program(cursor: Cursor, *, by_uid: bool) -> Search:
     return search if charset is None else replace(search, contradicts_utf8=True)
 
 
-Returns = tuple[frozenset[Return] | None, Partial | None]
-"""What is to be returned, None where there is no RETURN; and what PARTIAL is about."""
+class Returns(NamedTuple):
+    """
+    What is to be returned.
+
+    @ivar options: None where there is no RETURN.
+    @ivar partial: What C{PARTIAL} is about.
+    @ivar update_items: What C{UPDATE} has.
+    """
+
+    options: frozenset[Return] | None = None
+    partial: Partial | None = None
+    update_items: tuple[FetchItem, ...] = ()
 
 
 def parse_returns(cursor: Cursor) -> Returns:
-    """C{search-return-opts} with the space behind them; None where there are none."""
+    """C{search-return-opts} with the space behind them, where there are any."""
     if not cursor.take(b"RETURN"):
-        return None, None
+        return Returns()
     cursor.space()
     given = cursor.paren_list(_parse_return, most=10)
     cursor.space()
-    partials = [partial for _, partial in given if partial is not None]
+    partials = [more for _, more in given if isinstance(more, Partial)]
+    items = [more for _, more in given if isinstance(more, tuple)]
     returns = frozenset(item for item, _ in given) or frozenset((Return.ALL,))
     # RFC 9394 section 3.1
     if len(partials) > 1 or (partials and Return.ALL in returns):
         raise BadSyntax(b"Invalid Search return options")
-    return returns, partials[0] if partials else None
+    return Returns(returns, partials[0] if partials else None, items[0] if items else ())
 
 
 def parse_criteria(cursor: Cursor, charset: bytes | None, returns: Returns, *, by_uid: bool) -> Search:
@@ -198,25 +215,30 @@ def parse_criteria(cursor: Cursor, charset: bytes | None, returns: Returns, *, b
     """
     is_other = charset not in (None, b"UTF-8")
     if charset is not None and charset not in CHARSETS:
-        return Search(by_uid, None, returns[0], partial=returns[1], contradicts_utf8=is_other)
+        return Search(by_uid, None, returns.options, partial=returns.partial, contradicts_utf8=is_other)
     parser = SearchKeyParser(cursor, charset)
     try:
         keys = parser.keys()
     except _NotOfCharset:
-        return Search(by_uid, None, returns[0], partial=returns[1], contradicts_utf8=is_other)
+        return Search(by_uid, None, returns.options, partial=returns.partial, contradicts_utf8=is_other)
     cursor.end()
-    return Search(by_uid, keys, returns[0], parser.uses_modseq, returns[1], is_other)
+    return Search(by_uid, keys, returns.options, parser.uses_modseq, returns.partial, is_other, returns.update_items)
 
 
 _parse_by_number = partial(_parse, by_uid=False)
 _parse_by_uid = partial(_parse, by_uid=True)
 
 
-def _parse_return(cursor: Cursor) -> tuple[Return, Partial | None]:
+def _parse_return(cursor: Cursor) -> tuple[Return, Partial | tuple[FetchItem, ...] | None]:
     try:
         item = Return(cursor.name())
     except ValueError:
         raise BadSyntax(b"Invalid Search return option") from None
+    if item is Return.UPDATE and cursor.take(b" ("):
+        # FETCH itself has parts of SEARCH.
+        from pycyrus.imap.wire.fetch import parse_items
+
+        return item, parse_items(cursor)
     if item is not Return.PARTIAL:
         return item, None
     cursor.space()

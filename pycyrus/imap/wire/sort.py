@@ -8,7 +8,7 @@ from functools import partial
 from pycyrus.imap.wire.annotations import parse_entry, parse_sorted
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.imap.wire.remembered import read_rest
-from pycyrus.imap.wire.search import Search, parse_criteria, parse_returns
+from pycyrus.imap.wire.search import Returns, Search, parse_criteria, parse_returns
 from pycyrus.model.sorting import SortCriterion, SortKey, ThreadAlgorithm
 
 MAX_CRITERIA = 32
@@ -71,7 +71,7 @@ def _parse_thread(cursor: Cursor, *, by_uid: bool) -> Thread:
     cursor.space()
     charset = cursor.astring().upper()
     cursor.space()
-    return Thread(algorithm, parse_criteria(cursor, charset, (None, None), by_uid=by_uid))
+    return Thread(algorithm, parse_criteria(cursor, charset, Returns(), by_uid=by_uid))
 
 
 _sort_by_number, _sort_by_uid = partial(_parse_sort, by_uid=False), partial(_parse_sort, by_uid=True)
