@@ -54,8 +54,12 @@ class Comparison:
         """A part of L{fold}: all but white space."""
         if text.isascii():
             return text.lower()
+        plain = self._decomposed(text)
+        if plain.isascii():
+            return plain.lower()
         # Capitals first: RFC 5051 section 2 makes one letter of some that have a capital in common.
-        return self._decomposed(self._decomposed(text).upper().casefold())
+        folded = plain.upper().casefold()
+        return folded if unicodedata.is_normalized("NFKD", folded) else self._decomposed(folded)
 
     def _decomposed(self, text: str) -> str:
         decomposed = _normalised("NFKD", text)
