@@ -17,7 +17,7 @@ from pycyrus.murder.abandoned import abandon
 from pycyrus.store.incoming import Arrivals, IncomingTransfer
 from pycyrus.store.transfer_log import Coming
 
-Belongings = Callable[[MailboxName], list[MailboxName]]
+Belongings = Callable[[MailboxName], Awaitable[list[MailboxName]]]
 
 
 @implementer(ITransferIntake)
@@ -80,7 +80,7 @@ class TransferIntake:
 
     async def _publish(self, transfer_id: str, argument: bytes, data: bytes) -> dict[str, Any]:
         if self._publisher is not None:
-            await self._publisher.push(self._belongings(read_name(json.loads(argument)["root"])))
+            await self._publisher.push(await self._belongings(read_name(json.loads(argument)["root"])))
         return {}
 
     async def _state(self, transfer_id: str, argument: bytes, data: bytes) -> dict[str, Any]:

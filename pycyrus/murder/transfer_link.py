@@ -7,6 +7,7 @@ the argument in C{PIECES}.  Arguments and answers are JSON.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import deque
@@ -117,10 +118,15 @@ class TransferLink:
 
         @raise TransferFailed: It is not what was sent.
         """
-        listed = inventory(mailboxes)
-        await self.send(packets_of(MANIFEST, manifest.encode()))
-        await self.send(packets_of(INVENTORY, listed.encode()))
-        if (await self._do(b"PREPARE", {})).get("digest") != listed.digest():
+
+        def encoded() -> tuple[bytes, bytes, str]:
+            listed = inventory(mailboxes).encode()
+            return manifest.encode(), listed, hashlib.sha1(listed, usedforsecurity=False).hexdigest()
+
+        told, listed, digest = await in_thread(self._reactor, encoded)
+        await self.send(packets_of(MANIFEST, told))
+        await self.send(packets_of(INVENTORY, listed))
+        if (await self._do(b"PREPARE", {})).get("digest") != digest:
             raise TransferFailed("the other server has other files than were sent")
 
     async def activate(self, root: MailboxName, names: Sequence[MailboxName]) -> None:

@@ -257,7 +257,7 @@ class Transfers:
             try:
                 if found.state is not Leaving.LOST:
                     await self._finish(found, link)
-                elif link.keeps_record or await self._are_elsewhere(self._names_of(found)):
+                elif link.keeps_record or await self._are_elsewhere(await self._names_of(found)):
                     await self._finish(replace(found, state=Leaving.DECIDED), link)
                 else:
                     # It may have less than all.
@@ -267,7 +267,7 @@ class Transfers:
 
     async def _connect(self, transfer: Outgoing) -> PeerLink:
         link = await self._dial(transfer)
-        link.expect(self._departures.names_by_id(transfer.root))
+        link.expect(await self._departures.names_by_id(transfer.root))
         return link
 
     # --- the way there --------------------------------------------------
@@ -321,10 +321,15 @@ class Transfers:
         if self._publisher is not None:
             await self._publisher.push([entry.name for entry in entries])
         last = [mailboxes.get(entry.unique_id) or self._departures.files(entry) for entry in entries]
+        told = self._reactor.seconds()
         for each in last:
             await link.send_rest(each)
-            await self._note_progress(transfer, link, total)
-        await link.prepare(self._departures.manifest(transfer.root, entries), last)
+            if self._reactor.seconds() - told >= _TOLD_EVERY:
+                # Each time waits for the disk, and nobody can use the mailboxes.
+                told = self._reactor.seconds()
+                await self._note_progress(transfer, link, total)
+        await self._note_progress(transfer, link, total)
+        await link.prepare(await self._departures.manifest(transfer.root, entries), last)
         await self._transfers.note(transfer.transfer_id, Leaving.DECIDED)
 
     async def _tell_progress(self, transfer: Outgoing, link: PeerLink, total: int) -> None:
@@ -344,7 +349,7 @@ class Transfers:
         await self._transfers.note(transfer.transfer_id, Leaving.UNDONE, reason)
         if self._publisher is not None:
             try:
-                await self._publisher.push(self._departures.names(transfer.root))
+                await self._publisher.push(await self._departures.names(transfer.root))
             except StoreUnavailable as error:
                 # Both lists are compared when it answers again.
                 self.log.warn("The MUPDATE master could not be told: {error}", error=str(error))
@@ -375,7 +380,7 @@ class Transfers:
             await self._decide(transfer, link)
             await self._transfers.note(transfer.transfer_id, Leaving.MOVED)
         await self._have_published(transfer, link)
-        await self._transfers.depart(entry.unique_id for entry in self._departures.held(transfer.root))
+        await self._transfers.depart([entry.unique_id for entry in await self._departures.held(transfer.root)])
         await self._departures.remove(transfer.root)
         await self._transfers.note(transfer.transfer_id, Leaving.DONE)
         self.log.info("{mailbox} was moved to {server}", mailbox=internal(transfer.root), server=transfer.server)
@@ -383,7 +388,7 @@ class Transfers:
             await link.forget()
 
     async def _decide(self, transfer: Outgoing, link: PeerLink) -> None:
-        names = self._names_of(transfer)
+        names = await self._names_of(transfer)
         try:
             await link.activate(transfer.root, names)
             return
@@ -403,7 +408,7 @@ class Transfers:
         """Wait until the Murder's master has the mailboxes there: till then they must not be unknown."""
         if self._publisher is None:
             return
-        names = self._names_of(transfer)
+        names = await self._names_of(transfer)
         for _ in range(_PUBLISHED_WITHIN):
             if await self._are_elsewhere(names):
                 return
@@ -413,8 +418,8 @@ class Transfers:
     async def _are_elsewhere(self, names: Sequence[MailboxName]) -> bool:
         return self._publisher is not None and await self._publisher.are_elsewhere(names)
 
-    def _names_of(self, transfer: Outgoing) -> list[MailboxName]:
-        return [entry.name for entry in self._departures.held(transfer.root)]
+    async def _names_of(self, transfer: Outgoing) -> list[MailboxName]:
+        return [entry.name for entry in await self._departures.held(transfer.root)]
 
     # --- this process ---------------------------------------------------
 

@@ -27,6 +27,7 @@ from pycyrus.store.threads import in_thread, sleep
 from pycyrus.store.transfer_parts import TransferParts, belongings, drop_seen, seen_by
 
 _AT_ONCE = 200
+_DESCRIBED_AT_ONCE = 20
 
 
 class Departures:
@@ -61,10 +62,16 @@ class Departures:
         """
         if root.deleted is not None or (root.owner is not None and root.path):
             raise OperationNotSupported("users move as a whole")
-        entries = belongings(self._parts.directory.reading, root, deleted=deleted)
+        entries = await self._belongings(root, deleted=deleted)
         if not entries or entries[0].name != root:
             raise MailboxNotFound("no such user or mailbox")
         return entries
+
+    async def _belongings(self, root: MailboxName, *, deleted: bool = True) -> list[Entry]:
+        """What moves at once: there may be thousands, so they are read on a thread."""
+        return await self._parts.directory.change(
+            lambda connection: belongings(connection, root, deleted=deleted), is_told=False
+        )
 
     async def roots(self, partition: str) -> list[MailboxName] | None:
         """
@@ -111,11 +118,20 @@ class Departures:
         # What is not durable yet of what was seen is written by each process within that time.
         await self._parts.seen.save()
         entries = await self._parts.directory.change(mark)
-        for entry in entries:
-            await in_thread(self._parts.reactor, self._seal, entry)
-        if any(seen_by(self._parts.userstate.read, entry.unique_id) for entry in entries):
+        for begin in range(0, len(entries), _AT_ONCE):
+            await in_thread(self._parts.reactor, self._seal_all, entries[begin : begin + _AT_ONCE])
+        if await in_thread(self._parts.reactor, self._are_seen_by_others, entries):
             await sleep(self._parts.reactor, self._parts.settings.journal_sync_interval)
         return entries
+
+    def _are_seen_by_others(self, entries: list[Entry]) -> bool:
+        return self._parts.userstate.transaction(
+            lambda connection: any(seen_by(connection, entry.unique_id) for entry in entries)
+        )
+
+    def _seal_all(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            self._seal(entry)
 
     def _seal(self, entry: Entry) -> None:
         """Wait until who writes now has ended; who writes later asks the list."""
@@ -145,10 +161,9 @@ class Departures:
 
         await self._parts.shield.run(self._parts.directory.change(unmark))
 
-    def held(self, root: MailboxName) -> list[Entry]:
+    async def held(self, root: MailboxName) -> list[Entry]:
         """Those that are held."""
-        found = belongings(self._parts.directory.reading, root)
-        return [entry for entry in found if entry.is_leaving]
+        return [entry for entry in await self._belongings(root) if entry.is_leaving]
 
     def entry(self, name: MailboxName) -> Entry | None:
         """A mailbox as it stands in the list."""
@@ -158,17 +173,17 @@ class Departures:
         """Whether there is a mailbox of a name."""
         return self._parts.directory.lookup(name) is not None
 
-    def names(self, root: MailboxName) -> list[MailboxName]:
+    async def names(self, root: MailboxName) -> list[MailboxName]:
         """What moves at once, as it is here."""
-        return [entry.name for entry in belongings(self._parts.directory.reading, root)]
+        return [entry.name for entry in await self._belongings(root)]
 
-    def names_by_id(self, root: MailboxName) -> dict[str, MailboxName]:
+    async def names_by_id(self, root: MailboxName) -> dict[str, MailboxName]:
         """Likewise, by unique id."""
-        return {entry.unique_id: entry.name for entry in belongings(self._parts.directory.reading, root)}
+        return {entry.unique_id: entry.name for entry in await self._belongings(root)}
 
     # --- what goes along ------------------------------------------------
 
-    def manifest(self, root: MailboxName, entries: list[Entry]) -> Manifest:
+    async def manifest(self, root: MailboxName, entries: list[Entry]) -> Manifest:
         """All that is known of them here."""
         parts = self._parts
         subscriptions: tuple[MailboxName, ...] = ()
@@ -177,7 +192,13 @@ class Departures:
                 "SELECT key FROM subscriptions WHERE user_id = ? ORDER BY key", (str(root.owner_id),)
             )
             subscriptions = tuple(rows.name_of(key) for (key,) in found)
-        return Manifest(root, tuple(map(self._describe, entries)), subscriptions, tuple(self._roots(root)))
+        described = []
+        for number, entry in enumerate(entries, 1):
+            described.append(self._describe(entry))
+            if number % _DESCRIBED_AT_ONCE == 0:
+                # Others have their turn.
+                await sleep(parts.reactor, 0)
+        return Manifest(root, tuple(described), subscriptions, tuple(self._roots(root)))
 
     def _describe(self, entry: Entry) -> MovedMailbox:
         return MovedMailbox(
@@ -219,7 +240,7 @@ class Departures:
             return gone
 
         # What is known elsewhere goes first: who dies in between finds the mailboxes still held, and does it again.
-        unique_ids = [entry.unique_id for entry in self.held(root)]
+        unique_ids = [entry.unique_id for entry in await self.held(root)]
         await parts.userstate.write(lambda connection: self._forget(connection, root, unique_ids))
         parts.userstate_signal.change()
         await parts.annotations.forget_mailboxes(unique_ids)

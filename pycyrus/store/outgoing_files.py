@@ -11,11 +11,13 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from pycyrus.errors import MailboxCorrupted
 from pycyrus.model.transfers import FileFacts, Inventory, Piece
 from pycyrus.store import files
+from pycyrus.store.contents import Contents
 from pycyrus.store.layout import CACHE, COLUMNS, JOURNAL, QUARANTINE, MailboxPaths
 from pycyrus.store.recovery import open_mailbox
 
@@ -70,7 +72,9 @@ class FilesOfMailbox:
 
         @raise StoreUnavailable: It cannot be read.
         """
-        return sum(each.facts.size for each in self._messages(must_be_whole=False) if each.facts is not None)
+        contents = self._load()
+        live = contents.columns.sizes[: contents.columns.count]
+        return int(live.sum(dtype="u8")) + int(contents.retained["size"].sum(dtype="u8"))
 
     def messages(self) -> Iterator[Packet]:
         """
@@ -78,7 +82,7 @@ class FilesOfMailbox:
 
         @raise StoreUnavailable: It cannot be read.
         """
-        return self._send(self._messages(must_be_whole=False))
+        yield from self._send(self._messages(self._load(), must_be_whole=False))
 
     def rest(self) -> Iterator[Packet]:
         """
@@ -87,32 +91,37 @@ class FilesOfMailbox:
         @raise MailboxCorrupted: A message is missing, or is not what it was.
         @raise StoreUnavailable: It cannot be read.
         """
-        wanted = self._messages(must_be_whole=True)
-        wanted += [Wanted(name, f"{self.paths.meta}/{name}", None, name == JOURNAL) for name in _META]
-        wanted += [
+        contents = self._load()
+        others = [Wanted(name, f"{self.paths.meta}/{name}", None, name == JOURNAL) for name in _META]
+        others += [
             Wanted(f"{QUARANTINE}/{name}", f"{self.paths.quarantine}/{name}", None, False)
             for name in _regular_files(self.paths.quarantine)
         ]
-        names = {each.name for each in wanted}
-        self.sent = {name: facts for name, facts in self.sent.items() if name in names}
-        return self._send(wanted)
+        names = {each.name for each in others}
+        uids = [*contents.columns.uids[: contents.columns.count].tolist(), *contents.retained["uid"].tolist()]
+        names.update(f"{uid}." for uid in uids)
+        for name in self.sent.keys() - names:
+            del self.sent[name]
+        yield from self._send(chain(self._messages(contents, must_be_whole=True), others))
 
-    def _messages(self, *, must_be_whole: bool) -> list[Wanted]:
+    def _load(self) -> Contents:
         loaded = open_mailbox(self.paths)
         files.close(loaded.fd)
-        columns, retained = loaded.contents.columns, loaded.contents.retained
+        return loaded.contents
+
+    def _messages(self, contents: Contents, *, must_be_whole: bool) -> Iterator[Wanted]:
+        columns, retained = contents.columns, contents.retained
         count = columns.count
         live = zip(
             columns.uids[:count].tolist(), columns.sizes[:count].tolist(), columns.guids[:count].tolist(), strict=True
         )
         gone = zip(retained["uid"].tolist(), retained["size"].tolist(), retained["guid"].tolist(), strict=True)
-        return [
-            Wanted(f"{uid}.", self.paths.where(uid), FileFacts(size, bytes(guid).hex()), needed and must_be_whole)
-            for rows, needed in ((live, True), (gone, False))
-            for uid, size, guid in rows
-        ]
+        for rows, needed in ((live, True), (gone, False)):
+            for uid, size, guid in rows:
+                facts = FileFacts(size, bytes(guid).hex())
+                yield Wanted(f"{uid}.", self.paths.where(uid), facts, needed and must_be_whole)
 
-    def _send(self, wanted: list[Wanted]) -> Iterator[Packet]:
+    def _send(self, wanted: Iterable[Wanted]) -> Iterator[Packet]:
         pieces: list[Piece] = []
         data: list[bytes] = []
         room = PIECES

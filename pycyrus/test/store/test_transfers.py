@@ -102,7 +102,7 @@ class TransferCase(StoreCase):
             mailboxes = [known.get(entry.unique_id) or self.departures.files(entry) for entry in entries]
             for each in mailboxes:
                 await self.send(each.rest(), transfer)
-            await self.send(packets_of(MANIFEST, self.departures.manifest(root, entries).encode()), transfer)
+            await self.send(packets_of(MANIFEST, (await self.departures.manifest(root, entries)).encode()), transfer)
             await self.send(packets_of(INVENTORY, inventory(mailboxes).encode()), transfer)
             return await self.arrivals.prepare(transfer)
         finally:
@@ -319,7 +319,7 @@ class Transfers(TransferCase):
         entries = await self.departures.hold(INBOX, deleted=True)
         mailboxes = [self.departures.files(entry) for entry in entries]
         packets = [packet for each in mailboxes for packet in each.rest()]
-        manifest = self.departures.manifest(INBOX, entries)
+        manifest = await self.departures.manifest(INBOX, entries)
         listed = inventory(mailboxes)
 
         async def attempt(packets: list[Packet], manifest: bytes, listed: Inventory) -> None:
