@@ -13,6 +13,8 @@ import os
 import secrets
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,8 +25,11 @@ from scramp import ScramException, ScramMechanism
 from scramp.utils import saslprep
 
 from pycyrus.auth.interfaces import ScramKeys
+from pycyrus.errors import StoreUnavailable
+from pycyrus.sqlite.damage import QUARANTINE, KeptDatabase, hold
+from pycyrus.sqlite.opening import CHECKSUM_OF, connect_until, make
 
-SCHEMA = 1
+SCHEMA_VERSION = 2
 
 SCRAM_ITERATIONS = 50000
 """
@@ -37,12 +42,13 @@ SCRAM_MECHANISMS = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-1": "sha1"}
 # RFC 9106 section 4 with less memory, as many hashes run in one server: 19 MiB, two passes.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
 
-_TABLES = """
+SCHEMA = f"""
 CREATE TABLE users (
     user TEXT PRIMARY KEY,
     password TEXT NOT NULL,
     disabled INTEGER NOT NULL DEFAULT 0,
-    changed INTEGER NOT NULL
+    changed INTEGER NOT NULL,
+    {CHECKSUM_OF % "user, password, disabled, changed"}
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE scram (
     user TEXT NOT NULL REFERENCES users (user) ON DELETE CASCADE,
@@ -51,10 +57,17 @@ CREATE TABLE scram (
     iterations INTEGER NOT NULL,
     stored_key BLOB NOT NULL,
     server_key BLOB NOT NULL,
+    {CHECKSUM_OF % "user, mechanism, salt, iterations, stored_key, server_key"},
     PRIMARY KEY (user, mechanism)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE secret (value BLOB NOT NULL) STRICT;
+CREATE TABLE secret (
+    number INTEGER PRIMARY KEY,
+    value BLOB NOT NULL,
+    {CHECKSUM_OF % "number, value"}
+) STRICT
 """
+_ANSWERS_LATE = 10.0
+"""Seconds that one waits for another process that writes."""
 
 
 class UserDatabaseError(Exception):
@@ -132,34 +145,29 @@ class UserDatabase:
         self.path = path
         self._changes = 0
         try:
-            _create_private(path)
-            self._connection = sqlite3.connect(path, timeout=10.0, isolation_level=None)
-            self._prepare_tables()
-        except (OSError, sqlite3.Error) as error:
+            with _owned_as_directory(path):
+                self._lock = hold(path, _kept(path.name))
+            try:
+                self._connection = self._open()
+            except BaseException:
+                os.close(self._lock)
+                raise
+        except (OSError, sqlite3.Error, StoreUnavailable) as error:
             raise UserDatabaseError(
                 f"cannot open the user database {path}: {error}; the server's user must own it and its directory"
             ) from error
-        self._secret = bytes(self._connection.execute("SELECT value FROM secret").fetchone()[0])
 
-    def _prepare_tables(self) -> None:
-        connection = self._connection
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("BEGIN IMMEDIATE")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            for statement in _TABLES.split(";"):
-                connection.execute(statement)
-            connection.execute("INSERT INTO secret VALUES (?)", (secrets.token_bytes(32),))
-            connection.execute(f"PRAGMA user_version = {SCHEMA}")
-        connection.execute("COMMIT")
-        if version > SCHEMA:
-            raise UserDatabaseError(f"the user database {self.path} was made by a later version of pycyrus")
+    def _open(self) -> sqlite3.Connection:
+        with closing(make(self.path, SCHEMA, SCHEMA_VERSION)) as made:
+            made.execute("INSERT OR IGNORE INTO secret (number, value) VALUES (1, ?)", (secrets.token_bytes(32),))
+        connection = connect_until(self.path, _ANSWERS_LATE, sqlite3.Connection)
+        self._secret = bytes(connection.execute("SELECT value FROM secret").fetchone()[0])
+        return connection
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+        os.close(self._lock)
 
     def version(self) -> tuple[int, int]:
         """A value that changes whenever a user does, in this process or another; costs a microsecond."""
@@ -294,16 +302,29 @@ def _scram_keys(mechanism: str, password: bytes) -> tuple[bytes, int, bytes, byt
     return salt, count, stored, server
 
 
-def _create_private(path: Path) -> None:
-    """Make the file with its mode, before SQLite would make it with another."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        return
-    try:
-        if os.geteuid() == 0:
-            # An administrator's command run as root must not lock the server out.
-            owner = path.parent.stat()
-            os.fchown(fd, owner.st_uid, owner.st_gid)
-    finally:
-        os.close(fd)
+def _kept(name: str) -> KeptDatabase:
+    return KeptDatabase(name, SCHEMA, SCHEMA_VERSION, "accounts and their passwords: compare pycyrus user list")
+
+
+@contextmanager
+def _owned_as_directory(path: Path) -> Iterator[None]:
+    """
+    Have the files that are made be those of the directory's owner.
+
+    An administrator's command run as root must not lock the server out.
+    """
+    before = _files(path)
+    # SQLite would make it with another mode.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    yield
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        for made, _ in _files(path) - before:
+            os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def _files(path: Path) -> set[tuple[Path, int]]:
+    """A database's files, and what was set aside, with their inodes."""
+    patterns = (f"{path.name}*", QUARANTINE, f"{QUARANTINE}/{path.name}*")
+    return {(found, found.lstat().st_ino) for pattern in patterns for found in path.parent.glob(pattern)}

@@ -225,7 +225,11 @@ def hold(path: Path, kept: KeptDatabase) -> int:
     @raise OSError: The lock cannot be made.
     @raise StoreUnavailable: The database cannot be made again.
     """
-    fd = os.open(path.with_name(f"{path.name}.lock"), _LOCK, 0o600)
+    lock = path.with_name(f"{path.name}.lock")
+    if lock.exists() and not (path.exists() and path.stat().st_size):
+        # Whoever made the lock made the database next, unless he was killed in between.
+        _log.error("{path} was there, and is missing or empty.  It holds {holds}", path=str(path), holds=kept.holds)
+    fd = os.open(lock, _LOCK, 0o600)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

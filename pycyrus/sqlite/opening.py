@@ -112,7 +112,9 @@ def make(path: Path, schema: str, version: int) -> sqlite3.Connection:
 
 def _upgrade(connection: sqlite3.Connection, schema: str) -> None:
     """Make the tables, with what there is in those of an older version, within a transaction."""
-    old = connection.execute("SELECT type, name FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    old = connection.execute(
+        "SELECT type, name FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    ).fetchall()
     tables = [name for kind, name in old if kind == "table"]
     for kind, name in old:
         if kind == "index":
@@ -128,4 +130,6 @@ def _upgrade(connection: sqlite3.Connection, schema: str) -> None:
         )
         if columns := ", ".join(sorted(before & now)):
             connection.execute(f"INSERT INTO {name} ({columns}) SELECT {columns} FROM old_{name}")
+    # Not before all was copied: rows of others may go with those of a table.
+    for name in tables:
         connection.execute(f"DROP TABLE old_{name}")

@@ -20,16 +20,19 @@ from zope.interface import implementer
 
 from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import ILocations, Location, LocationChange, LocationState
-from pycyrus.store import location_changes
+from pycyrus.sqlite.damage import KeptDatabase, hold
+from pycyrus.sqlite.opening import CHECKSUM_OF
+from pycyrus.store import files, location_changes
 from pycyrus.store.database import Database
+from pycyrus.store.files import store_error
 from pycyrus.store.location_changes import Change, ChangeQueue
 from pycyrus.store.signal import Signal
 from pycyrus.store.threads import StoreReactor
 
 FILE_NAME = "mupdate.db"
 SIGNAL_NAME = "mupdate.signal"
-SCHEMA_VERSION = 1
-SCHEMA = """
+SCHEMA_VERSION = 2
+SCHEMA = f"""
 CREATE TABLE locations (
     mailbox TEXT PRIMARY KEY,
     server TEXT NOT NULL,
@@ -37,15 +40,22 @@ CREATE TABLE locations (
     acl TEXT NOT NULL,
     active INTEGER NOT NULL,
     number INTEGER NOT NULL UNIQUE,
-    was_at TEXT NOT NULL
+    was_at TEXT NOT NULL,
+    {CHECKSUM_OF % "mailbox, server, partition, acl, active, number, was_at"}
 ) WITHOUT ROWID;
 CREATE INDEX locations_by_server ON locations (server, mailbox);
 CREATE TABLE gone (
     mailbox TEXT PRIMARY KEY,
     was_at TEXT NOT NULL,
-    number INTEGER NOT NULL UNIQUE
+    number INTEGER NOT NULL UNIQUE,
+    {CHECKSUM_OF % "mailbox, was_at, number"}
 ) WITHOUT ROWID
 """
+KEPT = KeptDatabase(
+    FILE_NAME, SCHEMA, SCHEMA_VERSION,
+    "where the mailboxes of all servers are: have the backends push theirs (ctl_mboxlist -m), and restart frontends",
+    always=False,
+)  # fmt: skip
 GONE_KEPT = 100_000
 """Mailboxes that are gone and remembered, for those who follow and lag behind."""
 _LOOK_EVERY = 0.04
@@ -72,6 +82,10 @@ class Locations:
     """
 
     def __init__(self, directory: Path, reactor: StoreReactor, *, strict: bool = True) -> None:
+        try:
+            self._lock = hold(directory / FILE_NAME, KEPT)
+        except OSError as error:
+            raise store_error(error, f"{FILE_NAME} cannot be locked") from error
         self._database = Database(directory / FILE_NAME, SCHEMA, SCHEMA_VERSION, reactor)
         self._signal = Signal(directory / SIGNAL_NAME)
         self._reactor = reactor
@@ -245,6 +259,7 @@ class Locations:
         self._listeners.clear()
         await self._queue.end()
         self._database.close()
+        files.close(self._lock)
         self._signal.close()
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from twisted.logger import Logger
 
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.quota import RESOURCES, Limit
+from pycyrus.sqlite.opening import CHECKSUM, CHECKSUM_OF, row_checksum
 from pycyrus.store.database import Database
 from pycyrus.store.rows import key_of, live_range, name_of
 from pycyrus.store.signal import Signal
@@ -25,12 +25,12 @@ from pycyrus.store.threads import StoreReactor
 
 FILE_NAME = "quotas.db"
 SIGNAL_NAME = "quotas.signal"
-SCHEMA_VERSION = 1
-SCHEMA = """
+SCHEMA_VERSION = 2
+SCHEMA = f"""
 CREATE TABLE quotas (
     key TEXT PRIMARY KEY,
     limits TEXT NOT NULL,
-    checksum INTEGER NOT NULL
+    {CHECKSUM_OF % "key, limits"}
 ) WITHOUT ROWID
 """
 _MOST_KNOWN = 50_000
@@ -94,14 +94,14 @@ class QuotaRoots:
     def limits(self, root: MailboxName) -> Limits | None:
         """The limits of a root; None if it is none."""
         row = self._database.read.execute(
-            "SELECT key, limits, checksum FROM quotas WHERE key = ?", (key_of(root),)
+            f"SELECT key, limits, {CHECKSUM} FROM quotas WHERE key = ?", (key_of(root),)
         ).fetchone()
         return None if row is None else self._limits_of(row)
 
     def within(self, low: str, high: str) -> Iterator[tuple[MailboxName, Limits]]:
         """Roots whose keys are in a range, in order."""
         while rows := self._database.read.execute(
-            "SELECT key, limits, checksum FROM quotas WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
+            f"SELECT key, limits, {CHECKSUM} FROM quotas WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
             (low, high, _PAGE),
         ).fetchall():
             for row in rows:
@@ -112,7 +112,7 @@ class QuotaRoots:
 
     def _limits_of(self, row: tuple[str, str, int]) -> Limits | None:
         key, text, checksum = row
-        if _checksum(key, text) != checksum:
+        if row_checksum(key, text) != checksum:
             # No limit at all is the lesser evil: mail comes in.
             self.log.error("The quota of {root} is damaged, set it again", root=str(name_of(key)))
             return None
@@ -186,8 +186,4 @@ def _chain(name: MailboxName) -> Iterator[MailboxName]:
 
 
 def _put(connection: sqlite3.Connection, key: str, text: str) -> None:
-    connection.execute("INSERT OR REPLACE INTO quotas VALUES (?, ?, ?)", (key, text, _checksum(key, text)))
-
-
-def _checksum(key: str, text: str) -> int:
-    return zlib.crc32(f"{key}\0{text}".encode("utf-8", "surrogatepass"))
+    connection.execute("INSERT OR REPLACE INTO quotas VALUES (?, ?)", (key, text))

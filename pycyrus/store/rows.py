@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pycyrus.model.acl import LOOKUP, Acl
 from pycyrus.model.acl_text import parse_acl, write_acl
 from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.sqlite.opening import CHECKSUM_OF
 
-SCHEMA_VERSION = 1
-SCHEMA = """
+SCHEMA_VERSION = 2
+SCHEMA = f"""
 CREATE TABLE mailboxes (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
@@ -42,24 +43,28 @@ CREATE TABLE grants (
     domain TEXT NOT NULL,
     shared INTEGER NOT NULL,
     mailbox INTEGER NOT NULL REFERENCES mailboxes (id) ON DELETE CASCADE,
+    {CHECKSUM_OF % "identifier, domain, shared, mailbox"},
     PRIMARY KEY (identifier, domain, shared, mailbox)
 ) WITHOUT ROWID;
 CREATE INDEX grants_by_mailbox ON grants (mailbox);
 CREATE TABLE changes (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     key TEXT NOT NULL,
-    unique_id TEXT NOT NULL
+    unique_id TEXT NOT NULL,
+    {CHECKSUM_OF % "number, key, unique_id"}
 );
 CREATE TABLE pending (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     work TEXT NOT NULL,
     partition TEXT NOT NULL,
     source TEXT NOT NULL,
-    target TEXT NOT NULL
+    target TEXT NOT NULL,
+    {CHECKSUM_OF % "number, work, partition, source, target"}
 );
 CREATE TABLE numbers (
     name TEXT PRIMARY KEY,
-    value INTEGER NOT NULL
+    value INTEGER NOT NULL,
+    {CHECKSUM_OF % "name, value"}
 ) WITHOUT ROWID
 """
 

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.auth import users
 from pycyrus.auth.users import NoSuchUser, UserDatabase, UserDatabaseError, UserExists
+from pycyrus.testing.logs import captured
 
 
 class UserDatabaseTests(SynchronousTestCase):
@@ -20,7 +21,10 @@ class UserDatabaseTests(SynchronousTestCase):
         # As strong as in use would make the tests slow, and show nothing more.
         self.patch(users, "SCRAM_ITERATIONS", 4096)
         self.database = UserDatabase(self.path)
-        self.addCleanup(self.database.close)
+        self.addCleanup(self.close)
+
+    def close(self) -> None:
+        self.database.close()
 
     def test_life_of_a_user(self) -> None:
         """Added, checked, changed, disabled, deleted."""
@@ -110,10 +114,6 @@ class UserDatabaseTests(SynchronousTestCase):
 
     def test_unusable_files(self) -> None:
         """The message names the file."""
-        bad = self.path.with_name("bad.db")
-        bad.write_bytes(b"not a database, but long enough to be looked at as one" * 10)
-        error = self.assertRaises(UserDatabaseError, UserDatabase, bad)
-        self.assertIn("bad.db", str(error))
         self.assertIn(
             "/nonexistent", str(self.assertRaises(UserDatabaseError, UserDatabase, Path("/nonexistent/u.db")))
         )
@@ -121,7 +121,54 @@ class UserDatabaseTests(SynchronousTestCase):
         connection = sqlite3.connect(later)
         connection.execute("PRAGMA user_version = 99")
         connection.close()
-        self.assertIn("later version", str(self.assertRaises(UserDatabaseError, UserDatabase, later)))
+        self.assertIn("newer version", str(self.assertRaises(UserDatabaseError, UserDatabase, later)))
+
+    def test_damaged(self) -> None:
+        """Accounts that can be read are kept, and the server starts."""
+        self.database.add("user0", "secret")
+        connection = self.database._connection
+        for number in range(1, 60):
+            connection.execute(
+                "INSERT INTO users SELECT ?, password, disabled, changed FROM users WHERE user = 'user0'",
+                (f"user{number}",),
+            )
+            connection.execute(
+                "INSERT INTO scram SELECT ?, mechanism, salt, iterations, stored_key, server_key FROM scram"
+                " WHERE user = 'user0'",
+                (f"user{number}",),
+            )
+        real = self.database.scram_keys("user0", "SCRAM-SHA-256")
+        unknown = self.database.scram_keys("nobody", "SCRAM-SHA-256").salt
+        self.database.close()
+        whole = self.path.read_bytes()
+        self.assertGreater(len(whole), 5 * 4096)
+        for page in range(0, len(whole), 4096):
+            damaged = bytearray(whole)
+            damaged[page + 1000 : page + 1100] = bytes(100)
+            for data in (damaged, whole[:page]):
+                self.path.write_bytes(data)
+                with captured() as events:
+                    database = UserDatabase(self.path)
+                found = {user.user_id for user in database.users()}
+                self.assertLessEqual(found, {f"user{number}" for number in range(60)})
+                if data is damaged:
+                    self.assertGreater(len(found), 10, page)
+                if len(found) < 60:
+                    self.assertIn("could be read" if data else "is missing or empty", "\n".join(events.texts()))
+                if "user0" in found and database.scram_keys("user0", "SCRAM-SHA-256").usable:
+                    self.assertEqual(database.scram_keys("user0", "SCRAM-SHA-256"), real)
+                for user in sorted(found)[:1]:
+                    database.disable(user)
+                    self.assertTrue(database.is_disabled(user))
+                database.close()
+        self.path.write_bytes(b"rubbish" * 1000)
+        with captured():
+            self.database = database = UserDatabase(self.path)
+        self.assertEqual(database.users(), [])
+        database.add("new", "secret")
+        self.assertTrue(database.check("new", b"secret"))
+        self.assertNotEqual(database.scram_keys("nobody", "SCRAM-SHA-256").salt, unknown)
+        self.assertTrue(list((self.path.parent / "quarantine").iterdir()))
 
     def test_broken_hash(self) -> None:
         """A hash that is none is like a wrong password."""

@@ -20,7 +20,7 @@ from pycyrus.model.acl import INSERT, LOOKUP, Acl
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.sqlite import damage
-from pycyrus.sqlite.opening import make
+from pycyrus.sqlite.opening import CHECKSUM, connect, make
 from pycyrus.store import rows, soundness
 from pycyrus.store.settings import DeleteMode, StoreSettings
 from pycyrus.store.store import MailStore, open_store
@@ -216,6 +216,43 @@ class MailboxListTests(DatabaseCase):
             for entry in all_entries(store):
                 self.run_(store.open(ADMIN, entry.name, LOOKUP)).close()
             self.close()
+
+    def test_any_table(self) -> None:
+        """A bit of what is to be done with directories, or of who sees what, is not believed either."""
+        for table, column, value in (
+            ("grants", "identifier", "'fre' || char(0x64 + 1)"),
+            ("numbers", "value", "value - 8"),
+            ("changes", "unique_id", "unique_id || 'x'"),
+        ):
+            with closing(connect(self.path())) as connection:
+                # As a bit that flips does, the checksum stays what it was.
+                (was,) = connection.execute(f"SELECT {CHECKSUM} FROM {table} LIMIT 1").fetchone()
+                connection.create_function(CHECKSUM, -1, lambda *values, was=was: was, deterministic=True)
+                connection.execute(
+                    f"UPDATE {table} SET {column} = {value} WHERE {CHECKSUM} = (SELECT {CHECKSUM} FROM {table} LIMIT 1)"
+                )
+            self.events.clear()
+            self.check()
+            self.delete_new()
+            self.assertIn("made again", self.logged(), table)
+
+    def test_older_version(self) -> None:
+        """A list without checksums has them after the first start, and all that was in it."""
+        with closing(connect(self.path())) as connection:
+            for table in ("grants", "changes", "pending", "numbers"):
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN {CHECKSUM}")
+            connection.execute("PRAGMA user_version = 1")
+            before = connection.execute("SELECT * FROM grants ORDER BY 1, 4").fetchall()
+        self.assertIsNone(soundness.problem_of_list(self.path()))
+        self.check()
+        self.assertEqual(self.logged(), "")
+        self.delete_new()
+        with closing(connect(self.path())) as connection:
+            after = connection.execute(
+                "SELECT identifier, domain, shared, mailbox FROM grants ORDER BY 1, 4"
+            ).fetchall()
+        self.assertEqual(after, before)
+        self.assertIsNone(soundness.problem_of_list(self.path()))
 
     def test_in_use(self) -> None:
         """Nobody sets aside what another process works with."""

@@ -6,6 +6,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,6 +18,7 @@ from pycyrus.model.flags import DELETED, FlagAction, FlagChange, Flags
 from pycyrus.model.identity import POSTMAN, AdminScope, Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.model.quota import Enforcement, Limit, Quota, Resource, Usage
+from pycyrus.sqlite.opening import CHECKSUM, connect
 from pycyrus.store.directory import FILE_NAME as LIST_NAME
 from pycyrus.store.quota_roots import FILE_NAME, domain_root
 from pycyrus.store.quotas import _outside
@@ -233,9 +235,11 @@ class RoomTests(QuotaCase):
     async def test_a_damaged_limit_lets_mail_in(self) -> None:
         await self.limit("user.fred", MESSAGE=0)
         await self.reopen()
-        with sqlite3.connect(self.root / "config" / FILE_NAME) as connection:
+        with closing(connect(self.root / "config" / FILE_NAME)) as connection:
+            # The checksum stays what it was, as when a bit flips.
+            (was,) = connection.execute(f"SELECT {CHECKSUM} FROM quotas").fetchone()
+            connection.create_function(CHECKSUM, -1, lambda *values: was, deterministic=True)
             connection.execute("UPDATE quotas SET limits = '[[\"MESSAGE\", 7]]'")
-        connection.close()
         await self.reopen()
         await self.append(FRED, "user.fred")
         with self.assertRaises(QuotaRootNotFound):
