@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -108,3 +109,19 @@ def cpu_seconds(pid: int) -> float:
     """User and system time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def python_of(user: int) -> str:
+    """
+    Find a command by which another user can run what is tested here: this Python, or else Debian's own.
+
+    @raise SkipTest: There is none.
+    """
+    places = ":".join(path for path in sys.path if path and Path(path).is_dir())
+    for words in ([sys.executable], ["/usr/bin/env", f"PYTHONPATH={places}", "/usr/bin/python3"]):
+        try:
+            subprocess.run([*words, "-c", "import pycyrus, numpy"], user=user, check=True, cwd="/")
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return " ".join(words)
+    raise SkipTest("other users cannot run Python: install python3, of the same version")

@@ -6,8 +6,6 @@ import os
 import pwd
 import re
 import smtplib
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +14,7 @@ from twisted.trial.unittest import SkipTest
 
 from pycyrus.test.whole.case import TIMEOUT, WholeServerCase, fetch_all
 from pycyrus.testing.postfix import DOMAIN, Postfix
+from pycyrus.testing.programs import python_of
 
 SAMPLES = Path(__file__).parents[3] / "conf" / "mta"
 MESSAGE = b"Subject: by Postfix\r\nFrom: a@example.org\r\n\r\ntext\r\n"
@@ -209,24 +208,13 @@ class PostfixTests(WholeServerCase):
         self.assertIn(b"Return-Path: <>\r\n", bounce)
         self.assertEqual(self.subjects(user.user, user.password), 1)
 
-    def python_of(self, user: int) -> str:
-        """A command by which another user can run what is tested here: this Python, or else Debian's own."""
-        places = ":".join(path for path in sys.path if path and Path(path).is_dir())
-        for words in ([sys.executable], ["/usr/bin/env", f"PYTHONPATH={places}", "/usr/bin/python3"]):
-            try:
-                subprocess.run([*words, "-c", "import pycyrus, numpy"], user=user, check=True, cwd="/")
-            except (OSError, subprocess.CalledProcessError):
-                continue
-            return " ".join(words)
-        raise SkipTest("other users cannot run Python: install python3, of the same version")
-
     def test_program(self) -> None:
         """deliver, run by Postfix's pipe."""
         user = self.server.account("user")
         nobody = pwd.getpwnam("nobody")
         if os.geteuid():
             raise SkipTest("only root can run a program as somebody else")
-        python = self.python_of(nobody.pw_uid)
+        python = python_of(nobody.pw_uid)
         postfix = self.postfix(
             "postfix-pipe.master",
             {
@@ -241,3 +229,7 @@ class PostfixTests(WholeServerCase):
         # Each recipient has the truth that is its own.
         fates = re.findall(rf"to=<(\w+)@{DOMAIN}.*status=(\w+)", postfix.log_text())
         self.assertEqual(sorted(fates), sorted([(user.user, "sent"), ("nobody", "bounced")]))
+        self.send(postfix, f"nobody@{DOMAIN}", sender=f"{user.user}@{DOMAIN}")
+        postfix.wait_until_empty(60)
+        (bounce,) = (message for message in fetch_all(self.imap(user)).values() if b"MAILER-DAEMON" in message)
+        self.assertTrue(bounce.startswith(b"Return-Path: <>\r\n"), bounce[:200])
