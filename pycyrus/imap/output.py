@@ -10,6 +10,7 @@ from twisted.logger import Logger
 if TYPE_CHECKING:
     from pycyrus.imap.parts import Wire
     from pycyrus.interfaces import IMessageFile
+    from pycyrus.net.splicing import Pipe
 
 CORK_SIZE = 65_536
 """Octets held back to be sent together."""
@@ -74,6 +75,23 @@ class Output:
         self.flush()
         if not self._is_closing:
             self._wire.send_file(file, offset, length)
+
+    @property
+    def can_splice(self) -> bool:
+        """Whether L{send_pipe} works: octets reach the client as they are."""
+        return self._wire.can_splice
+
+    def send_pipe(self, pipe: Pipe, length: int) -> None:
+        """
+        Send what is in a pipe, in order with C{write}.
+
+        L{drain} waits until nothing is in it any more, unless the session ends.
+        """
+        held = b"".join(self._held)
+        self._held.clear()
+        self._held_size = 0
+        if not self._is_closing:
+            self._wire.send_pipe(held, pipe, length)
 
     def flush(self) -> None:
         """Send what is held back."""

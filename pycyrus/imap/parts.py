@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pycyrus.imap.commands.command import Command
     from pycyrus.imap.session import Session
     from pycyrus.imap.wire.frames import Announced, Frame, Staged
+    from pycyrus.net.splicing import Pipe
 
 
 class Wire(Protocol):
@@ -36,6 +37,13 @@ class Wire(Protocol):
 
     def send_file(self, file: IMessageFile, offset: int, length: int) -> None:
         """Send a part of a file, in order with C{send}; the file may be closed afterwards."""
+
+    @property
+    def can_splice(self) -> bool:
+        """Whether octets are sent as they are, and nobody wants to see them."""
+
+    def send_pipe(self, data: bytes, pipe: Pipe, length: int) -> None:
+        """Send octets, and what is in a pipe; where the kernel does not take that at once, C{hold_back} is called."""
 
     @property
     def is_compressed(self) -> bool:

@@ -29,6 +29,7 @@ from pycyrus.model.names import ExternalNames
 from pycyrus.net import session_id
 from pycyrus.net.compression import Deflate
 from pycyrus.net.limits import ConnectionLimits
+from pycyrus.net.splicing import Pipe
 from pycyrus.net.tls import Exporter, exporter
 
 if TYPE_CHECKING:
@@ -144,6 +145,19 @@ class ImapProtocol(Protocol):
             self.send(data)
             offset += len(data)
             length -= len(data)
+
+    @property
+    def can_splice(self) -> bool:
+        """Whether octets are sent as they are, and nobody wants to see them."""
+        return self._deflate is None and self.session.telemetry is None and getattr(self.transport, "can_splice", False)
+
+    def send_pipe(self, data: bytes, pipe: Pipe, length: int) -> None:
+        """Send octets, and have the kernel send what is in a pipe."""
+        transport: Any = self.transport
+        transport.cork()
+        transport.write(data)
+        transport.send_pipe(pipe, length)
+        transport.uncork()
 
     def pause_reading(self) -> None:
         """Take no more from the client."""

@@ -14,6 +14,8 @@ from pycyrus.auth.client import ClientExchange
 from pycyrus.errors import AuthenticationFailed, MalformedExchange, StoreUnavailable
 from pycyrus.murder.connection import ServerConnection
 from pycyrus.murder.responses import BadResponse, ResponseScanner
+from pycyrus.net.connection import TURN_SIZE
+from pycyrus.net.splicing import PIPES, SPLICED, Pipe
 
 LOGIN_WITHIN = 30.0
 """Seconds for each answer of a login."""
@@ -24,10 +26,21 @@ _READ_AHEAD = 262_144
 _LONGEST_ANSWER = 64 << 20
 """Octets of an answer that is kept, such as the list of what somebody subscribed to."""
 _MAX_ROUNDS = 10
+_BETWEEN = 2048
+"""Octets that hold what stands between two literals."""
+_CAREFUL = 5
+"""Pieces after a large literal that are read with the hope that another follows."""
 
 
 class Outlet(TypingProtocol):
     """Where answers are passed on to: a session of IMAP."""
+
+    @property
+    def can_splice(self) -> bool:
+        """Whether L{send_pipe} works."""
+
+    def send_pipe(self, pipe: Pipe, length: int) -> None:
+        """Send what is in a pipe to the client; L{drain} waits until it is empty."""
 
     def write(self, data: bytes) -> None:
         """Send octets to the client."""
@@ -66,6 +79,7 @@ class ImapLink(ServerConnection):
         self._has_news = False
         self._unread = 0
         self._is_paused = False
+        self._most: int | None = None
         self._number = 0
 
     # --- the connection -----------------------------------------------------------
@@ -158,16 +172,96 @@ class ImapLink(ServerConnection):
         @raise StoreUnavailable: The connection went.  L{is_whole} tells whether the
             client can be told so.
         """
+        passed = careful = 0
         while True:
             data, line = self._take(tag)
             if data:
                 outlet.write(data)
             if line is not None:
+                self._read_at_most(None)
                 self.used = self._reactor.seconds()
                 return line
-            if data:
+            left = self._scanner.literal_left
+            if left >= SPLICED and await self._splice(outlet, within):
+                careful = _CAREFUL
+                passed = self._go_on_reading(passed + left)
+            elif data:
+                # Where one large literal came, the next may be behind what is small.
+                careful = max(careful - 1, 0)
+                self._read_at_most(left + _BETWEEN if careful else None)
                 await outlet.drain()
             await self._more(within)
+
+    def _read_at_most(self, most: int | None) -> None:
+        """
+        Leave in the kernel what may be passed on without a look at it.
+
+        @param most: Octets; None for as many as usual.
+        """
+        if most != self._most:
+            self._most = most
+            transport: Any = self.transport
+            transport.read_at_most(most)
+
+    def _go_on_reading(self, passed: int) -> int:
+        """
+        Read at once what follows a literal, and is there already as a rule; unless it is others' turn.
+
+        @param passed: Octets in this turn.
+        @return: Likewise.
+        """
+        self._read_at_most(_BETWEEN)
+        if passed >= TURN_SIZE:
+            return 0
+        transport: Any = self.transport
+        transport.doRead()
+        return passed
+
+    async def _splice(self, outlet: Outlet, within: float | None) -> bool:
+        """
+        Pass on what is left of a literal without copying it.
+
+        @return: Whether it was passed on; else what is left of it is to be read.
+        @raise StoreUnavailable: The connection went.
+        """
+        transport: Any = self.transport
+        if not outlet.can_splice or not getattr(transport, "can_splice", False):
+            return False
+        with PIPES.borrowed() as pipe:
+            if pipe is None:
+                return False
+            transport.told = self._wake
+            try:
+                while True:
+                    self._has_news = False
+                    count = transport.fill(pipe, self._scanner.literal_left)
+                    if count is None:
+                        return False
+                    if count:
+                        self._scanner.skip(count)
+                        outlet.send_pipe(pipe, count)
+                        if pipe.held and not await self._emptied(pipe, outlet):
+                            return False
+                    if not self._scanner.literal_left:
+                        return True
+                    await self._more(within)
+            finally:
+                transport.told = None
+
+    async def _emptied(self, pipe: Pipe, outlet: Outlet) -> bool:
+        """
+        Read nothing until a client has taken what is in a pipe.
+
+        @return: False if it will not.
+        """
+        transport: Any = self.transport
+        transport.pauseProducing()
+        try:
+            await outlet.drain()
+        finally:
+            if self.lost_reason is None:
+                transport.resumeProducing()
+        return not pipe.held
 
     async def go_ahead(self, tag: bytes, outlet: Outlet) -> bytes | None:
         """
@@ -336,6 +430,11 @@ class Kept:
         if self._size > _LONGEST_ANSWER:
             raise OverflowError("the answer is too long")
         self.pieces.append(data)
+
+    can_splice = False
+
+    def send_pipe(self, pipe: Pipe, length: int) -> None:
+        """It keeps octets only."""
 
     async def drain(self) -> None:
         """Nobody reads slowly."""

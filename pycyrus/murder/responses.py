@@ -43,6 +43,15 @@ class ResponseScanner:
         """Whether everything passed on so far ended with a line."""
         return not self._left and not self._in_line
 
+    @property
+    def literal_left(self) -> int:
+        """Octets of a literal that were not fed yet, when all else was taken."""
+        return 0 if self._buffer else self._left
+
+    def skip(self, count: int) -> None:
+        """So many octets of the literal were passed on otherwise."""
+        self._left -= count
+
     def feed(self, data: bytes) -> None:
         """Add octets."""
         self._buffer = self._buffer + data if self._buffer else data

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,7 @@ from zope.interface import implementer
 
 from pycyrus.net.connection import LeanConnection
 from pycyrus.net.keepalive import BETWEEN_SERVERS, Keepalive
+from pycyrus.net.splicing import Pipe
 
 READ_SIZE = 196_608
 """Octets taken at a time: servers send more at once than clients, and each piece that is passed on wakes somebody."""
@@ -42,8 +44,13 @@ _IN_PROGRESS = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
 
 
 class LeanClient(LeanConnection):
-    """The client's side of a TCP connection."""
+    """
+    The client's side of a TCP connection.
 
+    @ivar told: Called when octets have come, in place of reading them; None to have them read.
+    """
+
+    told: Callable[[], None] | None = None
     _view = memoryview(bytearray(READ_SIZE))
 
     def __init__(self, sock: socket.socket, protocol: IProtocol, peer: tuple[str, int], reactor: IReactorFDSet) -> None:
@@ -62,6 +69,34 @@ class LeanClient(LeanConnection):
     @override
     def __repr__(self) -> str:
         return f"<{type(self).__name__} to {self.hostname}>"
+
+    @override
+    def doRead(self) -> Any:
+        if self.told is None:
+            return super().doRead()
+        self.told()
+        return None
+
+    def read_at_most(self, most: int | None) -> None:
+        """
+        Take only so many octets at a time, so that what follows them stays in the kernel.
+
+        @param most: None for as many as usual.
+        """
+        self._view = LeanClient._view[:most]
+
+    def fill(self, pipe: Pipe, most: int) -> int | None:
+        """
+        Move what has come into a pipe, which is empty.
+
+        @return: Octets; None if this does not work, or the connection is at its end: reading will tell.
+        """
+        try:
+            return pipe.fill(self.fileno(), most) or None
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return None
 
     @override
     def startTLS(self, ctx: IOpenSSLClientConnectionCreator, normal: bool = True) -> None:  # type: ignore[override] # the other side's

@@ -33,8 +33,10 @@ from typing_extensions import override
 from zope.interface import directlyProvides
 
 from pycyrus.net.file_region import FileRegion, read_region
+from pycyrus.net.splicing import PipeRegion
 
 if TYPE_CHECKING:
+    from pycyrus.net.splicing import Pipe
     from pycyrus.net.transport import LeanPort
 
 READ_SIZE = 65536
@@ -247,6 +249,29 @@ class LeanConnection(Server):
             self._flush()
         self._maybePauseProducer()
 
+    @property
+    def can_splice(self) -> bool:
+        """Whether octets go to and fro as they are."""
+        return self._layer is None
+
+    def send_pipe(self, pipe: Pipe, length: int) -> None:
+        """
+        Send what is in a pipe, in order with what is written.
+
+        If the socket does not take all of it now, the producer is paused until it has; the pipe
+        must not be filled before.
+
+        @param length: Octets, which are there already.
+        """
+        if not self.connected or self._writeDisconnected:
+            return
+        self._queue.append(PipeRegion(pipe, length))
+        self._queued += length
+        self._flush()
+        if self._queued and self.streamingProducer and not self.producerPaused and not self._aborting:
+            self.producerPaused = True
+            self.producer.pauseProducing()  # type: ignore[attr-defined] # IProducer does not declare it
+
     def _send_small(self, fd: int, offset: int, length: int) -> None:
         while length:
             try:
@@ -405,13 +430,13 @@ class LeanConnection(Server):
             return sent
         if not first.copied:
             try:
-                return self._take(first, os.sendfile(self.fileno(), first.fd, first.offset, min(first.length, limit)))
+                return self._take(first, first.send_to(self.fileno(), min(first.length, limit)))
             except OSError as error:
                 if error.errno not in _NO_SENDFILE:
                     raise
                 first.copied = True
         try:
-            data = read_region(first.fd, first.offset, min(first.length, READ_SIZE))
+            data = first.read(min(first.length, READ_SIZE))
         except OSError as error:
             self._file_failed(error)
             raise BlockingIOError(errno.EAGAIN, "aborted") from error
@@ -528,7 +553,7 @@ class LeanConnection(Server):
 
     def _read_clear(self, region: FileRegion) -> bytes:
         try:
-            data = read_region(region.fd, region.offset, min(region.length, READ_SIZE))
+            data = region.read(min(region.length, READ_SIZE))
         except OSError as error:
             self._file_failed(error)
             return b""

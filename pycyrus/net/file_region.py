@@ -21,6 +21,23 @@ class FileRegion:
         self.length = length
         self.copied = False
 
+    def send_to(self, socket_fd: int, most: int) -> int:
+        """
+        Have the kernel send from its beginning; L{advance} is called by who counts.
+
+        @return: Octets sent; 0 if the file ends here.
+        @raise OSError: As C{os.sendfile}.
+        """
+        return os.sendfile(socket_fd, self.fd, self.offset, most)
+
+    def read(self, most: int) -> bytes:
+        """
+        Read from its beginning.
+
+        @raise OSError: It cannot be read, or the file ends here.
+        """
+        return read_region(self.fd, self.offset, most)
+
     def advance(self, count: int) -> None:
         """Forget what was sent."""
         self.offset += count

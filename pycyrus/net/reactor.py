@@ -8,11 +8,13 @@ tenth of the cost of a short command.
 A processor that was let go to sleep takes longer to wake than a short command
 takes to run, most of all in a virtual machine.  So who was woken several times
 in quick succession looks for the next event for a moment before it sleeps.
+Where others want the processor it leaves it to them.
 """
 
 from __future__ import annotations
 
 import errno
+from resource import RUSAGE_THREAD, getrusage
 from select import EPOLLIN
 from time import perf_counter
 from typing import Any
@@ -28,6 +30,40 @@ SHORT = 0.0002
 """Seconds of a wait that is so short that it was hardly worth sleeping."""
 IN_A_ROW = 8
 """Short waits after which it looks before it sleeps; one that is longer, as for a disk, ends that."""
+LOOKS = 16
+"""How often it looks so until it finds out whether others want the processor."""
+CROWDED = 4
+"""How often they may have had it meanwhile."""
+REST = 0.02
+"""Seconds for which it sleeps at once then."""
+
+
+class Spare:
+    """Whether nobody else wants the processor."""
+
+    __slots__ = ("_looks", "_rest_until", "_switches")
+
+    def __init__(self) -> None:
+        self._looks = self._switches = 0
+        self._rest_until = 0.0
+
+    def is_there(self, now: float) -> bool:
+        """
+        Find out now and then whether this thread had to go though it had more to do.
+
+        @param now: Seconds, by C{perf_counter}.
+        """
+        if now < self._rest_until:
+            return False
+        self._looks += 1
+        if self._looks < LOOKS:
+            return True
+        switches = getrusage(RUSAGE_THREAD).ru_nivcsw
+        is_crowded = switches - self._switches > CROWDED
+        self._looks, self._switches = 0, switches
+        if is_crowded:
+            self._rest_until = now + REST
+        return not is_crowded
 
 
 class LeanReactor(EPollReactor):
@@ -37,6 +73,7 @@ class LeanReactor(EPollReactor):
 
     def __init__(self) -> None:
         self._short_waits = 0
+        self._spare = Spare()
         super().__init__()  # type: ignore[no-untyped-call] # Twisted's
 
     @override
@@ -70,7 +107,7 @@ class LeanReactor(EPollReactor):
             events = poll(0, most)
             return events
         began = perf_counter()
-        if self._short_waits >= IN_A_ROW:
+        if self._short_waits >= IN_A_ROW and self._spare.is_there(began):
             while perf_counter() - began < MOMENT:
                 events = poll(0, most)
                 if events:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from unittest.mock import Mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -90,3 +91,22 @@ class ReactorTests(SynchronousTestCase):
         self.assertEqual(said[: ROUNDS + 2], [*map(str, range(ROUNDS)), "thread", "ZeroDivisionError"])
         # The last one is who still read when it ended.
         self.assertEqual(said[ROUNDS + 2 :], ["timer", "timer", "timer", "ConnectionLost"])
+
+
+class SpareTests(SynchronousTestCase):
+    """A processor that others want."""
+
+    def test_who_has_to_go_often_sleeps(self) -> None:
+        """Where others had the processor again and again, nobody looks for events instead of sleeping; for a while."""
+        gone = 1000
+        self.patch(reactor, "getrusage", lambda who: Mock(ru_nivcsw=gone))
+        spare = reactor.Spare()
+        # What happened before it began to look counts once.
+        for _ in range(reactor.LOOKS):
+            spare.is_there(0.0)
+        now = reactor.REST
+        self.assertTrue(all(spare.is_there(now) for _ in range(3 * reactor.LOOKS)))
+        gone += reactor.CROWDED + 1
+        self.assertFalse(all(spare.is_there(now) for _ in range(reactor.LOOKS)))
+        self.assertFalse(any(spare.is_there(now + reactor.REST / 2) for _ in range(3 * reactor.LOOKS)))
+        self.assertTrue(all(spare.is_there(now + reactor.REST) for _ in range(3 * reactor.LOOKS)))
