@@ -29,8 +29,6 @@ ASKED_EARLY = (b"CREATE-SPECIAL-USE", b"LIST-EXTENDED", b"METADATA", b"SPECIAL-U
 """What cyradm looks for before it logs in, and never again."""
 COMPRESS = b"COMPRESS=DEFLATE"
 REPLICATION = b"X-REPLICATION"
-HERE_ONLY = frozenset((b"MULTISEARCH", b"NOTIFY"))
-"""What a server cannot do with mailboxes that other servers have."""
 _BASE = (b"IMAP4rev1", b"IMAP4rev2")
 _PLACED = frozenset((*ALWAYS, b"IDLE"))
 
@@ -90,7 +88,5 @@ def capabilities(
         tokens.append(REPLICATION)
     if is_compressed:
         tokens.remove(COMPRESS)
-    if is_frontend:
-        tokens = [token for token in tokens if token not in HERE_ONLY]
     hidden = {name.upper().encode("ascii", "replace") for name in settings.suppressed_capabilities}
     return b" ".join(token for token in tokens if token.upper() not in hidden)

@@ -28,6 +28,9 @@ from pycyrus.murder.backends import Backends
 from pycyrus.murder.imap_copy import LocalSource, RemoteSource, copy_across
 from pycyrus.murder.imap_create import ServerChoice, creation
 from pycyrus.murder.imap_frames import first_name, has_word, is_ok, pass_on
+from pycyrus.murder.imap_idle import idle_at
+from pycyrus.murder.imap_multisearch import search_everywhere
+from pycyrus.murder.imap_notices import MurderNotices, notify_everywhere
 from pycyrus.murder.imap_referral import RouteSettings, refer
 from pycyrus.murder.imap_store import SessionStore
 from pycyrus.murder.link import ImapLink
@@ -108,7 +111,7 @@ class SessionRoutes:
         route = _ROUTES.get(frame.name)
         if route is None:
             is_for_selected = self.link is not None and not row.states & State.AUTHENTICATED
-            route = SessionRoutes._selected if is_for_selected else None
+            route = SessionRoutes.pass_selected if is_for_selected else None
         if route is None or self.session.identity is None:
             return None
         try:
@@ -206,7 +209,7 @@ class SessionRoutes:
             return await self._pass_selected(self.link, frame, args)
         async with self.routes.backends.borrowed(server, self.session.user) as link:
             try:
-                await self._switch_on(link)
+                await self.switch_on(link)
                 self._note_state(link, frame)
                 return await pass_on(link, frame, self.session, _SILENCE, args=args)
             except BaseException:
@@ -222,7 +225,7 @@ class SessionRoutes:
         if has_word(frame, *_SHARED_STATE):
             link.is_clean = False
 
-    async def _switch_on(self, link: ImapLink) -> None:
+    async def switch_on(self, link: ImapLink) -> None:
         """Have a server tell what the client enabled here (RFC 9051 section 6.3.1)."""
         enabled = self.session.enabled
         wanted = [word for word in _ENABLED_THERE if word in enabled and word not in link.enabled]
@@ -233,7 +236,7 @@ class SessionRoutes:
     async def _pass_selected(self, link: ImapLink, frame: Frame, args: list[object] | None = None) -> bytes:
         self._note_state(link, frame)
         try:
-            await self._switch_on(link)
+            await self.switch_on(link)
             return await pass_on(link, frame, self.session, _SILENCE, args=args)
         except StoreUnavailable:
             # The client may go on with other mailboxes; this one it has to select again.
@@ -248,7 +251,7 @@ class SessionRoutes:
 
     # --- routes -----------------------------------------------------------------------------
 
-    async def _selected(self, frame: Frame) -> bytes | None:
+    async def pass_selected(self, frame: Frame) -> bytes | None:
         """A command about the selected mailbox, or any while one is selected."""
         link = self.link
         if link is None:
@@ -296,6 +299,8 @@ class SessionRoutes:
                 self.routes.backends.give_back(link, self.session.user)
         if is_ok(line):
             self._selected_name = wire
+            if isinstance(notices := self.session.telling.notices, MurderNotices):
+                await notices.watch_selected(link)
         return line
 
     def _close_selected(self) -> None:
@@ -409,7 +414,7 @@ class SessionRoutes:
             cursor.space()
             wire = cursor.astring()
         except BadSyntax:
-            return await self._selected(frame)
+            return await self.pass_selected(frame)
         location = await self.locate(wire)
         link = self.link
         if link is None:
@@ -418,7 +423,7 @@ class SessionRoutes:
             local = LocalSource(self.session, sequence, by_uid=frame.name.startswith(b"UID "))
             return await copy_across(self, local, frame, sequence, location.server, wire)
         if location is None or location.server == link.server or self._is_lost:
-            return await self._selected(frame)
+            return await self.pass_selected(frame)
         source = RemoteSource(self.session, link, frame, self._selected_name)
         try:
             return await copy_across(self, source, frame, sequence, location.server, wire)
@@ -427,34 +432,15 @@ class SessionRoutes:
             raise
 
     async def _idle(self, frame: Frame) -> bytes | None:
-        """What comes meanwhile is passed on as it comes (RFC 9051 section 6.3.13)."""
-        link, session = self.link, self.session
+        link = self.link
         if link is None or self._is_lost or b"IDLE" not in link.capabilities:
             return None
-        link.send(b"%b IDLE\r\n" % frame.tag)
-        link.listener = session.wake
-        session.is_idling = True
-        line = None
         try:
-            while line is None:
-                data, line = link.take_news(frame.tag)
-                if data:
-                    session.write(data)
-                    await session.drain()
-                if line is None and (said := await session.read_line_or_wake()) is not None:
-                    link.send(said + b"\r\n")
-                    line = await link.relay(frame.tag, session)
+            return await idle_at(self.session, link, frame)
         except StoreUnavailable:
             self._is_lost = True
             self._break_off(link)
             raise
-        except BaseException:
-            link.abort("broken off")
-            raise
-        finally:
-            session.is_idling = False
-            link.listener = None
-        return line
 
 
 _Route = Callable[[SessionRoutes, Frame], Awaitable[bytes | None]]
@@ -488,7 +474,9 @@ _ROUTES: dict[bytes, _Route] = {
     b"MOVE": SessionRoutes._copy,
     b"UID MOVE": SessionRoutes._copy,
     b"IDLE": SessionRoutes._idle,
-    b"NOOP": SessionRoutes._selected,
+    b"ESEARCH": search_everywhere,
+    b"NOTIFY": notify_everywhere,
+    b"NOOP": SessionRoutes.pass_selected,
 }
 """What may be another server's, whatever is selected; all else is about the selected mailbox, or this server."""
 

@@ -118,6 +118,10 @@ class Cursor:
         """All that is left; None if that has a literal."""
         return self._text[self._at :] if self._index >= len(self._pieces) else None
 
+    def remaining(self) -> list[bytes | Literal]:
+        """All that is left, as it came."""
+        return [self._text[self._at :], *self._pieces[self._index :]]
+
     def skip_rest(self) -> None:
         """Go to the end of this piece."""
         self._at = len(self._text)

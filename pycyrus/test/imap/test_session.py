@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from pycyrus.errors import AuthenticationUnavailable, LimitExceeded, StoreFull, StoreUnavailable
-from pycyrus.imap.capabilities import capabilities
 from pycyrus.imap.command_log import CommandLog
 from pycyrus.imap.commands import table
 from pycyrus.imap.commands.command import ANY, Command, Seqs
@@ -131,21 +130,6 @@ class GreetingTests(SessionCase):
 
     def test_suppressed_capabilities(self) -> None:
         self.assertNotIn(b"IMAP4rev2", self.greeting(suppressed_capabilities=frozenset({"imap4REV2"})))
-
-    def test_frontends_do_not_offer_what_they_cannot_do_elsewhere(self) -> None:
-        """Searches in several mailboxes and notices are of one server's mailboxes."""
-        for is_frontend in (False, True):
-            told = capabilities(
-                ImapSettings(),
-                is_logged_in=True,
-                can_start_tls=False,
-                is_login_disabled=False,
-                is_compressed=False,
-                mechanisms=(),
-                is_frontend=is_frontend,
-            ).split()
-            self.assertEqual({b"NOTIFY", b"MULTISEARCH"} & set(told) == set(), is_frontend)
-            self.assertIn(b"CONTEXT=SEARCH", told)
 
     def test_literal_minus(self) -> None:
         self.assertIn(b" LITERAL- ", self.greeting(is_literal_minus=True))
