@@ -268,9 +268,10 @@ class LeanConnection(Server):
         self._queue.append(PipeRegion(pipe, length))
         self._queued += length
         self._flush()
-        if self._queued and self.streamingProducer and not self.producerPaused and not self._aborting:
+        producer: Any = self.producer
+        if self._queued and producer is not None and not self.producerPaused and not self._aborting:
             self.producerPaused = True
-            self.producer.pauseProducing()  # type: ignore[attr-defined] # IProducer does not declare it
+            producer.pauseProducing()
 
     def _send_small(self, fd: int, offset: int, length: int) -> None:
         while length:

@@ -294,11 +294,8 @@ class AdministrationTests(MurderCase):
         self.assertIn(b"INBOX.b]", await self.do(client, b"DELETE INBOX.b", b"NO"))
 
 
-class _Nothing:
+class _Nothing(Kept):
     said = b""
 
     def write(self, data: bytes) -> None:
         self.said += data
-
-    async def drain(self) -> None:
-        pass
