@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pycyrus.interfaces import UserDefaults
 from pycyrus.murder import copy_sources
+from pycyrus.murder.link import Kept
 from pycyrus.test.murder.cluster import MurderCase
 from pycyrus.testing.user_defaults import LaidDown
 
