@@ -219,7 +219,9 @@ class Context:
         if self._locations is None:
             directory = Path(self.settings.text("configdirectory"))
             is_strict = self.settings.word("mupdate_config") == "standard"
-            self._locations = Locations(directory, self.reactor, strict=is_strict)
+            # A master that shares its directory notes how far its copy is, so that has to be durable.
+            is_copy = bool(self.settings.text("mupdate_server")) and not is_shared(self.settings)
+            self._locations = Locations(directory, self.reactor, strict=is_strict, is_copy=is_copy)
         return self._locations
 
     def shared_locations(self) -> SharedLocations | None:

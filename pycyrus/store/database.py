@@ -46,17 +46,21 @@ class Database:
     @param schema: Statements that make the tables; run when the file's version
         is older, and what was in its tables is kept.
     @param version: Of the schema; a newer file is refused.
+    @param is_copy: What is lost by a power cut can be had again: no write waits for the disk.
     @ivar read: For short reads on the reactor thread; it raises
         L{StoreUnavailable} and writes nothing.
     """
 
-    def __init__(self, path: Path, schema: str, version: int, reactor: StoreReactor) -> None:
+    def __init__(self, path: Path, schema: str, version: int, reactor: StoreReactor, *, is_copy: bool = False) -> None:
         self._path = path
         self._reactor = reactor
         self._turn = DeferredLock()
         self._busy = threading.Lock()
         try:
             self._writer = make(path, schema, version)
+            if is_copy:
+                # Only checkpoints sync; after a power cut the last transactions may be missing, and none in part.
+                self._writer.execute("PRAGMA synchronous=NORMAL")
             self.read = connect_until(path, _READ_WAIT, _ReadConnection)
             self.read.execute("PRAGMA query_only=1")
         except sqlite3.Error as error:

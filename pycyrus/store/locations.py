@@ -78,15 +78,16 @@ class Locations:
 
     @param strict: A mailbox can be reserved in one place only; false for C{mupdate_config:
         replicated}, where it is in many.
+    @param is_copy: A slave's, which gets everything from the master whenever it connects.
     @raise StoreUnavailable: The database cannot be used.
     """
 
-    def __init__(self, directory: Path, reactor: StoreReactor, *, strict: bool = True) -> None:
+    def __init__(self, directory: Path, reactor: StoreReactor, *, strict: bool = True, is_copy: bool = False) -> None:
         try:
             self._lock = hold(directory / FILE_NAME, KEPT)
         except OSError as error:
             raise store_error(error, f"{FILE_NAME} cannot be locked") from error
-        self._database = Database(directory / FILE_NAME, SCHEMA, SCHEMA_VERSION, reactor)
+        self._database = Database(directory / FILE_NAME, SCHEMA, SCHEMA_VERSION, reactor, is_copy=is_copy)
         self._signal = Signal(directory / SIGNAL_NAME)
         self._reactor = reactor
         self._strict = strict
