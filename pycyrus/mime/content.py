@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import Final, TypeAlias
+from urllib.parse import quote_from_bytes
 
 from pycyrus.mime.limits import Budget, Limits
 
 Parameters: TypeAlias = tuple[tuple[bytes, bytes], ...]
-"""Upper-case names and values, quotes removed; RFC 2231 pieces stay as they are."""
+"""Upper-case names and values, quotes removed; RFC 2231 pieces put together, but not decoded."""
 
 TEXT_PLAIN: Final = (b"TEXT", b"PLAIN", ((b"CHARSET", b"us-ascii"),))
 """What a part without a usable Content-Type is (RFC 2045 section 5.2)."""
@@ -21,6 +22,7 @@ _TOKEN = rb'[^\s"(),;:<>@\[\]\\/?=]++'
 _TYPE = re.compile(rb"\s*+(" + _TOKEN + rb")\s*+/\s*+(" + _TOKEN + rb")")
 _VALUE = re.compile(rb"\s*+([^\s;=]*+)")
 _PARAMETER = re.compile(rb';\s*+([^\s=;"]++)\s*+=\s*+(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"|\\?\Z)|([^;]*+))', re.DOTALL)
+_PIECE = re.compile(rb"(.+)\*(0|[1-9][0-9]{0,3})(\*?)", re.DOTALL)
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _COMMENT_MARK = re.compile(rb'[()"\\]')
 
@@ -111,7 +113,50 @@ def _parse_parameters(value: bytes, position: int, most: int) -> Parameters:
         elif b"\\" in quoted:
             quoted = _QUOTED_PAIR.sub(rb"\1", quoted)
         parameters.append((name.upper(), quoted))
-    return tuple(parameters)
+    return tuple(_joined(parameters)) if b"*" in value else tuple(parameters)
+
+
+def _joined(parameters: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """
+    Put pieces together: they have numbers from 0 (RFC 2231 section 3).
+
+    Section 6 wants that of IMAP servers.  Where a number is missing, what comes
+    behind it stays as it is.  If a piece is encoded, so is the whole.
+    """
+    pieces: dict[bytes, dict[int, tuple[bytes, bool]]] = {}
+    places: dict[bytes, tuple[bytes, int]] = {}
+    for name, value in parameters:
+        match = _PIECE.fullmatch(name)
+        if match is not None:
+            base, number = match[1], int(match[2])
+            pieces.setdefault(base, {}).setdefault(number, (value, bool(match[3])))
+            places[name] = base, number
+    lasts = {base: _last_of(found) for base, found in pieces.items()}
+    joined = []
+    told: set[bytes] = set()
+    for name, value in parameters:
+        base, number = places.get(name, (b"", 0))
+        if number > lasts.get(base, -1):
+            joined.append((name, value))
+        elif base not in told:
+            told.add(base)
+            joined.append(_whole(base, [pieces[base][each] for each in range(lasts[base] + 1)]))
+    return joined
+
+
+def _last_of(pieces: dict[int, tuple[bytes, bool]]) -> int:
+    """The last number of those from 0 on; -1 for none."""
+    return next(number for number in range(len(pieces) + 1) if number not in pieces) - 1
+
+
+def _whole(base: bytes, pieces: list[tuple[bytes, bool]]) -> tuple[bytes, bytes]:
+    if not any(is_encoded for _, is_encoded in pieces):
+        return base, b"".join(value for value, _ in pieces)
+    value = b"".join(
+        value if is_encoded else quote_from_bytes(value, "").encode("ascii") for value, is_encoded in pieces
+    )
+    # Without a charset in the first piece there is none, nor a language.
+    return base + b"*", value if pieces[0][1] else b"''" + value
 
 
 def without_comments(value: bytes) -> bytes:
@@ -145,7 +190,7 @@ def without_comments(value: bytes) -> bytes:
 
 
 def parameter(parameters: Parameters, name: bytes) -> bytes | None:
-    """The first parameter of an upper-case name; RFC 2231 pieces of it are put together, still encoded."""
+    """The first parameter of an upper-case name; if that is encoded (RFC 2231), it stays so."""
     for found, value in parameters:
         if found == name:
             return value

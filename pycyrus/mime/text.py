@@ -91,7 +91,12 @@ def _file_names(header: bytes) -> Iterator[str]:
     for value, name in ((b"content-type", b"NAME"), (b"content-disposition", b"FILENAME")):
         # A disposition and a content type have parameters of one form.
         found = parse_disposition(fields.get(value, b""), limits, Budget(limits, 0))
-        encoded = parameter(found[1], name) if found else None
+        if not found:
+            continue
+        named = dict(found[1])
+        if name in named:
+            yield decode_charset(named[name], b"")
+        encoded = named.get(name + b"*")
         if encoded is not None:
             charset, _, text = encoded.partition(b"'")
             yield decode_charset(unquote_to_bytes(text.partition(b"'")[2]), charset)

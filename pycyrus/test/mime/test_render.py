@@ -285,7 +285,15 @@ class BodyTests(SynchronousTestCase):
             (b"text/html; name=My File.html; y=z", b'"TEXT" "HTML" ("NAME" "My File.html" "Y" "z")'),
             (b'text/html; x="unclosed', b'"TEXT" "HTML" ("X" "unclosed")'),
             (b"text/html; ; =x; y; z=", b'"TEXT" "HTML" ("Z" "")'),
-            (b"text/html; x*0*=utf-8''%C3%A4; x*1=b", b'"TEXT" "HTML" ("X*0*" "utf-8\'\'%C3%A4" "X*1" "b")'),
+            (b"text/html; x*0*=utf-8''%C3%A4; x*1=b", b'"TEXT" "HTML" ("X*" "utf-8\'\'%C3%A4b")'),
+            (b"text/html; y=1; x*0=a; z=2; X*1=b", b'"TEXT" "HTML" ("Y" "1" "X" "ab" "Z" "2")'),
+            (b"text/html; x*1=b; x*0=a; x*3=d", b'"TEXT" "HTML" ("X" "ab" "X*3" "d")'),
+            (
+                b"text/html; x*1=b; x*2=c; x*00=a; x*=d; *0=e",
+                b'"TEXT" "HTML" ("X*1" "b" "X*2" "c" "X*00" "a" "X*" "d" "*0" "e")',
+            ),
+            (b'text/html; x*0*="utf-8\'\'a%20"; x*1="b c"', b'"TEXT" "HTML" ("X*" "utf-8\'\'a%20b%20c")'),
+            (b"text/html; x*0=a; x*1*=%20b", b'"TEXT" "HTML" ("X*" "\'\'a%20b")'),
             (b"text/html; x=\xc3\xa4", b'"TEXT" "HTML" ("X" {2}\r\n\xc3\xa4)'),
             (b"text/html;\r\n\tx=1", b'"TEXT" "HTML" ("X" "1")'),
         ):
@@ -299,6 +307,7 @@ class BodyTests(SynchronousTestCase):
             (b"", b"NIL"),
             (b'; filename="x"', b"NIL"),
             (b"attachment; filename*=utf-8''a%20b", b'("ATTACHMENT" ("FILENAME*" "utf-8\'\'a%20b"))'),
+            (b"attachment; filename*0=a; filename*1=b", b'("ATTACHMENT" ("FILENAME" "ab"))'),
             (b'attachment; filename="a"; filename="b"', b'("ATTACHMENT" ("FILENAME" "a" "FILENAME" "b"))'),
         ):
             structure = _item(b"Content-Disposition: " + value + b"\r\n\r\n", CachedItem.BODYSTRUCTURE)

@@ -232,6 +232,7 @@ class SearchableTests(SynchronousTestCase):
             + base64.b64encode(b"<p class='style'>ha<b>lf</b> &uuml;ber</p>")
             + b'\r\n--a\r\nContent-Type: application/x; name="=?utf-8?q?B=C3=A4r.bin?="\r\n\r\nattached\r\n--a\r\n'
             b"Content-Disposition: attachment;\r\n filename*0*=utf-8''%C3%96l%20und;\r\n filename*1=.gas\r\n\r\n--a\r\n"
+            b"Content-Disposition: attachment;\r\n filename*0=in-pie;\r\n filename*1=ces.txt\r\n\r\n--a\r\n"
             b"Content-Type: message/rfc822\r\n\r\nSubject: =?utf-8?q?inner=20subject?=\r\n\r\ninner body\r\n--a--\r\n"
         )
         for text in (
@@ -247,6 +248,7 @@ class SearchableTests(SynchronousTestCase):
             "application/x",
             "bär.bin",
             "öl und.gas",
+            "in-pieces.txt",
             "base64",
         ):
             self.assertTrue(self._contains(data, text), text)
