@@ -9,7 +9,7 @@ from typing import Any
 from pycyrus.admin.command import CommandError, act_as_server, reported
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.config.load import load
-from pycyrus.delivery.duplicates import FILE_NAME, entries
+from pycyrus.delivery.record import FILE_NAME, entries
 
 
 def register(verbs: Any) -> None:
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.file or Path(configuration.settings.text("configdirectory")) / FILE_NAME)
     if not path.exists():
         raise CommandError(f"{path} is not there: nothing was delivered yet")
-    for key, when, uid in entries(path):
-        identifier, target = (part.decode("ascii", "backslashreplace") for part in (key.identifier, key.target))
+    for parts, when, uid in entries(path):
+        identifier, target = (part.decode("ascii", "backslashreplace") for part in parts[:2])
         print(f"id: {identifier:<40}\tto: {target:<20}\tat: {when} \tuid: {uid}")
     return 0

@@ -22,7 +22,7 @@ from pycyrus.admin.storing import run_on_store, teller_of
 from pycyrus.app.logs import syslog_prefix
 from pycyrus.app.store_parts import archive_settings, retentions
 from pycyrus.config.load import Configuration, load
-from pycyrus.delivery.duplicates import FILE_NAME, prune
+from pycyrus.delivery.record import FILE_NAME, prune
 from pycyrus.model.names import internal
 from pycyrus.store.expiry import Expired, Expiry, expire
 from pycyrus.store.rows import Entry

@@ -19,11 +19,9 @@ import enum
 import hashlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -31,42 +29,40 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from pycyrus.delivery.owners import Owners
+from pycyrus.delivery.record import (
+    FILE_NAME,
+    LONGEST_WAIT,
+    checkpoint,
+    checksum,
+    inode_of,
+    is_damaged,
+    open_again,
+    open_record,
+)
 from pycyrus.errors import StoreUnavailable
-
-FILE_NAME = "deliver.sqlite"
 
 T = TypeVar("T")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS deliveries (
-    id BLOB NOT NULL, target BLOB NOT NULL, date BLOB NOT NULL,
-    time INTEGER NOT NULL, uid INTEGER NOT NULL, owner INTEGER NOT NULL,
-    PRIMARY KEY (id, target, date)
-) WITHOUT ROWID
-"""
-_CLAIM = "INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-_LOOK = "SELECT time, uid, owner FROM deliveries WHERE id=? AND target=? AND date=?"
-_TAKE_OVER = "UPDATE deliveries SET owner=?4, time=?5 WHERE id=?1 AND target=?2 AND date=?3"
+_CLAIM = "INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_LOOK = "SELECT time, uid, owner, row_checksum FROM deliveries WHERE id=? AND target=? AND date=?"
+_TAKE_OVER = "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SETTLE = (
-    "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, 0)"
-    " ON CONFLICT DO UPDATE SET time=excluded.time, uid=excluded.uid, owner=0"
+    "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)"
+    " ON CONFLICT DO UPDATE SET time=excluded.time, uid=excluded.uid, owner=0, row_checksum=excluded.row_checksum"
 )
 _RELEASE = "DELETE FROM deliveries WHERE id=? AND target=? AND date=? AND owner=?"
 
-_Row = tuple[bytes, bytes, bytes, int, int]
-"""A key's parts, seconds, and the UID."""
+_Row = tuple[bytes, bytes, bytes, int, int, int]
+"""A key's parts, seconds, the UID, and the checksum of what is settled so."""
 
 _ALONE = 4
 """Claims that came alone after which the next is written at once."""
 _SPINS = 4
 _SPIN = 0.00004
 """How often, and after how many seconds, a database that is being written is tried again before a thread waits."""
-_LONGEST_WAIT = 30.0
-"""Seconds for writers of other processes, and for a delivery of the same key in one."""
 _LOOK_AGAIN = 0.05
 _SETTLE_WITHIN = 0.02
 _CHECKPOINT_AFTER = 5.0
-_PRUNE_AT_ONCE = 1000
 _MAX_PART = 512
 
 
@@ -82,8 +78,7 @@ class State(enum.Enum):
     """Another process is at it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """
     What is delivered once.
 
@@ -105,8 +100,7 @@ def _short(part: bytes) -> bytes:
     return part if len(part) <= _MAX_PART else b"sha256:" + hashlib.sha256(part).hexdigest().encode("ascii")
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """
     The answer to a claim.
 
@@ -118,8 +112,7 @@ class Claim:
     uid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
+class _Request(NamedTuple):
     """A function to run within the transaction, and who waits for its result."""
 
     work: Callable[[sqlite3.Connection], object]
@@ -153,6 +146,7 @@ class Duplicates:
         try:
             self._owners = Owners(directory / "deliver.owners")
             self._connection = open_record(self._path)
+            self._inode = inode_of(self._path)
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"{FILE_NAME}: {error}") from error
 
@@ -181,7 +175,7 @@ class Duplicates:
         return claim
 
     async def _claim(self, key: Key, next_uid: int) -> Claim:
-        deadline = time.monotonic() + _LONGEST_WAIT
+        deadline = time.monotonic() + LONGEST_WAIT
         while True:
             claim = await self._ask(lambda connection: self._enter(connection, key, next_uid))
             if claim.state is not State.BUSY:
@@ -194,16 +188,22 @@ class Duplicates:
 
     def _enter(self, connection: sqlite3.Connection, key: Key, next_uid: int) -> Claim:
         parts = key.parts()
-        now = int(time.time())
-        if connection.execute(_CLAIM, (*parts, now, next_uid, self._owners.number)).rowcount == 1:
+        now, ours = int(time.time()), self._owners.number
+        row = (*parts, now, next_uid, ours, checksum(parts, now, next_uid, ours))
+        if connection.execute(_CLAIM, row).rowcount == 1:
             return Claim(State.OURS)
-        _, uid, owner = connection.execute(_LOOK, parts).fetchone()
+        when, uid, owner, found = connection.execute(_LOOK, parts).fetchone()
+        if checksum(parts, when, uid, owner) != found:
+            # Nobody may be told that a message came because of a bit that flipped.
+            self.log.error("A row of {file} is damaged; what it tells of may come twice", file=FILE_NAME)
+            connection.execute(_TAKE_OVER, row)
+            return Claim(State.OURS)
         if owner == 0:
             return Claim(State.DELIVERED, uid)
         # What is ours in the file, but was not held here, is of a delivery that failed half-way.
         if owner != self._owners.number and self._owners.is_alive(owner):
             return Claim(State.BUSY)
-        connection.execute(_TAKE_OVER, (*parts, self._owners.number, now))
+        connection.execute(_TAKE_OVER, (*parts, now, uid, ours, checksum(parts, now, uid, ours)))
         return Claim(State.ABANDONED, uid)
 
     def settle(self, key: Key, uid: int = 0) -> None:
@@ -213,7 +213,8 @@ class Duplicates:
         It is written within C{_SETTLE_WITHIN}; if that fails, the claim counts as
         abandoned, and whoever brings the same again looks whether it had arrived.
         """
-        self._settled.append((*key.parts(), int(time.time()), uid))
+        parts, now = key.parts(), int(time.time())
+        self._settled.append((*parts, now, uid, checksum(parts, now, uid, 0)))
         if self._soon is None and self._later is None and self._working is None:
             self._later = self._reactor.callLater(_SETTLE_WITHIN, self._turn_is_over)
         self._let_go(key)
@@ -229,6 +230,10 @@ class Duplicates:
             await self._ask(lambda connection: connection.execute(_RELEASE, row))
         finally:
             self._let_go(key)
+
+    def abandon(self, key: Key) -> None:
+        """Say that nobody knows whether what was claimed is delivered: whoever brings it again looks."""
+        self._let_go(key)
 
     def _let_go(self, key: Key) -> None:
         for turn in self._held.pop(key, ()):
@@ -272,24 +277,40 @@ class Duplicates:
         if requests:
             self._alone = self._alone + 1 if len(requests) == 1 else 0
         try:
+            if inode_of(self._path) != self._inode:
+                # Another process found it damaged, and made it again.
+                self._replace(open_record(self._path))
             results = _transaction_soon(self._connection, requests, settled)
-        except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+        except (sqlite3.Error, StoreUnavailable) as failed:
+            error = failed
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                # Another process writes just now; that is waited for elsewhere.
+                self._later_in_thread(requests, lambda: self._wait_and_write(requests, settled))
+            elif isinstance(error, sqlite3.Error) and is_damaged(error):
+                self._later_in_thread(requests, lambda: self._mend_and_write(error, requests, settled))
+            else:
                 self._fail(requests, error)
-                return
-            # Another process writes just now; that is waited for elsewhere.
-            self._working = Deferred()
-            waited = self._in_thread(lambda: self._wait_and_write(requests, settled))
-            waited.addCallbacks(  # type: ignore[unused-awaitable] # _written ends the waiting
-                lambda results: self._written(requests, results), lambda failure: self._fail(requests, failure.value)
-            )
-        except sqlite3.Error as error:
-            self._fail(requests, error)
         else:
             self._written(requests, results)
 
+    def _later_in_thread(self, requests: list[_Request], work: Callable[[], list[object]]) -> None:
+        self._working = Deferred()
+        waited = self._in_thread(work)
+        waited.addCallbacks(  # type: ignore[unused-awaitable] # _written ends the waiting
+            lambda results: self._written(requests, results), lambda failure: self._fail(requests, failure.value)
+        )
+
+    def _replace(self, connection: sqlite3.Connection) -> None:
+        self._connection.close()
+        self._connection = connection
+        self._inode = inode_of(self._path)
+
+    def _mend_and_write(self, error: sqlite3.Error, requests: list[_Request], settled: list[_Row]) -> list[object]:
+        self._replace(open_again(self._path, self._inode, error))
+        return self._wait_and_write(requests, settled)
+
     def _wait_and_write(self, requests: list[_Request], settled: list[_Row]) -> list[object]:
-        self._connection.execute(f"PRAGMA busy_timeout={_LONGEST_WAIT * 1000:.0f}")
+        self._connection.execute(f"PRAGMA busy_timeout={LONGEST_WAIT * 1000:.0f}")
         try:
             return _transaction(self._connection, requests, settled)
         finally:
@@ -352,108 +373,3 @@ def _transaction(connection: sqlite3.Connection, requests: list[_Request], settl
             connection.execute("ROLLBACK")
         raise
     return results
-
-
-# --- the file -------------------------------------------------------------------------
-
-
-def open_record(path: Path) -> sqlite3.Connection:
-    """
-    Open the record, or make it; one that is damaged is set aside.
-
-    @raise sqlite3.Error: It cannot be opened.
-    """
-    try:
-        return _open(path)
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
-        aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
-        path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        Duplicates.log.error(
-            "{path} was damaged ({error}) and is now {aside}; duplicates of earlier messages are not known",
-            path=str(path), error=str(error), aside=aside.name,
-        )  # fmt: skip
-        return _open(path)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    deadline = time.monotonic() + _LONGEST_WAIT
-    while True:
-        try:
-            return _open_once(path)
-        except sqlite3.OperationalError as error:
-            # SQLite does not wait for another process that makes the same file.
-            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-        time.sleep(0.005)
-
-
-def _open_once(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_LONGEST_WAIT, isolation_level=None, check_same_thread=False)
-    try:
-        path.chmod(0o600)
-        connection.execute("PRAGMA journal_mode=WAL")
-        # With this only checkpoints sync, and those are made in a thread.
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA wal_autocheckpoint=0")
-        connection.execute(_SCHEMA)
-        connection.execute("SELECT time FROM deliveries LIMIT 1").fetchone()
-        connection.execute("PRAGMA busy_timeout=0")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    connection = open_record(path)
-    try:
-        connection.execute(f"PRAGMA busy_timeout={_LONGEST_WAIT * 1000:.0f}")
-        yield connection
-    finally:
-        connection.close()
-
-
-def checkpoint(path: Path) -> None:
-    """Bring the write-ahead log to the disk, and into the file; waits for the disk."""
-    with _opened(path) as connection:
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-
-
-def prune(path: Path, before: float) -> tuple[int, int]:
-    """
-    Forget old deliveries (C{cyr_expire -E}); beside a running server, and in small steps.
-
-    @param before: Seconds since the epoch.
-    @return: How many were forgotten, and how many there were.
-    """
-    gone = total = 0
-    with _opened(path) as connection:
-        place = (b"", b"", b"")
-        while rows := connection.execute(
-            "SELECT id, target, date, time, owner FROM deliveries WHERE (id, target, date) > (?, ?, ?)"
-            " ORDER BY id, target, date LIMIT ?",
-            (*place, _PRUNE_AT_ONCE),
-        ).fetchall():
-            total += len(rows)
-            place = rows[-1][:3]
-            old = [row[:3] for row in rows if row[3] < before]
-            if old:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.executemany("DELETE FROM deliveries WHERE id=? AND target=? AND date=?", old)
-                connection.execute("COMMIT")
-                gone += len(old)
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    return gone, total
-
-
-def entries(path: Path) -> Iterator[tuple[Key, int, int]]:
-    """All that was delivered: key, seconds since the epoch, UID (C{ctl_deliver -d})."""
-    with _opened(path) as connection:
-        query = "SELECT id, target, date, time, uid FROM deliveries WHERE owner=0 ORDER BY id, target, date"
-        for identifier, target, date, when, uid in connection.execute(query):
-            yield Key(identifier, target, date), when, uid

@@ -103,6 +103,10 @@ class DuplicateSuppression:
                 self._tell(mailbox, fingerprint)
                 return None
             appended = await append()
+        except StoreUnavailable:
+            # What could not be synced may still be there, where it could not be taken back, either.
+            self.record.abandon(key)
+            raise
         except BaseException:
             await self._release(key)
             raise

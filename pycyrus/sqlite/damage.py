@@ -49,14 +49,15 @@ class KeptDatabase:
         return problem_of(path, self.schema, self.version)
 
 
-def mend(path: Path, kept: KeptDatabase) -> bool:
+def mend(path: Path, kept: KeptDatabase, problem: str | None = None) -> bool:
     """
     Set a database aside if it is damaged, and make one of what can be read of it.
 
+    @param problem: What is known to be wrong; None to look for it.
     @return: Whether something of it is lost.
     """
     lost = has_lost_tail(path)
-    problem = kept.problem_of(path)
+    problem = problem or kept.problem_of(path)
     if problem:
         count = salvage(set_aside(path, problem), path, kept.schema, kept.version)
         _log.error(

@@ -36,12 +36,14 @@ class Table:
 
     @ivar columns: With their types, but for the checksum.
     @ivar key: Columns by which rows are in order.
+    @ivar is_written: Whether who writes gives the checksum, which SQLite makes otherwise.
     """
 
     name: str
     columns: tuple[tuple[str, str], ...]
     key: tuple[str, ...]
     has_checksum: bool
+    is_written: bool
 
     @property
     def names(self) -> str:
@@ -55,9 +57,12 @@ def tables_of(connection: sqlite3.Connection) -> list[Table]:
     found = []
     for (name,) in names:
         columns = connection.execute(f"SELECT name, type, pk, hidden FROM pragma_table_xinfo('{name}')").fetchall()
-        plain = tuple((column, kind) for column, kind, _, hidden in columns if hidden != _GENERATED)
+        plain = tuple(
+            (column, kind) for column, kind, _, hidden in columns if hidden != _GENERATED and column != CHECKSUM
+        )
+        is_written = any(column == CHECKSUM and hidden != _GENERATED for column, _, _, hidden in columns)
         key = tuple(column for column, _, place, _ in sorted(columns, key=lambda each: each[2]) if place)
-        found.append(Table(name, plain, key, len(plain) < len(columns)))
+        found.append(Table(name, plain, key, len(plain) < len(columns), is_written))
     return found
 
 
@@ -105,10 +110,12 @@ def _fill(connection: sqlite3.Connection, damaged: Path, making: Path) -> int:
     with tempfile.TemporaryDirectory(dir=damaged.parent) as scratch:
         for copy in _copies(damaged, making, Path(scratch)):
             for table in tables:
-                question = ", ".join("?" * len(table.columns))
-                insert = f"INSERT OR IGNORE INTO {table.name} ({table.names}) VALUES ({question})"
+                names = f"{table.names}, {CHECKSUM}" if table.is_written else table.names
+                question = ", ".join("?" * (len(table.columns) + table.is_written))
+                insert = f"INSERT OR IGNORE INTO {table.name} ({names}) VALUES ({question})"
                 for row in _rows_of(copy, table):
-                    count += connection.execute(insert, row).rowcount
+                    values = (*row, row_checksum(*row)) if table.is_written else row
+                    count += connection.execute(insert, values).rowcount
             if count:
                 break
     return count

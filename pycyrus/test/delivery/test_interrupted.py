@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import shutil
-import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -13,14 +12,16 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from pycyrus.delivery.duplicates import FILE_NAME, Duplicates
+from pycyrus.delivery.duplicates import Duplicates
 from pycyrus.delivery.pipeline import DeliveryAgent
+from pycyrus.delivery.record import FILE_NAME
 from pycyrus.delivery.settings import DeliverySettings
 from pycyrus.delivery.suppression import DuplicateSuppression
 from pycyrus.errors import MailStoreError, StoreUnavailable
 from pycyrus.interfaces import Envelope, Recipient
 from pycyrus.model.identity import POSTMAN, AdminScope, Identity
 from pycyrus.model.names import inbox_of
+from pycyrus.sqlite.opening import connect
 from pycyrus.store.settings import StoreSettings
 from pycyrus.store.store import open_store
 from pycyrus.testing.faults import Action, Faults
@@ -126,10 +127,11 @@ class InterruptedTests(TestCase):
             with captured():
                 self.assertEqual(await self.deliver(name), [None] * len(USERS))
         await self.record.close()
-        with closing(sqlite3.connect(self.root / "config" / FILE_NAME)) as connection:
+        with closing(connect(self.root / "config" / FILE_NAME)) as connection:
             # As it is from the claim until it is settled, and its owner is gone.
-            changed = connection.execute("UPDATE deliveries SET owner = 99, uid = 1").rowcount
-            connection.commit()
+            changed = connection.execute(
+                "UPDATE deliveries SET owner = 99, uid = 1, row_checksum = row_checksum(id, target, date, time, 1, 99)"
+            ).rowcount
         self.assertEqual(changed, 3 * len(USERS))
         await self.store.close()
         self.open()
