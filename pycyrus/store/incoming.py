@@ -26,7 +26,7 @@ from pycyrus.model.ranges import parse_ranges
 from pycyrus.model.transfers import Manifest, MovedMailbox, Piece
 from pycyrus.store import incoming_files, moves, rows
 from pycyrus.store.incoming_files import IncomingFiles, present
-from pycyrus.store.paths import incoming_location, location_by_id
+from pycyrus.store.paths import incoming_location, location_by_id, resolve
 from pycyrus.store.rows import Entry, Work
 from pycyrus.store.subscriptions import insert
 from pycyrus.store.threads import in_thread
@@ -205,9 +205,22 @@ class Arrivals:
 
     def _check_left(self, transfer_id: str) -> None:
         """@raise StoreUnavailable: A mailbox that is listed has not been moved into place yet."""
-        place = incoming_location(transfer_id) + "/"
-        if any(each.source.startswith(place) for each in rows.pending(self._parts.directory.reading)):
+        if self._is_awaited(self._parts.directory.reading, transfer_id):
             raise StoreUnavailable("mailbox directories cannot be moved now")
+
+    @staticmethod
+    def _is_awaited(connection: sqlite3.Connection, transfer_id: str) -> bool:
+        """Whether something is still to be moved into place."""
+        place = incoming_location(transfer_id) + "/"
+        return any(each.source.startswith(place) for each in rows.pending(connection))
+
+    def _is_left(self, transfer: Incoming, manifest: Manifest) -> bool:
+        """Whether a directory of a mailbox is where it came to."""
+        return any(
+            resolve(root, incoming_location(transfer.transfer_id, mailbox.unique_id)).exists()
+            for root in self._parts.partitions.roots(transfer.partition)
+            for mailbox in manifest.mailboxes
+        )
 
     def _take_over(self, manifest: Manifest) -> None:
         """What is known of the mailboxes elsewhere than in their files; it may be done again."""
@@ -235,7 +248,9 @@ class Arrivals:
     ) -> None:
         """Put them on the list, within a transaction; nothing, if they are on it."""
         self._parts.tree.catch_up(connection)
-        if all(_is_there(connection, mailbox) for mailbox in manifest.mailboxes):
+        if all(_is_there(connection, mailbox) for mailbox in manifest.mailboxes) and (
+            self._is_awaited(connection, transfer.transfer_id) or not self._is_left(transfer, manifest)
+        ):
             return
         gone = None if instead_of is None else rows.find_id(connection, instead_of)
         if gone is not None:
@@ -249,10 +264,11 @@ class Arrivals:
         now = int(time.time())
         for mailbox in manifest.mailboxes:
             if mailbox.unique_id in came:
-                self._complete(connection, mailbox)
-                continue
-            entry = self._entry(connection, transfer.partition, mailbox, now)
-            rows.insert(connection, entry)
+                # Of its directories one may have been moved, and another not.
+                entry = self._complete(connection, mailbox)
+            else:
+                entry = self._entry(connection, transfer.partition, mailbox, now)
+                rows.insert(connection, entry)
             comes_from = incoming_location(transfer.transfer_id, mailbox.unique_id)
             rows.add_pending(connection, Work.MOVE, transfer.partition, comes_from, entry.location)
         for mailbox in manifest.mailboxes:
@@ -263,15 +279,18 @@ class Arrivals:
         """Whether it was listed and moved into place before, and the list was made again since."""
         comes_from = incoming_location(transfer.transfer_id, mailbox.unique_id)
         paths = moves.mailbox_paths(self._parts.partitions, transfer.partition, comes_from)
-        return _is_there(connection, mailbox) and not Path(paths.journal).exists()
+        entry = rows.find_id(connection, mailbox.unique_id)
+        is_listed = entry is not None and (entry.name, entry.partition) == (mailbox.name, transfer.partition)
+        return is_listed and not Path(paths.journal).exists()
 
     @staticmethod
-    def _complete(connection: sqlite3.Connection, mailbox: MovedMailbox) -> None:
-        """Have the list say what its header did not yet."""
+    def _complete(connection: sqlite3.Connection, mailbox: MovedMailbox) -> Entry:
+        """Have the list say what the header did not yet."""
         entry = rows.find_id(connection, mailbox.unique_id)
-        if entry is not None:
-            known = replace(entry, acl=mailbox.acl, special_use=mailbox.special_use, created=mailbox.created)
-            rows.replace(connection, known)
+        assert entry is not None
+        known = replace(entry, acl=mailbox.acl, special_use=mailbox.special_use, created=mailbox.created)
+        rows.replace(connection, known)
+        return known
 
     def _entry(self, connection: sqlite3.Connection, partition: str, mailbox: MovedMailbox, now: int) -> Entry:
         by_id = location_by_id(mailbox.unique_id)
