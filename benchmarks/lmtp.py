@@ -71,7 +71,10 @@ class NoStore:
     def write(self, data: bytes) -> None:
         pass
 
-    finish = discard = close = lambda self: None
+    def finish(self, *, is_shared: bool = False) -> None:
+        pass
+
+    discard = close = lambda self: None
 
 
 def measure_pipeline(seconds: float) -> None:

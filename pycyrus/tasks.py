@@ -8,9 +8,9 @@ cancelled when the connection goes.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -129,5 +129,52 @@ async def gather(coroutines: Sequence[Coroutine[Deferred[Any], Any, _T]]) -> lis
             return [await coroutines[0]]
         except Exception:  # noqa: BLE001 - handed to the caller
             return [Failure()]
-    outcomes = await DeferredList([Deferred.fromCoroutine(each) for each in coroutines], consumeErrors=True)
-    return [outcome for _, outcome in outcomes]
+    return await _Gathering(coroutines).done
+
+
+class _Gathering(Generic[_T]):
+    """
+    Coroutines run side by side.
+
+    It does what a C{DeferredList} of a Deferred for each would, without making any: a message
+    may have hundreds of recipients.
+
+    @ivar done: Fires with all outcomes.
+    """
+
+    __slots__ = ("_awaited", "_left", "_outcomes", "done")
+
+    def __init__(self, coroutines: Sequence[Coroutine[Deferred[Any], Any, _T]]) -> None:
+        self.done: Deferred[list[_T | Failure]] = Deferred(self._cancel)
+        self._awaited: dict[int, Deferred[Any]] = {}
+        self._outcomes: dict[int, _T | Failure] = {}
+        self._left = len(coroutines)
+        for place, coroutine in enumerate(coroutines):
+            self._step(None, place, coroutine)
+        if not coroutines:
+            self.done.callback([])
+
+    def _step(self, failure: Failure | None, place: int, coroutine: Coroutine[Deferred[Any], Any, _T]) -> None:
+        """Run one until it ends or waits for a Deferred that has not fired."""
+        try:
+            # As with a task, a Deferred gives its result to the await itself.
+            awaited = coroutine.send(None) if failure is None else failure.throwExceptionIntoGenerator(coroutine)
+        except StopIteration as ended:
+            self._outcomes[place] = ended.value
+        except Exception:  # noqa: BLE001 - handed to the caller
+            self._outcomes[place] = Failure()
+        else:
+            self._awaited[place] = awaited
+            awaited.addBoth(self._fired, place, coroutine)
+            return
+        self._left -= 1
+        if not self._left:
+            self.done.callback([self._outcomes[each] for each in range(len(self._outcomes))])
+
+    def _fired(self, result: object, place: int, coroutine: Coroutine[Deferred[Any], Any, _T]) -> None:
+        del self._awaited[place]
+        self._step(result if isinstance(result, Failure) else None, place, coroutine)
+
+    def _cancel(self, _: object) -> None:
+        for awaited in list(self._awaited.values()):
+            awaited.cancel()

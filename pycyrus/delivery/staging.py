@@ -24,6 +24,7 @@ class Stages:
         self._store = store
         self._single_instance = single_instance
         self._staged: dict[str, IStaged] = {}
+        self._shared: set[str] = set()
         self._failed: dict[str, StoreUnavailable] = {}
 
     def _place(self, mailbox: IMailbox) -> str:
@@ -38,6 +39,7 @@ class Stages:
         """
         place = self._place(mailbox)
         if place in self._staged or place in self._failed:
+            self._shared.add(place)
             return
         try:
             self._staged[place] = await self._store.stage(POSTMAN, mailbox.name)
@@ -66,7 +68,7 @@ class Stages:
         for place, staged in list(self._staged.items()):
             try:
                 await staged.ready()
-                staged.finish()
+                staged.finish(is_shared=place in self._shared)
             except StoreUnavailable as error:
                 self._fail(place, error)
 

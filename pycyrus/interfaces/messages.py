@@ -37,10 +37,11 @@ class IStaged(Interface):
         @raise StoreUnavailable: As C{write}.
         """
 
-    def finish() -> None:
+    def finish(*, is_shared: bool = False) -> None:
         """
         End the message: computes its GUID, structure and cached items.
 
+        @param is_shared: More than one mailbox will append it, so what each needs is made once, now.
         @raise StoreUnavailable: As C{write}.
         """
 

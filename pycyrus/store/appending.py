@@ -7,7 +7,7 @@ They are one stretch under the lock, and a commit after it.  Permission is none 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,7 @@ _MOVED_WITHIN, _LOOK_AGAIN = 2.0, 0.01
 """Seconds to wait for a directory that somebody renames, and between two looks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """
     A message to append, with rights already applied.
 

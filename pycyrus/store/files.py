@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import functools
 import os
 import sys
 from collections.abc import Iterable
@@ -109,6 +110,7 @@ def store_error(error: OSError, doing: str) -> StoreUnavailable:
     return kind(f"{doing}: {error.strerror}")
 
 
+@functools.cache
 def boot_id() -> bytes:
     """What tells one run of the kernel from the next, as 16 octets; zeros where unknown."""
     try:

@@ -109,8 +109,8 @@ class StagedMessage:
         self._put(data)
         self.size += len(data)
 
-    def finish(self) -> None:
-        """End the message: GUID and date; of a large one the cached items, too."""
+    def finish(self, *, is_shared: bool = False) -> None:
+        """End the message: GUID and date; of one that is large, or for many mailboxes, the cached items, too."""
         if self._spoilt is not None:
             raise self._spoilt
         if self._fd < 0:
@@ -118,7 +118,11 @@ class StagedMessage:
             self._data = data
             self._pieces = []
             self.guid = hashlib.sha1(data, usedforsecurity=False).digest()
-            self.sent = sent_at(data)
+            if is_shared:
+                self._summary = summarise(data)
+                self.sent = self._summary.sent
+            else:
+                self.sent = sent_at(data)
             return
         self.guid = self._hash_of().digest()
         if self._summary is None:
@@ -203,7 +207,7 @@ class StagedMessage:
         """
         Whether the cached items have not been made, and no other mailbox could use them.
 
-        What is for many is made once, now; each would have to make it later.
+        What is for many is made once; each would have to make it later.
         """
         return self._summary is None and self._places <= 1
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.tasks import Tasks
+from pycyrus.tasks import Tasks, gather
 
 
 class TasksTests(SynchronousTestCase):
@@ -70,3 +70,45 @@ class TasksTests(SynchronousTestCase):
         self.tasks.cancel_all()
         self.spawn(self.record(Deferred()))
         self.assertEqual((self.seen, self.failures, len(self.tasks)), (["end"], [], 0))
+
+
+class GatherTests(SynchronousTestCase):
+    """Coroutines side by side."""
+
+    @staticmethod
+    async def _after(waited: Deferred[int] | None, number: int) -> int:
+        if waited is None:
+            return number
+        result = await waited
+        if result < 0:
+            raise ValueError(result)
+        return number + result
+
+    def test_outcomes_in_the_order_given(self) -> None:
+        """Whoever ends first, and however: each outcome has its place."""
+        waits: list[Deferred[int]] = [Deferred() for _ in range(3)]
+        gathered = Deferred.fromCoroutine(gather([self._after(each, 10) for each in (*waits, None)]))
+        waits[2].callback(3)
+        waits[0].callback(-1)
+        self.assertNoResult(gathered)
+        waits[1].errback(KeyError("gone"))
+        first, second, third, fourth = self.successResultOf(gathered)
+        self.assertEqual((third, fourth), (13, 10))
+        self.assertEqual([each.type for each in (first, second) if isinstance(each, Failure)], [ValueError, KeyError])
+        self.flushLoggedErrors()
+
+    def test_nothing(self) -> None:
+        """Nothing to do is done."""
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(gather([]))), [])
+
+    def test_cancelled_together(self) -> None:
+        """When the caller is cancelled, all are, and what ended before keeps its result."""
+        cancelled: list[Deferred[int]] = []
+        waits: list[Deferred[int]] = [Deferred(cancelled.append) for _ in range(3)]
+        gathered = Deferred.fromCoroutine(gather([self._after(each, 1) for each in waits]))
+        waits[0].callback(1)
+        gathered.cancel()
+        self.assertEqual(cancelled, waits[1:])
+        first, *others = self.successResultOf(gathered)
+        ends = [each.type for each in others if isinstance(each, Failure)]
+        self.assertEqual((first, ends), (2, [CancelledError] * 2))

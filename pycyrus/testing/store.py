@@ -100,7 +100,7 @@ class MemoryStaged:
     async def ready(self) -> None:
         """Nothing takes long here."""
 
-    def finish(self) -> None:
+    def finish(self, *, is_shared: bool = False) -> None:
         """End the message."""
         self.data = b"".join(self._pieces)
         self.is_finished = True

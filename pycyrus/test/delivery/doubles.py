@@ -36,7 +36,7 @@ class MemoryStaged:
     async def ready(self) -> None:
         """Nothing takes long."""
 
-    def finish(self) -> None:
+    def finish(self, *, is_shared: bool = False) -> None:
         if "finish" in self.store.errors:
             raise self.store.errors["finish"]
         self.finished = True

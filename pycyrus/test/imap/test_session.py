@@ -58,7 +58,7 @@ class Staged:
     async def ready(self) -> None:
         pass
 
-    def finish(self) -> None:
+    def finish(self, *, is_shared: bool = False) -> None:
         pass
 
     def read(self, offset: int, length: int) -> bytes:

@@ -176,6 +176,20 @@ class Filling(StoreCase):
         staged.discard()
         self.assertEqual(made, [message(1)])
 
+    async def test_known_to_be_for_many(self) -> None:
+        """Who says so beforehand has them made once, for the first of the mailboxes as well."""
+        await self.store.create(FRED, name("user.fred.a"))
+        staged = await self.store.stage(FRED, name("user.fred"))
+        staged.write(message(1))
+        staged.finish(is_shared=True)
+        for target in ("user.fred", "user.fred.a"):
+            mailbox = await self.store.open(FRED, name(target), "r")
+            self.addCleanup(mailbox.close)
+            await mailbox.append([NewMessage(staged)])
+            self.assertEqual(self.missing(mailbox), [])
+            self.assert_cached(mailbox, [message(1)])
+        staged.discard()
+
     async def test_a_file_that_is_gone(self) -> None:
         """The others are made nevertheless, when they are asked for; nothing goes on for ever."""
         await self.append(FRED, "user.fred", message(1))
