@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pycyrus.test.whole.test_moving import MovingCase
 
-STEPS = (b"BEGIN", b"PIECES", b"PREPARE", b"ACTIVATE", b"FORGET")
 HAPPENS = (
     ("wire", "cut"),
     ("target", "kill"),
@@ -23,8 +22,23 @@ HAPPENS = (
 class EveryStep(MovingCase):
     timeout = 3600
 
-    def test_every_step(self) -> None:
-        for step in STEPS:
-            for when in ("before", "after"):
-                for who, how in HAPPENS:
-                    self.move(b"XTRANSFER " + step, when, who, how)
+    def each(self, step: bytes) -> None:
+        """All that can happen before and after a step."""
+        for when in ("before", "after"):
+            for who, how in HAPPENS:
+                self.move(b"XTRANSFER " + step, when, who, how)
+
+    def test_begin(self) -> None:
+        self.each(b"BEGIN")
+
+    def test_pieces(self) -> None:
+        self.each(b"PIECES")
+
+    def test_prepare(self) -> None:
+        self.each(b"PREPARE")
+
+    def test_activate(self) -> None:
+        self.each(b"ACTIVATE")
+
+    def test_forget(self) -> None:
+        self.each(b"FORGET")
