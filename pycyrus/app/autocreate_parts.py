@@ -119,6 +119,10 @@ class WelcomingAuthenticator:
         """See L{IAuthenticator.login}."""
         return await self._welcome(await self._authenticator.login(user, password, channel))
 
+    async def act(self, user_id: str, acting_as: bytes, channel: Channel) -> Authenticated:
+        """See L{IAuthenticator.act}."""
+        return await self._welcome(await self._authenticator.act(user_id, acting_as, channel))
+
     def apop_timestamp(self, channel: Channel) -> bytes:
         """See L{IAuthenticator.apop_timestamp}."""
         return self._authenticator.apop_timestamp(channel)

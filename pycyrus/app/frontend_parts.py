@@ -114,6 +114,7 @@ class Frontend:
     def close(self) -> None:
         """End the connections to backends."""
         self._lmtp.close()
+        self.pop3.close()
         self.backends.close()
 
 

@@ -138,6 +138,15 @@ class Authenticator:
             await attempt.failed("plaintext", error)
             raise
 
+    async def act(self, user_id: str, acting_as: bytes, channel: Channel) -> Authenticated:
+        """See L{IAuthenticator.act}."""
+        attempt = Attempt(self._rules, channel)
+        try:
+            return await attempt.proved(user_id.encode("utf-8"), acting_as)
+        except MailStoreError as error:
+            await attempt.failed("proved before", error)
+            raise
+
     def apop_timestamp(self, channel: Channel) -> bytes:
         """See L{IAuthenticator.apop_timestamp}."""
         settings = self.settings

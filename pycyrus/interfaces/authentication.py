@@ -106,6 +106,16 @@ class IAuthenticator(Interface):
         @raise AuthenticationFailed: As L{ISaslExchange.step}.
         """
 
+    async def act(user_id: str, acting_as: bytes, channel: Channel) -> Authenticated:
+        """
+        Have somebody who has proved who it is, on this connection, act as another user than before.
+
+        @param user_id: As L{Authenticated.authenticated_as}.
+        @param acting_as: As the client wrote it.
+        @raise AuthenticationFailed: As L{ISaslExchange.step}.
+        @raise AuthorizationDenied: It may not.
+        """
+
     def apop_timestamp(channel: Channel) -> bytes:
         """
         What a greeting of POP3 offers APOP with (RFC 1939 section 7).

@@ -8,7 +8,8 @@ from pycyrus.errors import AuthenticationFailed, MalformedExchange, MechanismUna
 from pycyrus.interfaces import Authenticated, IMailboxDirectory
 from pycyrus.murder.backends import Backends
 from pycyrus.murder.lines import LineClient
-from pycyrus.murder.pipe import PipeLink, home_of
+from pycyrus.murder.pipe import home_of
+from pycyrus.murder.pop3_link import KeptLinks, Pop3Link
 
 _MOST_CAPABILITIES = 100
 _REMEMBER_FOR = 60.0
@@ -23,8 +24,13 @@ class Pop3Routes:
         self._backends = backends
         self._reactor = reactor
         self._known: dict[str, tuple[float, dict[bytes, list[bytes]]]] = {}
+        self._kept = KeptLinks(reactor)
 
-    async def open(self, authenticated: Authenticated, folder: str) -> PipeLink | None:
+    def close(self) -> None:
+        """End the connections that are kept."""
+        self._kept.close()
+
+    async def open(self, authenticated: Authenticated, folder: str) -> Pop3Link | None:
         """
         Log in for a user where the maildrop is.
 
@@ -37,7 +43,11 @@ class Pop3Routes:
         server = await home_of(authenticated, self._directory, self._backends)
         if not server:
             return None
-        link = PipeLink(server, self._reactor)
+        if not folder:
+            kept = await self._take_kept(server, identity.user_id)
+            if kept is not None:
+                return kept
+        link = Pop3Link(server, self._reactor)
         await self._backends.connect(server, "pop3", link)
         user = f"{identity.user_id}+{folder}" if folder else identity.user_id
         try:
@@ -51,7 +61,29 @@ class Pop3Routes:
             raise
         return link
 
-    async def _log_in(self, link: PipeLink, user: str) -> None:
+    async def _take_kept(self, server: str, user: str) -> Pop3Link | None:
+        """
+        A connection on which somebody else's session was.
+
+        @return: None if there is none.
+        @raise StoreUnavailable: The server does not let this user in.
+        """
+        while (link := self._kept.take(server)) is not None:
+            try:
+                is_in = await link.act_for(user)
+            except StoreUnavailable:
+                # It went while nobody looked.
+                continue
+            except BaseException:
+                link.abort("given up")
+                raise
+            if not is_in:
+                self._kept.keep(link)
+                raise StoreUnavailable(f"{server}: does not let {user} in")
+            return link
+        return None
+
+    async def _log_in(self, link: Pop3Link, user: str) -> None:
         greeting = await link.line()
         if not greeting.startswith(b"+OK"):
             raise StoreUnavailable(f"{link.server}: {greeting[:100]!r}")
@@ -77,6 +109,8 @@ class Pop3Routes:
             link.server, user, mechanisms, tls=is_secure, may_be_clear=may_be_clear, service="pop"
         )
         await link.authenticate(b"AUTH", exchange, b"+ ", lambda line: line.startswith(b"+OK"))
+        if b"XDONE" in capabilities:
+            link.give_back = self._kept.keep
 
     async def _can(self, link: LineClient) -> dict[bytes, list[bytes]]:
         """What a server can before TLS; it is asked now and then."""

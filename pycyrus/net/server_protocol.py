@@ -51,6 +51,9 @@ class Link(TypingProtocol):
         @raise LimitExceeded: The user has too many.
         """
 
+    def logged_out(self) -> None:
+        """The connection is nobody's any more, or not yet somebody else's."""
+
     def close(self) -> None:
         """Close the connection once all was sent."""
 
@@ -237,6 +240,11 @@ class ServerProtocol(Protocol, Generic[S]):
         """
         if self._admission is not None:
             self._admission.logged_in(user_id)
+
+    def logged_out(self) -> None:
+        """The connection is nobody's any more."""
+        if self._admission is not None:
+            self._admission.logged_out()
 
     def close(self) -> None:
         """Close when everything was sent."""

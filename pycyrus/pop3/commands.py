@@ -91,6 +91,8 @@ async def capa(session: Pop3Session, arguments: list[bytes]) -> bytes:
     lines += ["TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "UTF8", "LANG"]
     if session.maildrop is not None or session.authenticator.allows_plaintext(session.channel()):
         lines.append("USER")
+    if settings.serves_frontends:
+        lines.append("XDONE")
     if settings.product:
         lines.append(f"IMPLEMENTATION {settings.product}")
     return _listing(session, b"List of capabilities follows", lines)
@@ -113,12 +115,21 @@ async def quit_(session: Pop3Session, arguments: list[bytes]) -> bytes:
     @raise Goodbye: Always.
     """
     if session.maildrop is not None:
-        try:
-            await session.maildrop.update()
-        except MailStoreError as error:
-            session.log.warn("QUIT of {session} failed: {error}", session=session.session_id, error=error)
-            raise Goodbye(b"-ERR [SYS/TEMP] some deleted messages not removed") from None
+        await _update(session, session.maildrop)
     raise Goodbye(b"+OK")
+
+
+async def _update(session: Pop3Session, maildrop: Maildrop) -> None:
+    """
+    Remove what was deleted.
+
+    @raise Goodbye: Not all of it could be.
+    """
+    try:
+        await maildrop.update()
+    except MailStoreError as error:
+        session.log.warn("QUIT of {session} failed: {error}", session=session.session_id, error=error)
+        raise Goodbye(b"-ERR [SYS/TEMP] some deleted messages not removed") from None
 
 
 async def utf8(session: Pop3Session, arguments: list[bytes]) -> bytes:
@@ -222,6 +233,28 @@ async def apop(session: Pop3Session, arguments: list[bytes]) -> bytes:
     except (Err, MailStoreError):
         session.count_error()
         raise
+
+
+async def xuser(session: Pop3Session, arguments: list[bytes]) -> bytes:
+    """
+    Log another user in, after C{XDONE}: what the frontend proved before holds still.
+
+    Ours alone, as C{XDONE} is: a connection that is there need not be made again, nor secured, nor logged in on.
+    """
+    _check_frontend(session)
+    try:
+        authenticated = await session.authenticator.act(session.came_by, arguments[0], session.channel())
+        session.folder = ""
+        return await session.log_in(authenticated, "XUSER")
+    except (Err, MailStoreError):
+        session.count_error()
+        raise
+
+
+def _check_frontend(session: Pop3Session) -> None:
+    if not session.came_by or not session.settings.serves_frontends:
+        session.count_error()
+        raise Err(b"Unrecognized command")
 
 
 # --- transaction ------------------------------------------------------------
@@ -376,6 +409,18 @@ async def rset(session: Pop3Session, arguments: list[bytes]) -> bytes:
     return b"+OK"
 
 
+async def xdone(session: Pop3Session, arguments: list[bytes]) -> bytes:
+    """
+    End what a user does as QUIT does, but keep the connection for the next one, who comes by C{XUSER}.
+
+    @raise Goodbye: Not all could be removed that was deleted.
+    """
+    _check_frontend(session)
+    await _update(session, _maildrop(session))
+    session.log_out()
+    return b"+OK " + arguments[0]
+
+
 async def last(session: Pop3Session, arguments: list[bytes]) -> bytes:
     """Tell the highest number used (RFC 1460), for clients of that time."""
     return b"+OK %d" % _maildrop(session).last
@@ -392,6 +437,8 @@ ROWS: dict[bytes, Row] = {
     b"AUTH": Row(State.AUTHORIZATION, auth, 0, 2),
     b"APOP": Row(State.AUTHORIZATION, apop, 2, 2),
     b"NOOP": Row(State.TRANSACTION, noop),
+    b"XUSER": Row(State.AUTHORIZATION, xuser, 1, None),
+    b"XDONE": Row(State.TRANSACTION, xdone, 1, 1),
     b"STAT": Row(State.TRANSACTION, stat),
     b"LIST": Row(State.TRANSACTION, list_, most=1),
     b"UIDL": Row(State.TRANSACTION, uidl, most=1),

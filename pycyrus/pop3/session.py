@@ -36,6 +36,7 @@ class Pop3Session(PipedSession):
     @ivar maildrop: Open once somebody has logged in.
     @ivar name: Given by USER.
     @ivar is_utf8: C{UTF8} was said (RFC 6856).
+    @ivar came_by: Who proved itself at the login, such as a frontend; empty before.
     """
 
     log = Logger()
@@ -67,6 +68,7 @@ class Pop3Session(PipedSession):
         self.maildrop: Maildrop | None = None
         self.name: bytes | None = None
         self.folder = ""
+        self.came_by = ""
         self.timestamp = b""
         self._parts = parts
         self._run = run
@@ -132,6 +134,7 @@ class Pop3Session(PipedSession):
         if self._watch is not None:
             self._watch.logged_in(identity)
         proxy = authenticated.authenticated_as
+        self.came_by = proxy
         self.log.info(
             "login: {peer} {user} {mechanism} User logged in SESSIONID=<{session}>",
             peer=self.peer,
@@ -140,6 +143,25 @@ class Pop3Session(PipedSession):
             session=self.session_id,
         )
         return b"+OK Mailbox locked and ready SESSIONID=<%b>" % self.session_id.encode("ascii")
+
+    def log_out(self) -> None:
+        """Let the user's maildrop go as it is; the connection is there for another user of the same frontend."""
+        self._leave_maildrop()
+        self._link.logged_out()
+        self.identity = None
+        self.is_utf8 = False
+        self._errors = 0
+        self._opened = self.clock.seconds()
+
+    def _leave_maildrop(self) -> None:
+        if self._watch is not None:
+            self._watch.logged_out()
+        maildrop, self.maildrop = self.maildrop, None
+        if maildrop is not None:
+            maildrop.close()
+        release, self._release = self._release, None
+        if release is not None:
+            release()
 
     async def _open_maildrop(self, identity: Identity) -> None:
         settings = self.settings
@@ -186,14 +208,7 @@ class Pop3Session(PipedSession):
     def let_go(self) -> None:
         """Let the maildrop go as it is: nothing is deleted (RFC 1939 section 6)."""
         self._waiting = b""
-        if self._watch is not None:
-            self._watch.logged_out()
-        maildrop, self.maildrop = self.maildrop, None
-        if maildrop is not None:
-            maildrop.close()
-        release, self._release = self._release, None
-        if release is not None:
-            release()
+        self._leave_maildrop()
         super().let_go()
 
     @override

@@ -45,6 +45,7 @@ class Pop3Settings:
     @ivar uses_imap_flags: C{popuseimapflags}: messages with C{\Deleted} are hidden,
         and those retrieved become C{\Seen}.
     @ivar folder_separator: Between a folder and its subfolder in C{user+folder}.
+    @ivar serves_frontends: Their connections serve one user after another (C{proxyservers}).
     @ivar plaintext_pause: C{plaintextloginpause}: how long the answer to PASS without TLS is held back.
     """
 
@@ -64,6 +65,7 @@ class Pop3Settings:
     uses_imap_flags: bool = False
     folder_separator: str = "/"
     plaintext_pause: float = 0.0
+    serves_frontends: bool = False
 
     @property
     def silence(self) -> float:

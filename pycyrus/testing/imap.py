@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from pycyrus.errors import (
     AuthenticationFailed,
+    AuthorizationDenied,
     MailboxExists,
     MailboxNotFound,
     MalformedExchange,
@@ -95,6 +96,10 @@ class FixedAuthenticator:
     async def login(self, user: bytes, password: bytes, channel: Channel) -> Authenticated:
         """Compare."""
         return check(self.passwords, user, password)
+
+    async def act(self, user_id: str, acting_as: bytes, channel: Channel) -> Authenticated:
+        """Refuse: there are no proxies."""
+        raise AuthorizationDenied(user_id)
 
     def apop_timestamp(self, channel: Channel) -> bytes:
         """None: there is no APOP."""

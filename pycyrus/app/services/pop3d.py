@@ -45,6 +45,7 @@ def pop3_settings(settings: Settings, name: str, server_name: str) -> Pop3Settin
         max_errors=settings.integer("unauthenticated_errors"),
         expire=None if expire < 0 else expire // 86_400,
         plaintext_pause=float(settings.duration("plaintextloginpause")),
+        serves_frontends=bool(settings.words("proxyservers")),
         login_delay=float(settings.duration("popminpoll")),
         login_burst=settings.integer("poppollpadding"),
         uidl_format=UidlFormat[settings.word("uidl_format").upper()],

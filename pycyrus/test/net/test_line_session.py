@@ -53,6 +53,9 @@ class Link:
     def logged_in(self, user_id: str) -> None:
         raise NotImplementedError
 
+    def logged_out(self) -> None:
+        raise NotImplementedError
+
     def close(self) -> None:
         self.is_closed = True
 

@@ -1,0 +1,167 @@
+"""A frontend's connection to a backend's POP3, and such connections kept for the next user who needs one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall
+from typing_extensions import override
+
+from pycyrus.murder.pipe import PipeLink
+
+KEEP_FOR = 20.0
+"""Seconds for which one that nobody uses is kept; a backend waits longer for a login."""
+_MOST_KEPT = 16
+"""For each server."""
+_SERVES_FOR = 60.0
+"""Seconds after which one is not used again, so that the workers of a backend share the work anew."""
+_SHORT = 512
+"""Octets that may be an answer to the last command, and wait for the rest of it."""
+
+
+class Pop3Link(PipeLink):
+    """
+    A connection that may serve one user after another.
+
+    The client's QUIT is told as C{XDONE} then, with a word that nobody can have put into a
+    message: the answer that repeats it is the end of all that was said to this user.
+
+    @ivar give_back: Takes it when its user is done; None if it serves one only.
+    """
+
+    def __init__(self, server: str, reactor: Any) -> None:
+        super().__init__(server, reactor)
+        self.give_back: Callable[[Pop3Link], None] | None = None
+        self._began = self.used
+        self._is_at_line = True
+        self._end: bytes | None = None
+        self._tail = b""
+        self._is_free = False
+
+    async def act_for(self, user: str) -> bool:
+        """
+        Serve the next user.
+
+        @return: Whether the backend has let that one in.
+        @raise StoreUnavailable: The connection went.
+        """
+        self._is_at_line, self._is_free = True, False
+        self.send(b"XUSER %b\r\n" % user.encode("utf-8"))
+        return (await self.line()).startswith(b"+OK")
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it can be used: it is there, and nothing was said that nobody asked for."""
+        return self.lost_reason is None and not self._buffer and not self._is_full
+
+    @override
+    def pass_on(self, data: bytes) -> None:
+        if self._end is not None:
+            # Nothing follows a QUIT.
+            return
+        may_stay = self.give_back is not None and self._reactor.seconds() < self._began + _SERVES_FOR
+        if may_stay and self._is_at_line and data.upper() in (b"QUIT\r\n", b"QUIT\n"):
+            word = secrets.token_hex(8).encode("ascii")
+            self._end = b"+OK %b\r\n" % word
+            data = b"XDONE %b\r\n" % word
+        elif data:
+            self._is_at_line = data.endswith(b"\n")
+        super().pass_on(data)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        if self._end is None:
+            super().dataReceived(data)
+            return
+        self._tail += data
+        if self._tail.endswith(self._end):
+            self._done(self._tail[: -len(self._end)])
+        else:
+            waiting = len(self._tail) - _SHORT
+            if waiting > 0:
+                said, self._tail = self._tail[:waiting], self._tail[waiting:]
+                super().dataReceived(said)
+
+    def _done(self, said: bytes) -> None:
+        """@param said: What else was said to the user."""
+        session, self._session = self._session, None
+        self._end, self._tail = None, b""
+        self._is_free = True
+        if session is not None:
+            session.take_piped(said + b"+OK\r\n")
+            session.pipe_ended()
+        if self.give_back is not None:
+            self.give_back(self)
+
+    @override
+    def connectionLost(self, reason: Any = None) -> None:
+        tail, self._tail = self._tail, b""
+        if tail:
+            # It refused, and that was its last word.
+            super().dataReceived(tail)
+        super().connectionLost(reason)
+
+    @override
+    def close(self) -> None:
+        if not self._is_free:
+            super().close()
+
+
+class KeptLinks:
+    """Connections that wait for the next user."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._kept: dict[str, list[Pop3Link]] = {}
+        self._sweeper: IDelayedCall | None = None
+        self._is_closed = False
+
+    def keep(self, link: Pop3Link) -> None:
+        """Take one whose user is done."""
+        kept = self._kept.setdefault(link.server, [])
+        if self._is_closed or not link.is_quiet or len(kept) >= _MOST_KEPT:
+            link.end()
+            return
+        link.resume()
+        link.used = self._reactor.seconds()
+        kept.append(link)
+        if self._sweeper is None:
+            self._sweeper = self._reactor.callLater(KEEP_FOR, self._sweep)
+
+    def take(self, server: str) -> Pop3Link | None:
+        """One for the next user; None if there is none."""
+        kept = self._kept.get(server, [])
+        while kept:
+            link = kept.pop()
+            if link.is_quiet:
+                return link
+            link.end()
+        return None
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        oldest = self._reactor.seconds() - KEEP_FOR
+        for server, links in list(self._kept.items()):
+            good = [link for link in links if link.is_quiet and link.used > oldest]
+            for link in links:
+                if link not in good:
+                    link.end()
+            if good:
+                self._kept[server] = good
+            else:
+                del self._kept[server]
+        if self._kept:
+            self._sweeper = self._reactor.callLater(KEEP_FOR, self._sweep)
+
+    def close(self) -> None:
+        """End them all, and keep none any more."""
+        self._is_closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for links in self._kept.values():
+            for link in links:
+                link.end()
+        self._kept.clear()
