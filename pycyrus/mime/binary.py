@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from pycyrus.mime.header import Octets
-from pycyrus.mime.structure import Kind, Part, parse
+from pycyrus.mime.structure import Kind, Part, let_go, parse
 
 _ENCODING = re.compile(rb"(?im)^content-transfer-encoding[ \t]*:[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*")
 _BINARY = b"BINARY"
@@ -42,6 +42,7 @@ def encoded_pieces(data: Octets, root: Part) -> Iterator[bytes]:
 def _copied(data: Octets, start: int, end: int) -> Iterator[bytes]:
     for at in range(start, end, _PIECE):
         yield data[at : min(at + _PIECE, end)]
+        let_go(data, at)
 
 
 def _changes(data: Octets, part: Part) -> Iterator[tuple[int, int, Iterator[bytes]]]:
@@ -63,3 +64,4 @@ def _encoded(data: Octets, part: Part) -> Iterator[bytes]:
         octets = data[start : min(start + _PIECE, part.end)]
         # RFC 2045 section 6.8: lines of 76 characters.
         yield base64.encodebytes(octets).replace(b"\n", b"\r\n")
+        let_go(data, start)

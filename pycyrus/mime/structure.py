@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from mmap import mmap
+from mmap import MADV_DONTNEED, PAGESIZE, mmap
 from typing import Final
 
 from pycyrus.mime.content import (
@@ -42,6 +42,7 @@ _ROOT_USES: Final[dict[bytes, int]] = {
 }
 _STEP: Final = 1 << 20
 """Octets of a mapped file that are looked through at a time: other threads can go on in between."""
+_PAGE: Final = PAGESIZE
 
 
 class Kind(enum.IntEnum):
@@ -112,10 +113,17 @@ def _find(data: Octets, needle: bytes, start: int, end: int) -> int:
     while start < end:
         stop = min(start + _STEP + len(needle) - 1, end)
         found = data[start:stop].find(needle)
+        let_go(data, start)
         if found >= 0:
             return start + found
         start += _STEP
     return -1
+
+
+def let_go(data: Octets, before: int) -> None:
+    """Have what was looked at count no more as memory of the process, where the octets are those of a file."""
+    if isinstance(data, mmap) and before >= _PAGE:
+        data.madvise(MADV_DONTNEED, 0, before & -_PAGE)
 
 
 class _Parser:
@@ -274,6 +282,8 @@ class _Parser:
         data = self.data
         if not isinstance(data, mmap):
             return data.count(b"\n", part.body_start, part.end)
-        return sum(
-            data[start : min(start + _STEP, part.end)].count(b"\n") for start in range(part.body_start, part.end, _STEP)
-        )
+        lines = 0
+        for start in range(part.body_start, part.end, _STEP):
+            lines += data[start : min(start + _STEP, part.end)].count(b"\n")
+            let_go(data, start)
+        return lines

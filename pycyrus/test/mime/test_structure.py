@@ -5,7 +5,10 @@ from __future__ import annotations
 import email
 import email.message
 import email.policy
-from mmap import mmap
+import re
+import tempfile
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +26,13 @@ _QUICK = settings(max_examples=150, deadline=None, database=None)
 _LIMITS = Limits()
 
 _lines = st.lists(st.text("ab -=:<>\t'\"(é", max_size=20).map(str.encode), max_size=6).map(b"\r\n".join)
+
+
+def _file_memory() -> int:
+    """Octets of files that are mapped into this process."""
+    found = re.search(r"RssFile:\s*(\d+) kB", Path("/proc/self/status").read_text("ascii"))
+    assert found is not None
+    return int(found[1]) * 1024
 
 
 @st.composite
@@ -118,6 +128,19 @@ class StandardLibraryTests(SynchronousTestCase):
             mapped.write(data)
             self.addCleanup(mapped.close)
             self.assertEqual(summarise(mapped), summarise(data))
+
+    def test_files_take_no_memory(self) -> None:
+        """What was looked at of a large file does not count as memory of the process."""
+        size = 24 << 20
+        for header in (b"", b"Content-Type: multipart/mixed; boundary=b\r\n"):
+            with tempfile.TemporaryFile() as file:
+                file.write(b"Subject: large\r\n" + header + b"\r\n")
+                # A hole is read as zeros, from the page cache like all else.
+                file.truncate(size)
+                with mmap(file.fileno(), size, access=ACCESS_READ) as mapped:
+                    before = _file_memory()
+                    self.assertEqual(parse(mapped).root.end, size)
+                    self.assertLess(_file_memory() - before, size // 3)
 
     def test_mmap(self) -> None:
         """A large message in a mapped file gives what its octets give."""
