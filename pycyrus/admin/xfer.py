@@ -53,6 +53,14 @@ def register(verbs: Any) -> None:
     accept.add_argument("--drop", action="store_true", help="remove them instead: the other server still has them")
     add_source_options(accept)
     accept.set_defaults(run=reported(run_accept))
+    cancel = actions.add_parser(
+        "cancel",
+        help="have what is on its way to another server stay here",
+        description="The status is 1 if it is too late, or there is none of that id, which 'status --json' tells.",
+    )
+    cancel.add_argument("ids", nargs="+", metavar="ID", help="of a transfer")
+    add_source_options(cancel)
+    cancel.set_defaults(run=reported(run_cancel))
     status = actions.add_parser(
         "status",
         help="tell what is on its way, and what became of what was",
@@ -139,6 +147,32 @@ def run_accept(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_cancel(arguments: argparse.Namespace) -> int:
+    """
+    Have them stay.
+
+    @return: 1 if one of them does not.
+    """
+
+    async def work(store: MailStore) -> int:
+        from twisted.internet import reactor
+
+        log = TransferLog(store.transfer_parts().settings.configdirectory, reactor)  # type: ignore[arg-type] # the module is the reactor
+        failed = 0
+        try:
+            for each in arguments.ids:
+                if await log.cancel(each):
+                    print(f"{each}: cancelled")
+                else:
+                    print(f"pycyrus: {each}: not on its way, or the other server has it already", file=sys.stderr)
+                    failed += 1
+        finally:
+            log.close()
+        return failed
+
+    return 1 if run_on_store(load(source_of(arguments)), work) else 0
+
+
 def run_status(arguments: argparse.Namespace) -> int:
     """
     Print it.
@@ -185,4 +219,4 @@ def _line(transfer: Outgoing, configuration: Configuration) -> str:
     name = name_text(transfer.root, configuration)
     done = f"{transfer.octets / _MIB:.1f} of {transfer.total / _MIB:.1f} MiB"
     error = transfer.error and f": {transfer.error}"
-    return f"{begun} {name} to {transfer.server}: {transfer.state.value}, {done}{error}"
+    return f"{begun} {name} to {transfer.server}: {transfer.state.value}, {done}{error} ({transfer.transfer_id})"

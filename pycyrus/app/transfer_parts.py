@@ -39,7 +39,7 @@ def make_dial(backends: Backends, external: Callable[[MailboxName], bytes], reac
             if await ours.is_understood():
                 return ours
             if b"X-REPLICATION" not in link.capabilities:
-                raise TransferFailed("the other server takes no mailboxes")
+                raise TransferFailed("the other server has no X-REPLICATION, as Cyrus has since 3.0")
         except BaseException:
             link.abort("of no use")
             raise

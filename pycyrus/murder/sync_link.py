@@ -25,13 +25,13 @@ from pycyrus.model.quota import RESOURCES, Resource
 from pycyrus.model.transfers import Manifest, MovedMailbox
 from pycyrus.murder.link import ImapLink
 from pycyrus.murder.sync_records import name_of
+from pycyrus.murder.transfer_link import STEP_WITHIN, always, demand
 from pycyrus.store import files
 from pycyrus.store.outgoing_files import FilesOfMailbox
 from pycyrus.store.outgoing_records import OutgoingMessage, OutgoingRecords, read_records
 from pycyrus.store.own_annotations import OWNER
 from pycyrus.store.threads import in_thread
 
-STEP_WITHIN = 600.0
 _BATCH = 1 << 20
 """Octets of messages that go with one command, if not one is larger."""
 _MOST = 200
@@ -47,6 +47,7 @@ class SyncLink:
     A connection to a server of Cyrus's, for one transfer; its methods are those of L{TransferLink}.
 
     @ivar octets: Of messages, sent so far.
+    @ivar may_go_on: As there.
     """
 
     sends_deleted = False
@@ -60,6 +61,7 @@ class SyncLink:
         @param external: How that server's administrators call a mailbox.
         """
         self.octets = 0
+        self.may_go_on: Callable[[], bool] = always
         self._link = link
         self._root = root
         self._partition = (partition or "default").encode("ascii")
@@ -323,6 +325,7 @@ class SyncLink:
             _, status, said = await self._link.answer(tag, STEP_WITHIN)
             if status != b"OK":
                 raise TransferFailed(said.decode("ascii", "replace")[:300])
+            demand(self.may_go_on)
 
 
 def _is_deleted(name: bytes) -> bool:

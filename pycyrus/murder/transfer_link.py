@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -22,6 +22,7 @@ from pycyrus.model.transfers import INVENTORY, MANIFEST, Manifest, encode_pieces
 from pycyrus.murder.link import ImapLink, Kept
 from pycyrus.store.outgoing_files import FilesOfMailbox, Packet, inventory, packets_of
 from pycyrus.store.threads import in_thread
+from pycyrus.store.transfer_log import CANCELLED
 
 _WINDOW = 8
 """Commands on their way at the same time."""
@@ -40,6 +41,7 @@ class TransferLink:
     A connection to a server of our kind, for one transfer.
 
     @ivar octets: Of files, sent so far.
+    @ivar may_go_on: Asked now and then while files are sent.
     """
 
     sends_deleted = True
@@ -49,6 +51,7 @@ class TransferLink:
 
     def __init__(self, link: ImapLink, transfer_id: str, reactor: Any) -> None:
         self.octets = 0
+        self.may_go_on: Callable[[], bool] = always
         self._link = link
         self._id = transfer_id.encode("ascii")
         self._reactor = reactor
@@ -96,6 +99,7 @@ class TransferLink:
                     await self._answer(waiting.popleft())
                 waiting.append(await self._submit(b"PIECES", encode_pieces(packet.pieces), packet.data))
                 self.octets += len(packet.data)
+            demand(self.may_go_on)
         while waiting:
             await self._answer(waiting.popleft())
 
@@ -196,6 +200,17 @@ class TransferLink:
         except (ValueError, RecursionError) as error:
             raise StoreUnavailable(f"{self._link.server}: an answer that is none") from error
         return answer if isinstance(answer, dict) else {}
+
+
+def always() -> bool:
+    """Nobody minds."""
+    return True
+
+
+def demand(may_go_on: Callable[[], bool]) -> None:
+    """@raise TransferFailed: Somebody does not want it to go on."""
+    if not may_go_on():
+        raise TransferFailed(CANCELLED)
 
 
 def _take(packets: Iterator[Packet]) -> list[Packet]:

@@ -48,7 +48,7 @@ from pycyrus.store.local_changes import create_here, delete_here
 from pycyrus.store.outgoing import Departures
 from pycyrus.store.shield import shielded
 from pycyrus.store.threads import in_thread
-from pycyrus.store.transfer_log import Leaving, Outgoing, TransferLog
+from pycyrus.store.transfer_log import CANCELLED, Leaving, Outgoing, TransferLog
 from pycyrus.tasks import Tasks
 
 PeerLink = TransferLink | SyncLink
@@ -241,15 +241,15 @@ class Transfers:
             )
             raise
         finally:
-            self._transfers.give_back(transfer.transfer_id, lock)
+            self._transfers.give_back(transfer.transfer_id, lock, is_over=True)
 
     async def _resume(self, transfer: Outgoing) -> None:
         # As it is now that nobody else is at it.
         found = {each.transfer_id: each for each in self._transfers.outgoing()}.get(transfer.transfer_id)
         if found is None or found.state.is_over:
             return
-        if found.state in (Leaving.COPYING, Leaving.HELD):
-            await self._undo(found, "interrupted")
+        if found.state in (Leaving.COPYING, Leaving.HELD, Leaving.CANCELLED):
+            await self._undo(found, CANCELLED if found.state is Leaving.CANCELLED else "interrupted")
         elif found.state is Leaving.UNDONE:
             await self._disclaim(found)
         else:
@@ -306,6 +306,7 @@ class Transfers:
         total = 0
         for each in mailboxes.values():
             total += await in_thread(self._reactor, each.total)
+        link.may_go_on = lambda: not self._transfers.is_cancelled(transfer.transfer_id)
         telling = Tasks()
         telling.spawn(self._tell_progress(transfer, link, total), self._failed)
         try:

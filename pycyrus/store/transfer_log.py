@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from pycyrus.errors import MailboxMoving
+from pycyrus.errors import MailboxMoving, TransferFailed
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.sqlite.opening import CHECKSUM_OF
 from pycyrus.store import files
@@ -54,6 +54,8 @@ CREATE TABLE incoming (
     {CHECKSUM_OF % "transfer_id, state, partition, manifest, changed"}
 ) WITHOUT ROWID
 """
+CANCELLED = "cancelled"
+"""Why a transfer failed that somebody did not want to go on."""
 _KEPT = 30 * 86400
 """Seconds for which ended transfers are remembered."""
 _ANSWERED = 365 * 86400
@@ -74,6 +76,8 @@ class Leaving(enum.Enum):
     """They are; what is here has to go."""
     LOST = "lost"
     """The mailboxes are held, and the record of this was damaged: the other server has to tell."""
+    CANCELLED = "cancelled"
+    """It is not to go on: nobody has undone it yet."""
     UNDONE = "undone"
     """All goes on here; the other server has yet to forget what it was sent."""
     DONE = "done"
@@ -174,12 +178,46 @@ class TransferLog:
         await self._database.write(write)
 
     async def note(self, transfer_id: str, state: Leaving, error: str = "") -> None:
-        """Say, durably, how far a transfer is."""
-        await self._database.write(
-            lambda connection: connection.execute(
-                "UPDATE outgoing SET state = ?, error = ?, changed = ? WHERE transfer_id = ?",
-                (state.value, error[:500], int(time.time()), transfer_id),
+        """
+        Say, durably, how far a transfer is.
+
+        @raise TransferFailed: It was cancelled, and goes no further.
+        """
+
+        def write(connection: sqlite3.Connection) -> int:
+            return connection.execute(
+                "UPDATE outgoing SET state = ?, error = ?, changed = ? WHERE transfer_id = ?"
+                " AND NOT (state = 'cancelled' AND ? IN ('held', 'decided'))",
+                (state.value, error[:500], int(time.time()), transfer_id, state.value),
+            ).rowcount
+
+        if not await self._database.write(write) and self.is_cancelled(transfer_id):
+            raise TransferFailed(CANCELLED)
+
+    async def cancel(self, transfer_id: str) -> bool:
+        """
+        Have a transfer go no further.
+
+        @return: Whether that is so: else the other server decides already, it is over, or there is none.
+        """
+        return bool(
+            await self._database.write(
+                lambda connection: (
+                    connection.execute(
+                        "UPDATE outgoing SET state = 'cancelled', changed = ?"
+                        " WHERE transfer_id = ? AND state IN ('copying', 'held', 'cancelled')",
+                        (int(time.time()), transfer_id),
+                    ).rowcount
+                )
             )
+        )
+
+    def is_cancelled(self, transfer_id: str) -> bool:
+        """Whether somebody wants a transfer to go no further."""
+        return bool(
+            self._database.read.execute(
+                "SELECT 1 FROM outgoing WHERE transfer_id = ? AND state = 'cancelled'", (transfer_id,)
+            ).fetchone()
         )
 
     async def note_progress(self, transfer_id: str, octets: int, total: int) -> None:

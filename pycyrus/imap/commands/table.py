@@ -43,7 +43,7 @@ from pycyrus.imap.commands.status import status
 from pycyrus.imap.commands.store import store
 from pycyrus.imap.commands.subscribe import subscribe, unsubscribe
 from pycyrus.imap.commands.sync import mupdatepush, sync_apply, sync_get, sync_restart, sync_restore
-from pycyrus.imap.commands.transfers import localcreate, localdelete, transfer_step, xfer
+from pycyrus.imap.commands.transfers import dump, localcreate, localdelete, transfer_step, xfer
 from pycyrus.imap.commands.unauthenticate import unauthenticate
 from pycyrus.imap.commands.undump import undump
 from pycyrus.imap.replies import Bad
@@ -63,7 +63,7 @@ from pycyrus.imap.wire.search import parse_cancelupdate, parse_search, parse_uid
 from pycyrus.imap.wire.select import parse_select
 from pycyrus.imap.wire.sort import parse_sort, parse_thread, parse_uid_sort, parse_uid_thread
 from pycyrus.imap.wire.store import parse_store, parse_uid_store
-from pycyrus.imap.wire.transfers import parse_transfer_step, parse_xfer
+from pycyrus.imap.wire.transfers import parse_dump, parse_transfer_step, parse_xfer
 from pycyrus.model.quota import Resource
 
 COMMANDS: tuple[Command, ...] = (
@@ -149,6 +149,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(b"SYNCGET", LOGGED_IN, None, sync_get),
     Command(b"SYNCRESTART", LOGGED_IN, None, sync_restart),
     Command(b"SYNCRESTORE", LOGGED_IN, None, sync_restore),
+    Command(b"DUMP", LOGGED_IN, parse_dump, dump),
     Command(b"UNDUMP", LOGGED_IN, None, undump),
     Command(b"XTRANSFER", LOGGED_IN, parse_transfer_step, transfer_step),
     Command(b"ESEARCH", LOGGED_IN, parse_multisearch, esearch, rfc="7377 2.1", capability=(b"MULTISEARCH",)),

@@ -106,6 +106,16 @@ async def localdelete(session: Session, command: Named) -> None:
     await _demand(session).delete_here(session.user, name)
 
 
+async def dump(session: Session, command: Named) -> None:
+    """
+    Refuse to tell all of a mailbox as UNDUMP takes it: no server asks for it.
+
+    @raise No: Always.
+    """
+    _demand(session)
+    raise No(b"Mailboxes leave by XFER, to servers with X-REPLICATION", b"CANNOT")
+
+
 async def move_away(session: Session, root: MailboxName, server: str, partition: str) -> None:
     """
     Move something, and tell of it as Cyrus does.

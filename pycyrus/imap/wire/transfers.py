@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
+from pycyrus.imap.wire.mailboxes import Named
 
 _ID = re.compile(rb"[0-9A-Za-z-]{1,64}")
 
@@ -51,6 +52,17 @@ def parse_xfer(cursor: Cursor) -> Xfer:
     if not words[0]:
         raise BadSyntax(b"Missing required argument to Xfer")
     return Xfer(mailbox, *words)
+
+
+def parse_dump(cursor: Cursor) -> Named:
+    """A mailbox, and perhaps the first UID whose message is wanted."""
+    cursor.space()
+    mailbox = cursor.astring()
+    if not cursor.at_end():
+        cursor.space()
+        cursor.number()
+    cursor.end()
+    return Named(mailbox)
 
 
 def parse_transfer_step(cursor: Cursor) -> TransferStep:

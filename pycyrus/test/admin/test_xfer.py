@@ -28,3 +28,6 @@ class XferTests(ToolsTestCase):
         done = call("xfer", "partition", "default", "--to", "127.0.0.1:1", "--home", str(self.home))
         self.assertIn("user/fred: 127.0.0.1:1: ", done.stderr)
         self.tool("xfer", "accept", "abcdef", code=1)
+        done = call("xfer", "cancel", told["id"], "--home", str(self.home))
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("not on its way", done.stderr)

@@ -222,7 +222,17 @@ class Xfer(TransferServers):
         await self.do(self.admin, b"MUPDATEPUSH news", b"NO")
         await self.do(self.admin, b"LOCALDELETE user.alice", b"NO")
         alice = await self.client("alice", self.port(0))
-        for command in (b"LOCALCREATE INBOX.x", b"LOCALDELETE INBOX.Sent", b"MUPDATEPUSH INBOX", b"XFER * somewhere"):
+        for command in (b"DUMP user.alice", b"DUMP user.alice 5"):
+            said = await self.do(self.admin, command, b"NO")
+            self.assertEqual(said, b"NO [CANNOT] Mailboxes leave by XFER, to servers with X-REPLICATION")
+        await self.do(self.admin, b"DUMP user.alice x", b"BAD")
+        for command in (
+            b"DUMP INBOX",
+            b"LOCALCREATE INBOX.x",
+            b"LOCALDELETE INBOX.Sent",
+            b"MUPDATEPUSH INBOX",
+            b"XFER * somewhere",
+        ):
             self.assertIn(b"NOPERM", await self.do(alice, command, b"NO"))
 
     async def test_steps_that_are_none(self) -> None:
@@ -321,6 +331,55 @@ class Xfer(TransferServers):
         refused = {text for status, text in answers if status != b"OK"}
         self.assertEqual(refused, {b"[INUSE] Mailbox is being moved to another server"})
         self.assertEqual(len(await self.bodies(self.servers[1])), count + len(taken))
+
+    async def test_cancelled(self) -> None:
+        """Up to the moment at which the other server decides it can be called off; what is there goes."""
+        alice = await self.client("alice", self.port(0))
+        await self.append(alice, b"INBOX", *[MESSAGE] * 3)
+        log = self.logs[self.servers[0]]
+        cancelled: list[bool] = []
+
+        def at(step: str) -> None:
+            real = getattr(TransferLink, step)
+
+            async def cancel(link: TransferLink, *arguments: Any) -> Any:
+                result = await real(link, *arguments)
+                (transfer,) = log.unfinished()
+                cancelled.append(await log.cancel(transfer.transfer_id))
+                return result
+
+            self.patch(TransferLink, step, cancel)
+
+        for step in ("begin", "prepare"):
+            at(step)
+            said = await self.do(self.admin, b"XFER user.alice " + self.servers[1].encode(), b"NO")
+            self.assertIn(b"* NO USER alice (cancelled)", said)
+            self.assertEqual(self.where(), self.servers[:1])
+            self.assertEqual(self.master.places[INBOX], (self.servers[0], True))
+            other = self.stores[self.servers[1]].transfer_parts().partitions.data_root("default")
+            self.assertEqual(list(other.glob("uuid/incoming/*")), [])
+            await self.append(alice, b"INBOX", MESSAGE)
+        self.assertEqual(cancelled[0], True)
+        self.assertEqual([(each.state, each.error) for each in log.outgoing()], [(Leaving.FAILED, "cancelled")] * 2)
+        transfer = log.outgoing()[-1]
+        self.assertFalse(await log.cancel(transfer.transfer_id))
+
+    async def test_cancelled_too_late(self) -> None:
+        """The other server decides by then."""
+        alice = await self.client("alice", self.port(0))
+        await self.append(alice, b"INBOX", MESSAGE)
+        log, found = self.logs[self.servers[0]], []
+        real = TransferLink.activate
+
+        async def activate(link: TransferLink, *arguments: Any) -> None:
+            (transfer,) = log.unfinished()
+            found.append(await log.cancel(transfer.transfer_id))
+            await real(link, *arguments)
+
+        self.patch(TransferLink, "activate", activate)
+        await self.do(self.admin, b"XFER user.alice " + self.servers[1].encode())
+        self.assertEqual(found, [False])
+        self.assertEqual(self.where(), self.servers[1:])
 
 
 class Killed(Exception):

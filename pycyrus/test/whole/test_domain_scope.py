@@ -112,6 +112,7 @@ ON_MAILBOX: dict[bytes, tuple[bytes, ...] | None] = {
     b"APPEND": (b'APPEND "%b" {9+}\r\nSubject: ', b'APPEND "%b" (\\Seen) CATENATE (URL "/INBOX/;UID=1")'),
     b"XFER": (b'XFER "%b" other.example.com',),
     **dict.fromkeys((b"XTRANSFER", b"SYNCAPPLY", b"SYNCGET", b"SYNCRESTART", b"SYNCRESTORE", b"UNDUMP"), NO_MAILBOX),
+    b"DUMP": (b'DUMP "%b"', b'DUMP "%b" 7'),
     b"LOCALCREATE": (b'LOCALCREATE "%b/New"', b'LOCALCREATE "%b"'),
     b"LOCALDELETE": (b'LOCALDELETE "%b"',),
     b"MUPDATEPUSH": (b'MUPDATEPUSH "%b"',),

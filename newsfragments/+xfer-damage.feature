@@ -1,0 +1,1 @@
+What is on its way to and from other servers survives a damaged ``transfers.db`` or mailbox list, whose rows have checksums: the one is told from the other, and the other server is asked.  ``pycyrus xfer cancel`` has a user stay.
