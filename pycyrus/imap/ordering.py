@@ -197,7 +197,11 @@ class Orders:
             for criterion in key
             if criterion.key not in _COLUMNS
         }
-        return _inserted(left, news, _Compared(view, key, texts))
+        try:
+            return _inserted(left, news, _Compared(view, key, texts))
+        except KeyError:
+            # Another session, which knows already that a message went, has forgotten its texts meanwhile.
+            return None
 
     async def _order(
         self,

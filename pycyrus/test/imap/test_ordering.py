@@ -137,6 +137,17 @@ class ContinuedTests(SynchronousTestCase):
             found = self.order(orders, _sized_view([*uids, 5001, 5002], texts, sizes), _BY_SUBJECT)
         self.assertEqual(found, sorted(texts, key=lambda uid: (texts[uid], uid)))
 
+    def test_forgotten_for_others(self) -> None:
+        """A session that was not told yet that most messages went can go on, though others have forgotten them."""
+        orders = Orders()
+        uids = list(range(1, 1201))
+        texts = {uid: b"%05d" % (uid * 7919 % 5003) for uid in range(1, 1202)}
+        sizes = dict.fromkeys(texts, 1)
+        self.order(orders, _sized_view(uids, texts, sizes), _BY_SUBJECT)
+        self.order(orders, _sized_view(uids[-5:], texts, sizes), (SortCriterion(SortKey.SIZE),))
+        found = self.order(orders, _sized_view([*uids, 1201], texts, sizes), _BY_SUBJECT)
+        self.assertEqual(found, sorted(texts, key=lambda uid: (texts[uid], uid)))
+
 
 def _sized_view(uids: list[int], texts: dict[int, bytes], sizes: dict[int, int]) -> View:
     def cached(positions: Any, items: Any) -> list[list[bytes]]:
