@@ -38,6 +38,7 @@ from pycyrus.store.layout import (
 )
 from pycyrus.store.locks import block_lock, try_lock
 from pycyrus.store.partitions import Partitions
+from pycyrus.store.rehearsal import rehearse
 from pycyrus.store.rows import Entry, Pending, Work
 
 _log = Logger()
@@ -74,7 +75,12 @@ def mailbox_paths(partitions: Partitions, partition: str, location: str) -> Mail
 def ask(
     connection: sqlite3.Connection, partitions: Partitions, work: Work, partition: str, source: str, target: str = ""
 ) -> None:
-    """Have a mailbox's directories moved or removed once this is committed, that of the archive as well."""
+    """
+    Have a mailbox's directories moved or removed once this is committed, that of the archive as well.
+
+    @raise StoreUnavailable: They cannot be.
+    """
+    rehearse(partitions, partition, target)
     rows.add_pending(connection, work, partition, source, target)
     if partitions.archive_root(partition) is not None:
         rows.add_pending(connection, _IN_ARCHIVE[work], partition, source, target)
@@ -224,8 +230,8 @@ def finish(
         _tell(partitions, changed, name_text)
     except (OSError, StoreUnavailable) as error:
         _log.error("Changes of the mailbox list have to be told later: {error}", error=error)
-        stuck += [each for each in done if each.work in _OF_MAILBOXES]
-        done = [each for each in done if each.work not in _OF_MAILBOXES]
+        stuck += [each for each in done if each.work in OF_MAILBOXES]
+        done = [each for each in done if each.work not in OF_MAILBOXES]
     for each in done:
         rows.drop_pending(connection, each.number)
     return stuck
@@ -235,7 +241,8 @@ OF_ARCHIVES = frozenset({Work.MOVE_ARCHIVE, Work.REMOVE_ARCHIVE})
 """Work that may have to wait for an archive, which harms nobody but who looks for archived messages."""
 _IN_ARCHIVE = {Work.MOVE: Work.MOVE_ARCHIVE, Work.REMOVE: Work.REMOVE_ARCHIVE}
 _OF_DIRECTORIES = frozenset({Work.MOVE, Work.REMOVE, Work.ABANDONED}) | OF_ARCHIVES
-_OF_MAILBOXES = frozenset({Work.TELL_RENAME, Work.TELL_ACL})
+OF_MAILBOXES = frozenset({Work.TELL_RENAME, Work.TELL_ACL})
+"""Work that tells mailboxes what has happened to them, which has happened before they know."""
 
 
 def _do(connection: sqlite3.Connection, partitions: Partitions, each: Pending) -> bool:

@@ -86,7 +86,8 @@ class MailboxTree:
         @raise StoreUnavailable: It cannot be done now, and will be done later.
         """
         stuck = moves.finish(connection, self._partitions, self.text, self._user_changed)
-        if any(each.number > self._last_stuck and each.work not in moves.OF_ARCHIVES for each in stuck):
+        harmless = moves.OF_ARCHIVES | moves.OF_MAILBOXES
+        if any(each.number > self._last_stuck and each.work not in harmless for each in stuck):
             raise StoreUnavailable("mailbox directories cannot be moved now")
 
     def catch_up(self, connection: sqlite3.Connection) -> None:

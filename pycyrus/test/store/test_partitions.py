@@ -6,11 +6,12 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.errors import StoreFull, StoreUnavailable
+from pycyrus.errors import MailboxNotFound, StoreFull, StoreUnavailable
 from pycyrus.interfaces import NewMessage
 from pycyrus.model.names import parse_internal
 from pycyrus.store import files
@@ -167,3 +168,38 @@ class PartitionTests(SynchronousTestCase):
             self.both_work(number)
             self.restart()
             self.both_work(number)
+
+    def test_renaming_where_nothing_can_be_written(self) -> None:
+        """What is refused has not happened, and what has happened is not refused."""
+        other = f"{BAD}er"
+        before, moved = parse_internal(BAD), parse_internal(other)
+        originals = files.fstatvfs
+        self.patch(files, "fstatvfs", lambda fd: SimpleNamespace(f_flag=os.ST_RDONLY, f_bavail=9))
+        for work in (self.store.rename(FRED, before, moved), self.store.delete(FRED, before)):
+            self.assertRaises(StoreUnavailable, self.run_, work)
+            self.assertEqual(self.held(BAD)[0], text(2))
+        self.patch(files, "fstatvfs", originals)
+        mend = self.break_writing()
+        self.run_(self.store.rename(FRED, before, moved))
+        self.assertRaises(MailboxNotFound, self.held, BAD)
+        self.assertEqual(self.held(other)[0], text(2))
+        mend()
+        self.append(other, 3)
+        self.restart()
+        self.run_(self.store.create(FRED, parse_internal(f"{GOOD}.Next")))
+        self.assertEqual(self.held(other), [text(2), text(3)])
+        (header,) = self.bad.glob("**/Otherer/pycyrus.header")
+        self.assertIn(other.encode(), header.read_bytes())
+
+    def break_writing(self) -> Callable[[], None]:
+        """Have there be no room for records and headers in that partition, though names can change."""
+        broken = [True]
+        original = files.pwrite
+
+        def pwrite(fd: int, *args: Any) -> int:
+            if broken and os.readlink(f"/proc/self/fd/{fd}").startswith(f"{self.bad}/"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return original(fd, *args)
+
+        self.patch(files, "pwrite", pwrite)
+        return broken.clear
