@@ -17,6 +17,7 @@ _MOST_KEPT = 16
 """For each server."""
 _SERVES_FOR = 60.0
 """Seconds after which one is not used again, so that the workers of a backend share the work anew."""
+_QUITS = frozenset((b"QUIT\r\n", b"QUIT\n"))
 _SHORT = 512
 """Octets that may be an answer to the last command, and wait for the rest of it."""
 
@@ -61,14 +62,18 @@ class Pop3Link(PipeLink):
         if self._end is not None:
             # Nothing follows a QUIT.
             return
-        may_stay = self.give_back is not None and self._reactor.seconds() < self._began + _SERVES_FOR
-        if may_stay and self._is_at_line and data.upper() in (b"QUIT\r\n", b"QUIT\n"):
+        if self._is_at_line and data.upper() in _QUITS and self._may_stay():
             word = secrets.token_hex(8).encode("ascii")
             self._end = b"+OK %b\r\n" % word
             data = b"XDONE %b\r\n" % word
         elif data:
             self._is_at_line = data.endswith(b"\n")
         super().pass_on(data)
+
+    def _may_stay(self) -> bool:
+        """Whether there may be another user after this one."""
+        now: float = self._reactor.seconds()
+        return self.give_back is not None and now < self._began + _SERVES_FOR
 
     @override
     def dataReceived(self, data: bytes) -> None:
