@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pycyrus.errors import MailboxNotFound, MailStoreError, PermissionDenied
-from pycyrus.imap.annotation_notices import AnnotationNotices
+from pycyrus.imap.annotation_changes import AnnotationChanges
 from pycyrus.imap.metadata_notices import MetadataNotices
 from pycyrus.imap.scopes import mailboxes_of
 from pycyrus.imap.selected import CONDSTORE, QRESYNC
@@ -107,7 +107,7 @@ class Notices:
         self._stop: Callable[[], None] | None = None
         self._stop_selected: Callable[[], None] | None = None
         self._selected: SelectedMailbox | None = None
-        self._annotations: AnnotationNotices | None = None
+        self._annotations: AnnotationChanges | None = None
         self._refused: set[MailboxName] = set()
         self._fetched = 0
         self._is_list_changed = False
@@ -134,6 +134,8 @@ class Notices:
         self._stop = self._stop_selected = None
         if self._selected is not None:
             self._selected.tells_uids = False
+            if self._selected.annotation_changes is self._annotations:
+                self._selected.annotation_changes = None
         for watched in self._watched.values():
             watched.close()
         self._watched.clear()
@@ -158,8 +160,8 @@ class Notices:
         if selected is not None and group is not None and group.events:
             self._stop_selected = selected.mailbox.watch(self._session.telling.notice)
             selected.tells_uids = bool(group.events & CHANGE_EVENTS)
-            if EventKind.ANNOTATION_CHANGE in group.events:
-                self._annotations = AnnotationNotices(self._session, selected)
+            if EventKind.ANNOTATION_CHANGE in group.events and selected.annotation_changes is None:
+                selected.annotation_changes = self._annotations = AnnotationChanges(selected)
 
     def _list_changed(self) -> None:
         self._is_list_changed = True
@@ -268,8 +270,6 @@ class Notices:
         while await session.telling.tell_all(may_expunge):
             await session.drain()
         first, self._fetched = self._fetched + 1, selected.last_uid
-        if self._annotations is not None:
-            await self._annotations.tell()
         if group.items and first <= self._fetched:
             uids = selected.view.uids
             await session.telling.fetch(uids[uids >= np.uint32(first)], group.items)

@@ -38,6 +38,7 @@ from pycyrus.model.uids import (
 from pycyrus.model.view import CachedItem, View
 
 if TYPE_CHECKING:
+    from pycyrus.imap.annotation_changes import AnnotationChanges
     from pycyrus.imap.contexts import Context
     from pycyrus.imap.opening import Opening
 
@@ -152,6 +153,7 @@ class SelectedMailbox:
     @ivar saved: UIDs of the saved search result, C{$} (RFC 5182).
     @ivar contexts: Searches that are kept up to date, by tag (RFC 5267).
     @ivar opening: What was told when it was selected; None if that can be told once only.
+    @ivar annotation_changes: Tells them; None if the client does not want to know.
     @ivar tells_uids: Of whatever changed (RFC 5465 section 5.1).
     """
 
@@ -170,6 +172,7 @@ class SelectedMailbox:
         self.contexts: dict[bytes, Context] = {}
         self.opening: Opening | None = None
         self.tells_uids = False
+        self.annotation_changes: AnnotationChanges | None = None
         self._enabled = enabled
         self._counter = mailbox.refresh()
         recent = (1, 0)
@@ -466,8 +469,9 @@ class SelectedMailbox:
             self._places = np.full(len(self.view), -1, dtype=np.intp)
             self._tell_gone(output, may_expunge)
             return False
+        annotations = self.annotation_changes
         if counter == self._counter and self._current is self.view and self._resume is None:
-            return False
+            return annotations is not None and annotations.tell(output)
         self._counter = counter
         self._relate()
         self._claim_recent(may_expunge)
@@ -486,7 +490,8 @@ class SelectedMailbox:
             # RFC 7162 section 3.2: a client that lost the connection now must
             # not resume from a modseq above what it has yet to be told.
             output.write(b"* OK [HIGHESTMODSEQ %d] More to come\r\n" % self._whole_modseq)
-        return is_cut
+        has_more = annotations is not None and annotations.tell(output)
+        return is_cut or has_more
 
     def knows_all_before(self, modseq: int) -> bool:
         """Whether the client was told everything that happened before a change of its own."""

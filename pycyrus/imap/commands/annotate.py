@@ -46,6 +46,8 @@ async def store_annotations(session: Session, command: StoreAnnotations) -> byte
         # RFC 7162 section 3.1.3: whatever of a message changes, its modseq is told.
         await _tell_modseqs(session, selected, selected.positions_of_uids(stored.changed), by_uid=command.by_uid)
     selected.was_told(stored.modseq)
+    if selected.annotation_changes is not None:
+        selected.annotation_changes.own(stored.changed)
     if len(stored.modified):
         modified = stored.modified
         if not command.by_uid:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pycyrus.errors import MailStoreError
+from pycyrus.imap.annotation_changes import AnnotationChanges
 from pycyrus.imap.commands.quota import warn_of_quota
 from pycyrus.imap.leaving import leave
 from pycyrus.imap.opening import Opening
@@ -91,6 +92,8 @@ async def _select(session: Session, command: Select, *, read_only: bool) -> byte
     except BaseException:
         mailbox.close()
         raise
+    if command.is_annotate:
+        selected.annotation_changes = AnnotationChanges(selected)
     session.selected = selected
     return _READ_ONLY if read_only else _READ_WRITE
 
@@ -105,7 +108,7 @@ def _unchanged(session: Session, command: Select, *, is_examine: bool) -> Select
     opening = None if selected is None else selected.opening
     if selected is None or opening is None or session.telling.notices is not None:
         return None
-    if session.settings.expunges_when_left:
+    if session.settings.expunges_when_left or command.is_annotate or selected.annotation_changes is not None:
         return None
     asked = (command.mailbox, is_examine, len(session.enabled))
     if asked != (opening.asked, opening.is_examine, opening.extensions):

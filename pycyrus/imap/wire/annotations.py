@@ -142,6 +142,13 @@ def encode_annotation(asked: Annotation, values: Mapping[AnnotationName, bytes])
     )
 
 
+def encode_changed(number: int, uid: int, entries: Sequence[str], *, is_uid_only: bool) -> bytes:
+    """Write an unsolicited FETCH: it has no values (RFC 5257 section 4.3), but the UID (RFC 5465 section 5.1)."""
+    names = b" ".join(astring(entry.encode("ascii")) for entry in entries)
+    verb = b"UIDFETCH" if is_uid_only else b"FETCH"
+    return b"* %d %b (UID %d ANNOTATION (%b))\r\n" % (number, verb, uid, names)
+
+
 def _told(asked: Annotation, values: Mapping[AnnotationName, bytes]) -> list[str]:
     scopes = asked.values | asked.sizes
     there = sorted({entry for scope, entry in values if scope in scopes})

@@ -34,11 +34,13 @@ class Select:
 
     @ivar mailbox: As the client wrote it.
     @ivar is_condstore: It asks for mod-sequences.
+    @ivar is_annotate: It asks to be told which annotations others change.
     """
 
     mailbox: bytes
     is_condstore: bool = False
     resync: Resync | None = None
+    is_annotate: bool = False
 
 
 def parse_select(cursor: Cursor) -> Select:
@@ -49,24 +51,25 @@ def parse_select(cursor: Cursor) -> Select:
 def _parse_select(cursor: Cursor) -> Select:
     cursor.space()
     mailbox = cursor.astring()
-    is_condstore = False
+    is_condstore = is_annotate = False
     resync = None
     if not cursor.at_end():
         cursor.space()
         for name, parameter in cursor.paren_list(_parse_parameter, least=1, most=MAX_PARAMETERS):
             if name == b"CONDSTORE":
                 is_condstore = True
+            elif name == b"ANNOTATE":
+                is_annotate = True
             elif parameter is not None:
                 if resync is not None:
                     raise BadSyntax(b"Duplicate Select parameter")
                 resync = parameter
     cursor.end()
-    return Select(mailbox, is_condstore, resync)
+    return Select(mailbox, is_condstore, resync, is_annotate)
 
 
 def _parse_parameter(cursor: Cursor) -> tuple[bytes, Resync | None]:
     name = cursor.name()
-    # RFC 5257 section 4.1: with ANNOTATE a server may tell of annotations that others change; like Cyrus, we do not.
     if name in (b"CONDSTORE", b"ANNOTATE"):
         return name, None
     if name != b"QRESYNC":
