@@ -1,0 +1,1 @@
+SELECT (ANNOTATE) is told which annotations others change (RFC 5257).
