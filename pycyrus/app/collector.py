@@ -20,7 +20,7 @@ with large mailboxes would look at for a quarter of a second.
 LOOK = 10.0
 """Seconds between two looks whether it is time for a full collection."""
 QUIET = 0.05
-"""The part of this time for which the thread of a quiet process works."""
+"""The part of this time for which a quiet process works, its threads as well: somebody waits for what they do."""
 PATIENCE = 600.0
 """Seconds after which there is a full collection in a process that is never quiet."""
 FEW = 5
@@ -52,11 +52,11 @@ class FullCollections:
 
     def start(self) -> None:
         """Look from now on, as long as the reactor runs."""
-        self._used = time.thread_time()
+        self._used = time.process_time()
         self._clock.callLater(LOOK, self._look)
 
     def _look(self) -> None:
-        now, used = self._clock.seconds(), time.thread_time()
+        now, used = self._clock.seconds(), time.process_time()
         is_quiet = used - self._used < QUIET * LOOK
         looks = gc.get_count()[2]
         if looks >= FEW and (is_quiet or looks >= MANY or now - self._last >= PATIENCE):

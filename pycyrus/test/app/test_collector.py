@@ -19,7 +19,7 @@ class FullCollectionTests(SynchronousTestCase):
         self.work = Mock(return_value=0.0)
         self.collect = Mock()
         self.count = FEW
-        self.patch(time, "thread_time", self.work)
+        self.patch(time, "process_time", self.work)
         self.patch(collector, "gc", Mock(collect=self.collect, get_count=lambda: (0, 0, self.count)))
         FullCollections(self.clock).start()
 
