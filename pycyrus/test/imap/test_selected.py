@@ -25,15 +25,8 @@ from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName, inbox_of
 from pycyrus.model.uids import SequenceSet
 from pycyrus.testing.imap import Client, ImapServer
-from pycyrus.testing.store import (
-    MemoryFile,
-    MemoryMailbox,
-    MemoryMessage,
-    MemoryStaged,
-    MemoryState,
-    MemoryStore,
-    furnished,
-)
+from pycyrus.testing.memory_mailbox import MemoryFile, MemoryMailbox, MemoryMessage, MemoryStaged, MemoryState
+from pycyrus.testing.store import MemoryStore, furnished
 
 MESSAGE = b"From: a@example.com\r\nTo: b@example.com\r\nSubject: s\r\n\r\nbody\r\n"
 SUMMARY = summarise(MESSAGE)
