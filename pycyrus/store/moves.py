@@ -17,22 +17,20 @@ import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from twisted.logger import Logger
 
-from pycyrus.errors import MailboxCorrupted, StoreUnavailable
-from pycyrus.model.acl_text import acl_pairs
+from pycyrus.errors import StoreUnavailable
 from pycyrus.model.mailbox_name import MailboxName
-from pycyrus.store import files, header, journal, paths, rows
+from pycyrus.store import files, paths, rows
 from pycyrus.store.layout import (
     GUARD,
     JOURNAL,
     MailboxPaths,
     message_uids,
-    microseconds,
     remove_archived,
     remove_mailbox,
 )
@@ -40,12 +38,12 @@ from pycyrus.store.locks import block_lock, try_lock
 from pycyrus.store.partitions import Partitions
 from pycyrus.store.rehearsal import rehearse
 from pycyrus.store.rows import Entry, Pending, Work
+from pycyrus.store.telling import News, tell
 
 _log = Logger()
 _GONE = (FileNotFoundError, NotADirectoryError)
 _MOST_LOCKS = 1000
 """Mailboxes in one directory that are locked while it is renamed: descriptors are few."""
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +225,12 @@ def finish(
         else:
             done.append(each)
     try:
-        _tell(partitions, changed, name_text)
+        tell(
+            News(mailbox_paths(partitions, entry.partition, entry.location), entry, work, name_text(entry))
+            for entry, work in changed
+        )
+        for root in dict.fromkeys(root for entry, _ in changed for root in partitions.roots(entry.partition)):
+            sync_file_system(str(root))
     except (OSError, StoreUnavailable) as error:
         _log.error("Changes of the mailbox list have to be told later: {error}", error=error)
         stuck += [each for each in done if each.work in OF_MAILBOXES]
@@ -431,71 +434,6 @@ def _sync_up(directory: Path, root: Path) -> None:
         if directory == root or root not in directory.parents:
             return
         directory = directory.parent
-
-
-def _tell(partitions: Partitions, changed: Iterable[tuple[Entry, Work]], name_text: Callable[[Entry], str]) -> None:
-    """
-    Tell mailboxes' headers what the list says, and their journals that it changed.
-
-    The record wakes sessions of all processes, which then look where the
-    mailbox is, and what they may do there.
-    """
-    touched: set[str] = set()
-    for entry, work in changed:
-        touched.add(entry.partition)
-        text = name_text(entry)
-        try:
-            _tell_one(mailbox_paths(partitions, entry.partition, entry.location), entry, work, text)
-        except (OSError, StoreUnavailable) as error:
-            if isinstance(error, OSError) and error.errno in _NO_ROOM:
-                raise
-            # The list is right, and one damaged mailbox must not keep all others from being changed.
-            _log.error("Mailbox {mailbox} was not told of its change: {error}", mailbox=text, error=error)
-    for partition in touched:
-        for root in partitions.roots(partition):
-            sync_file_system(str(root))
-
-
-def _tell_one(place: MailboxPaths, entry: Entry, work: Work, text: str) -> None:
-    fd = files.open_file(place.journal, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        # Whoever writes to the journal has this lock; closing lets go of it.
-        block_lock(fd)
-        octets = text.encode("utf-8")
-        kind = journal.RENAME if work is Work.TELL_RENAME else journal.ACL
-        if kind == journal.ACL:
-            octets += _acl_before(place.meta)
-        record = journal.encode_record(kind, octets, count=len(octets), modseq=0, time=microseconds())
-        files.write_all(fd, record, files.fstat(fd).st_size)
-        # After the record, which tells what the header said before.
-        rewrite_header(place.meta, entry, text)
-    finally:
-        files.close(fd)
-
-
-def _acl_before(meta: Path) -> bytes:
-    """What a header says of rights, behind a zero, for C{undo}; nothing if there is none."""
-    try:
-        old = header.read_header(meta)
-    except MailboxCorrupted:
-        return b""
-    return b"\0" + "".join(f"{who}\t{rights}\t" for who, rights in old.acl).encode("utf-8")
-
-
-def rewrite_header(meta: Path, entry: Entry, text: str) -> None:
-    """
-    Have a mailbox's header say what the list does; the caller has the lock, and syncs.
-
-    @param text: Internal name.
-    """
-    try:
-        old = header.read_header(meta)
-    except MailboxCorrupted:
-        old = header.Header(entry.unique_id, text, entry.uidvalidity, entry.mailbox_type, created=entry.created)
-    new = replace(
-        old, name=text, acl=acl_pairs(entry.acl), uidvalidity=entry.uidvalidity, special_use=entry.special_use
-    )
-    files.replace_file(str(meta / header.FILE_NAME), new.encode(), sync=False)
 
 
 def sync_file_system(directory: str) -> None:

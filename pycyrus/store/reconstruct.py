@@ -35,11 +35,11 @@ from pycyrus.store.header import read_header
 from pycyrus.store.items import summary_of
 from pycyrus.store.layout import MailboxPaths, microseconds
 from pycyrus.store.mailbox import MailboxState
-from pycyrus.store.moves import rewrite_header
 from pycyrus.store.quarantine import file_guid, is_in_quarantine, link_to_quarantine
 from pycyrus.store.removing import remove_files
 from pycyrus.store.rows import Entry
 from pycyrus.store.spool import place_copy
+from pycyrus.store.telling import rewrite_header
 from pycyrus.store.threads import in_thread
 
 _OURS = re.compile(r"pycyrus\..*|[1-9][0-9]*\.")
