@@ -90,8 +90,9 @@ class LmtpBackends:
         await link.greet(self._own_name)
         settings = self._backends.settings
         address = settings.address(link.server, "lmtp")
-        if address.skips_login or (not address.wants_tls and "AUTH" not in link.extensions):
-            # Whoever connects there is trusted.
+        # EXTERNAL alone is what C{lmtpd -a} offers, where whoever connects is trusted.
+        is_trusted = all(each.upper() == "EXTERNAL" for each in link.extensions.get("AUTH", []))
+        if address.skips_login or (not address.wants_tls and is_trusted):
             return
         is_secure = False
         wants_tls = address.wants_tls

@@ -63,7 +63,7 @@ class MurderCase(SynchronousTestCase):
             **{each: ["mailproxy"] for each in self.backends},
         }
         for role in roles:
-            (self.root / role).mkdir(mode=0o700)
+            (self.root / role).mkdir(mode=0o700, exist_ok=True)
             database = UserDatabase(self.root / role / "users.db")
             for user in users[role]:
                 database.add(user, "secret")

@@ -1,0 +1,80 @@
+"""Two servers that are each a backend and a frontend (C{mupdate_config: unified}), and a frontend beside them."""
+
+from __future__ import annotations
+
+import imaplib
+import signal
+import smtplib
+
+from typing_extensions import override
+
+from pycyrus.auth.users import UserDatabase
+from pycyrus.test.whole.test_murder import MESSAGE, TIMEOUT, MurderCase
+
+
+class UnifiedTests(MurderCase):
+    backends = ("backend", "backend2")
+
+    @override
+    def configure(self, role: str) -> None:
+        super().configure(role)
+        if role not in self.backends:
+            return
+        with (self.root / f"{role}.conf").open("a") as file:
+            ports = " ".join(f"{self.name(each)}/lmtp={self.ports[f'{each}-lmtp']}" for each in self.backends)
+            file.write(f"mupdate_config: unified\nbackend_ports: {ports}\n")
+        services = self.root / f"{role}-cyrus.conf"
+        services.write_text(services.read_text().replace('"lmtpd"', '"lmtpd -a"'))
+        (self.root / role).mkdir(mode=0o700)
+        database = UserDatabase(self.root / role / "users.db")
+        for user in ("cyrus", "fred", "jane"):
+            database.add(user, "secret")
+        database.close()
+
+    def at(self, server: str, user: str) -> imaplib.IMAP4:
+        client = imaplib.IMAP4("127.0.0.1", self.ports[f"{server}-imap"], TIMEOUT)
+        self.addCleanup(client.shutdown)
+        client.login(user, "secret")
+        return client
+
+    def done(self, client: imaplib.IMAP4, verb: str, *words: str) -> bytes:
+        status, said = client._simple_command(verb, *words)
+        self.assertEqual(status, "OK", said)
+        return b" ".join(each for each in said if isinstance(each, bytes))
+
+    def messages(self, client: imaplib.IMAP4, mailbox: str) -> int:
+        status, said = client.status(mailbox, "(MESSAGES)")
+        self.assertEqual(status, "OK", said)
+        return int(said[0].rstrip(b")").split()[-1])
+
+    def test_each_has_all(self) -> None:
+        """Whichever server one comes to, all mailboxes are there; who dies takes only its own along."""
+        for server, user in (("backend", "fred"), ("backend2", "jane")):
+            self.done(self.at(server, "cyrus"), "CREATE", f"user/{user}")
+        fred, jane = self.at("backend2", "fred"), self.at("backend2", "jane")
+        self.done(jane, "SETACL", "INBOX", "fred", "lrswite")
+        for server in self.backends:
+            with smtplib.LMTP("127.0.0.1", self.ports[f"{server}-lmtp"], timeout=TIMEOUT) as lmtp:
+                for user in ("fred", "jane"):
+                    lmtp.sendmail("a@example.com", [user], MESSAGE)
+        self.assertEqual((self.messages(fred, "INBOX"), self.messages(jane, "INBOX")), (2, 2))
+        for client in (fred, self.at("backend", "fred"), self.imap("fred")):
+            self.assertEqual(client.select()[0], "OK")
+            self.assertEqual(client.copy("1", '"Other Users/jane"')[0], "OK")
+            self.assertEqual(client.select('"Other Users/jane"')[0], "OK")
+            self.done(client, "MOVE", "1", "INBOX")
+        self.assertEqual((self.messages(fred, "INBOX"), self.messages(jane, "INBOX")), (5, 2))
+        # What is new is where its parent is, and known at once.
+        self.done(fred, "CREATE", "Work")
+        for client in (self.at("backend", "fred"), self.imap("fred")):
+            self.assertIn(rb'(\HasNoChildren) "/" Work', client.list()[1])
+
+        self.stop("backend", signal.SIGKILL)
+        status, said = fred.status("INBOX", "(MESSAGES)")
+        self.assertEqual((status, b"UNAVAILABLE" in said[0]), ("NO", True))
+        self.assertEqual(self.messages(self.at("backend2", "jane"), "INBOX"), 2)
+        self.start("backend")
+        fred = self.at("backend2", "fred")
+        while fred.status("INBOX", "(MESSAGES)")[0] != "OK":
+            fred.noop()
+        self.assertEqual(self.messages(fred, "INBOX"), 5)
