@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from pycyrus.imap.selected import Output, SelectedMailbox
     from pycyrus.model.uids import UidArray
 
-_BLOCK = 100
+_BLOCK = 500
 """Messages looked at between two turns of other sessions."""
+_MOST = 5000
+"""Messages whose values are remembered from the beginning: the newest.  Of others all entries count as changed once."""
 
 
 class AnnotationChanges:
@@ -28,12 +30,12 @@ class AnnotationChanges:
         self._last = selected.last_uid
         self._waiting: list[int] = []
         self._told: dict[int, Mapping[AnnotationName, bytes]] = {
-            uid: mailbox.annotations(uid) for uid in mailbox.annotated().tolist()
+            uid: mailbox.annotations(uid) for uid in mailbox.annotated()[-_MOST:].tolist()
         }
 
     def own(self, uids: UidArray) -> None:
-        """The client itself changed these."""
-        for uid in uids.tolist():
+        """The client itself changed these; of more than a few it is told all the same."""
+        for uid in uids[:_BLOCK].tolist():
             self._told[uid] = self._selected.mailbox.annotations(uid)
 
     def tell(self, output: Output) -> bool:
@@ -50,23 +52,23 @@ class AnnotationChanges:
             self._last = known
         for uid in looked:
             before, now = self._told.get(uid, {}), self._selected.mailbox.annotations(uid)
+            if before == now:
+                continue
             self._told[uid] = now
             entries = {name[1] for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
-            if entries and uid <= known:
+            if uid <= known:
                 self._write(output, uid, sorted(entries))
         return bool(self._waiting)
 
     def _changed(self) -> list[int]:
-        """Messages that have annotations, or had some, and were changed since this was last asked."""
+        """Messages that were changed since this was last asked."""
         mailbox = self._selected.mailbox
-        highest = mailbox.highest_modseq()
-        if highest == self._modseq:
+        since, self._modseq = self._modseq, mailbox.highest_modseq()
+        if since == self._modseq:
             return []
         view = mailbox.view()
-        late = view.uids[view.modseqs > np.uint64(self._modseq)]
-        self._modseq = highest
-        having = set(mailbox.annotated().tolist()) | self._told.keys()
-        return sorted(having.intersection(late.tolist()))
+        late: list[int] = view.uids[view.modseqs > np.uint64(since)].tolist()
+        return late
 
     def _write(self, output: Output, uid: int, entries: list[str]) -> None:
         uids = self._selected.view.uids
