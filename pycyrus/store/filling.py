@@ -10,7 +10,9 @@ on the spot (L{pycyrus.store.items}), and after a crash it is no different.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from time import thread_time
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from twisted.internet.defer import Deferred
@@ -23,6 +25,8 @@ from pycyrus.store.threads import StoreReactor, in_thread, sleep
 
 if TYPE_CHECKING:
     from pycyrus.store.mailbox import MailboxState
+
+T = TypeVar("T")
 
 QUIET = 0.05
 """Seconds without an append that are taken for leisure."""
@@ -48,7 +52,9 @@ class CacheFiller:
     def later(self, state: MailboxState) -> None:
         """A mailbox has messages without cached items."""
         self._waiting.setdefault(state, 0)
-        if not self._is_apart:
+        if self._is_apart:
+            self._leisure.noticed()
+        else:
             self._leisure.came()
 
     def stop(self) -> None:
@@ -67,25 +73,25 @@ class CacheFiller:
 
     async def _work_apart(self, state: MailboxState, few: Positions) -> None:
         try:
-            reached = await _fill_apart(state, few)
+            reached, took = await _fill_apart(state, few)
         finally:
             self._is_apart = False
-        self._go_on(state, reached)
+        self._go_on(state, reached, took)
 
-    def _go_on(self, state: MailboxState, reached: int | None) -> None:
+    def _go_on(self, state: MailboxState, reached: int | None, apart: float = 0.0) -> None:
         if reached is None:
             self._waiting.pop(state, None)
         elif state in self._waiting:
             self._waiting[state] = reached
         if self._waiting:
-            self._leisure.go_on()
+            self._leisure.go_on(apart)
 
 
 async def fill(state: MailboxState) -> None:
     """Make all cached items that are missing, with pauses for others."""
     few = _next(state, 0)
     while len(few):
-        done = await _fill_apart(state, few) if _is_long(state, few) else _fill_here(state, few)
+        done = (await _fill_apart(state, few))[0] if _is_long(state, few) else _fill_here(state, few)
         if done is None:
             return
         await sleep(state.services.reactor, 0)
@@ -128,16 +134,21 @@ def _fill_here(state: MailboxState, few: Positions) -> int | None:
     return int(columns.uids[few[-1]]) if state.upkeep.repair() else None
 
 
-async def _fill_apart(state: MailboxState, few: Positions) -> int | None:
-    """As L{_fill_here}, in a thread."""
+async def _fill_apart(state: MailboxState, few: Positions) -> tuple[int | None, float]:
+    """
+    As L{_fill_here}, in a thread.
+
+    @return: What that does, and how many seconds of the processor it took.
+    """
     columns = state.contents.columns
     uids = columns.uids[few].tolist()
     try:
-        summaries = await in_thread(state.services.reactor, state.items.summaries, uids)
+        summaries, took = await in_thread(state.services.reactor, _timed, state.items.summaries, uids)
     except MailStoreError:
-        return None
+        return None, 0.0
     if state.gone:
-        return None
+        return None, took
+    began = thread_time()
     # The rows may be others by now.
     columns = state.contents.columns
     now = columns.uids[: columns.count].searchsorted(np.array(uids, dtype=np.uint32))
@@ -147,7 +158,15 @@ async def _fill_apart(state: MailboxState, few: Positions) -> int | None:
         if position < columns.count and columns.uids[position] == uid
     ]
     state.items.take(columns, np.array([position for position, _ in here], dtype=np.intp), [each for _, each in here])
-    return uids[-1] if state.upkeep.repair() else None
+    reached = uids[-1] if state.upkeep.repair() else None
+    return reached, took + thread_time() - began
+
+
+def _timed(work: Callable[[list[int]], T], uids: list[int]) -> tuple[T, float]:
+    """What it returns, and how many seconds of the processor this thread took."""
+    began = thread_time()
+    result = work(uids)
+    return result, thread_time() - began
 
 
 def _missing(columns: Columns, done: int) -> Positions:

@@ -37,15 +37,25 @@ class Leisure:
         self._first = self._last = 0.0
         self._rest_began = self._used = self._worked = 0.0
 
+    def noticed(self) -> None:
+        """Something came just now, while the work is under way."""
+        self._last = self._reactor.seconds()
+
     def came(self) -> None:
         """Something came just now, and makes work."""
-        self._last = self._reactor.seconds()
+        self.noticed()
         if self._call is None:
             self._first = self._last
             self._call = self._reactor.callLater(min(self._quiet, self._patience), self._look)
 
-    def go_on(self) -> None:
-        """Begin the next stretch of it soon; less soon if the reactor's thread has much else to do."""
+    def go_on(self, apart: float = 0.0) -> None:
+        """
+        Begin the next stretch of it soon; less soon if the reactor's thread has much else to do.
+
+        @param apart: Seconds of the processor that the last one took after C{work} returned, in whatever thread:
+            they take the interpreter from the reactor's as well.
+        """
+        self._worked += apart
         self._rest_began, self._used = self._reactor.seconds(), thread_time()
         self._call = self._reactor.callLater(PAUSE, self._look_around)
 
