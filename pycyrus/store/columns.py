@@ -137,6 +137,24 @@ class Columns:
         self.checked[at] = False
         self.count = at + 1
 
+    def cache(self, rows: NDArray[np.void]) -> None:
+        """Take down where cache records lie now, of those messages that are here; rows of a C{CACHE} record."""
+        positions = self.uids[: self.count].searchsorted(rows["uid"])
+        known = positions < self.count
+        known[known] = self.uids[positions[known]] == rows["uid"][known]
+        here = positions[known]
+        self.cache_offsets[here] = rows["offset"][known]
+        self.cache_lengths[here] = rows["length"][known]
+        self.checked[here] = False
+
+    def cache_one(self, uid: int, length: int, offset: int) -> None:
+        """As L{cache}, for one: a tenth of the work."""
+        at = int(self.uids[: self.count].searchsorted(np.uint32(uid)))
+        if at < self.count and self.uids.item(at) == uid:
+            self.cache_offsets[at] = offset
+            self.cache_lengths[at] = length
+            self.checked[at] = False
+
     def without(self, gone: Positions) -> Columns:
         """A copy without some rows, with a little room."""
         count = self.count

@@ -396,14 +396,10 @@ class Contents:
         self.annotations.purge(ranges)
 
     def _cache(self, record: Record) -> None:
-        rows = journal.unpack_rows(record, journal.CACHE_ROW)
-        columns = self.columns
-        positions = columns.uids[: columns.count].searchsorted(rows["uid"])
-        known = positions < columns.count
-        known[known] = columns.uids[positions[known]] == rows["uid"][known]
-        columns.cache_offsets[positions[known]] = rows["offset"][known]
-        columns.cache_lengths[positions[known]] = rows["length"][known]
-        columns.checked[positions[known]] = False
+        if record.count == 1:
+            self.columns.cache_one(*journal.unpack_cached(record))
+        else:
+            self.columns.cache(journal.unpack_rows(record, journal.CACHE_ROW))
 
     def _state(self, record: Record) -> None:
         rows = journal.unpack_rows(record, journal.STATE_ROW)

@@ -125,6 +125,7 @@ _ROW_STRUCT = struct.Struct("<IIqqqiIQQQI4x20s4x")
 _FLAGS = struct.Struct("<IIQQQQ")
 _RESERVE = struct.Struct("<QQ16s")
 _NUMBERS = struct.Struct("<QQQQ")
+_CACHED = struct.Struct("<IIQ")
 _RECENT = struct.Struct("<I4x")
 _RANGE = struct.Struct("<II")
 
@@ -344,6 +345,16 @@ def rows_record(kind: int, rows: NDArray[np.void], time: int) -> bytes:
     return encode_record(kind, rows.tobytes(), count=len(rows), modseq=0, time=time)
 
 
+def cache_record(places: Sequence[tuple[int, int, int]], time: int) -> bytes:
+    """
+    Where the cache records of a few messages lie: a C{CACHE} record of rows of L{CACHE_ROW}, without an array.
+
+    @param places: UID, length and offset of each.
+    """
+    rows = b"".join(_CACHED.pack(*place) for place in places)
+    return encode_record(CACHE, rows, count=len(places), modseq=0, time=time)
+
+
 def pack_ranges(ranges: Ranges) -> bytes:
     """Pairs of bounds as octets."""
     if len(ranges) == 1:
@@ -376,6 +387,12 @@ def _bounds(record: Record, offset: int = 0) -> NDArray[np.uint32]:
 def unpack_rows(record: Record, dtype: np.dtype[np.void]) -> NDArray[np.void]:
     """The rows of a record, as a view of its payload."""
     return np.frombuffer(record.payload, dtype=dtype, count=record.count)
+
+
+def unpack_cached(record: Record) -> tuple[int, int, int]:
+    """The only row of a C{CACHE} record: UID, length and offset."""
+    uid, length, offset = _CACHED.unpack_from(record.payload)
+    return uid, length, offset
 
 
 def unpack_reserve(record: Record) -> tuple[int, int, bytes]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -158,11 +157,11 @@ class Upkeep:
             try:
                 rows = [record.encode() for record in lost.values()]
                 offset = state.items.append(rows)
-                table = np.zeros(len(rows), dtype=journal.CACHE_ROW)
-                table["uid"] = list(lost)
-                table["length"] = [len(row) for row in rows]
-                table["offset"] = offset + np.concatenate(([0], np.cumsum(table["length"], dtype=np.uint64)[:-1]))
-                state.write_aside(journal.rows_record(journal.CACHE, table, microseconds()))
+                places = []
+                for uid, row in zip(lost, rows, strict=True):
+                    places.append((uid, len(row), offset))
+                    offset += len(row)
+                state.write_aside(journal.cache_record(places, microseconds()))
             finally:
                 state.leave()
         except (OSError, MailStoreError) as error:
