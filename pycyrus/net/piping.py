@@ -57,8 +57,9 @@ class PipedSession(LineSession):
     def take_piped(self, data: bytes) -> None:
         """Send what came from the other server."""
         self._heard = self.clock.seconds()
-        self.write(data)
         self.flush()
+        if not self._is_closing:
+            self._link.write(data)
 
     def pipe_ended(self) -> None:
         """That server has closed the connection."""

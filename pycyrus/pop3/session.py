@@ -230,7 +230,7 @@ class Pop3Session(PipedSession):
 
     @override
     async def step(self) -> bool:
-        if self._pipe is not None:
+        if not self._waiting or self._pipe is not None:
             return False
         line = self._take_line(self._longest_command())
         if line is None:
