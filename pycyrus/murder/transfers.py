@@ -305,13 +305,16 @@ class Transfers:
         mailboxes = {entry.unique_id: self._departures.files(entry) for entry in entries}
         total = 0
         for each in mailboxes.values():
-            total += await in_thread(self._reactor, each.total)
+            with suppress(MailboxNotFound):
+                total += await in_thread(self._reactor, each.total)
         link.may_go_on = lambda: not self._transfers.is_cancelled(transfer.transfer_id)
         telling = Tasks()
         telling.spawn(self._tell_progress(transfer, link, total), self._failed)
         try:
             for each in mailboxes.values():
-                await link.send_messages(each)
+                # One that is removed or renamed meanwhile is looked for again when it is held.
+                with suppress(MailboxNotFound):
+                    await link.send_messages(each)
             await link.sync()
         finally:
             telling.cancel_all()
@@ -321,7 +324,7 @@ class Transfers:
         )
         if self._publisher is not None:
             await self._publisher.push([entry.name for entry in entries])
-        last = [mailboxes.get(entry.unique_id) or self._departures.files(entry) for entry in entries]
+        last = [self._departures.files(entry, mailboxes.get(entry.unique_id)) for entry in entries]
         told = self._reactor.seconds()
         for each in last:
             await link.send_rest(each)
@@ -395,7 +398,11 @@ class Transfers:
             return
         except (MailboxNotFound, TransferFailed) as error:
             reason = _reason(error)
-            if await link.state() == "active" or await self._are_elsewhere(names):
+            state = await link.state()
+            if state == "active":
+                return
+            # Where it is still prepared, it is another mailbox of that name that the master has there.
+            if not (state and link.keeps_record) and await self._are_elsewhere(names):
                 return
         except StoreUnavailable as error:
             await self._transfers.note(transfer.transfer_id, Leaving.DECIDED, str(error))

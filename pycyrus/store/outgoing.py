@@ -45,9 +45,16 @@ class Departures:
         """Have sessions told whether a mailbox that is gone is on another server."""
         self._parts.directory.has_departed = has_departed
 
-    def files(self, entry: Entry) -> FilesOfMailbox:
-        """What is to be sent of a mailbox."""
-        return FilesOfMailbox(entry.unique_id, self._paths(entry))
+    def files(self, entry: Entry, known: FilesOfMailbox | None = None) -> FilesOfMailbox:
+        """
+        What is to be sent of a mailbox.
+
+        @param known: What was sent of it before it was renamed, perhaps.
+        """
+        if known is None:
+            return FilesOfMailbox(entry.unique_id, self._paths(entry))
+        known.paths = self._paths(entry)
+        return known
 
     def _paths(self, entry: Entry) -> MailboxPaths:
         return moves.mailbox_paths(self._parts.partitions, entry.partition, entry.location)
