@@ -5,6 +5,7 @@ from __future__ import annotations
 from pycyrus.imap.settings import ImapSettings
 from pycyrus.interfaces import Location
 from pycyrus.model.internal_names import parse_internal
+from pycyrus.murder import imap_copy
 from pycyrus.murder.imap_create import ServerChoice, ServerChoiceSettings
 from pycyrus.murder.imap_routes import ImapRoutes, RouteSettings
 from pycyrus.murder.link import ImapLink
@@ -91,6 +92,32 @@ class UnifiedTests(MurderCase):
         said = await self.do(alice, b"MOVE 252,251 shared")
         self.assertRegex(said, rb"(?s)\[COPYUID [0-9]+ 251:252 251:252\].*EXPUNGE")
         self.assertIn(b"MESSAGES 250", await self.do(alice, b"STATUS shared (MESSAGES)"))
+
+    async def test_more_than_one_append_takes(self) -> None:
+        """COPY of many is undone if the last of them do not arrive; MOVE goes by pieces."""
+        self.patch(imap_copy, "MAX_MESSAGES", 3)
+        port = self.start_frontend(is_unified=True, first=ImapSettings().server_name)
+        admin = await self.client("admin", port)
+        await self.do(admin, b"CREATE shared")
+        await self.do(admin, b"SETACL shared alice lrswipte")
+        alice = await self.client("alice", port)
+        await self.append(alice, b"INBOX", *[b"Subject: %d\r\n\r\nx\r\n" % number for number in range(8)])
+        for mailbox, other in ((b"INBOX", b"shared"), (b"shared", b"INBOX")):
+            await self.do(admin, b"SETQUOTA shared (MESSAGE 7)")
+            await self.do(admin, b"SETQUOTA user.alice (MESSAGE 15)")
+            await self.do(alice, b"SELECT " + mailbox)
+            self.assertIn(b"[OVERQUOTA]", await self.do(alice, b"COPY 1:8 " + other, b"NO"))
+            self.assertIn(b"MESSAGES 8" if other == b"INBOX" else b"MESSAGES 0",
+                          await self.do(alice, b"STATUS %b (MESSAGES)" % other))  # fmt: skip
+            for root in (b"shared", b"user.alice"):
+                await self.do(admin, b"SETQUOTA %b ()" % root)
+            said = await self.do(alice, b"COPY 1:8 " + other)
+            self.assertRegex(said, rb"\[COPYUID [0-9]+ [0-9]+:[0-9]+ [0-9]+:[0-9]+,[0-9]+:[0-9]+,[0-9]+:[0-9]+\]")
+        await self.do(alice, b"SELECT INBOX")
+        said = await self.do(alice, b"MOVE 1:8 shared")
+        self.assertEqual(said.count(b"[COPYUID"), 3)
+        self.assertIn(b"MESSAGES 8", await self.do(alice, b"STATUS INBOX (MESSAGES)"))
+        self.assertIn(b"MESSAGES 16", await self.do(alice, b"STATUS shared (MESSAGES)"))
 
     async def test_a_copy_that_cannot_be(self) -> None:
         """Without rights, room or the target nothing was copied, and nothing removed."""
