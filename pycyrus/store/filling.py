@@ -10,7 +10,9 @@ on the spot (L{pycyrus.store.items}), and after a crash it is no different.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
+from itertools import accumulate
 from time import thread_time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -51,7 +53,7 @@ class CacheFiller:
 
     def later(self, state: MailboxState) -> None:
         """A mailbox has messages without cached items."""
-        self._waiting.setdefault(state, 0)
+        self._waiting.setdefault(state, state.items.made_to)
         if self._is_apart:
             self._leisure.noticed()
         else:
@@ -82,7 +84,9 @@ class CacheFiller:
         if reached is None:
             self._waiting.pop(state, None)
         elif state in self._waiting:
-            self._waiting[state] = reached
+            self._waiting[state] = state.items.made_to = reached
+            if _is_newest(state.contents.columns, reached):
+                del self._waiting[state]
         if self._waiting:
             self._leisure.go_on(apart)
 
@@ -108,12 +112,13 @@ def _next(state: MailboxState, done: int) -> Positions:
         return _NONE
     columns = state.contents.columns
     missing = _missing(columns, done)
-    return missing[: max(int(np.searchsorted(columns.sizes[missing].cumsum(), _MANY_OCTETS)), 1)]
+    octets = list(accumulate(map(columns.sizes.item, missing.tolist())))
+    return missing[: max(bisect_left(octets, _MANY_OCTETS), 1)]
 
 
 def _is_long(state: MailboxState, few: Positions) -> bool:
     """Whether it may take long to take messages apart: a few kilobytes can have hundreds of parts."""
-    return int(state.contents.columns.sizes[few].sum()) > _APART
+    return sum(map(state.contents.columns.sizes.item, few.tolist())) > _APART
 
 
 def _fill_here(state: MailboxState, few: Positions) -> int | None:
@@ -169,8 +174,19 @@ def _timed(work: Callable[[list[int]], T], uids: list[int]) -> tuple[T, float]:
     return result, thread_time() - began
 
 
+def _is_newest(columns: Columns, uid: int) -> bool:
+    """Whether no message has a larger UID."""
+    return not columns.count or int(columns.uids.item(columns.count - 1)) <= uid
+
+
 def _missing(columns: Columns, done: int) -> Positions:
     """The next few positions; those before are not looked at again."""
+    if _is_newest(columns, done):
+        return _NONE
+    newest = columns.count - 1
+    if newest == 0 or columns.uids.item(newest - 1) <= done:
+        # One that came alone, as most do, costs no arrays.
+        return _NONE if columns.cache_lengths.item(newest) else np.array((newest,), dtype=np.intp)
     start = int(columns.uids[: columns.count].searchsorted(np.uint32(done), "right"))
     for low in range(start, columns.count, _LOOKED_AT):
         found = np.flatnonzero(columns.cache_lengths[low : min(low + _LOOKED_AT, columns.count)] == 0)

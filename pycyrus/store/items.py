@@ -31,6 +31,7 @@ class CachedItems:
     Reads and writes a mailbox's cache.
 
     @ivar lost: UIDs and records that were made anew and are not yet written.
+    @ivar made_to: The UID up to which L{pycyrus.store.filling} has nothing to do.
     """
 
     log = Logger()
@@ -53,11 +54,13 @@ class CachedItems:
         self._file: CacheFile | None = None
         self._lost_some = lost_some
         self.lost: dict[int, CacheRecord] = {}
+        self.made_to = 0
 
     def relocate(self, paths: MailboxPaths, generation: int) -> None:
         """The file is elsewhere, or another one, from now on."""
         self._paths = paths
         self._generation = generation
+        self.made_to = 0
         self.close()
 
     def get(self, columns: Columns, positions: Positions, items: Sequence[CachedItem]) -> list[list[bytes]]:

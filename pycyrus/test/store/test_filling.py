@@ -97,6 +97,31 @@ class Filling(StoreCase):
             await deferLater(reactor, 0.001)
         self.assert_cached(mailbox, [message(number) for number in range(2 * filling.FEW)])
 
+    async def test_one_after_another(self) -> None:
+        """What came alone is made alone, and what another process left to be made with it."""
+        self.patch(filling, "QUIET", 0.0)
+        mine = await self.reopen()
+        self.patch(filling, "QUIET", 1000.0)
+        idle = self.open()
+        mailbox = await self.opened()
+        messages = [message(number) for number in range(4)]
+
+        async def complete() -> None:
+            mailbox.refresh()
+            while self.missing(mailbox):
+                await deferLater(reactor, 0.001)
+                mailbox.refresh()
+
+        for each in messages[:2]:
+            await self.append(FRED, "user.fred", each)
+            await complete()
+        self.store = idle
+        await self.append(FRED, "user.fred", messages[2])
+        self.store = mine
+        await self.append(FRED, "user.fred", messages[3])
+        await complete()
+        self.assert_cached(mailbox, messages)
+
     async def test_in_a_busy_process(self) -> None:
         """Some time later, though there is no leisure."""
         self.patch(filling, "PATIENCE", 0.01)
