@@ -19,7 +19,7 @@ from pycyrus.imap.wire.flags import flag_lists
 from pycyrus.imap.wire.frames import Frame, Literal
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor, quoted
 from pycyrus.model.acl import DELETE_MESSAGES, EXPUNGE, READ
-from pycyrus.model.flags import DELETED, FlagAction, FlagChange, Flags
+from pycyrus.model.flags import DELETED, SYSTEM_FLAGS_BY_NAME, FlagAction, FlagChange, Flags
 from pycyrus.murder.responses import BadResponse, split_responses
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class CopiedMessage:
     """
     A message of the selected mailbox.
 
-    @ivar flags: Names with spaces between, without recent.
+    @ivar flags: Names with spaces between, of those that can be set.
     @ivar date: The internal date, as IMAP has it, with its quotes.
     """
 
@@ -120,7 +120,10 @@ class RemoteSource:
                 self._tell(response)
                 continue
             uid, flags, date, size = found.groups()
-            kept = b" ".join(flag for flag in flags.split() if flag.lower() != rb"\recent")
+            # Others, recent among them, cannot be set.
+            kept = b" ".join(
+                flag for flag in flags.split() if flag[:1] != b"\\" or flag.lower() in SYSTEM_FLAGS_BY_NAME
+            )
             messages.append(CopiedMessage(int(uid), kept, date, int(size)))
         return sorted(messages, key=lambda message: message.uid)
 

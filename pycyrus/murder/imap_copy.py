@@ -20,7 +20,7 @@ from pycyrus.imap.wire.flags import flags_of
 from pycyrus.imap.wire.grammar import Cursor
 from pycyrus.interfaces import NewMessage
 from pycyrus.model.acl import INSERT
-from pycyrus.model.flags import DELETED, SYSTEM_FLAGS_BY_NAME, FlagAction, FlagChange, Flags
+from pycyrus.model.flags import DELETED, FlagAction, FlagChange, Flags
 from pycyrus.murder.copy_sources import FAILED, CopiedMessage, LocalSource, RemoteSource, Source, uids_of
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class _Here:
         try:
             await self._stage(source, messages, staged)
             new = [
-                NewMessage(each.staged, _flags(message.flags), Cursor([message.date]).date_time())
+                NewMessage(each.staged, flags_of(message.flags.split()), Cursor([message.date]).date_time())
                 for each, message in zip(staged, messages, strict=True)
             ]
             target = await self._session.store.open(self._session.user, self._name, INSERT)
@@ -219,10 +219,6 @@ class _Here:
                              session=self._session.session_id, error=str(error))  # fmt: skip
         finally:
             mailbox.close()
-
-
-def _flags(names: bytes) -> Flags:
-    return flags_of(name for name in names.split() if name[:1] != b"\\" or name.lower() in SYSTEM_FLAGS_BY_NAME)
 
 
 class _Octets:
