@@ -302,7 +302,7 @@ class Transfers:
     async def _copy(self, transfer: Outgoing, link: PeerLink) -> None:
         """Copy everything, and have the other server keep it."""
         entries = await self._departures.find(transfer.root, deleted=link.sends_deleted)
-        mailboxes = {entry.unique_id: self._departures.files(entry) for entry in entries}
+        mailboxes = await in_thread(self._reactor, self._departures.files_of, entries, {})
         total = 0
         for each in mailboxes.values():
             with suppress(MailboxNotFound):
@@ -324,7 +324,7 @@ class Transfers:
         )
         if self._publisher is not None:
             await self._publisher.push([entry.name for entry in entries])
-        last = [self._departures.files(entry, mailboxes.get(entry.unique_id)) for entry in entries]
+        last = list((await in_thread(self._reactor, self._departures.files_of, entries, mailboxes)).values())
         told = self._reactor.seconds()
         for each in last:
             await link.send_rest(each)

@@ -185,8 +185,8 @@ class Arrivals:
             raise MailboxNotFound("no such transfer")
         if found.state is Coming.ACTIVE:
             return []
-        manifest = Manifest.decode(found.manifest)
         parts = self._parts
+        manifest = await in_thread(parts.reactor, Manifest.decode, found.manifest)
         await in_thread(parts.reactor, self._take_over, manifest)
         await parts.directory.change(
             lambda connection: self._list(connection, found, manifest, instead_of),
@@ -317,9 +317,12 @@ class Arrivals:
         found = self._transfers.incoming(transfer_id)
         if found is None:
             return
-        if found.state is Coming.ACTIVE or self.is_listed(found):
+        if found.state is Coming.ACTIVE:
             raise MailboxExists("taken over already")
-        unique_ids = [mailbox.unique_id for mailbox in Manifest.decode(found.manifest).mailboxes]
+        manifest = await in_thread(self._parts.reactor, Manifest.decode, found.manifest)
+        if self._are_listed(manifest):
+            raise MailboxExists("taken over already")
+        unique_ids = [mailbox.unique_id for mailbox in manifest.mailboxes]
 
         def work() -> None:
             # First that nobody can activate it any more.
@@ -332,7 +335,10 @@ class Arrivals:
 
     def is_listed(self, transfer: Incoming) -> bool:
         """Whether the list has all of a transfer, although whoever put it there may have died then."""
-        mailboxes = Manifest.decode(transfer.manifest).mailboxes
+        return self._are_listed(Manifest.decode(transfer.manifest))
+
+    def _are_listed(self, manifest: Manifest) -> bool:
+        mailboxes = manifest.mailboxes
         return bool(mailboxes) and all(_is_there(self._parts.directory.reading, each) for each in mailboxes)
 
     async def forget(self, transfer_id: str) -> None:

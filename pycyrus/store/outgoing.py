@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from pycyrus.errors import MailboxMoving, MailboxNotFound, OperationNotSupported
@@ -55,6 +55,10 @@ class Departures:
             return FilesOfMailbox(entry.unique_id, self._paths(entry))
         known.paths = self._paths(entry)
         return known
+
+    def files_of(self, entries: list[Entry], known: Mapping[str, FilesOfMailbox]) -> dict[str, FilesOfMailbox]:
+        """The same of many, which takes a while, by unique id."""
+        return {entry.unique_id: self.files(entry, known.get(entry.unique_id)) for entry in entries}
 
     def _paths(self, entry: Entry) -> MailboxPaths:
         return moves.mailbox_paths(self._parts.partitions, entry.partition, entry.location)
