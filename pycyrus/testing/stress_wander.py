@@ -90,7 +90,7 @@ class Wanderer:
         self._uids: list[int | None] = []
         self._keywords: frozenset[bytes] | None = None
         self._validity = 0
-        self._is_read_only = False
+        self._is_read_only = self._is_annotate = False
 
     def _violation(self, text: str) -> None:
         with self._report.lock:
@@ -195,6 +195,9 @@ class Wanderer:
         flags = items.get(b"FLAGS")
         if isinstance(flags, list):
             self._check_flags(uid, [flag for flag in flags if isinstance(flag, bytes)])
+        # RFC 5257 section 4.3: names only, and only to those who want them.
+        if b"ANNOTATION" in items and (not self._is_annotate or items[b"ANNOTATION"] != [b"/comment"]):
+            self._violation(f"told unasked: {rest!r}")
         size, body = items.get(b"RFC822.SIZE"), items.get(b"BODY[]")
         if uid is not None and self._validity:
             for length in (int(size) if isinstance(size, bytes) else None, None if body is None else len(body)):
@@ -262,6 +265,10 @@ class Wanderer:
         return [
             lambda: self.command(b"STORE", b"%b %b (%b)" % (self._some(), self._sign(), self._flags())),
             lambda: self.command(b"UID STORE", b"%d:* %b (%b)" % (self._uid(), self._sign(), self._flags())),
+            lambda: self.command(
+                b"STORE",
+                b"%b ANNOTATION (/comment (value.shared %b))" % (self._some(), choice((b'"a"', b'"b"', b"NIL"))),
+            ),
             lambda: self.command(choice((b"EXPUNGE", b"NOOP"))),
             lambda: self.command(b"UID EXPUNGE", b"%d:*" % self._uid()),
             self._move,
@@ -286,9 +293,10 @@ class Wanderer:
     def _select(self) -> None:
         box, verb = self._any_box(), self.random.choice((b"SELECT", b"SELECT", b"SELECT", b"EXAMINE"))
         self._keywords = None
-        answer, _told = self.command(verb, box)
+        is_annotate = self.random.random() < 0.5
+        answer, _told = self.command(verb, box + (b" (ANNOTATE)" if is_annotate else b""))
         if answer.startswith(b"OK"):
-            self.box, self._is_read_only = box, verb == b"EXAMINE"
+            self.box, self._is_read_only, self._is_annotate = box, verb == b"EXAMINE", is_annotate
         else:
             self._leave()
 
