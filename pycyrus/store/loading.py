@@ -28,6 +28,7 @@ class Loaded:
     @ivar offset: Up to where it was read: the end of the last whole record.
     @ivar size: Of the journal, when it was read.
     @ivar snapshot_offset: What the snapshot stood for; 0 if there was none.
+    @ivar is_cut: The journal is shorter than what the snapshot stood for, which was on the disk before it.
     """
 
     fd: int
@@ -36,6 +37,7 @@ class Loaded:
     offset: int
     size: int
     snapshot_offset: int
+    is_cut: bool = False
 
 
 def open_journal(paths: MailboxPaths) -> int:
@@ -65,7 +67,13 @@ def load(paths: MailboxPaths, *, use_snapshot: bool = True) -> Loaded:
     try:
         head = JournalHeader.decode(files.pread(fd, HEADER_SIZE, 0))
         size = files.fstat(fd).st_size
-        found = snapshot.load(paths.columns, head.generation, head.unique_id, size) if use_snapshot else None
+        found = snapshot.load(paths.columns, head.generation, head.unique_id) if use_snapshot else None
+        is_cut = False
+        if found is not None and found[1] > size:
+            # Unless it grew meanwhile.
+            size = files.fstat(fd).st_size
+            if found[1] > size:
+                found, is_cut = None, True
         contents, offset = found if found is not None else (Contents(), HEADER_SIZE)
         data = files.read_all(fd, size - offset, offset)
         records, used = journal.scan(data)
@@ -75,7 +83,7 @@ def load(paths: MailboxPaths, *, use_snapshot: bool = True) -> Loaded:
                 found, contents, offset, data = None, Contents(), HEADER_SIZE, whole
                 records, used = journal.scan(data)
         contents.apply(records)
-        return Loaded(fd, head, contents, offset + used, offset + len(data), offset if found is not None else 0)
+        return Loaded(fd, head, contents, offset + used, offset + len(data), offset if found is not None else 0, is_cut)
     except BaseException:
         files.close(fd)
         raise

@@ -132,8 +132,11 @@ def _salvage(paths: MailboxPaths, data: bytes) -> tuple[JournalHeader, Contents]
     contents = Contents()
     offset = HEADER_SIZE
     if head is not None:
-        found = snapshot.load(paths.columns, head.generation, head.unique_id, len(data))
-        if found is not None and is_of(memoryview(data)[HEADER_SIZE:], found[1] - HEADER_SIZE):
+        found = snapshot.load(paths.columns, head.generation, head.unique_id)
+        # What is shorter than it was has nothing behind it.
+        if found is not None and (
+            found[1] > len(data) or is_of(memoryview(data)[HEADER_SIZE:], found[1] - HEADER_SIZE)
+        ):
             contents, offset = found
     while offset < len(data):
         records, used = journal.scan(memoryview(data)[offset:])

@@ -89,7 +89,7 @@ def _rebuild_alone(paths: MailboxPaths) -> Loaded:
 
 
 def _needs_care(paths: MailboxPaths, loaded: Loaded) -> bool:
-    if loaded.offset != loaded.size or loaded.contents.boot != files.boot_id():
+    if loaded.is_cut or loaded.offset != loaded.size or loaded.contents.boot != files.boot_id():
         return True
     return _lacks_directory(paths) or Path(paths.message(loaded.contents.uidnext)).exists()
 
@@ -124,7 +124,9 @@ def mend_locked(paths: MailboxPaths, fd: int) -> Loaded:
         if _lacks_directory(paths) and not len(snapshot.uids_of(loaded.contents)) and paths.stage.parent.is_dir():
             # Nothing was in it.
             files.makedirs(paths.data, files.PRIVATE_DIRECTORY, exist_ok=True)
-        if loaded.offset != files.fstat(loaded.fd).st_size and not _cut_tail(paths, loaded):
+        if loaded.is_cut:
+            _log.error("Journal in {directory} was cut off", directory=str(paths.meta))
+        if loaded.is_cut or (loaded.offset != files.fstat(loaded.fd).st_size and not _cut_tail(paths, loaded)):
             rebuild.rebuild(paths)
             rebuilt = load(paths)
             files.close(loaded.fd)

@@ -102,17 +102,16 @@ def write(path: str, contents: Contents, generation: int, offset: int, unique_id
     files.replace_file(path, encode(contents, generation, offset, unique_id), sync=False)
 
 
-def load(path: str, generation: int, unique_id: str, journal_size: int) -> tuple[Contents, int] | None:
+def load(path: str, generation: int, unique_id: str) -> tuple[Contents, int] | None:
     """
     Read a snapshot.
 
     @param generation: Of the journal that it must be for.
-    @param journal_size: It must not stand for more than this.
     @return: The contents and the journal's offset; None if there is no
         snapshot, or none that can be used.
     """
     octets = _read(path)
-    return None if octets is None else _decode(octets, generation, unique_id, journal_size)
+    return None if octets is None else _decode(octets, generation, unique_id)
 
 
 def is_sound(path: str) -> bool | None:
@@ -128,7 +127,7 @@ def is_sound(path: str) -> bool | None:
         return False
     fields = _HEADER.unpack_from(octets[:HEADER_SIZE].tobytes())
     owner = fields[_UNIQUE_ID].rstrip(b"\0").decode("ascii", "replace")
-    return _decode(octets, fields[3], owner, fields[4]) is not None
+    return _decode(octets, fields[3], owner) is not None
 
 
 def _read(path: str) -> NDArray[np.uint8] | None:
@@ -152,9 +151,7 @@ def _read(path: str) -> NDArray[np.uint8] | None:
     return octets
 
 
-def _decode(
-    octets: NDArray[np.uint8], generation: int, unique_id: str, journal_size: int
-) -> tuple[Contents, int] | None:
+def _decode(octets: NDArray[np.uint8], generation: int, unique_id: str) -> tuple[Contents, int] | None:
     if len(octets) < HEADER_SIZE:
         return None
     head = octets[:HEADER_SIZE].tobytes()
@@ -163,7 +160,7 @@ def _decode(
         return None
     offset = fields[4]
     owner = fields[_UNIQUE_ID].rstrip(b"\0")
-    if fields[3] != generation or offset > journal_size or owner != unique_id.encode("ascii"):
+    if fields[3] != generation or owner != unique_id.encode("ascii"):
         return None
     count, vanished_count, retained_count, keywords_size = fields[5:9]
     sizes = [keywords_size]

@@ -201,13 +201,16 @@ class _Check:
         return loaded.contents, there
 
     def _snapshot_differs(self, contents: Contents, head: journal.JournalHeader, size: int) -> bool:
-        found = snapshot.load(self._paths.columns, head.generation, head.unique_id, size)
+        found = snapshot.load(self._paths.columns, head.generation, head.unique_id)
         if found is None:
             return False
         other, offset = found
         fd = files.open_file(self._paths.journal, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            other.apply(journal.scan(files.read_all(fd, size - offset, offset))[0])
+            if offset > files.fstat(fd).st_size:
+                # The journal was cut off.
+                return True
+            other.apply(journal.scan(files.read_all(fd, max(size - offset, 0), offset))[0])
         finally:
             files.close(fd)
         one, two = (each.columns.rows(slice(0, each.columns.count)) for each in (contents, other))

@@ -82,7 +82,7 @@ class KeepingTests(AnnotationCase):
         checkpoint.take_snapshot(self.place.paths("a"))
         paths = self.place.paths("a")
         size = Path(paths.journal).stat().st_size
-        found = snapshot.load(paths.columns, self.box.state.generation, "a", size)
+        found = snapshot.load(paths.columns, self.box.state.generation, "a")
         assert found is not None
         self.assertEqual(found[1], size)
         box = self.again()

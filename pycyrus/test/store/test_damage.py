@@ -104,11 +104,12 @@ class SnapshotTests(DamageCase):
         self.assertFalse((self.meta / "pycyrus.quarantine").exists())
 
     def test_snapshot_of_a_lost_tail(self) -> None:
-        """One that stands for more than the journal has is not believed."""
+        """One that stands for more than the journal has says that this was cut off: it was synced before."""
         whole = Path(self.paths.journal).read_bytes()
         checkpoint.take_snapshot(self.paths)
         os.truncate(self.paths.journal, len(whole) - 48)
-        self.assertEqual(len(self.open().view()), 10)
+        self.assertEqual(self.subjects(self.open()), self.EXPECTED)
+        self.assertTrue((self.meta / "pycyrus.quarantine").exists())
 
 
 class CompactionTests(DamageCase):
@@ -272,6 +273,26 @@ class JournalTests(DamageCase):
         self.assertEqual(len(box.view()), 10)
         self.assertEqual(box.view().internaldates.tolist(), [1_700_000_000] * 10)
         self.assertEqual((box.uidvalidity, box.unique_id), (77, "a"))
+
+    def test_cut(self) -> None:
+        """However much of it is gone, what the snapshot says was there is there, and UIDs are not used again."""
+        checkpoint.take_snapshot(self.paths)
+        whole = Path(self.paths.journal).read_bytes()
+        kept = Path(self.mktemp())
+        shutil.copytree(self.root, kept)
+        for size in [*range(0, len(whole), len(whole) // 40), len(whole) - 1]:
+            shutil.rmtree(self.root)
+            shutil.copytree(kept, self.root)
+            os.truncate(self.paths.journal, size)
+            box = self.open()
+            self.assertLessEqual(set(self.EXPECTED), set(self.subjects(box)), size)
+            self.assertEqual(box.uidvalidity, 77)
+            if size >= journal.HEADER_SIZE:
+                self.assertEqual(self.subjects(box), self.EXPECTED, size)
+                self.assertEqual(int(box.view().flags[2]), SEEN, size)
+            self.assertGreater(self.place.append(box, text(50))[0], 10, size)
+            self.assertTrue(list((self.meta / "pycyrus.quarantine").glob("*journal*")), size)
+            self.place.close()
 
     def test_nothing_left(self) -> None:
         """Without journal and header nobody knows whose mailbox it is."""
