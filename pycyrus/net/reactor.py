@@ -24,12 +24,14 @@ from twisted.internet.main import installReactor
 from twisted.logger import Logger
 from typing_extensions import override
 
+from pycyrus.disk_waits import DISK_WAITS
+
 MOMENT = 0.0001
 """Seconds for which it looks before it sleeps."""
 SHORT = 0.0002
 """Seconds of a wait that is so short that it was hardly worth sleeping."""
 IN_A_ROW = 8
-"""Short waits after which it looks before it sleeps; one that is longer, as for a disk, ends that."""
+"""Short waits after which it looks before it sleeps; one that is longer ends that.  Waits for the disk do not count."""
 LOOKS = 16
 """How often it looks so until it finds out whether others want the processor."""
 CROWDED = 4
@@ -105,6 +107,10 @@ class LeanReactor(EPollReactor):
         events: list[tuple[int, int]]
         if not timeout:
             events = poll(0, most)
+            return events
+        if DISK_WAITS.count:
+            # It is the disk that takes its time: that neither makes clients slow nor is worth looking for.
+            events = poll(timeout, most)
             return events
         began = perf_counter()
         if self._short_waits >= IN_A_ROW and self._spare.is_there(began):

@@ -23,6 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+from pycyrus.disk_waits import DISK_WAITS
 from pycyrus.errors import StoreFull, StoreUnavailable
 from pycyrus.store import files
 from pycyrus.store.threads import StoreReactor
@@ -173,6 +174,7 @@ class Committer:
                 call.cancel()
         self._timer = self._soon = None
         if batch.waiters:
+            DISK_WAITS.count += 1
             self._alone = self._alone + 1 if len(batch.waiters) == 1 else 0
         self._work.put(batch)
 
@@ -193,6 +195,8 @@ class Committer:
         self._busy = False
         self.batches += 1
         waiters = batch.waiters
+        if waiters:
+            DISK_WAITS.count -= 1
         if error is not None:
             # A write error is told once.  What queued meanwhile may be among
             # that which could not be written, and the next sync would not say

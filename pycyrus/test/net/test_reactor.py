@@ -8,6 +8,7 @@ from unittest.mock import Mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pycyrus.disk_waits import DISK_WAITS
 from pycyrus.net import reactor
 
 PROGRAM = """
@@ -91,6 +92,54 @@ class ReactorTests(SynchronousTestCase):
         self.assertEqual(said[: ROUNDS + 2], [*map(str, range(ROUNDS)), "thread", "ZeroDivisionError"])
         # The last one is who still read when it ended.
         self.assertEqual(said[ROUNDS + 2 :], ["timer", "timer", "timer", "ConnectionLost"])
+
+
+class WaitTests(SynchronousTestCase):
+    """Who looks for an event before he sleeps."""
+
+    def setUp(self) -> None:
+        self.waits: list[float] = []
+        self.takes = 0.0
+        self.now = 1000.0
+        self.patch(reactor, "perf_counter", self.tick)
+        self.reactor = reactor.LeanReactor.__new__(reactor.LeanReactor)
+        self.reactor._selectables = {}
+        self.reactor._poller = Mock(poll=self.poll)
+        self.reactor._short_waits = 0
+        self.reactor._spare = reactor.Spare()
+
+    def tick(self) -> float:
+        self.now += reactor.MOMENT / 10
+        return self.now
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        self.waits.append(timeout)
+        self.now += self.takes if timeout else 0.0
+        return []
+
+    def looks(self) -> bool:
+        """Whether it looks first."""
+        self.waits.clear()
+        self.reactor._wait(7.0)
+        self.assertEqual(self.waits[-1], 7.0)
+        return len(self.waits) > 1
+
+    def test_quick_clients(self) -> None:
+        """After short waits in a row it does, until one was long."""
+        self.assertEqual([self.looks() for _ in range(reactor.IN_A_ROW)], [False] * reactor.IN_A_ROW)
+        self.assertTrue(self.looks())
+        self.assertFalse(self.looks())
+
+    def test_the_disk_is_no_client(self) -> None:
+        """A wait in which somebody waits for the disk says nothing, however long it is."""
+        for _ in range(reactor.IN_A_ROW):
+            self.looks()
+            self.patch(DISK_WAITS, "count", 1)
+            self.takes = 1.0
+            self.assertFalse(self.looks())
+            self.patch(DISK_WAITS, "count", 0)
+            self.takes = 0.0
+        self.assertTrue(self.looks())
 
 
 class SpareTests(SynchronousTestCase):

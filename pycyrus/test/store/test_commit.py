@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from pycyrus.disk_waits import DISK_WAITS
 from pycyrus.errors import StoreFull, StoreUnavailable
 from pycyrus.model.flags import SEEN, FlagAction, FlagChange, Flags
 from pycyrus.store import commit, files
@@ -95,6 +96,20 @@ class BatchTests(CommitCase):
         self.gate.release()
         self.wait_for(*both)
         self.assertEqual(self.syncs, ["whole"] * 7)
+
+    def test_told_as_waiting_for_the_disk(self) -> None:
+        """While somebody waits for a sync, be it one that fails, and no longer."""
+        committer = self.committer(interval=0.01)
+        before = DISK_WAITS.count
+        for self.error in (None, errno.EIO):
+            waiting = committer.commit()
+            self.reactor.settle()
+            self.assertEqual(DISK_WAITS.count, before + 1)
+            self.gate.release()
+            waiting.addErrback(lambda failure: failure.trap(StoreUnavailable))  # type: ignore[unused-awaitable] # waited for below
+            self.wait_for(waiting)
+            self.assertEqual(DISK_WAITS.count, before)
+        self.flushLoggedErrors()
 
     def test_after_the_end(self) -> None:
         """Who comes when the last sync was made is told that it is too late."""
