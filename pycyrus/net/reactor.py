@@ -8,13 +8,13 @@ tenth of the cost of a short command.
 A processor that was let go to sleep takes longer to wake than a short command
 takes to run, most of all in a virtual machine.  So who was woken several times
 in quick succession looks for the next event for a moment before it sleeps.
-Where others want the processor it leaves it to them.
+Where all processors are busy it leaves that one to others.
 """
 
 from __future__ import annotations
 
 import errno
-from resource import RUSAGE_THREAD, getrusage
+import os
 from select import EPOLLIN
 from time import perf_counter
 from typing import Any
@@ -34,24 +34,26 @@ IN_A_ROW = 8
 """Short waits after which it looks before it sleeps; one that is longer ends that.  Waits for the disk do not count."""
 LOOKS = 16
 """How often it looks so until it finds out whether others want the processor."""
-CROWDED = 4
-"""How often they may have had it meanwhile."""
+CROWDED = 0.3
+"""The part of the time, of what it could have run, for which it may have waited for a processor meanwhile."""
 REST = 0.02
 """Seconds for which it sleeps at once then."""
 
 
 class Spare:
-    """Whether nobody else wants the processor."""
+    """Whether nobody else wants the processor for long; of the thread that asks first."""
 
-    __slots__ = ("_looks", "_rest_until", "_switches")
+    __slots__ = ("_before", "_file", "_looks", "_rest_until")
 
     def __init__(self) -> None:
-        self._looks = self._switches = 0
+        self._file: int | None = None
+        self._looks = 0
+        self._before = (0, 0)
         self._rest_until = 0.0
 
     def is_there(self, now: float) -> bool:
         """
-        Find out now and then whether this thread had to go though it had more to do.
+        Find out now and then whether this thread had to wait for a processor.
 
         @param now: Seconds, by C{perf_counter}.
         """
@@ -60,12 +62,25 @@ class Spare:
         self._looks += 1
         if self._looks < LOOKS:
             return True
-        switches = getrusage(RUSAGE_THREAD).ru_nivcsw
-        is_crowded = switches - self._switches > CROWDED
-        self._looks, self._switches = 0, switches
-        if is_crowded:
-            self._rest_until = now + REST
-        return not is_crowded
+        self._looks = 0
+        ran, waited = self._times()
+        ran_before, waited_before = self._before
+        self._before = ran, waited
+        waited -= waited_before
+        if waited <= CROWDED * (ran - ran_before + waited):
+            return True
+        self._rest_until = now + REST
+        return False
+
+    def _times(self) -> tuple[int, int]:
+        """Nanoseconds for which this thread ran, and waited to run; as before if the kernel does not tell."""
+        try:
+            if self._file is None:
+                self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+            ran, waited, _ = os.pread(self._file, 100, 0).split()
+            return int(ran), int(waited)
+        except (OSError, ValueError):
+            return self._before
 
 
 class LeanReactor(EPollReactor):

@@ -145,17 +145,27 @@ class WaitTests(SynchronousTestCase):
 class SpareTests(SynchronousTestCase):
     """A processor that others want."""
 
-    def test_who_has_to_go_often_sleeps(self) -> None:
-        """Where others had the processor again and again, nobody looks for events instead of sleeping; for a while."""
-        gone = 1000
-        self.patch(reactor, "getrusage", lambda who: Mock(ru_nivcsw=gone))
+    def test_who_waits_for_it_sleeps(self) -> None:
+        """Where others had the processor for long, nobody looks for events instead of sleeping; for a while."""
+        ran, waited = 5000, 9000
         spare = reactor.Spare()
+        self.patch(reactor.Spare, "_times", lambda spare: (ran, waited))
         # What happened before it began to look counts once.
         for _ in range(reactor.LOOKS):
             spare.is_there(0.0)
         now = reactor.REST
         self.assertTrue(all(spare.is_there(now) for _ in range(3 * reactor.LOOKS)))
-        gone += reactor.CROWDED + 1
+        ran, waited = ran + 800, waited + 200
+        self.assertTrue(all(spare.is_there(now) for _ in range(reactor.LOOKS)))
+        ran, waited = ran + 500, waited + 500
         self.assertFalse(all(spare.is_there(now) for _ in range(reactor.LOOKS)))
         self.assertFalse(any(spare.is_there(now + reactor.REST / 2) for _ in range(3 * reactor.LOOKS)))
         self.assertTrue(all(spare.is_there(now + reactor.REST) for _ in range(3 * reactor.LOOKS)))
+
+    def test_a_kernel_that_does_not_tell(self) -> None:
+        """It is taken for spare, then."""
+        spare = reactor.Spare()
+        for failure in (OSError(2, "No such file"), ValueError("not three numbers")):
+            self.patch(reactor.os, "open", Mock(return_value=-1))
+            self.patch(reactor.os, "pread", Mock(side_effect=failure))
+            self.assertTrue(all(spare.is_there(1.0) for _ in range(3 * reactor.LOOKS)))
