@@ -38,6 +38,9 @@ SHORT_LIFE = 10.0
 
 LONGEST_PAUSE = 30.0
 
+_MOST_TEMPLATES = 5
+"""Templates in a row that died soon, and without a worker, after which there is none any more."""
+
 _TEMPLATE_WAIT = 5.0
 """Seconds that the template has to end; it has nothing to do."""
 
@@ -67,6 +70,7 @@ class Forker:
         self._sockets = tuple(sockets)
         self._pool: Workers | None = None
         self._reactor: Any = None
+        self._chances = 1
         self._start(user)
 
     def _start(self, user: UnixUser | None) -> None:
@@ -150,14 +154,17 @@ class Forker:
         """Have another one, but not again and again."""
         assert self._pool is not None
         self.close()
-        works = self._has_forked or time.monotonic() - self._started >= SHORT_LIFE
-        if works:
+        has_worked = self._has_forked or time.monotonic() - self._started >= SHORT_LIFE
+        # The first one must work, or the server cannot start.
+        self._chances = _MOST_TEMPLATES if has_worked else self._chances - 1
+        is_replaced = self._chances > 0
+        if is_replaced:
             self.log.error("the template of workers died; it is started again")
             self._start(None)
             self._reactor.addReader(self)
         else:
             self.log.critical("the template of workers died before it made one")
-        self._pool.template_died(is_replaced=works)
+        self._pool.template_died(is_replaced=is_replaced)
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
         """The reactor stops."""

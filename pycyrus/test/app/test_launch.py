@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import imaplib
 import json
 import os
@@ -102,6 +103,17 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that another made, as far as they are there."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        # Any may end meanwhile.
+        with contextlib.suppress(OSError):
+            if parent_of(int(path.name)) == pid:
+                found.append(int(path.name))
+    return found
+
+
 def imap(ready: dict[str, Any]) -> imaplib.IMAP4:
     address = ready["services"]["imap"]
     return imaplib.IMAP4(address["host"], address["port"], timeout=20)
@@ -180,6 +192,11 @@ class EmbeddedTests(LaunchCase):
             template = parent_of(ready["workers"][0])
             os.kill(template, signal.SIGKILL)
             until(lambda: "it is started again" in server.output)
+            # The next one, too, before it had anything to do.
+            until(lambda: len(children_of(server.pid)) == 1)
+            (template,) = children_of(server.pid)
+            os.kill(template, signal.SIGKILL)
+            until(lambda: server.output.count("it is started again") == 2)
             self.assertEqual(client.noop()[0], "OK")
             for pid in ready["workers"]:
                 os.kill(pid, signal.SIGKILL)
