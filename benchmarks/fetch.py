@@ -14,7 +14,7 @@ from time import perf_counter
 import numpy as np
 
 from pycyrus.imap.commands.fetch import LONG_BLOCK
-from pycyrus.imap.selected import BLOCK
+from pycyrus.imap.selection import BLOCK
 from pycyrus.imap.wire.esearch import Result, encode_search
 from pycyrus.imap.wire.fetch import Column
 from pycyrus.imap.wire.fetch_lines import COLUMN_FORMATS, ItemFormat, LineFormat, Rows, cached_literal

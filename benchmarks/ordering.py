@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 
 from pycyrus.app.collector import settle
 from pycyrus.imap.ordering import Orders
-from pycyrus.imap.selected import empty_view
+from pycyrus.imap.selection import empty_view
 from pycyrus.model.sorting import SortCriterion, SortKey, ThreadAlgorithm
 from pycyrus.model.view import CachedItem, View
 from pycyrus.net.threads import in_thread, switch_often

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pycyrus.imap.selected import empty_view
+from pycyrus.imap.selection import empty_view
 from pycyrus.mime.threading import Threaded, by_references
 from pycyrus.store.scanning import JoinedForms
 from pycyrus.store.textlog import Text, TextLog

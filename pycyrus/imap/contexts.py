@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycyrus.errors import MailboxNotFound, MailStoreError
-from pycyrus.imap.selected import NO_UIDS
+from pycyrus.imap.selection import NO_UIDS
 from pycyrus.imap.wire.esearch import Placed, encode_change
 from pycyrus.model.search import MessageNumbers, Recent, SavedResult, SearchKey, UidSet, rewritten
 from pycyrus.model.uids import SequenceSet, number_ranges

@@ -17,7 +17,7 @@ from pycyrus.errors import MailboxNotFound, MailStoreError, PermissionDenied
 from pycyrus.imap.annotation_changes import AnnotationChanges
 from pycyrus.imap.metadata_notices import MetadataNotices
 from pycyrus.imap.scopes import mailboxes_of
-from pycyrus.imap.selected import CONDSTORE, QRESYNC
+from pycyrus.imap.selection import CONDSTORE, QRESYNC
 from pycyrus.imap.wire.grammar import astring
 from pycyrus.imap.wire.listing import encode_list
 from pycyrus.imap.wire.mailbox_filters import Where

@@ -9,7 +9,7 @@ from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.commands.expunge import writable
 from pycyrus.imap.message_limit import demand_within_limit
 from pycyrus.imap.replies import GONE, No
-from pycyrus.imap.selected import BLOCK
+from pycyrus.imap.selection import BLOCK
 from pycyrus.imap.wire.annotations import Annotation, encode_annotation
 from pycyrus.imap.wire.fetch import Column
 from pycyrus.imap.wire.fetch_lines import Arguments, ItemFormat, Rows, line_format

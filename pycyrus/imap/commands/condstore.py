@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pycyrus.imap.selected import CONDSTORE
+from pycyrus.imap.selection import CONDSTORE
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session

@@ -28,7 +28,7 @@ from pycyrus.imap.octets import (
 )
 from pycyrus.imap.pace import FEWEST, FIRST, Pace
 from pycyrus.imap.replies import Bad, No
-from pycyrus.imap.selected import BLOCK
+from pycyrus.imap.selection import BLOCK
 from pycyrus.imap.wire.annotations import Annotation
 from pycyrus.imap.wire.fetch import Binary, Column, Section
 from pycyrus.imap.wire.fetch_lines import COLUMN_FORMATS, ItemFormat, LineFormat, cached_literal, line_format

@@ -12,7 +12,7 @@ from pycyrus.imap.contexts import MAX_CONTEXTS, Context, frozen, with_uids
 from pycyrus.imap.message_limit import Taken
 from pycyrus.imap.pace import Pace
 from pycyrus.imap.replies import Bad, No
-from pycyrus.imap.selected import IMAP4REV2
+from pycyrus.imap.selection import IMAP4REV2
 from pycyrus.imap.wire.esearch import Result, encode_esearch, encode_search
 from pycyrus.imap.wire.grammar import quoted
 from pycyrus.imap.wire.search import Return

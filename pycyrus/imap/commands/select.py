@@ -13,7 +13,8 @@ from pycyrus.imap.leaving import leave
 from pycyrus.imap.opening import Opening
 from pycyrus.imap.pace import Pace
 from pycyrus.imap.replies import Bad
-from pycyrus.imap.selected import BLOCK, CONDSTORE, NO_UIDS, QRESYNC, WRITING_RIGHTS, SelectedMailbox
+from pycyrus.imap.selected import SelectedMailbox
+from pycyrus.imap.selection import BLOCK, CONDSTORE, NO_UIDS, QRESYNC, WRITING_RIGHTS
 from pycyrus.imap.wire import grammar
 from pycyrus.imap.wire.annotations import MAX_SIZE
 from pycyrus.imap.wire.fetch import Column

@@ -12,7 +12,7 @@ from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.commands.expunge import writable
 from pycyrus.imap.message_limit import Taken, demand_within_limit
 from pycyrus.imap.replies import GONE
-from pycyrus.imap.selected import BLOCK
+from pycyrus.imap.selection import BLOCK
 from pycyrus.imap.wire.fetch import Column
 from pycyrus.imap.wire.fetch_lines import line_format
 from pycyrus.imap.wire.store import StoreAnnotations
@@ -23,7 +23,8 @@ from pycyrus.model.uids import Positions, encode_numbers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pycyrus.imap.selected import FlagColumns, SelectedMailbox
+    from pycyrus.imap.selected import SelectedMailbox
+    from pycyrus.imap.selection import FlagColumns
     from pycyrus.imap.session import Session
     from pycyrus.imap.wire.store import Store
     from pycyrus.interfaces import Stored

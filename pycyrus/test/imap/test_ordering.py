@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pycyrus.imap import ordering
 from pycyrus.imap.ordering import Orders
 from pycyrus.imap.remembered_threads import RememberedThreads
-from pycyrus.imap.selected import empty_view
+from pycyrus.imap.selection import empty_view
 from pycyrus.model.sorting import SortCriterion, SortKey, ThreadAlgorithm
 from pycyrus.model.view import CachedItem, View
 

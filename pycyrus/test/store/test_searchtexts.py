@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.imap.selected import empty_view
+from pycyrus.imap.selection import empty_view
 from pycyrus.mime.comparison import Comparison
 from pycyrus.mime.text import whole_text
 from pycyrus.model.search import AddressField, BodyContains, HeaderContains, SearchKey, TextContains
