@@ -39,10 +39,12 @@ class MurderCase(SynchronousTestCase):
     Servers from the samples.
 
     @ivar backends: Their names; the first is C{backend}.
+    @ivar frontends: Likewise; there may be none.
     """
 
     timeout = 150
     backends: tuple[str, ...] = ("backend",)
+    frontends: tuple[str, ...] = ("frontend",)
 
     def setUp(self) -> None:
         if not SAMPLES.is_dir():
@@ -51,7 +53,7 @@ class MurderCase(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, self.root)
         names = ["master", "copy", "imap", "pop3", "lmtp"]
         names += [f"{backend}-{service}" for backend in self.backends for service in ("imap", "pop3", "lmtp")]
-        roles = ("master", *self.backends, "frontend")
+        roles = ("master", *self.backends, *self.frontends)
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.servers: dict[str, Launched] = {}
         self.addCleanup(lambda: [server.stop() for server in self.servers.values()])
@@ -59,7 +61,7 @@ class MurderCase(SynchronousTestCase):
             self.configure(role)
         users = {
             "master": ["mupdate"],
-            "frontend": ["cyrus", "fred", "jane"],
+            **{each: ["cyrus", "fred", "jane"] for each in self.frontends},
             **{each: ["mailproxy"] for each in self.backends},
         }
         for role in roles:

@@ -1,15 +1,16 @@
-"""Two servers that are each a backend and a frontend (C{mupdate_config: unified}), and a frontend beside them."""
+"""Two servers that are each a backend and a frontend, and two that share one spool (C{mupdate_config})."""
 
 from __future__ import annotations
 
 import imaplib
+import shutil
 import signal
 import smtplib
 
 from typing_extensions import override
 
 from pycyrus.auth.users import UserDatabase
-from pycyrus.test.whole.test_murder import MESSAGE, TIMEOUT, MurderCase
+from pycyrus.test.whole.test_murder import MESSAGE, TIMEOUT, MurderCase, free_ports
 
 
 class UnifiedTests(MurderCase):
@@ -78,3 +79,52 @@ class UnifiedTests(MurderCase):
         while fred.status("INBOX", "(MESSAGES)")[0] != "OK":
             fred.noop()
         self.assertEqual(self.messages(fred, "INBOX"), 5)
+
+
+class ReplicatedTests(MurderCase):
+    """C{other} stands by to have the files of C{backend}."""
+
+    frontends = ()
+
+    @override
+    def configure(self, role: str) -> None:
+        super().configure(role)
+        if role != "backend":
+            return
+        with (self.root / "backend.conf").open("a") as file:
+            file.write("mupdate_config: replicated\n")
+        services = (self.root / "backend-cyrus.conf").read_text()
+        other = dict(zip(("imap", "pop3", "lmtp"), free_ports(3), strict=True))
+        for name, port in other.items():
+            services = services.replace(str(self.ports[f"backend-{name}"]), str(port))
+            self.ports[f"other-{name}"] = port
+        (self.root / "other-cyrus.conf").write_text(services)
+        shutil.copy(self.root / "backend.conf", self.root / "other.conf")
+        (self.root / "backend").mkdir(mode=0o700)
+        database = UserDatabase(self.root / "backend" / "users.db")
+        for user in ("cyrus", "fred"):
+            database.add(user, "secret")
+        database.close()
+
+    def at(self, server: str, user: str) -> imaplib.IMAP4:
+        client = imaplib.IMAP4("127.0.0.1", self.ports[f"{server}-imap"], TIMEOUT)
+        self.addCleanup(client.shutdown)
+        client.login(user, "secret")
+        return client
+
+    def test_one_spool(self) -> None:
+        """Of a mailbox the directory knows no server; who has the files has them all, and one at a time."""
+        (self.root / "other").symlink_to("backend")
+        self.assertEqual(self.at("backend", "cyrus").create("user/fred")[0], "OK")
+        fred = self.at("backend", "fred")
+        self.assertEqual(fred.append("INBOX", "", "", MESSAGE)[0], "OK")
+        self.assertEqual(fred.create("Work")[0], "OK")
+        self.stop("backend", signal.SIGKILL)
+        self.start("other")
+        fred = self.at("other", "fred")
+        self.assertEqual(fred.select()[1], [b"1"])
+        self.assertEqual(fred.append("Work", "", "", MESSAGE)[0], "OK")
+        self.assertEqual(fred.rename("Work", "Play")[0], "OK")
+        self.assertEqual(fred.create("Work")[0], "OK")
+        self.assertIn('"problems": []', self.pycyrus("other", "murder", "status", "--json"))
+        self.assertEqual(fred.select("Play")[1], [b"1"])
