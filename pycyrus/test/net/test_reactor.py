@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from unittest.mock import Mock
@@ -166,6 +167,6 @@ class SpareTests(SynchronousTestCase):
         """It is taken for spare, then."""
         spare = reactor.Spare()
         for failure in (OSError(2, "No such file"), ValueError("not three numbers")):
-            self.patch(reactor.os, "open", Mock(return_value=-1))
-            self.patch(reactor.os, "pread", Mock(side_effect=failure))
+            self.patch(os, "open", Mock(return_value=-1))
+            self.patch(os, "pread", Mock(side_effect=failure))
             self.assertTrue(all(spare.is_there(1.0) for _ in range(3 * reactor.LOOKS)))
