@@ -396,6 +396,7 @@ class Delivery:
                     envelope.sender,
                     envelope.session_id,
                     mailbox,
+                    self._header.header if self._header is not None else b"",
                 )
             )
         return appended

@@ -104,6 +104,7 @@ class Arrival:
     @ivar size: Octets as they were received.
     @ivar sender: Reverse path; empty for the null sender.
     @ivar opened: The mailbox itself, open while it is told; None where nobody may look.
+    @ivar header: Of the message, as it came in.
     """
 
     mailbox: MailboxName
@@ -113,6 +114,7 @@ class Arrival:
     sender: str
     session_id: str
     opened: IMailbox | None = field(default=None, compare=False)
+    header: bytes = b""
 
 
 class IDeliveryObserver(Interface):

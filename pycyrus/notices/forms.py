@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,13 @@ MAX_DATAGRAM = 8192
 
 DISPENSABLE = ("messageContent", "bodyStructure", "vnd.cmu.envelope", "vnd.cmu.midset")
 """What an event tells no more, one after another, when it is too long for a notice."""
+
+_FIELDS = (b"From", b"Subject", b"To")
+"""What a notice of new mail tells, in this order."""
+_TOLD = re.compile(rb"^(from|subject|to)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
+_MAX_HEADER = 65536
+_MAX_VALUE = 1024
+"""Octets of a header that are looked at, and of a field that are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +54,17 @@ def _string(text: str) -> bytes:
 
 
 def new_mail(method: str, arrival: Arrival) -> Notice:
-    """Tell a user of new mail (C{mailnotifier})."""
+    """Tell a user of new mail (C{mailnotifier}): from whom, about what, and to whom, as Cyrus does."""
     name = arrival.mailbox
-    return Notice(method, "MAIL", owner_of(name), folder_of(name), "You have new mail")
+    values = {match[1].lower(): match[2] for match in _TOLD.finditer(arrival.header[:_MAX_HEADER])}
+    text = "".join(
+        f"{field.decode()}: {_one_line(values[field.lower()])}\n" for field in _FIELDS if field.lower() in values
+    )
+    return Notice(method, "MAIL", owner_of(name), folder_of(name), text or "You have new mail")
+
+
+def _one_line(value: bytes) -> str:
+    return " ".join(value[:_MAX_VALUE].decode("utf-8", "replace").split())
 
 
 def as_json(event: Mapping[str, object]) -> str:

@@ -30,7 +30,7 @@ class NoticeSink:
 
 @implementer(IDeliveryObserver)
 class MailNotices:
-    """Sends a notice of the class MAIL for each delivery (C{mailnotifier})."""
+    """Sends a notice of the class MAIL for each delivery to a user (C{mailnotifier})."""
 
     def __init__(self, method: str, sender: NoticeSender) -> None:
         self._method = method
@@ -38,7 +38,8 @@ class MailNotices:
 
     def delivered(self, arrival: Arrival) -> None:
         """See L{IDeliveryObserver}."""
-        self._sender.send(new_mail(self._method, arrival))
+        if arrival.mailbox.owner is not None:
+            self._sender.send(new_mail(self._method, arrival))
 
     def over_quota(self, mailbox: MailboxName, session_id: str) -> None:
         """See L{IDeliveryObserver}; the sender of the mail is told."""

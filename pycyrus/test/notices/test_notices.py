@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -41,6 +42,13 @@ class FormTests(SynchronousTestCase):
             new_mail("log", ARRIVAL).encode(),
             b"log\0MAIL\0\0fred@example.com\0Work/new mail\x000\0You have new mail\0",
         )
+        header = b"To: fred\r\nSubject: a\r\n longer one\r\nX-From: c\r\nFROM: \xe9@b\r\n"
+        self.assertEqual(
+            new_mail("log", replace(ARRIVAL, header=header)).text, "From: \ufffd@b\nSubject: a longer one\nTo: fred\n"
+        )
+
+    def test_shared_mailboxes_are_nobody_s(self) -> None:
+        MailNotices("log", cast(NotifydSocket, None)).delivered(replace(ARRIVAL, mailbox=MailboxName("", None, ("s",))))
 
     def test_urls(self) -> None:
         """As Cyrus has them: the user id as it is, folders encoded."""
@@ -107,7 +115,7 @@ class SocketTests(SynchronousTestCase):
                 self.assertEqual(list(await delivery.commit()), [None])
 
             self.successResultOf(Deferred.fromCoroutine(deliver()))
-            self.assertEqual(daemon.recv(9000), b"log\0MAIL\0\0fred\0INBOX\x000\0You have new mail\0")
+            self.assertEqual(daemon.recv(9000), b"log\0MAIL\0\0fred\0INBOX\x000\0Subject: x\n\0")
             method, kind, *_, text, end = daemon.recv(9000).split(b"\0")
             self.assertEqual((method, kind, end), (b"log", b"EVENT", b""))
             event = json.loads(text)
