@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet import main
-from twisted.internet.abstract import FileDescriptor
-from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import (
     IOpenSSLServerConnectionCreator,
     IProtocol,
@@ -27,13 +25,14 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.tcp import Connection, Server
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import directlyProvides
 
 from pycyrus.net.file_region import FileRegion, read_region
 from pycyrus.net.splicing import PipeRegion
+from pycyrus.net.tls_layer import BelowTLS, TLSLayers
 
 if TYPE_CHECKING:
     from pycyrus.net.splicing import Pipe
@@ -59,47 +58,6 @@ _view = memoryview(bytearray(READ_SIZE))
 
 # What os.sendfile says where it does not work: not for this kind of file or socket.
 _NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ESPIPE})
-
-
-class _BelowTLS:
-    """
-    The connection as the TLS layer sees it: without the TLS layer.
-
-    Everything that is not listed here is the connection's own.  Its names are
-    those of Twisted's transports.
-    """
-
-    def __init__(self, connection: LeanConnection) -> None:
-        self._connection = connection
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    def write(self, data: bytes) -> None:
-        self._connection._send(data)
-
-    def writeSequence(self, data: Iterable[bytes]) -> None:  # noqa: N802
-        self._connection._send(b"".join(data))
-
-    def loseConnection(self) -> None:  # noqa: N802
-        FileDescriptor.loseConnection(self._connection)
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: N802
-        FileDescriptor.registerProducer(self._connection, producer, streaming)
-
-    def unregisterProducer(self) -> None:  # noqa: N802
-        FileDescriptor.unregisterProducer(self._connection)
-
-
-class _TLSLayers(TLSMemoryBIOFactory):
-    """
-    Makes TLS layers that encrypt at once.
-
-    Twisted's default collects small writes until the next turn of the reactor;
-    the cork does that here, without the wait.
-    """
-
-    protocol = TLSMemoryBIOProtocol
 
 
 class LeanConnection(Server):
@@ -495,14 +453,14 @@ class LeanConnection(Server):
         producer, streaming = self.producer, self.streamingProducer
         if producer is not None:
             Server.unregisterProducer(self)
-        layer = TLSMemoryBIOProtocol(_TLSLayers(ctx, not normal, None, self.reactor), self.protocol, False)  # type: ignore[arg-type] # wraps a protocol, not a factory
+        layer = TLSMemoryBIOProtocol(TLSLayers(ctx, not normal, None, self.reactor), self.protocol, False)  # type: ignore[arg-type] # wraps a protocol, not a factory
         self.protocol = self._layer = layer
         self.getHandle = layer.getHandle  # type: ignore[method-assign] # as ISSLTransport wants it
         self.getPeerCertificate = layer.getPeerCertificate
         directlyProvides(self, ISSLTransport)
         self.TLS = True
         self._clear = []
-        layer.makeConnection(_BelowTLS(self))
+        layer.makeConnection(BelowTLS(self))
         if producer is not None:
             Server.registerProducer(self, producer, streaming)
 
@@ -592,38 +550,3 @@ class LeanConnection(Server):
             self._port.closed()
         super().connectionLost(reason)
         self._layer = None
-
-
-class LeanUnixConnection(LeanConnection):
-    """The server's side of a connection on a Unix socket."""
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        protocol: IProtocol,
-        client: str,
-        server: LeanPort,
-        sessionno: int,
-        reactor: IReactorFDSet,
-    ) -> None:
-        super().__init__(sock, protocol, (client, None), server, sessionno, reactor)
-
-    @override
-    def _prepare(self, sock: socket.socket, server: LeanPort) -> None:
-        """TCP's options do not apply."""
-
-    @override
-    def getHost(self) -> UNIXAddress:
-        return UNIXAddress(self.socket.getsockname())
-
-    @override
-    def getPeer(self) -> UNIXAddress:
-        return UNIXAddress(str(self.hostname) if self.hostname else None)
-
-    @override
-    def getTcpNoDelay(self) -> bool:
-        return False
-
-    @override
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        """Nothing to switch."""

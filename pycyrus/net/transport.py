@@ -22,9 +22,10 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtoc
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from pycyrus.net.connection import LeanConnection, LeanUnixConnection
+from pycyrus.net.connection import LeanConnection
 from pycyrus.net.keepalive import Keepalive
 from pycyrus.net.shares import Share
+from pycyrus.net.unix_connection import LeanUnixConnection
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorFDSet
