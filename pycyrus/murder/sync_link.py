@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pycyrus.errors import MailboxCorrupted, StoreUnavailable, TransferFailed
+from pycyrus.errors import MailboxCorrupted, MailboxNotFound, StoreUnavailable, TransferFailed
 from pycyrus.imap.wire.dlist import File, Reader, Value, Word, announced, encode
 from pycyrus.imap.wire.grammar import BadSyntax
 from pycyrus.model.acl_text import tell_rights
@@ -89,21 +89,27 @@ class SyncLink:
         await self._bring_back()
         await self.give_up()
 
-    async def send_messages(self, mailbox: FilesOfMailbox) -> None:
-        """Send messages that were not sent yet, while the mailbox is in use."""
-        records = await in_thread(self._reactor, read_records, mailbox.paths)
-        await self._send(records.messages, needed=False)
+    async def send_messages(self, mailboxes: Sequence[FilesOfMailbox]) -> None:
+        """Send messages that were not sent yet, while the mailboxes are in use."""
+        for mailbox in mailboxes:
+            try:
+                records = await in_thread(self._reactor, read_records, mailbox.paths)
+            except MailboxNotFound:
+                # It was removed or renamed meanwhile.
+                continue
+            await self._send(records.messages, needed=False)
 
     async def sync(self) -> None:
         """Cyrus makes durable what it is sent."""
 
-    async def send_rest(self, mailbox: FilesOfMailbox) -> None:
-        """Send what is lacking, while nobody writes to it."""
-        records = await in_thread(self._reactor, read_records, mailbox.paths)
-        await self._send(records.messages, needed=True)
-        # Of what was expunged long ago there may be no file any more.
-        known = tuple(each for each in records.messages if each.guid in self._sent)
-        self._records[mailbox.unique_id] = replace(records, messages=known)
+    async def send_rest(self, mailboxes: Sequence[FilesOfMailbox]) -> None:
+        """Send what is lacking, while nobody writes to them."""
+        for mailbox in mailboxes:
+            records = await in_thread(self._reactor, read_records, mailbox.paths)
+            await self._send(records.messages, needed=True)
+            # Of what was expunged long ago there may be no file any more.
+            known = tuple(each for each in records.messages if each.guid in self._sent)
+            self._records[mailbox.unique_id] = replace(records, messages=known)
 
     async def prepare(self, manifest: Manifest, mailboxes: Sequence[FilesOfMailbox]) -> None:
         """

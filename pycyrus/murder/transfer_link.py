@@ -13,14 +13,14 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from pycyrus.errors import MailboxNotFound, StoreUnavailable, TransferFailed
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.transfers import INVENTORY, MANIFEST, Manifest, encode_pieces, name_fields
 from pycyrus.murder.link import ImapLink, Kept
-from pycyrus.store.outgoing_files import FilesOfMailbox, Packet, inventory, packets_of
+from pycyrus.store.outgoing_files import FilesOfMailbox, Packet, inventory, merged, messages_of, packets_of
 from pycyrus.store.threads import in_thread
 from pycyrus.store.transfer_log import CANCELLED
 
@@ -103,18 +103,18 @@ class TransferLink:
         while waiting:
             await self._answer(waiting.popleft())
 
-    async def send_messages(self, mailbox: FilesOfMailbox) -> None:
-        """Send messages that were not sent yet, while the mailbox is in use; as L{send}."""
-        await self.send(mailbox.messages())
+    async def send_messages(self, mailboxes: Sequence[FilesOfMailbox]) -> None:
+        """Send messages that were not sent yet, while the mailboxes are in use; as L{send}."""
+        await self.send(merged(messages_of(mailboxes)))
 
     async def sync(self) -> None:
         """Have what was sent made durable, while the mailboxes are in use: it takes long where others write, too."""
         with suppress(TransferFailed):
             await self._do(b"SYNC", {})
 
-    async def send_rest(self, mailbox: FilesOfMailbox) -> None:
-        """Send what is lacking, while nobody writes to it; as L{send}."""
-        await self.send(mailbox.rest())
+    async def send_rest(self, mailboxes: Sequence[FilesOfMailbox]) -> None:
+        """Send what is lacking, while nobody writes to them; as L{send}."""
+        await self.send(merged(chain.from_iterable(each.rest() for each in mailboxes)))
 
     async def prepare(self, manifest: Manifest, mailboxes: Sequence[FilesOfMailbox]) -> None:
         """

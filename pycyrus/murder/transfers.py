@@ -311,27 +311,19 @@ class Transfers:
         telling = Tasks()
         telling.spawn(self._tell_progress(transfer, link, total), self._failed)
         try:
-            for each in mailboxes.values():
-                # One that is removed or renamed meanwhile is looked for again when it is held.
-                with suppress(MailboxNotFound):
-                    await link.send_messages(each)
+            await link.send_messages(list(mailboxes.values()))
             await link.sync()
+            await self._transfers.note(transfer.transfer_id, Leaving.HELD)
+            entries = await self._departures.hold(
+                transfer.root, deleted=link.sends_deleted, by=f"{transfer.transfer_id} {transfer.server}"
+            )
+            if self._publisher is not None:
+                await self._publisher.push([entry.name for entry in entries])
+            # Some may have been renamed, or be new.
+            last = list((await in_thread(self._reactor, self._departures.files_of, entries, mailboxes)).values())
+            await link.send_rest(last)
         finally:
             telling.cancel_all()
-        await self._transfers.note(transfer.transfer_id, Leaving.HELD)
-        entries = await self._departures.hold(
-            transfer.root, deleted=link.sends_deleted, by=f"{transfer.transfer_id} {transfer.server}"
-        )
-        if self._publisher is not None:
-            await self._publisher.push([entry.name for entry in entries])
-        last = list((await in_thread(self._reactor, self._departures.files_of, entries, mailboxes)).values())
-        told = self._reactor.seconds()
-        for each in last:
-            await link.send_rest(each)
-            if self._reactor.seconds() - told >= _TOLD_EVERY:
-                # Each time waits for the disk, and nobody can use the mailboxes.
-                told = self._reactor.seconds()
-                await self._note_progress(transfer, link, total)
         await self._note_progress(transfer, link, total)
         await link.prepare(await self._departures.manifest(transfer.root, entries), last)
         await self._transfers.note(transfer.transfer_id, Leaving.DECIDED)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from pycyrus.errors import MailboxCorrupted
+from pycyrus.errors import MailboxCorrupted, MailboxNotFound
 from pycyrus.model.transfers import FileFacts, Inventory, Piece
 from pycyrus.store import files
 from pycyrus.store.contents import Contents
@@ -177,6 +177,31 @@ def _regular_files(directory: Path) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(name for name in names if stat.S_ISREG(os.lstat(directory / name).st_mode))
+
+
+def messages_of(mailboxes: Iterable[FilesOfMailbox]) -> Iterator[Packet]:
+    """As L{FilesOfMailbox.messages}, of many; one that is removed or renamed meanwhile is passed over."""
+    for each in mailboxes:
+        try:
+            yield from each.messages()
+        except MailboxNotFound:
+            continue
+
+
+def merged(packets: Iterable[Packet]) -> Iterator[Packet]:
+    """Small packets together, as of many mailboxes that have little."""
+    pieces: list[Piece] = []
+    data: list[bytes] = []
+    size = 0
+    for packet in packets:
+        if pieces and (size + len(packet.data) > PIECES or len(pieces) + len(packet.pieces) > _MOST_PIECES):
+            yield Packet(tuple(pieces), b"".join(data))
+            pieces, data, size = [], [], 0
+        pieces += packet.pieces
+        data.append(packet.data)
+        size += len(packet.data)
+    if pieces:
+        yield Packet(tuple(pieces), b"".join(data))
 
 
 def inventory(mailboxes: Iterable[FilesOfMailbox]) -> Inventory:
