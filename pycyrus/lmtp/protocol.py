@@ -12,6 +12,7 @@ from pycyrus.lmtp.session import LmtpSession, Peer
 from pycyrus.lmtp.settings import LmtpSettings
 from pycyrus.net import session_id
 from pycyrus.net.limits import ConnectionLimits
+from pycyrus.net.peer_credentials import credentials_of
 from pycyrus.net.server_protocol import ServerFactory, ServerProtocol
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class LmtpFactory(ServerFactory[LmtpSession]):
         """Make the session of a connection."""
         return LmtpSession(
             link,
-            Peer(peer, local_address),
+            Peer(peer, local_address, credentials_of(getattr(link.transport, "socket", None))),
             self.delivery,
             self.authenticator,
             self.settings,

@@ -27,6 +27,7 @@ from pycyrus.lmtp.wire import MAX_LINE, MAX_SASL_LINE, MailFrom, Reply
 from pycyrus.model.identity import POSTMAN, Identity
 from pycyrus.model.view import LARGEST_MESSAGE
 from pycyrus.net.line_session import Goodbye, LineSession
+from pycyrus.net.peer_credentials import Credentials
 from pycyrus.net.threads import in_thread
 from pycyrus.sasl import SaslDialogue
 from pycyrus.wire.dots import DotReader
@@ -44,10 +45,12 @@ class Peer:
 
     @ivar address: The client's, for logs and limits; empty on a Unix socket.
     @ivar local_address: Ours; likewise.
+    @ivar credentials: Who opened the Unix socket.
     """
 
     address: str = ""
     local_address: str = ""
+    credentials: Credentials | None = None
 
     @property
     def host(self) -> str:
@@ -154,6 +157,14 @@ class LmtpSession(LineSession):
                 self.log.info("refused a connection from {peer}: {reason}", peer=self.peer.address, reason=limit.reason)
                 self.refuse()
                 return
+            if self.peer.credentials is not None:
+                self.log.info(
+                    "login: [unix socket] {user} of uid {uid}, pid {pid} SESSIONID=<{session}>",
+                    user=POSTMAN.user_id,
+                    uid=self.peer.credentials.user_id,
+                    pid=self.peer.credentials.pid,
+                    session=self.session_id,
+                )
         product = f" {self.settings.product}" if self.settings.product else ""
         self.send(Reply(220, "", (f"{self.settings.server_name}{product} server ready",)))
         self.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 from pycyrus.test.whole.case import WholeServerCase, fetch_all, in_threads
@@ -45,3 +46,6 @@ class DuplicateTests(WholeServerCase):
         self.server.run("expire", "-E", "0")
         self.assertEqual(self.server.run("deliveries"), "")
         self.server.stop()
+        # The log tells who connected; it is whole when the server has ended.
+        credentials = f"login: [unix socket] postman of uid {os.getuid()}, pid {os.getpid()} SESSIONID="
+        self.assertIn(credentials, self.server.log.read_text("utf-8"))
