@@ -65,10 +65,11 @@ class UnifiedTests(MurderCase):
             self.assertEqual(client.select('"Other Users/jane"')[0], "OK")
             self.done(client, "MOVE", "1", "INBOX")
         self.assertEqual((self.messages(fred, "INBOX"), self.messages(jane, "INBOX")), (5, 2))
-        # What is new is where its parent is, and known at once.
+        # What is new is where its parent is, and soon known everywhere.
         self.done(fred, "CREATE", "Work")
         for client in (self.at("backend", "fred"), self.imap("fred")):
-            self.assertIn(rb'(\HasNoChildren) "/" Work', client.list()[1])
+            while rb'(\HasNoChildren) "/" Work' not in client.list()[1]:
+                client.noop()
 
         self.stop("backend", signal.SIGKILL)
         status, said = fred.status("INBOX", "(MESSAGES)")
