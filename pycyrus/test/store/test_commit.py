@@ -106,7 +106,7 @@ class BatchTests(CommitCase):
             self.reactor.settle()
             self.assertEqual(DISK_WAITS.count, before + 1)
             self.gate.release()
-            waiting.addErrback(lambda failure: failure.trap(StoreUnavailable))  # type: ignore[unused-awaitable] # waited for below
+            waiting.addErrback(lambda failure: failure.trap(StoreUnavailable))
             self.wait_for(waiting)
             self.assertEqual(DISK_WAITS.count, before)
         self.flushLoggedErrors()
