@@ -262,6 +262,7 @@ class Arrivals:
             if taken is not None and mailbox.unique_id not in came:
                 raise MailboxExists(internal(mailbox.name))
         now = int(time.time())
+        places = []
         for mailbox in manifest.mailboxes:
             if mailbox.unique_id in came:
                 # Of its directories one may have been moved, and another not.
@@ -269,8 +270,10 @@ class Arrivals:
             else:
                 entry = self._entry(connection, transfer.partition, mailbox, now)
                 rows.insert(connection, entry)
-            comes_from = incoming_location(transfer.transfer_id, mailbox.unique_id)
-            rows.add_pending(connection, Work.MOVE, transfer.partition, comes_from, entry.location)
+            places.append((incoming_location(transfer.transfer_id, mailbox.unique_id), entry.location))
+        # All at the end: each place is compared with what is pending.
+        for comes_from, goes_to in places:
+            rows.add_pending(connection, Work.MOVE, transfer.partition, comes_from, goes_to)
         for mailbox in manifest.mailboxes:
             # Which has its header written.
             rows.add_pending(connection, Work.TELL_RENAME, transfer.partition, mailbox.unique_id)
