@@ -236,7 +236,8 @@ class EmbeddedTests(LaunchCase):
         for number, workers in enumerate(("0", "1")):
             home = self.root / str(number)
             home.mkdir()
-            (home / "users.db").write_text("This is no database, and longer than the header of one. " * 30)
+            # What is only damaged is made again.
+            (home / "users.db").mkdir()
             server = Launched.embedded(home, "--workers", workers)
             self.assertEqual(server.wait(), 1)
             self.assertIn("pycyrus: the server cannot start: UserDatabaseError: cannot open", server.output)
