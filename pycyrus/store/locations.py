@@ -260,7 +260,9 @@ class Locations:
         self._listeners.clear()
         await self._queue.end()
         self._database.close()
-        files.close(self._lock)
+        lock, self._lock = self._lock, -1
+        if lock >= 0:  # closed twice, it would be somebody else's by now
+            files.close(lock)
         self._signal.close()
 
 

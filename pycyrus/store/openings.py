@@ -154,7 +154,9 @@ class Openings:
         self._annotations.close()
         self.quotas.close()
         self._userstate_signal.close()
-        files.close(self._held)
+        lock, self._held = self._held, -1
+        if lock >= 0:  # closed twice, it would be somebody else's by now
+            files.close(lock)
 
     # --- mailboxes ------------------------------------------------------
 
