@@ -264,7 +264,7 @@ class _Sync:
             files.syncfs(self._fd)
         else:
             self._sync_each(paths)
-            files.refuse_read_only(self._fd)
+            files.refuse_abandoned(self._fd)
         if self._mode is SyncMode.AUTO:
             self._learn(whole, time.monotonic() - started)
 

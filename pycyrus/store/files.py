@@ -35,6 +35,7 @@ mkdir = os.mkdir
 open_file = os.open
 pread = os.pread
 pwrite = os.pwrite
+removexattr = os.removexattr
 rename = os.rename
 rmdir = os.rmdir
 stat = os.stat
@@ -56,6 +57,9 @@ _syncfs = getattr(_libc, "syncfs", None)
 
 have_syncfs = _syncfs is not None
 
+_NO_ATTRIBUTE = "user.pycyrus.none"
+_ABANDONED = (errno.EROFS, errno.EIO)
+
 
 def syncfs(fd: int) -> None:
     """
@@ -70,15 +74,32 @@ def syncfs(fd: int) -> None:
     elif _syncfs(fd) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    refuse_read_only(fd)
+    refuse_abandoned(fd)
 
 
-def refuse_read_only(fd: int) -> None:
+def refuse_abandoned(fd: int) -> None:
     """
     Look after a sync whether it can have done what it was asked for.
 
     A file system that gave up writing after an error (ext4 before Linux 6.12, btrfs) says that all is well
-    when it is synced, and what was written before that never gets to the disk.
+    when it is synced, and what was written before that never gets to the disk.  One whose journal failed a
+    moment ago (ext4) says so too, and is not read-only before somebody begins to change something.  Taking
+    away an attribute that is not there is the least that begins.
+
+    @param fd: Any descriptor on it, of a file or directory.
+    @raise OSError: It writes no more.
+    """
+    refuse_read_only(fd)
+    try:
+        removexattr(fd, _NO_ATTRIBUTE)
+    except OSError as error:
+        if error.errno in _ABANDONED:
+            raise
+
+
+def refuse_read_only(fd: int) -> None:
+    """
+    Look whether a file system allows no writing.
 
     @raise OSError: It is read-only.
     """
@@ -192,6 +213,6 @@ def sync_directory(path: str) -> None:
     fd = open_file(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fsync(fd)
-        refuse_read_only(fd)
+        refuse_abandoned(fd)
     finally:
         close(fd)

@@ -46,6 +46,7 @@ class CommitCase(SynchronousTestCase):
     def end(self, committer: Committer) -> None:
         self.error = None
         self.patch(files, "fstatvfs", os.fstatvfs)
+        self.patch(files, "removexattr", os.removexattr)
         for _ in range(10):
             self.gate.release()
         self.reactor.run(committer.close())
@@ -146,6 +147,19 @@ class BatchTests(CommitCase):
         """A file system that gave up writing says that a sync was done; it was not."""
         self.patch(files, "syncfs", SYNCFS)
         self.patch(files, "fstatvfs", lambda fd: SimpleNamespace(f_flag=os.ST_RDONLY))
+        for mode in (SyncMode.SYNCFS, SyncMode.FDATASYNC):
+            waiter = self.committer(mode).commit([str(self.root)])
+            self.wait_for(waiter)
+            self.failureResultOf(waiter, StoreUnavailable)
+
+    def test_journal_that_failed(self) -> None:
+        """ext4 gave up a moment ago, which only who begins to change something is told."""
+        self.patch(files, "syncfs", SYNCFS)
+
+        def refuse(fd: int, name: str) -> None:
+            raise OSError(errno.EROFS, name)
+
+        self.patch(files, "removexattr", refuse)
         for mode in (SyncMode.SYNCFS, SyncMode.FDATASYNC):
             waiter = self.committer(mode).commit([str(self.root)])
             self.wait_for(waiter)

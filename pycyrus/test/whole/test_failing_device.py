@@ -58,11 +58,12 @@ class FailingDeviceTests(WholeServerCase):
                 text = b"Message-ID: <%d@failing.test>\r\nDate: x\r\n\r\n" % number
                 smtp.sendmail("a@example.org", [f"{self.user}@{DOMAIN}"], text + BODY)
 
-    def found(self) -> Counter[int]:
+    def found(self, *, is_refused_there: bool = False) -> Counter[int]:
         numbers: Counter[int] = Counter()
         for path in self.message_directory(self.user).glob("[0-9]*."):
             header, _, body = path.read_bytes().partition(b"\r\n\r\n")
-            if b"@failing.test>" in header:
+            # What was refused may have left a part of a file, until its UID is given to the next.
+            if b"@failing.test>" in header and (body == BODY or not is_refused_there):
                 self.assertEqual(body, BODY)
                 numbers[int(header.partition(b"Message-ID: <")[2].partition(b"@")[0])] += 1
         return numbers
@@ -83,7 +84,7 @@ class FailingDeviceTests(WholeServerCase):
         subprocess.run(["fsck.ext4", "-f", "-y", self.image], capture_output=True, check=False)
         self.mount()
         self.server.start()
-        self.assertGreaterEqual(len(self.found()), taken)
+        self.assertGreaterEqual(len(self.found(is_refused_there=True)), taken)
         postfix.flush()
         postfix.wait_until_empty(60)
         self.assertEqual(self.found(), Counter(range(MESSAGES)))
