@@ -6,11 +6,12 @@ import re
 from functools import lru_cache
 
 _SPACE = re.compile(r"[ \t]+")
-_BLOB = r"\[[^\[\]]*\][ \t]*"
+_BLOB = r"\[[^\[\]]*+\][ \t]*+"
 _TRAILER = "(fwd)"
 _LONGEST = 1000
 """Characters of a subject that are looked at: what others wrote must not cost time without bounds."""
-_LEADER = re.compile(rf"(?:{_BLOB})*+(?:re|fwd?)[ \t]*(?:{_BLOB})?:", re.IGNORECASE)
+# The group of several parts is not possessive: before Python 3.11.5 such a group took wrong turns.
+_LEADER = re.compile(rf"(?:{_BLOB})*(?:re|fwd?)[ \t]*(?:{_BLOB})?:", re.IGNORECASE)
 _PREFIX_BLOB = re.compile(_BLOB)
 _MOST_TURNS = 100
 """Prefixes of one subject that are taken off."""

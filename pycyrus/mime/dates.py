@@ -31,7 +31,8 @@ _ASCTIME = re.compile(
     + _TIME
     + rb"(?:\s*+"
     + _ZONE
-    + rb")?+\s++(\d{4})(?!\d)"
+    # Not possessive: before Python 3.11.5 such a group of several parts took wrong turns.
+    + rb")?\s++(\d{4})(?!\d)"
 )
 _ISO = re.compile(rb"\s*+(\d{4})-(\d\d)-(\d\d)(?:[Tt\s]\s*+" + _TIME + rb"\s*+" + _ZONE + rb"?)?")
 
