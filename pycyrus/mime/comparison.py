@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 _SLICE: Final = 512
-_DIACRITICS: Final = re.compile("[\u0300-\u036f]+")
+# But for U+0345, the iota below a letter: a cached field has an iota for it.
+_DIACRITICS: Final = re.compile("[\u0300-\u0344\u0346-\u036f]+")
 """The block of combining diacritical marks, of all that combines."""
 
 
@@ -69,7 +70,11 @@ class Comparison:
         """A part of L{fold}: white space."""
         if self.white_space is WhiteSpace.MERGE:
             return merge_space(text)
-        return "".join(text.split()) if self.white_space is WhiteSpace.SKIP else text
+        if self.white_space is WhiteSpace.KEEP:
+            return text
+        joined = "".join(text.split())
+        # Marks that were apart may be of one letter now, and in another order.
+        return joined if unicodedata.is_normalized("NFKD", joined) else self._decomposed(joined)
 
     def form(self, folded: bytes) -> bytes:
         """
@@ -77,10 +82,12 @@ class Comparison:
 
         White space was merged there, and stays so.
         """
-        if not folded.isascii():
-            # Some letters are made of a space and something else.
-            folded = merge_space(self.letters(folded.decode("utf-8", "replace"))).encode("utf-8", "replace")
-        return folded.replace(b" ", b"") if self.white_space is WhiteSpace.SKIP else folded
+        skips = self.white_space is WhiteSpace.SKIP
+        if folded.isascii():
+            return folded.replace(b" ", b"") if skips else folded
+        # Some letters are made of a space and something else.
+        text = merge_space(self.letters(folded.decode("utf-8", "replace")))
+        return (self.space(text) if skips else text).encode("utf-8", "replace")
 
     def needle(self, text: str) -> bytes:
         """What is looked for in that L{form}."""

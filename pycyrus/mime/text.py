@@ -32,6 +32,10 @@ _TAG: Final = re.compile(r"<[^<>]*+>")
 _BASE64, _QUOTED_PRINTABLE = 3, 4
 
 
+_LOWER = bytes(0x20 if 0x1C <= octet <= 0x1F else octet for octet in range(256)).lower()
+"""Small letters; and what is white space in texts is in octets, too."""
+
+
 def search_form(value: bytes) -> bytes:
     """
     A header field as C{CachedItem.FROM} to C{SUBJECT} keep it.
@@ -40,7 +44,7 @@ def search_form(value: bytes) -> bytes:
     @return: Decoded and folded, in UTF-8.
     """
     if b"=?" not in value and value.isascii():
-        return b" ".join(value.lower().split())
+        return b" ".join(value.translate(_LOWER).split())
     return fold(decode_words(value)).encode("utf-8", "replace")
 
 
