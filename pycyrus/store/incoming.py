@@ -130,7 +130,7 @@ class Arrivals:
 
     async def _leave(self, transfer: IncomingTransfer) -> None:
         def work() -> None:
-            transfer.files.close()
+            transfer.files.end()
             try:
                 if not self._transfers.is_prepared(transfer.transfer_id):
                     incoming_files.remove(self._parts.partitions, transfer.partition, transfer.transfer_id)

@@ -12,12 +12,20 @@ import contextlib
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pycyrus.errors import InvalidMailboxName, LimitExceeded, MailboxCorrupted, MailStoreError, TransferFailed
+from pycyrus.errors import (
+    InvalidMailboxName,
+    LimitExceeded,
+    MailboxCorrupted,
+    MailStoreError,
+    StoreUnavailable,
+    TransferFailed,
+)
 from pycyrus.model.transfers import INVENTORY, MANIFEST, BadTransfer, FileFacts, Inventory, Manifest, Piece
 from pycyrus.store import files, journal, moves, paths
 from pycyrus.store.files import store_error
@@ -68,6 +76,9 @@ class IncomingFiles:
         self._transfer_id = transfer_id
         self._open: _Open | None = None
         self._facts: dict[tuple[str, str], FileFacts] = {}
+        self._is_over = False
+        # The connection may end while a thread writes, and what is removed then must not come again.
+        self._writing = threading.Lock()
         incoming_location(transfer_id)
 
     def place(self, unique_id: str) -> MailboxPaths:
@@ -102,7 +113,10 @@ class IncomingFiles:
         offset = 0
         try:
             for piece in pieces:
-                self._write(piece, data[offset : offset + piece.length])
+                with self._writing:
+                    if self._is_over:
+                        raise StoreUnavailable("the transfer is over")
+                    self._write(piece, data[offset : offset + piece.length])
                 offset += piece.length
         except OSError as error:
             raise store_error(error, "mailboxes cannot come in") from error
@@ -169,6 +183,12 @@ class IncomingFiles:
     def loose(self) -> Path:
         """Where messages are that have no mailbox yet."""
         return self._partitions.data(self._partition, incoming_location(self._transfer_id)) / _LOOSE
+
+    def end(self) -> None:
+        """Take nothing any more."""
+        with self._writing:
+            self._is_over = True
+            self.close()
 
     def close(self) -> None:
         """Give up a file that did not come to its end."""
@@ -314,9 +334,10 @@ def remove(partitions: Partitions, partition: str, transfer_id: str) -> None:
         for root in partitions.roots(partition):
             place = paths.resolve(root, incoming_location(transfer_id))
             for directory, _, names in os.walk(place, topdown=False):
-                for name in names:
-                    files.unlink(f"{directory}/{name}")
-                files.rmdir(directory)
+                # Whoever gives the transfer up and whoever finds its connection gone may come at once.
+                files.unlink_all([f"{directory}/{name}" for name in names])
+                with contextlib.suppress(FileNotFoundError):
+                    files.rmdir(directory)
     except OSError as error:
         raise store_error(error, "what came in cannot be removed") from error
 
