@@ -334,10 +334,9 @@ def remove(partitions: Partitions, partition: str, transfer_id: str) -> None:
         for root in partitions.roots(partition):
             place = paths.resolve(root, incoming_location(transfer_id))
             for directory, _, names in os.walk(place, topdown=False):
-                # Whoever gives the transfer up and whoever finds its connection gone may come at once.
-                files.unlink_all([f"{directory}/{name}" for name in names])
-                with contextlib.suppress(FileNotFoundError):
-                    files.rmdir(directory)
+                for name in names:
+                    files.unlink(f"{directory}/{name}")
+                files.rmdir(directory)
     except OSError as error:
         raise store_error(error, "what came in cannot be removed") from error
 
