@@ -11,8 +11,10 @@ import os
 import sqlite3
 import struct
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -232,15 +234,25 @@ def hold(path: Path, kept: KeptDatabase) -> int:
         _log.error("{path} was there, and is missing or empty.  It holds {holds}", path=str(path), holds=kept.holds)
     fd = os.open(lock, _LOCK, 0o600)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass
-        else:
-            mend(path, kept)
-        # Whoever mends it ends first.
-        fcntl.flock(fd, fcntl.LOCK_SH)
+        share(fd, partial(mend, path, kept))
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def share(fd: int, mend_all: Callable[[], object], flock: Callable[[int, int], None] = fcntl.flock) -> None:
+    """
+    Mend what is behind a lock if nobody else holds it; then hold it with others.
+
+    @param fd: Of the lock.
+    @raise OSError: The lock cannot be had.
+    """
+    try:
+        flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    else:
+        mend_all()
+    # Whoever mends ends first.
+    flock(fd, fcntl.LOCK_SH)

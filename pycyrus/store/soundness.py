@@ -9,16 +9,16 @@ kept, and the rest is lost, loudly.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from twisted.logger import Logger
 
 from pycyrus.errors import StoreUnavailable
-from pycyrus.sqlite.damage import KeptDatabase, has_lost_tail, mend, problem_of, set_aside
+from pycyrus.sqlite.damage import KeptDatabase, has_lost_tail, mend, problem_of, set_aside, share
 from pycyrus.sqlite.opening import make
 from pycyrus.store import directory, files, notes, quota_roots, rows, transfer_log, userstate
 from pycyrus.store.partitions import Partitions
@@ -61,14 +61,7 @@ def hold_databases(settings: StoreSettings, partitions: Partitions) -> int:
     """
     fd = files.open_file(str(settings.configdirectory / LOCK_NAME), _LOCK, files.PRIVATE)
     try:
-        try:
-            files.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass
-        else:
-            _mend(settings, partitions)
-        # Whoever mends them ends first.
-        files.flock(fd, fcntl.LOCK_SH)
+        share(fd, partial(_mend, settings, partitions), files.flock)
     except BaseException:
         files.close(fd)
         raise
