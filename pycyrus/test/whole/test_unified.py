@@ -13,7 +13,24 @@ from pycyrus.auth.users import UserDatabase
 from pycyrus.test.whole.test_murder import MESSAGE, TIMEOUT, MurderCase, free_ports
 
 
-class UnifiedTests(MurderCase):
+class UsersCase(MurderCase):
+    """Servers with users of their own."""
+
+    def add_users(self, server: str, *users: str) -> None:
+        (self.root / server).mkdir(mode=0o700)
+        database = UserDatabase(self.root / server / "users.db")
+        for user in users:
+            database.add(user, "secret")
+        database.close()
+
+    def at(self, server: str, user: str) -> imaplib.IMAP4:
+        client = imaplib.IMAP4("127.0.0.1", self.ports[f"{server}-imap"], TIMEOUT)
+        self.addCleanup(client.shutdown)
+        client.login(user, "secret")
+        return client
+
+
+class UnifiedTests(UsersCase):
     backends = ("backend", "backend2")
 
     @override
@@ -26,17 +43,7 @@ class UnifiedTests(MurderCase):
             file.write(f"mupdate_config: unified\nbackend_ports: {ports}\n")
         services = self.root / f"{role}-cyrus.conf"
         services.write_text(services.read_text().replace('"lmtpd"', '"lmtpd -a"'))
-        (self.root / role).mkdir(mode=0o700)
-        database = UserDatabase(self.root / role / "users.db")
-        for user in ("cyrus", "fred", "jane"):
-            database.add(user, "secret")
-        database.close()
-
-    def at(self, server: str, user: str) -> imaplib.IMAP4:
-        client = imaplib.IMAP4("127.0.0.1", self.ports[f"{server}-imap"], TIMEOUT)
-        self.addCleanup(client.shutdown)
-        client.login(user, "secret")
-        return client
+        self.add_users(role, "cyrus", "fred", "jane")
 
     def done(self, client: imaplib.IMAP4, verb: str, *words: str) -> bytes:
         status, said = client._simple_command(verb, *words)
@@ -82,7 +89,7 @@ class UnifiedTests(MurderCase):
         self.assertEqual(self.messages(fred, "INBOX"), 5)
 
 
-class ReplicatedTests(MurderCase):
+class ReplicatedTests(UsersCase):
     """C{other} stands by to have the files of C{backend}."""
 
     frontends = ()
@@ -101,17 +108,7 @@ class ReplicatedTests(MurderCase):
             self.ports[f"other-{name}"] = port
         (self.root / "other-cyrus.conf").write_text(services)
         shutil.copy(self.root / "backend.conf", self.root / "other.conf")
-        (self.root / "backend").mkdir(mode=0o700)
-        database = UserDatabase(self.root / "backend" / "users.db")
-        for user in ("cyrus", "fred"):
-            database.add(user, "secret")
-        database.close()
-
-    def at(self, server: str, user: str) -> imaplib.IMAP4:
-        client = imaplib.IMAP4("127.0.0.1", self.ports[f"{server}-imap"], TIMEOUT)
-        self.addCleanup(client.shutdown)
-        client.login(user, "secret")
-        return client
+        self.add_users("backend", "cyrus", "fred")
 
     def test_one_spool(self) -> None:
         """Of a mailbox the directory knows no server; who has the files has them all, and one at a time."""
