@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -72,6 +73,12 @@ class SocketCase(TestCase):
     async def check(self, user: str, password: bytes = b"secret", wait: float = 20.0) -> object:
         checker = SaslauthdChecker(self.path, self.reactor, wait)
         return await checker.requestAvatarId(MailPassword(user, password, "imaps", "192.0.2.1"))
+
+
+    def accepts(self) -> bool:
+        """Whether somebody accepts connections: a socket has its name before it listens."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(self.path) == 0
 
 
 class ProtocolTests(SocketCase):
@@ -169,7 +176,7 @@ class RealDaemonTests(SocketCase):
         )
         self.addCleanup(daemon.wait)
         self.addCleanup(daemon.terminate)
-        while not Path(self.path).exists():
+        while not self.accepts():
             self.assertIsNone(daemon.poll())
             await deferLater(self.reactor, 0.01)
         self.assertEqual(await self.check("alice@ad.example"), b"alice@ad.example")
