@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +20,7 @@ from pycyrus.imap.wire.frames import Frame, Literal
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor, quoted
 from pycyrus.model.acl import DELETE_MESSAGES, EXPUNGE, READ
 from pycyrus.model.flags import DELETED, SYSTEM_FLAGS_BY_NAME, FlagAction, FlagChange, Flags
+from pycyrus.murder.batches import batches
 from pycyrus.murder.responses import BadResponse, split_responses
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class RemoteSource:
 
     async def pieces(self, messages: Sequence[CopiedMessage]) -> AsyncGenerator[tuple[CopiedMessage, int, bytes], None]:
         """See L{Source}."""
-        for batch in _batches(messages):
+        for batch in batches(messages, octets=PIECE, most=_MOST_AT_ONCE):
             if batch[0].size > PIECE:
                 async for offset, piece in self._large(batch[0]):
                     yield batch[0], offset, piece
@@ -190,20 +191,6 @@ class RemoteSource:
             else:
                 self._session.write(piece)
         self._session.write(b"\r\n")
-
-
-def _batches(messages: Sequence[CopiedMessage]) -> Iterator[list[CopiedMessage]]:
-    """Small messages together, and each large one alone."""
-    batch: list[CopiedMessage] = []
-    size = 0
-    for message in messages:
-        if batch and (size + message.size > PIECE or len(batch) >= _MOST_AT_ONCE):
-            yield batch
-            batch, size = [], 0
-        batch.append(message)
-        size += message.size
-    if batch:
-        yield batch
 
 
 def _body_of(response: list[bytes | Literal]) -> tuple[int, bytes] | None:

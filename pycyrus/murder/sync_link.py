@@ -23,6 +23,7 @@ from pycyrus.model.internal_names import DELETED_PREFIX, internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.quota import RESOURCES, Resource
 from pycyrus.model.transfers import Manifest, MovedMailbox
+from pycyrus.murder.batches import batches
 from pycyrus.murder.link import ImapLink
 from pycyrus.murder.sync_records import name_of
 from pycyrus.murder.transfer_link import STEP_WITHIN, always, demand
@@ -313,8 +314,8 @@ class SyncLink:
         @param needed: The mailbox would not be whole without those that are there.
         @raise MailboxCorrupted: One is missing, or is not what it was when it came.
         """
-        waiting = [each for each in messages if each.guid not in self._sent]
-        for batch in _batches(waiting):
+        waiting = {each.guid: each for each in messages if each.guid not in self._sent}
+        for batch in batches(waiting.values(), octets=_BATCH, most=_MOST):
             read = await in_thread(self._reactor, _read, batch, needed)
             if not read:
                 continue
@@ -340,23 +341,6 @@ def _is_deleted(name: bytes) -> bool:
 
 def _note(entry: bytes, user: bytes, value: bytes) -> Value:
     return {"ENTRY": entry, "USERID": user, "MODSEQ": b"0", "VALUE": value}
-
-
-def _batches(messages: Sequence[OutgoingMessage]) -> Iterator[list[OutgoingMessage]]:
-    batch: list[OutgoingMessage] = []
-    size = 0
-    known: set[str] = set()
-    for message in messages:
-        if message.guid in known:
-            continue
-        known.add(message.guid)
-        if batch and (size + message.size > _BATCH or len(batch) >= _MOST):
-            yield batch
-            batch, size = [], 0
-        batch.append(message)
-        size += message.size
-    if batch:
-        yield batch
 
 
 def _read(batch: Sequence[OutgoingMessage], needed: bool) -> list[tuple[OutgoingMessage, bytes]]:
