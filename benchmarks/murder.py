@@ -23,7 +23,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -36,6 +35,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import mailbench  # noqa: E402 - it is a program beside this one
+
+from pycyrus.testing.ports import free_ports  # noqa: E402 - likewise
 
 USERS = 100
 PASSWORD = "secret"
@@ -163,15 +164,6 @@ _SERVICES = {
   lmtp cmd="lmtpd -a" listen="127.0.0.1:{lmtp}"
 """,
 }
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(each.getsockname()[1]) for each in held]
-    for each in held:
-        each.close()
-    return ports
 
 
 def write_configuration(home: Path, workers: int) -> dict[str, dict[str, int]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from pathlib import Path
 
+from pycyrus.testing.ports import free_port
 from pycyrus.testing.programs import find_program, run
 
 REALM = "TEST.EXAMPLE"
@@ -70,9 +70,7 @@ class Realm:
             "KRB5CCNAME": f"FILE:{directory}/cache",
             "KRB5RCACHENAME": f"dfl:{directory}/replays",
         }
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        values = {"realm": REALM, "port": port, "directory": directory}
+        values = {"realm": REALM, "port": free_port(), "directory": directory}
         (directory / "krb5.conf").write_text(_CLIENT.format(**values))
         (directory / "kdc.conf").write_text(_SERVER.format(**values))
         self._run(0, "create", "-s", "-r", REALM, "-P", "master")
@@ -98,7 +96,7 @@ class Realm:
 
     def log_in(self, name: str, password: str) -> None:
         """Get a ticket-granting ticket into the cache, in place of what is there."""
-        run([self._programs[3], name], environment=self.environment, given=password.encode() + b"\n", timeout=20)
+        run([self._programs[3], name], environment=self.environment, given=password.encode() + b"\n")
 
     def _run(self, program: int, *arguments: str) -> None:
-        run([self._programs[program], *arguments], environment=self.environment, timeout=30)
+        run([self._programs[program], *arguments], environment=self.environment)

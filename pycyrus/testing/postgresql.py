@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
-import socket
 import subprocess
 from pathlib import Path
 
+from pycyrus.testing.ports import free_port
 from pycyrus.testing.programs import find_program, run
 
 USER = "postgres"
@@ -40,8 +40,7 @@ class Postgresql:
             self._as = ["runuser", "-u", USER, "--"]
         self._directory = directory
         self._data = directory / "data"
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port: int = listener.getsockname()[1]
+        self.port = free_port()
         if of is None:
             command: list[str | Path] = [initdb, "-D", self._data, "-A", "trust", "-U", USER]
             command += ["--no-sync", "-E", "UTF8", "--locale=C"]

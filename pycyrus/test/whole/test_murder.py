@@ -9,7 +9,6 @@ import pwd
 import shutil
 import signal
 import smtplib
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,19 +18,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.auth.users import UserDatabase
 from pycyrus.test.app.launch import Launched
+from pycyrus.testing.ports import free_ports
 
 SAMPLES = Path(__file__).parents[3] / "conf" / "murder"
 MESSAGE = b"Subject: hello\r\n\r\nbody\r\n"
-TIMEOUT = 20.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, for servers must know one another's."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
+TIMEOUT = 60.0
 
 
 class MurderCase(SynchronousTestCase):

@@ -10,7 +10,8 @@ import smtplib
 from typing_extensions import override
 
 from pycyrus.auth.users import UserDatabase
-from pycyrus.test.whole.test_murder import MESSAGE, TIMEOUT, MurderCase, free_ports
+from pycyrus.test.whole.test_murder import MESSAGE, TIMEOUT, MurderCase
+from pycyrus.testing.ports import free_ports
 
 
 class UsersCase(MurderCase):
