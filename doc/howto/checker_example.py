@@ -4,11 +4,11 @@ import hashlib
 import hmac
 from pathlib import Path
 
-from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
+from typing_extensions import override
 from zope.interface import implementer
 
+from pycyrus.auth.checkers.password_checker import PasswordChecker
 from pycyrus.auth.interfaces import CheckerContext, ICheckerFactory, IMailPassword, Run
 from pycyrus.errors import AuthenticationUnavailable
 
@@ -17,26 +17,21 @@ def _hash(password: bytes, salt: bytes) -> str:
     return hashlib.scrypt(password, salt=salt, n=16384, r=8, p=1).hex()
 
 
-@implementer(ICredentialsChecker)
-class LinesChecker:
+class LinesChecker(PasswordChecker):
     """Looks the file through at each login; the cache above makes that seldom."""
-
-    credentialInterfaces = (IMailPassword,)
 
     def __init__(self, path: Path, run: Run) -> None:
         self._path = path
         self._run = run
 
-    def requestAvatarId(self, credentials: IMailPassword) -> Deferred[bytes | tuple[()]]:
-        """Twisted wants a Deferred; the work is a coroutine."""
-        return Deferred.fromCoroutine(self._check(credentials))
-
-    async def _check(self, credentials: IMailPassword) -> bytes:
+    @override
+    async def check(self, credentials: IMailPassword) -> str:
+        """Give the user id back, if the password is right."""
         # In another thread: reading a file and computing scrypt would hold everybody up.
         user_id: str = credentials.user_id
         if not await self._run(lambda: self._is_right(user_id, credentials.password)):
             raise UnauthorizedLogin("unknown, or wrong password")
-        return user_id.encode()
+        return user_id
 
     def _is_right(self, user_id: str, password: bytes) -> bool:
         try:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from typing_extensions import override
 from zope.interface import implementer
 
+from pycyrus.auth.checkers.password_checker import PasswordChecker
 from pycyrus.auth.interfaces import (
     CheckerContext,
     IAccounts,
@@ -44,8 +44,8 @@ class Asked:
         self.ask = self.outside.ask
 
 
-@implementer(ICredentialsChecker, IAccounts, IGroups, IExplains, IReloadable, IUserDefaults)
-class LdapChecker:
+@implementer(IAccounts, IGroups, IExplains, IReloadable, IUserDefaults)
+class LdapChecker(PasswordChecker):
     """
     Checks passwords, and knows groups.
 
@@ -53,7 +53,6 @@ class LdapChecker:
     """
 
     log = Logger()
-    credentialInterfaces = (IMailPassword,)
 
     def __init__(self, directories: Mapping[str, LdapSettings], reactor: Any) -> None:
         self._reactor = reactor
@@ -90,11 +89,8 @@ class LdapChecker:
         """See L{IAccounts}: only a login shows it."""
         return False
 
-    def requestAvatarId(self, credentials: IMailPassword) -> Deferred[bytes | tuple[()]]:
-        """Check a password; see L{ICheckerFactory.make_checker}."""
-        return Deferred.fromCoroutine(self._check(credentials))
-
-    async def _check(self, credentials: IMailPassword) -> bytes | tuple[()]:
+    @override
+    async def check(self, credentials: IMailPassword) -> str:
         user_id: str = credentials.user_id
         asked = self._of(user_id)
         if asked is None:
@@ -105,7 +101,7 @@ class LdapChecker:
         except Refused as refused:
             self.log.debug("{user}: {reason}", user=user_id, reason=str(refused))
             raise UnauthorizedLogin(str(refused)) from refused
-        return found.encode("utf-8")
+        return found
 
     async def groups_of(self, user_id: str) -> frozenset[str]:
         """See L{IGroups}."""

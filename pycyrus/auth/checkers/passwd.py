@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from typing_extensions import override
 from zope.interface import implementer
 
+from pycyrus.auth.checkers.password_checker import PasswordChecker
 from pycyrus.auth.interfaces import (
     CheckerContext,
     IAccounts,
@@ -27,8 +27,8 @@ DATABASE = "users.db"
 """The file's name, in C{configdirectory}."""
 
 
-@implementer(ICredentialsChecker, IScramKeyStore, IAccounts, IExplains)
-class PasswdChecker:
+@implementer(IScramKeyStore, IAccounts, IExplains)
+class PasswdChecker(PasswordChecker):
     """
     Checks passwords against L{UserDatabase}.
 
@@ -37,18 +37,14 @@ class PasswdChecker:
     """
 
     log = Logger()
-    credentialInterfaces = (IMailPassword,)
 
     def __init__(self, database: UserDatabase, run: Run) -> None:
         """@param run: Where hashes are computed."""
         self._database = database
         self._run = run
 
-    def requestAvatarId(self, credentials: IMailPassword) -> Deferred[bytes | tuple[()]]:
-        """Check a password; see L{ICheckerFactory.make_checker}."""
-        return Deferred.fromCoroutine(self._check(credentials))
-
-    async def _check(self, credentials: IMailPassword) -> bytes | tuple[()]:
+    @override
+    async def check(self, credentials: IMailPassword) -> str:
         try:
             found = self._database.password_hash(credentials.user_id)
         except UserDatabaseError as error:
@@ -62,7 +58,7 @@ class PasswdChecker:
             raise UnauthorizedLogin("wrong password")
         if found.disabled:
             raise UnauthorizedLogin("disabled")
-        return str(credentials.user_id).encode("utf-8")
+        return str(credentials.user_id)
 
     async def scram_keys(self, user_id: str, mechanism: str) -> ScramKeys:
         """See L{IScramKeyStore}."""

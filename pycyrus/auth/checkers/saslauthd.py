@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
@@ -18,6 +17,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
+from pycyrus.auth.checkers.password_checker import PasswordChecker
 from pycyrus.auth.interfaces import CheckerContext, ICheckerFactory, IExplains, IMailPassword
 from pycyrus.errors import AuthenticationUnavailable
 
@@ -112,8 +112,8 @@ class _Once(Factory):
         return self._client
 
 
-@implementer(ICredentialsChecker, IExplains)
-class SaslauthdChecker:
+@implementer(IExplains)
+class SaslauthdChecker(PasswordChecker):
     """
     Asks saslauthd.
 
@@ -121,7 +121,6 @@ class SaslauthdChecker:
     """
 
     log = Logger()
-    credentialInterfaces = (IMailPassword,)
 
     def __init__(self, path: str, reactor: Any, wait: float = WAIT, *, tells_address: bool = False) -> None:
         """@param tells_address: The daemon waits for the client's address, as those after 2.1.28 do."""
@@ -131,11 +130,8 @@ class SaslauthdChecker:
         self._wait = wait
         self._waiting = 0
 
-    def requestAvatarId(self, credentials: IMailPassword) -> Deferred[bytes | tuple[()]]:
-        """Check a password; see L{ICheckerFactory.make_checker}."""
-        return Deferred.fromCoroutine(self._check(credentials))
-
-    async def _check(self, credentials: IMailPassword) -> bytes | tuple[()]:
+    @override
+    async def check(self, credentials: IMailPassword) -> str:
         try:
             peer = credentials.peer if self.tells_address else None
             asked = question(credentials.user_id, credentials.password, credentials.service, peer)
@@ -150,7 +146,7 @@ class SaslauthdChecker:
             self._waiting -= 1
         if answer[:2] == b"OK":
             user_id: str = credentials.user_id
-            return user_id.encode("utf-8")
+            return user_id
         if answer[:2] == b"NO":
             raise UnauthorizedLogin(answer[2:].strip().decode("utf-8", "replace") or "saslauthd says no")
         raise self._unavailable("neither OK nor NO")

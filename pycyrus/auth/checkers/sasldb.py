@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from socket import gethostname
 
-from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from typing_extensions import override
 from zope.interface import implementer
 
+from pycyrus.auth.checkers.password_checker import PasswordChecker
 from pycyrus.auth.interfaces import (
     CheckerContext,
     IAccounts,
@@ -28,8 +28,8 @@ from pycyrus.errors import AuthenticationUnavailable
 DEFAULT_PATH = "/etc/sasldb2"
 
 
-@implementer(ICredentialsChecker, ISharedSecrets, IAccounts, IExplains)
-class SasldbChecker:
+@implementer(ISharedSecrets, IAccounts, IExplains)
+class SasldbChecker(PasswordChecker):
     """
     Compares passwords with those of the file, which are kept there as they are.
 
@@ -38,18 +38,14 @@ class SasldbChecker:
     """
 
     log = Logger()
-    credentialInterfaces = (IMailPassword,)
 
     def __init__(self, database: Sasldb, realm: str, run: Run) -> None:
         self._database = database
         self._realm = realm
         self._run = run
 
-    def requestAvatarId(self, credentials: IMailPassword) -> Deferred[bytes | tuple[()]]:
-        """Check a password; see L{ICheckerFactory.make_checker}."""
-        return Deferred.fromCoroutine(self._check(credentials))
-
-    async def _check(self, credentials: IMailPassword) -> bytes | tuple[()]:
+    @override
+    async def check(self, credentials: IMailPassword) -> str:
         user_id: str = credentials.user_id
         password: bytes = credentials.password
         if not password:
@@ -57,7 +53,7 @@ class SasldbChecker:
         stored = await self.shared_secret(user_id)
         if not hmac.compare_digest(stored or b"", password):
             raise UnauthorizedLogin("wrong password, or no such user")
-        return user_id.encode("utf-8")
+        return user_id
 
     async def shared_secret(self, user_id: str) -> bytes | None:
         """See L{ISharedSecrets}."""

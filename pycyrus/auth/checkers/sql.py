@@ -18,12 +18,12 @@ from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from typing_extensions import override
 from zope.interface import alsoProvides, implementer
 
+from pycyrus.auth.checkers.password_checker import PasswordChecker
 from pycyrus.auth.interfaces import (
     BadCheckerOptions,
     CheckerContext,
@@ -273,22 +273,18 @@ def is_right(stored: bytes, password: bytes) -> bool:
         raise Unusable(f"SQL: {error}") from error
 
 
-@implementer(ICredentialsChecker, IExplains)
-class SqlChecker:
+@implementer(IExplains)
+class SqlChecker(PasswordChecker):
     """Compares passwords with those of a database."""
 
     log = Logger()
-    credentialInterfaces = (IMailPassword,)
 
     def __init__(self, database: Database, reactor: Any, patience: float = 3 * TIMEOUT) -> None:
         self._database = database
         self.outside = Outside("SQL", patience, database.close, reactor)
 
-    def requestAvatarId(self, credentials: IMailPassword) -> Deferred[bytes | tuple[()]]:
-        """Check a password; see L{ICheckerFactory.make_checker}."""
-        return Deferred.fromCoroutine(self._check(credentials))
-
-    async def _check(self, credentials: IMailPassword) -> bytes | tuple[()]:
+    @override
+    async def check(self, credentials: IMailPassword) -> str:
         user_id: str = credentials.user_id
         password: bytes = credentials.password
         if not password:
@@ -300,7 +296,7 @@ class SqlChecker:
 
         try:
             if await self.outside.ask(right):
-                return user_id.encode("utf-8")
+                return user_id
         except Refused as refused:
             raise UnauthorizedLogin(str(refused)) from refused
         raise UnauthorizedLogin("wrong password, or no such user")
