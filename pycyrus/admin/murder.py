@@ -21,12 +21,14 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.threads import deferToThread
 
+from pycyrus.admin import murder_forget
 from pycyrus.admin.command import CommandError, reported
+from pycyrus.admin.master_client import connect
 from pycyrus.admin.mboxlist import add_push_options
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import run_on_store
 from pycyrus.app.frontend_parts import is_frontend
-from pycyrus.app.murder_parts import here, make_dial, own_location, publishes
+from pycyrus.app.murder_parts import here, own_location, publishes
 from pycyrus.app.programs import service_program
 from pycyrus.app.shared_directory_parts import access, is_shared
 from pycyrus.config.load import Configuration, load
@@ -64,6 +66,7 @@ def register(verbs: Any) -> None:
     add_push_options(push)
     add_source_options(push)
     push.set_defaults(run=reported(run_push))
+    murder_forget.register(actions)
 
 
 # --- telling the master -----------------------------------------------------
@@ -84,7 +87,7 @@ def run_push(arguments: argparse.Namespace) -> int:
     server = own_location(settings, settings.text("servername") or gethostname())
 
     async def work(store: MailStore) -> Compared:
-        client = await _connect(configuration)
+        client = await connect(configuration)
         mailboxes = here(settings, server, store)
         try:
             if not arguments.interactive:
@@ -95,7 +98,7 @@ def run_push(arguments: argparse.Namespace) -> int:
             await compare(client, server, mailboxes, _reactor(), noted)
             client.log_out()
             agreed = {each for each in found if _asked(*each)}
-            client = await _connect(configuration)
+            client = await connect(configuration)
             order = Order(_tell, is_right=arguments.is_right, wanted=lambda *each: each in agreed)
             return await compare(client, server, mailboxes, _reactor(), order)
         finally:
@@ -252,7 +255,7 @@ async def _look_at_master(configuration: Configuration, store: MailStore, status
     settings = configuration.settings
     master = status.master = Master(settings.text("mupdate_server"))
     try:
-        client = await _connect(configuration)
+        client = await connect(configuration)
         try:
             began = time.monotonic()
             await client.noop()
@@ -356,11 +359,6 @@ def _ports(configuration: Configuration) -> dict[str, int]:
 
 def _load(arguments: argparse.Namespace) -> Configuration:
     return load(source_of(arguments))
-
-
-async def _connect(configuration: Configuration) -> MupdateClient:
-    dial = make_dial(configuration.settings, _reactor())
-    return await dial(lambda changes: None, lambda reason: None)
 
 
 def _reactor() -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 from typing_extensions import override
 
-from pycyrus.interfaces import Location
+from pycyrus.interfaces import Location, LocationState
 from pycyrus.test.mupdate.test_master import FRED, MasterCase
 from pycyrus.testing.commands import call
 
@@ -95,6 +95,33 @@ class CommandTests(MasterCase):
         self.assertEqual(self.locations.find("user.fred"), FRED)
         await self.call("ctl_mboxlist", "-m", "-a")
         self.assertEqual(self.known(), {"user.fred": f"{OWN}!default"})
+
+    async def test_a_server_that_is_no_more(self) -> None:
+        """What it claimed, or had, is forgotten when an administrator says so, and nothing else is."""
+        reserved = LocationState.RESERVED
+        await self.locations.follow(
+            [
+                Location("user.half", "dead", "default", "", reserved),
+                Location("user.whole", "dead", "default", "x\tl\t"),
+                Location("user.other", "alive", "default", "", reserved),
+                Location("user.own", OWN, "default", "", reserved),
+            ]
+        )
+        before = self.known()
+        printed = await self.call("murder", "forget", "--server", "dead", "-w", code=1)
+        self.assertIn("Remove from MUPDATE: user.half at dead\n", printed)
+        self.assertIn("user.whole: it is in use at dead", printed)
+        printed = await self.call("murder", "forget", "user/own", "user/whole", "user/none", code=1)
+        for why in ("own: it is this server's", "whole: it is in use at dead", "none: the master does not know it"):
+            self.assertIn(why, printed)
+        self.assertEqual(self.known(), before)
+        await self.call("murder", "forget", "user/half")
+        self.assertEqual(set(self.known()), {"user.whole", "user.other", "user.own"})
+        await self.call("murder", "forget", "--server", "dead", "--active")
+        self.assertEqual(set(self.known()), {"user.other", "user.own"})
+        # What a server claimed itself, and did not come to use, goes when it tells what it has.
+        await self.call("murder", "push")
+        self.assertEqual(set(self.known()), {"user.other"})
 
     async def test_without_a_master(self) -> None:
         """No name is taken that nobody can say is free; and the reason is told."""
