@@ -24,8 +24,9 @@ from pycyrus.store.header import Header
 from pycyrus.store.mailbox import MailboxPaths, create_mailbox
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.spool import Stage
-from pycyrus.store.states import MailboxStates, StateSettings, make_states
+from pycyrus.store.states import MailboxStates
 from pycyrus.testing.blocking import BlockingReactor
+from pycyrus.testing.states import make_states
 
 MESSAGE = (
     b"Return-Path: <a.sender@example.org>\r\n"
@@ -87,7 +88,7 @@ def main() -> None:
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="pycyrus-append-", dir=options.directory))
     reactor = BlockingReactor()
-    states = make_states(reactor, StateSettings(sync_mode=SyncMode(options.mode)))
+    states = make_states(reactor, interval=1.0, mode=SyncMode(options.mode))
     stage = Stage(root / "stage.")
     try:
         boxes = [opened(root, states, reactor, f"box{number}") for number in range(50)]

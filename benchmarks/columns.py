@@ -27,8 +27,8 @@ from pycyrus.store.header import Header
 from pycyrus.store.mailbox import MailboxPaths, create_mailbox
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.spool import Stage
-from pycyrus.store.states import StateSettings, make_states
 from pycyrus.testing.blocking import BlockingReactor
+from pycyrus.testing.states import make_states
 
 MESSAGE = (
     b"From: A. Sender <a.sender@example.org>\r\nTo: Fred <fred@example.com>, Mary <mary@example.com>\r\n"
@@ -76,7 +76,7 @@ def best(work: Callable[[], object], repeat: int = 7, inner: int = 1) -> float:
 
 def measure(root: Path, count: int) -> None:
     reactor = BlockingReactor()
-    states = make_states(reactor, StateSettings(60.0))
+    states = make_states(reactor)
     paths = MailboxPaths(root / f"m{count}", root / f"m{count}", root / "stage.")
     create_mailbox(paths, Header(f"m{count}", "user.m", 1))
     state = reactor.run(states.open(f"m{count}", paths))

@@ -30,9 +30,9 @@ from pycyrus.store.header import Header
 from pycyrus.store.mailbox import MailboxPaths, create_mailbox
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.spool import Stage
-from pycyrus.store.states import StateSettings, make_states
 from pycyrus.testing.blocking import BlockingReactor
 from pycyrus.testing.imap import EmptyStore, ImapServer
+from pycyrus.testing.states import make_states
 
 SESSIONS = 50
 COMMANDS = (
@@ -56,7 +56,7 @@ class OneMailbox(EmptyStore):
     def __init__(self, root: Path, reactor: BlockingReactor) -> None:
         self.paths = MailboxPaths(root / "box", root / "box", root / "stage.")
         self.reactor = reactor
-        self.states = make_states(reactor, StateSettings(60.0))
+        self.states = make_states(reactor)
         create_mailbox(self.paths, Header("box", "user.alice", 77))
 
     async def open(self, identity: Identity, name: MailboxName, right: str) -> OpenedMailbox:

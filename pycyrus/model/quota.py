@@ -30,9 +30,6 @@ RESOURCES: Mapping[str, Resource] = {
 }
 """By the names that are known: those of RFC 9208, and Cyrus's of before."""
 
-LARGEST_LIMIT = 2**63 - 1
-"""RFC 9208 section 7: C{resource-limit} is a number64."""
-
 
 class Enforcement(enum.Enum):
     """How strictly a quota is kept when something is added."""

@@ -10,14 +10,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
-from typing import NewType
 
 import numpy as np
 from numpy.typing import NDArray
-
-Uid = NewType("Uid", int)
-ModSeq = NewType("ModSeq", int)
-UidValidity = NewType("UidValidity", int)
 
 UidArray = NDArray[np.uint32]
 NO_UIDS: UidArray = np.empty(0, dtype=np.uint32)

@@ -90,14 +90,6 @@ class ConnectionLimits:
             raise LimitExceeded("Too many open connections from your address")
         return Admission(self, network, address, session_id)
 
-    def connections_from(self, address: str) -> int:
-        """Connections that count for this address."""
-        return self._addresses.get(network_of(address), 0)
-
-    def sessions_of(self, user_id: str) -> int:
-        """Sessions logged in as this user."""
-        return self._users.get(user_id, 0)
-
 
 class Admission:
     """

@@ -152,26 +152,6 @@ class LeanPort(tcp.Port):
         self.keepalive = keepalive
         self.connection_prefix = self._getLogPrefix(factory)
 
-    @classmethod
-    def from_descriptor(
-        cls,
-        reactor: IReactorFDSet,
-        fd: int,
-        factory: IProtocolFactory,
-        *,
-        tls: IOpenSSLServerConnectionCreator | None = None,
-        keepalive: Keepalive | None = None,
-    ) -> LeanPort:
-        """
-        Take over an inherited descriptor.
-
-        @raise OSError: It is no socket.
-        """
-        sock = socket.socket(fileno=fd)
-        sock.setblocking(False)
-        sock.set_inheritable(False)
-        return cls(reactor, sock, factory, tls=tls, keepalive=keepalive)
-
     @property
     def address_type(self) -> type[IPv4Address | IPv6Address]:
         """Of hosts and peers."""

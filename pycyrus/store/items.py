@@ -16,14 +16,13 @@ from twisted.logger import Logger
 from pycyrus.errors import StoreUnavailable
 from pycyrus.mime.summary import Summary, summarise
 from pycyrus.model.uids import Positions
-from pycyrus.model.view import CACHED_ITEMS, CachedItem
+from pycyrus.model.view import CachedItem
 from pycyrus.store.cache import CacheFile, CacheRecord, Damaged, create_cache
 from pycyrus.store.columns import Columns
 from pycyrus.store.layout import MailboxPaths
 from pycyrus.store.spool import MessageFile
 
 _MAP_FROM = 1 << 18
-_NO_ITEMS = (b"",) * CACHED_ITEMS
 
 
 class CachedItems:

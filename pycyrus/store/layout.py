@@ -239,16 +239,6 @@ def remove_mailbox(paths: MailboxPaths) -> None:
     _remove_rest(paths)
 
 
-def remove_message(paths: MailboxPaths, uid: int) -> None:
-    """
-    Remove a message's file, wherever it is; it may be gone already.
-
-    @raise OSError: It is still there.
-    """
-    for path in paths.places(uid):
-        _unlink(path)
-
-
 def remove_archived(archive: Archive) -> None:
     """
     Remove a mailbox's archived messages, and their directory if nothing else is in it.

@@ -8,52 +8,16 @@ kept, up to limits, so that opening them again costs nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pycyrus.errors import MailboxNotFound
 from pycyrus.store import files, recovery
-from pycyrus.store.commit import Committers, SyncMode
 from pycyrus.store.files import store_error
 from pycyrus.store.mailbox import MailboxPaths, MailboxState, StateServices
 from pycyrus.store.shield import shielded
 from pycyrus.store.threads import in_thread
-from pycyrus.store.watch import JournalWatcher, WatchReactor
-
-
-@dataclass(frozen=True, slots=True)
-class StateSettings:
-    """
-    How mailboxes are kept.
-
-    @ivar journal_sync_interval: Seconds until a change of flags is durable.
-    @ivar sync_mode: How a batch is made durable.
-    @ivar kept: Mailboxes that nobody has open and that stay in memory.
-    @ivar kept_octets: Memory that their columns may take together.
-    """
-
-    journal_sync_interval: float = 1.0
-    sync_mode: SyncMode = SyncMode.AUTO
-    kept: int = 256
-    kept_octets: int = 64 << 20
-
-
-def make_states(
-    reactor: WatchReactor,
-    settings: StateSettings,
-    locate: Callable[[str], MailboxPaths] | None = None,
-) -> MailboxStates:
-    """
-    Build all that mailboxes of a process share.
-
-    @param locate: As in L{StateServices}.
-    """
-    committers = Committers(reactor, interval=settings.journal_sync_interval, mode=settings.sync_mode)
-    services = StateServices(reactor, committers, JournalWatcher(reactor), locate)
-    return MailboxStates(services, kept=settings.kept, kept_octets=settings.kept_octets)
 
 
 class MailboxStates:

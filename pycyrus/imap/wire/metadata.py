@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pycyrus.imap.wire.grammar import LITERAL, BadSyntax, Cursor, astring, nstring
 
 MAX_ENTRIES = 100
-_NIL = re.compile(rb"(?i:NIL)(?=[ )]|\Z)")
 DEPTHS = {b"0": 0, b"1": 1, b"INFINITY": None}
 
 

@@ -33,7 +33,7 @@ class PortTests(ServerTestCase):
         bound = transport.bind_tcp("127.0.0.1", 0)
         self.addCleanup(bound.close)
         for _ in range(2):
-            port = transport.LeanPort.from_descriptor(reactor, os.dup(bound.fileno()), self.factory)
+            port = transport.LeanPort(reactor, bound.dup(), self.factory)
             port.startListening()
             verifyObject(IListeningPort, port)
             self.assertEqual(port.getHost().port, bound.getsockname()[1])
@@ -50,7 +50,7 @@ class PortTests(ServerTestCase):
         number = port.getHost().port
 
         def run() -> bytes:
-            with socket.create_connection(("::1", number), timeout=10) as sock:
+            with socket.create_connection(("::1", number), timeout=60) as sock:
                 return read_all(sock)
 
         self.assertEqual((await deferToThread(run)).count(b"IPv6Address"), 2)
@@ -71,7 +71,7 @@ class PortTests(ServerTestCase):
 
             def run() -> bytes:
                 with socket.socket(socket.AF_UNIX) as sock:
-                    sock.settimeout(10)
+                    sock.settimeout(60)
                     sock.connect(str(path))
                     return read_all(sock)
 

@@ -23,8 +23,9 @@ from pycyrus.store.header import Header
 from pycyrus.store.mailbox import MailboxPaths, create_mailbox
 from pycyrus.store.opened import DEFAULT_POLICY, ISeenState, MailboxPolicy, OpenedMailbox
 from pycyrus.store.spool import Stage, StagedMessage
-from pycyrus.store.states import MailboxStates, StateSettings, make_states
+from pycyrus.store.states import MailboxStates
 from pycyrus.testing.blocking import BlockingReactor
+from pycyrus.testing.states import make_states
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ class Place:
     def __init__(self, root: Path, *, mode: SyncMode = SyncMode.AUTO, kept: int = 256) -> None:
         self.root = root
         self.reactor = BlockingReactor()
-        self.states: MailboxStates = make_states(self.reactor, StateSettings(60.0, mode, kept))
+        self.states: MailboxStates = make_states(self.reactor, mode=mode, kept=kept)
         self.stage = Stage(root / "stage.")
 
     def run(self, coroutine: Coroutine[Deferred[Any], Any, T]) -> T:

@@ -21,9 +21,9 @@ from pycyrus.interfaces import NewMessage
 from pycyrus.model.flags import SEEN, FlagAction, FlagChange, Flags
 from pycyrus.store.locks import block_lock
 from pycyrus.store.opened import OpenedMailbox
-from pycyrus.store.states import StateSettings, make_states
 from pycyrus.test.store.mailboxes import FRED, INBOX, Place, digests, text, uids, without_syncs
 from pycyrus.test.store.test_crashes import digest, fork_and_run
+from pycyrus.testing.states import make_states
 
 
 class SharingTests(SynchronousTestCase):
@@ -215,7 +215,7 @@ class NoticeTests(TestCase):
         root.mkdir()
         place = Place(root)
         place.create("a").close()
-        states = make_states(reactor, StateSettings())  # type: ignore[arg-type] # the module stands for the reactor
+        states = make_states(reactor, interval=1.0)  # type: ignore[arg-type] # the module stands for the reactor
         state = await states.open("a", place.paths("a"))
         other = _Other()
         process = IReactorProcess(reactor).spawnProcess(
