@@ -40,8 +40,8 @@ lmtpsocket: {directory}/conf/socket/lmtp
 idlesocket: {directory}/conf/socket/idle
 notifysocket: {directory}/conf/socket/notify
 """
-_START_WITHIN = 30.0
-_STOP_WITHIN = 20.0
+_START_WITHIN = 60.0
+_STOP_WITHIN = 60.0
 _LOOK_EVERY = 0.02
 
 
@@ -131,7 +131,7 @@ class CyrusServer:
 
     def _greets(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=2.0) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=10.0) as connection:
                 heard = b""
                 while data := connection.recv(4096):
                     heard += data

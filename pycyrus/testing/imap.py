@@ -41,7 +41,7 @@ from pycyrus.store.store import MailStore, open_store
 from pycyrus.store.watch import WatchReactor
 from pycyrus.testing.transcript import Connection, TranscriptError, options_of
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds of real time until a test gives up waiting for the server."""
 
 PASSWORDS = {"alice": "secret", "bob": "secret", "admin": "secret"}

@@ -82,7 +82,7 @@ class Mariadb:
 
     def _greets(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 2) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), 10) as connection:
                 return bool(connection.recv(1))
         except OSError:
             return False

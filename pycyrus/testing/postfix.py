@@ -138,7 +138,7 @@ class Postfix:
             os.kill(int(pid_file.read_text().strip()), signal.SIGTERM)
         except ProcessLookupError:
             return
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self._master_runs():
             if time.monotonic() > deadline:
                 raise ProgramFailed(f"Postfix did not stop: {self.log_tail()}")
@@ -185,7 +185,7 @@ class Postfix:
         return True
 
     def _wait_for_greeting(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 5) as connection:

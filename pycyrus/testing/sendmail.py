@@ -129,7 +129,7 @@ class Sendmail:
             return
         pid = int(pid_file.read_text().split()[0])
         os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while pid_file.exists():
             if time.monotonic() > deadline:
                 raise ProgramFailed("sendmail did not stop")
@@ -153,7 +153,7 @@ class Sendmail:
         return path.read_text("utf-8", "replace") if path.exists() else ""
 
     def _wait_for_greeting(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 5) as connection:

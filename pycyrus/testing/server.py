@@ -19,7 +19,7 @@ from typing import Any
 
 START_TIMEOUT = 60.0
 """Seconds for the server to say that it is ready, on a machine with much to do."""
-STOP_TIMEOUT = 30.0
+STOP_TIMEOUT = 60.0
 _LOOK_INTERVAL = 0.02
 _LOG_TAIL = 4000
 

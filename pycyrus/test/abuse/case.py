@@ -18,12 +18,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.testing.server import ServerProcess
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 """Seconds to wait for any one answer."""
 NOBODY_WAITS = ("--option", "failedloginpause=0s")
 TIGHT = (
     *NOBODY_WAITS,
-    *("--option", "login_timeout=2s"),
     *("--option", "unauthenticated_connections=300"),
     *("--option", "connections_per_address=200"),
     *("--option", "connections_per_user=20"),
@@ -234,7 +233,7 @@ class AbuseCase(SynchronousTestCase):
         self.assertLess(self.memory() - before, octets)
 
     @contextlib.contextmanager
-    def others_served(self, seconds: float = 5.0) -> Iterator[None]:
+    def others_served(self, seconds: float = 15.0) -> Iterator[None]:
         """
         Fail if another client has to wait for an answer meanwhile.
 

@@ -81,7 +81,7 @@ EVENTS {{
 """The entries of its cyrus.conf, likewise."""
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for what another process does."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -116,7 +116,7 @@ def children_of(pid: int) -> list[int]:
 
 def imap(ready: dict[str, Any]) -> imaplib.IMAP4:
     address = ready["services"]["imap"]
-    return imaplib.IMAP4(address["host"], address["port"], timeout=20)
+    return imaplib.IMAP4(address["host"], address["port"], timeout=60)
 
 
 class LaunchCase(SynchronousTestCase):
@@ -260,7 +260,7 @@ class EmbeddedTests(LaunchCase):
 
     def certificate(self, ready: dict[str, Any]) -> str:
         address = ready["services"]["imaps"]
-        return ssl.get_server_certificate((address["host"], address["port"]), timeout=20)
+        return ssl.get_server_certificate((address["host"], address["port"]), timeout=60)
 
     def test_port_in_use(self) -> None:
         """It says so, and leaves nothing behind that a next start would have to remove."""

@@ -18,8 +18,6 @@ from pycyrus.test.app.test_launch import until
 
 
 class ResumptionTests(SynchronousTestCase):
-    timeout = 60
-
     def setUp(self) -> None:
         self.root = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.root)

@@ -62,8 +62,6 @@ class ServiceCase(TestCase):
     @ivar settings: Change them before a service is started.
     """
 
-    timeout = 60
-
     def setUp(self) -> None:
         from twisted.internet import reactor
 

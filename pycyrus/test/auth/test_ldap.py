@@ -70,7 +70,7 @@ class SlapdCase(SynchronousTestCase):
 
     def ldap(self, options: dict[str, str], form: Form = Form.IMAPD, **more: str) -> LdapDirectory:
         """A directory, at the server unless the options say otherwise."""
-        all_options = {"ldap_uri": self.slapd.uri, "ldap_timeout": "20", **options, **more}
+        all_options = {"ldap_uri": self.slapd.uri, "ldap_timeout": "60", **options, **more}
         made = LdapDirectory(ldap_settings(all_options, form=form), "test")
         self.addCleanup(made.close)
         return made

@@ -40,8 +40,6 @@ from pycyrus.testing.slapd import Slapd
 class DirectoryCase(TestCase):
     """Three domains, each with its directory; two servers, of which one may go."""
 
-    timeout = 60
-
     def setUp(self) -> None:
         from twisted.internet import reactor
 

@@ -172,7 +172,7 @@ class _Socket(SynchronousTestCase):
         ours, theirs_ = socket.socketpair()
         self.addCleanup(ours.close)
         self.addCleanup(theirs_.close)
-        ours.settimeout(5)
+        ours.settimeout(60)
 
         def speak() -> None:
             theirs_.recv(65536)

@@ -42,7 +42,7 @@ class AuthorityCase(ServiceCase):
         self.authority = Authority(self.reactor, self.directory)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.authority.stop()))
         self.by_keys = OAuthSettings(
-            ISSUER, (AUDIENCE,), key_url=self.authority.url("keys"), authorities=self.authority.certificate, timeout=10
+            ISSUER, (AUDIENCE,), key_url=self.authority.url("keys"), authorities=self.authority.certificate, timeout=60
         )
         self.by_asking = replace(
             self.by_keys,
@@ -169,7 +169,7 @@ class SignatureTests(AuthorityCase):
         """It cannot be told: another answer than to a wrong token."""
         for mood in ("broken", "huge", "silent"):
             self.authority.mood = mood
-            self.tokens = TokenVerifier(replace(self.by_keys, timeout=0.3 if mood == "silent" else 10), self.reactor)
+            self.tokens = TokenVerifier(replace(self.by_keys, timeout=0.3 if mood == "silent" else 60), self.reactor)
             await self.refuses(self.authority.token("alice"), AuthenticationUnavailable)
 
     async def test_certificate_of_somebody_else(self) -> None:

@@ -60,8 +60,6 @@ class DaemonFactory(Factory):
 
 
 class SocketCase(TestCase):
-    timeout = 60
-
     def setUp(self) -> None:
         from twisted.internet import reactor
 
@@ -73,7 +71,6 @@ class SocketCase(TestCase):
     async def check(self, user: str, password: bytes = b"secret", wait: float = 20.0) -> object:
         checker = SaslauthdChecker(self.path, self.reactor, wait)
         return await checker.requestAvatarId(MailPassword(user, password, "imaps", "192.0.2.1"))
-
 
     def accepts(self) -> bool:
         """Whether somebody accepts connections: a socket has its name before it listens."""

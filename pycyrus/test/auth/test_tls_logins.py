@@ -62,8 +62,6 @@ def client_certificate(directory: Path, user: str) -> tuple[Path, Path]:
 class TlsLoginCase(TestCase):
     """IMAP and POP3 on ports of the loopback; clients are blocking, and live in threads."""
 
-    timeout = 30
-
     def setUp(self) -> None:
         from twisted.internet import reactor
 

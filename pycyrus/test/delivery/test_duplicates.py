@@ -47,8 +47,6 @@ reactor.run()
 
 
 class DuplicatesTests(TestCase):
-    timeout = 60
-
     def setUp(self) -> None:
         self.directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.directory)

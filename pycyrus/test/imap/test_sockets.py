@@ -113,7 +113,7 @@ class Lines:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.sock.settimeout(10)
+        self.sock.settimeout(60)
         self.buffer = b""
 
     def line(self) -> bytes:

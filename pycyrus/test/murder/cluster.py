@@ -92,7 +92,6 @@ class MurderCase(TestCase):
     @ivar backends: By name, C{127.0.0.1:PORT}.
     """
 
-    timeout = 60
     mechanisms: tuple[str, ...] = ()
 
     async def setUp(self) -> None:  # type: ignore[override] # trial waits

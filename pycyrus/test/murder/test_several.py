@@ -22,7 +22,7 @@ class SeveralCase(MurderCase):
     async def told(self, client: ImapLink, *wanted: bytes) -> bytes:
         """What comes between commands, until all that is wanted is there."""
         said = b""
-        deadline = self.reactor.seconds() + 20
+        deadline = self.reactor.seconds() + 60
         while not all(each in said for each in wanted):
             self.assertLess(self.reactor.seconds(), deadline, (wanted, said))
             data, _ = client.take_news(_TAG)

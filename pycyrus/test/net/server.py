@@ -44,8 +44,6 @@ class Recorder(Protocol):
 class ServerTestCase(TestCase):
     """Serves L{Recorder}s."""
 
-    timeout = 20
-
     def setUp(self) -> None:
         self.protocols: list[Recorder] = []
         self.on_connect: Callable[[Recorder], None] = lambda protocol: None
@@ -84,7 +82,7 @@ class ServerTestCase(TestCase):
         number = port.getHost().port
 
         def run() -> T:
-            with socket.create_connection(("127.0.0.1", number), timeout=15) as sock:
+            with socket.create_connection(("127.0.0.1", number), timeout=60) as sock:
                 return talk(sock)
 
         return deferToThread(run)

@@ -52,8 +52,6 @@ class Talker(Protocol):
 
 
 class ConnectorTests(TestCase):
-    timeout = 30
-
     def setUp(self) -> None:
         from twisted.internet import reactor
 

@@ -100,7 +100,7 @@ class SocketTests(SynchronousTestCase):
     def test_each_delivery_is_told(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
             daemon.bind(str(self.path))
-            daemon.settimeout(10)
+            daemon.settimeout(60)
             store = MemoryStore()
             store.add_user("fred")
             agent = DeliveryAgent(

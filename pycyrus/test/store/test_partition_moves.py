@@ -105,7 +105,7 @@ class PartitionMoves(StoreCase):
         added = threading.Event()
         moments: list[int] = []
         remove = moves._remove
-        self.patch(moves, "_remove", lambda *args: added.wait(10) and remove(*args))
+        self.patch(moves, "_remove", lambda *args: added.wait(60) and remove(*args))
 
         async def add() -> None:
             staged = await self.store.stage(FRED, INBOX)

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.testing.server import Login, ServerProcess
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 """Seconds to wait for any one answer."""
 
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 from pycyrus.test.whole.test_murder import TIMEOUT, MurderCase
 from pycyrus.testing.network import Network
 
-PATIENCE = 15.0
+PATIENCE = 40.0
 """Seconds within which everybody must be told, on a machine with much to do."""
 
 
@@ -58,6 +58,7 @@ class Senders:
 
 class NetworkTests(MurderCase):
     backends = ("backend", "backend2")
+    client_timeout = 3
 
     @override
     def setUp(self) -> None:

@@ -73,7 +73,7 @@ class ImaplibTests(WholeServerCase):
         self.assertTrue(reply.startswith(b"250 2.1.5 "), reply)
         told = client.readline()
         self.assertEqual(told, b"* 2 EXISTS\r\n")
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 30)
         client.send(b"DONE\r\n")
         while not client.readline().startswith(b"x1 OK"):
             pass
@@ -99,7 +99,7 @@ class LmtpClientTests(WholeServerCase):
                 swaks, "--protocol", "LMTP", "--socket", self.server.socket("lmtpunix"), "--from", "a@example.org",
                 "--to", f"{first}@x.example,nobody@x.example,{second}+Sent@x.example", "--body", "hello",
             ],
-            timeout=30,
+            timeout=TIMEOUT,
         )  # fmt: skip
         self.assertIn("550 5.1.1 User unknown", printed)
         self.assertEqual(printed.count("250 2.1.5 Success SESSIONID=<"), 2)
@@ -115,7 +115,7 @@ class LmtpClientTests(WholeServerCase):
                 swaks, "--protocol", "LMTP", "--server", f"127.0.0.1:{self.server.port('lmtp')}",
                 "--from", "a@example.org", "--to", f"{user}@x.example", "--body", "hello", "--pipeline",
             ],
-            timeout=30,
+            timeout=TIMEOUT,
         )  # fmt: skip
         self.assertIn("250 2.1.5 Success SESSIONID=<", printed)
         stored = (self.message_directory(user) / "2.").read_bytes()
@@ -129,7 +129,7 @@ class LmtpClientTests(WholeServerCase):
         )  # fmt: skip
         printed = run(
             [find_program("lmtptest"), "-p", str(self.server.port("lmtp")), "127.0.0.1"],
-            timeout=30,
+            timeout=TIMEOUT,
             given="\r\n".join(lines).encode(),
             status=None,
         )

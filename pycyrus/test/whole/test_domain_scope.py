@@ -182,7 +182,6 @@ class ScopedAuthenticator(FixedAuthenticator):
 class DomainCase(TestCase):
     """A server with two domains, in one of which there is something to hide."""
 
-    timeout = 60
     namespace = NAMESPACE
     identities = IDENTITIES
 

@@ -19,7 +19,7 @@ from pycyrus.testing.programs import find_program, run
 
 ADMIN = ("postmaster", "root secret")
 USER = ("fred", "other secret")
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 
 class LmtpClientTests(SynchronousTestCase):

@@ -53,7 +53,7 @@ class OfflineimapTests(MailClientCase):
             accounts = all
             metadata = {self.directory}/metadata
             ui = basic
-            socktimeout = 30
+            socktimeout = 60
             [Account all]
             localrepository = near
             remoterepository = far

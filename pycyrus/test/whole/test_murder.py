@@ -31,11 +31,13 @@ class MurderCase(SynchronousTestCase):
 
     @ivar backends: Their names; the first is C{backend}.
     @ivar frontends: Likewise; there may be none.
+    @ivar client_timeout: Seconds after which servers give one another up.
     """
 
     timeout = 150
     backends: tuple[str, ...] = ("backend",)
     frontends: tuple[str, ...] = ("frontend",)
+    client_timeout = 30
 
     def setUp(self) -> None:
         if not SAMPLES.is_dir():
@@ -98,7 +100,8 @@ class MurderCase(SynchronousTestCase):
             ]
             text += f"backend_ports: {' '.join(words)}\n"
         # Faults must show soon.
-        text += "failedloginpause: 0\nmupdate_retry_delay: 1\nclient_timeout: 3\nworkers: 0\n" * (role != "master")
+        text += "failedloginpause: 0\nmupdate_retry_delay: 1\nworkers: 0\n" * (role != "master")
+        text += f"client_timeout: {self.client_timeout}\n" * (role != "master")
         (self.root / f"{role}.conf").write_text(text)
         services = (SAMPLES / f"{kind}-cyrus.conf").read_text("utf-8").partition("EVENTS")[0]
         prefix = f"{role}-" if kind == "backend" else ""

@@ -55,7 +55,6 @@ def one_server() -> Postgresql:
 class SharedCase(TestCase):
     """One server for all tests, and a database for each."""
 
-    timeout = 60
     _numbers: ClassVar[Any] = itertools.count()
 
     def setUp(self) -> None:
