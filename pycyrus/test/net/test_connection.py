@@ -304,15 +304,17 @@ class BackPressureTests(ServerTestCase):
 
         def talk(sock: socket.socket) -> None:
             sock.sendall(b"go")
-            while not producer.resumed:
-                sock.recv(65536)
+            while not sock.recv(65536).endswith(b"end"):
+                pass
 
-        await self.client(self.listen(), talk)
+        talking = self.client(self.listen(), talk)
         await producer.when_resumed
         transport: Any = self.protocols[0].transport
         self.assertGreater(queued[0], transport.bufferSize)
         self.assertLess(queued[0], transport.bufferSize + CORK_SIZE + 50_000)
         self.assertEqual(transport.queued, 0)
+        transport.write(b"end")
+        await talking
         await self.protocols[0].lost
         self.assertTrue(producer.stopped)
 
