@@ -24,6 +24,7 @@ from pycyrus.lmtp import replies
 from pycyrus.lmtp.binary import BinaryBody
 from pycyrus.lmtp.settings import LmtpSettings
 from pycyrus.lmtp.wire import MAX_LINE, MAX_SASL_LINE, MailFrom, Reply
+from pycyrus.logins import log_login
 from pycyrus.model.identity import POSTMAN, Identity
 from pycyrus.model.view import LARGEST_MESSAGE
 from pycyrus.net.line_session import Goodbye, LineSession
@@ -278,6 +279,7 @@ class LmtpSession(LineSession):
             utf8=mail.utf8,
             auth=mail.auth,
             tls=self._link.tls_description() if self.is_secure else "",
+            service=self.settings.service,
         )
         self.transaction = Transaction(mail, self.agent.start(envelope), self.clock.seconds())
 
@@ -312,12 +314,13 @@ class LmtpSession(LineSession):
         """
         self._link.logged_in(result.identity.user_id)
         self.identity = result.identity
-        self.log.info(
-            "login: {peer} {user} {mechanism} User logged in SESSIONID=<{session}>",
+        log_login(
+            self.log,
+            result,
+            mechanism,
             peer=self.peer.address,
-            user=result.identity.user_id,
-            mechanism=f"{mechanism}+TLS" if self.is_secure else mechanism,
-            session=self.session_id,
+            is_secure=self.is_secure,
+            session_id=self.session_id,
         )
 
     # --- the work --------------------------------------------------------------------

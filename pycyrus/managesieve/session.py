@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from pycyrus.errors import MailStoreError, StoreUnavailable
 from pycyrus.interfaces import Authenticated, Channel
+from pycyrus.logins import log_login
 from pycyrus.managesieve import replies
 from pycyrus.managesieve.parts import Parts, Referral
 from pycyrus.managesieve.replies import Refused
@@ -113,12 +114,13 @@ class SieveSession(PipedSession):
         found = None
         if self._parts.elsewhere is not None:
             found = await self._parts.elsewhere.open(authenticated)
-        self.log.info(
-            "login: {peer} {user} {mechanism} User logged in SESSIONID=<{session}>",
+        log_login(
+            self.log,
+            authenticated,
+            mechanism,
             peer=self.peer,
-            user=user_id,
-            mechanism=mechanism + ("+TLS" if self.is_secure else ""),
-            session=self.session_id,
+            is_secure=self.is_secure,
+            session_id=self.session_id,
         )
         self.user_id = user_id
         if isinstance(found, Referral):

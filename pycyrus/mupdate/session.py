@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from pycyrus.errors import MailStoreError, StoreUnavailable
 from pycyrus.interfaces import Authenticated, Channel, LocationChange
+from pycyrus.logins import log_login
 from pycyrus.model.identity import Identity
 from pycyrus.mupdate.parts import Link, Parts
 from pycyrus.mupdate.replies import FAREWELLS, Refused, text_of
@@ -135,12 +136,13 @@ class MupdateSession(LineSession):
         """
         self._link.logged_in(result.identity.user_id)
         self.identity = result.identity
-        self.log.info(
-            "login: {peer} {user} {mechanism} User logged in SESSIONID=<{session}>",
+        log_login(
+            self.log,
+            result,
+            mechanism.decode("ascii", "replace"),
             peer=self.peer,
-            user=result.identity.user_id,
-            mechanism=mechanism.decode("ascii", "replace") + ("+TLS" if self.is_secure else ""),
-            session=self.session_id,
+            is_secure=self.is_secure,
+            session_id=self.session_id,
         )
 
     @override

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from pycyrus.errors import InvalidMailboxName, MailStoreError, StoreUnavailable
 from pycyrus.interfaces import Authenticated, Channel, IMailStore, ISessionWatch, LoginTooSoon
+from pycyrus.logins import log_login
 from pycyrus.model.acl import OWNER_RIGHTS, READ
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import inbox_of
@@ -133,14 +134,14 @@ class Pop3Session(PipedSession):
         self.identity = identity
         if self._watch is not None:
             self._watch.logged_in(identity)
-        proxy = authenticated.authenticated_as
-        self.came_by = proxy
-        self.log.info(
-            "login: {peer} {user} {mechanism} User logged in SESSIONID=<{session}>",
+        self.came_by = authenticated.authenticated_as
+        log_login(
+            self.log,
+            authenticated,
+            mechanism,
             peer=self.peer,
-            user=identity.user_id if proxy == identity.user_id else f"{identity.user_id} by {proxy}",
-            mechanism=f"{mechanism}+TLS" if self.is_secure else mechanism,
-            session=self.session_id,
+            is_secure=self.is_secure,
+            session_id=self.session_id,
         )
         return b"+OK Mailbox locked and ready SESSIONID=<%b>" % self.session_id.encode("ascii")
 

@@ -8,6 +8,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pycyrus.errors import PlaintextRefused
+from pycyrus.logins import log_login
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
@@ -42,13 +43,7 @@ def greet(session: Session, authenticated: Authenticated, mechanism: str, text: 
 
     @param text: What was done.
     """
-    user = authenticated.identity.user_id
-    proxy = authenticated.authenticated_as
-    log.info(
-        "login: {peer} {user} {mechanism} User logged in SESSIONID=<{session}>",
-        peer=session.peer,
-        user=user if proxy == user else f"{user} by {proxy}",
-        mechanism=f"{mechanism}+TLS" if session.is_secure else mechanism,
-        session=session.session_id,
+    log_login(
+        log, authenticated, mechanism, peer=session.peer, is_secure=session.is_secure, session_id=session.session_id
     )
     return b"[CAPABILITY %b] %b SESSIONID=<%b>" % (session.capabilities(), text, session.session_id.encode())
