@@ -94,7 +94,7 @@ class FailureTests(MurderCase):
             client = await self.client()
             await self.do(client, b"SELECT " + name)
             with contextlib.suppress(StoreUnavailable):
-                _, status, text = await client.ask(b"FETCH 1 (FLAGS BODY[])", 10.0)
+                _, status, text = await client.ask(b"FETCH 1 (FLAGS BODY[])", 60.0)
                 self.assertEqual((status, text[:13]), (b"NO", b"[UNAVAILABLE]"), answer[:40])
             self.assertNotEqual(client.lost_reason, "no answer", answer[:40])
             await self.do(other, b"NOOP")

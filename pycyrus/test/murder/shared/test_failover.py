@@ -62,7 +62,7 @@ class FailoverTests(TestCase):
         """@return: Its directory, and its port."""
         directory = self.directory()
         locations = SharedLocations(
-            Locations(directory, self.reactor), directory, access_to(*ports), self.reactor, patience=2.0
+            Locations(directory, self.reactor), directory, access_to(*ports), self.reactor, patience=20.0
         )
         locations.start()
         self.addCleanup(lambda: Deferred.fromCoroutine(locations.close()))

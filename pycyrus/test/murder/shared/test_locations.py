@@ -242,13 +242,17 @@ class HangingTests(SharedCase):
 
     async def test_locked(self) -> None:
         """Who waits is told so, and what was cut is not done later."""
-        one = self.master(patience=0.3)
+        one = self.master()
         await one.activate(FRED)
+        writer: Any = one._writer
+        # Once there is a connection: to make one takes its time.
+        usual, writer._patience = writer._patience, 2.0
         with psycopg.connect(self._conninfo(self.database)) as connection:
             connection.execute("SELECT number FROM pycyrus_head FOR UPDATE")
             waiting: Any = Deferred.fromCoroutine(one.delete("user.fred"))
             with self.assertRaises(StoreUnavailable):
                 await waiting
+        writer._patience = usual
         await one.activate(Location("user.a", "b1", "default"))
         await one.catch_up()
         self.assertEqual([each.mailbox for each in all_entries(one)], ["user.a", "user.fred"])
