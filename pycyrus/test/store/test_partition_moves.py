@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import random
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +14,6 @@ from twisted.internet.defer import Deferred
 from pycyrus.errors import (
     MailboxExists,
     MailboxNotFound,
-    MailStoreError,
     OperationNotSupported,
     PermissionDenied,
     UnknownPartition,
@@ -23,10 +21,11 @@ from pycyrus.errors import (
 from pycyrus.interfaces import NewMessage
 from pycyrus.model.flags import DELETED, FLAGGED, FlagAction, FlagChange, Flags
 from pycyrus.model.mailbox_name import MailboxName
-from pycyrus.store import database, files, journal, moves
+from pycyrus.store import files, journal, moves
 from pycyrus.store.loading import load
 from pycyrus.store.opened import OpenedMailbox
 from pycyrus.store.partition_moves import PartitionMove
+from pycyrus.test.store.dying import die_at
 from pycyrus.test.store.test_store import ADMIN, BOB, FRED, MESSAGE, StoreCase, name
 from pycyrus.testing.disk import Keep, Loss, Recorder
 
@@ -240,32 +239,8 @@ class PartitionMoves(StoreCase):
         self.assertTrue((self.root / "other/user/fred/4.").exists())
 
     async def die_at(self, point: int, mailbox: MailboxName) -> bool:
-        """Move; from a call on, everything fails, as for a process that was killed."""
-        calls = 0
-
-        def dying(real: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*args: Any, **keywords: Any) -> Any:
-                nonlocal calls
-                calls += 1
-                if calls >= point:
-                    raise OSError(5, "killed")
-                return real(*args, **keywords)
-
-            return call
-
-        patches = [
-            self.patch(files, each, dying(getattr(files, each)))
-            for each in ("rename", "link", "makedirs", "unlink", "rmdir", "syncfs", "write_all")
-        ]
-        patches.append(self.patch(database.Database, "transaction", dying(database.Database.transaction)))
-        try:
-            await self.store.rename(ADMIN, mailbox, mailbox, partition="other")
-        except (MailStoreError, OSError):
-            return True
-        finally:
-            for patch in patches:
-                patch.restore()
-        return calls >= point
+        calls = ("rename", "link", "makedirs", "unlink", "rmdir", "syncfs", "write_all")
+        return await die_at(self, point, lambda: self.store.rename(ADMIN, mailbox, mailbox, partition="other"), calls)
 
     async def test_interrupted(self) -> None:
         """Wherever it breaks off, the mailbox is whole in one place; others go on writing there."""

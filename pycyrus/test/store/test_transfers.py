@@ -20,7 +20,7 @@ from pycyrus.model.identity import POSTMAN
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.quota import Limit, Resource
 from pycyrus.model.transfers import INVENTORY, MANIFEST, BadTransfer, Inventory, Piece
-from pycyrus.store import database, files
+from pycyrus.store import files
 from pycyrus.store.incoming import Arrivals
 from pycyrus.store.incoming_files import Mismatch
 from pycyrus.store.outgoing import Departures
@@ -28,6 +28,7 @@ from pycyrus.store.outgoing_files import Packet, inventory, packets_of
 from pycyrus.store.settings import StoreSettings
 from pycyrus.store.store import MailStore, open_store
 from pycyrus.store.transfer_log import Coming, TransferLog
+from pycyrus.test.store.dying import die_at
 from pycyrus.test.store.test_store import ADMIN, BOB, FRED, MESSAGE, StoreCase, name
 
 INBOX = name("user.fred")
@@ -354,36 +355,8 @@ class Transfers(TransferCase):
 class Interrupted(TransferCase):
     """From some call on all fails, as for a process that was killed; then another process comes."""
 
-    def dying(self, point: int) -> tuple[list[Any], Callable[[], int]]:
-        calls = 0
-
-        def wrap(real: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*args: Any, **keywords: Any) -> Any:
-                nonlocal calls
-                calls += 1
-                if calls >= point:
-                    raise OSError(5, "killed")
-                return real(*args, **keywords)
-
-            return call
-
-        patches = [
-            self.patch(files, each, wrap(getattr(files, each)))
-            for each in ("rename", "makedirs", "unlink", "rmdir", "syncfs", "write_all")
-        ]
-        patches.append(self.patch(database.Database, "transaction", wrap(database.Database.transaction)))
-        return patches, lambda: calls
-
     async def die_at(self, point: int, work: Callable[[], Any]) -> bool:
-        patches, calls = self.dying(point)
-        try:
-            await work()
-        except (MailStoreError, OSError):
-            return True
-        finally:
-            for patch in patches:
-                patch.restore()
-        return calls() >= point
+        return await die_at(self, point, work, ("rename", "makedirs", "unlink", "rmdir", "syncfs", "write_all"))
 
     async def test_activated(self) -> None:
         """Wherever it breaks off, the mailboxes are all there or none is, and it can be done again."""

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from pycyrus.errors import MailStoreError, QuotaRootNotFound
+from pycyrus.errors import QuotaRootNotFound
 from pycyrus.interfaces import ListScope, Namespace
 from pycyrus.model.acl import OWNER_RIGHTS, Acl
 from pycyrus.model.flags import SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.identity import POSTMAN, Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.model.quota import Limit
-from pycyrus.store import database, files
 from pycyrus.store.settings import DeleteMode
 from pycyrus.store.store import MailStore
+from pycyrus.test.store.dying import die_at
 from pycyrus.test.store.test_store import ADMIN, BOB, FRED, StoreCase, name
 
 FRIEDA = Identity("frieda")
@@ -95,32 +94,10 @@ class RenamingUsers(UserCase):
         self.assertTrue((self.root / "spool/user/frieda/a/1.").exists())
 
     async def die_at(self, point: int) -> bool:
-        """Rename; from a call on, everything fails, as for a process that was killed."""
-        calls = 0
-
-        def dying(real: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*args: Any, **keywords: Any) -> Any:
-                nonlocal calls
-                calls += 1
-                if calls >= point:
-                    raise OSError(5, "killed")
-                return real(*args, **keywords)
-
-            return call
-
-        patches = [
-            self.patch(files, each, dying(getattr(files, each)))
-            for each in ("rename", "makedirs", "rmdir", "syncfs", "write_all", "replace_file")
-        ]
-        patches.append(self.patch(database.Database, "transaction", dying(database.Database.transaction)))
-        try:
-            await self.store.rename(ADMIN, name("user.fred"), name("user.frieda"))
-        except (MailStoreError, OSError):
-            return True
-        finally:
-            for patch in patches:
-                patch.restore()
-        return calls >= point
+        calls = ("rename", "makedirs", "rmdir", "syncfs", "write_all", "replace_file")
+        return await die_at(
+            self, point, lambda: self.store.rename(ADMIN, name("user.fred"), name("user.frieda")), calls
+        )
 
     async def test_interrupted(self) -> None:
         """Wherever it breaks off, who opens the store next finds the whole user under one id."""
