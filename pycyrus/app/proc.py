@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -22,6 +23,10 @@ from pycyrus.net.limits import Presence
 
 WRITTEN_AFTER = 0.2
 """Seconds until a session is written down: what ends before costs nothing."""
+_AT_LEAST = 0.05
+"""Seconds between two looks for what is due, and how much later than due it may be written."""
+_AT_ONCE = 0.001
+"""Seconds by which a timer may be early."""
 
 _NAME = re.compile(r"([1-9][0-9]*)(-[0-9]+)?")
 _LONGEST = 4096
@@ -101,7 +106,8 @@ class ProcDirectory:
         self._directory = directory
         self._clock = clock
         self._sessions: dict[int, Session] = {}
-        self._changed: set[int] = set()
+        # By when each is to be written, in this order.
+        self._changed: dict[int, float] = {}
         self._written: set[int] = set()
         self._failed = False
         self._timer: IDelayedCall | None = None
@@ -137,21 +143,35 @@ class ProcDirectory:
         if session is None:
             self._sessions.pop(key, None)
             if key not in self._written:
+                # Most are over before they would have been written down.
+                self._changed.pop(key, None)
                 return
         else:
             self._sessions[key] = session
-        if not self._changed:
-            self._timer = self._clock.callLater(WRITTEN_AFTER, self.flush)
-        self._changed.add(key)
+        self._changed.setdefault(key, self._clock.seconds() + WRITTEN_AFTER)
+        if self._timer is None:
+            self._timer = self._clock.callLater(WRITTEN_AFTER, self._look)
+
+    def _look(self) -> None:
+        """Write what is due."""
+        self._timer = None
+        now = self._clock.seconds()
+        due = list(takewhile(lambda key: self._changed[key] <= now + _AT_ONCE, self._changed))
+        for key in due:
+            del self._changed[key]
+        self._write(due)
+        for when in self._changed.values():
+            self._timer = self._clock.callLater(max(when - now, _AT_LEAST), self._look)
+            break
 
     def flush(self) -> None:
-        """Write what has changed."""
-        changed, self._changed = self._changed, set()
-        for key in changed:
+        """Write all that has changed."""
+        changed, self._changed = self._changed, {}
+        self._write(changed)
+
+    def _write(self, keys: Iterable[int]) -> None:
+        for key in keys:
             session = self._sessions.get(key)
-            if session is None and key not in self._written:
-                # Most are over before they would have been written down.
-                continue
             path = self._directory / f"{os.getpid()}-{key}"
             try:
                 if session is None:
@@ -170,8 +190,9 @@ class ProcDirectory:
 
     def end(self) -> None:
         """Remove all that is ours."""
-        if self._timer is not None and self._timer.active():
+        if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         self._sessions.clear()
-        self._changed |= self._written
-        self.flush()
+        self._changed.clear()
+        self._write(list(self._written))

@@ -41,6 +41,22 @@ class ProcDirectoryTests(SynchronousTestCase):
         self.clock.advance(WRITTEN_AFTER)
         self.assertEqual((list(self.directory.iterdir()), list(sessions(self.directory))), ([], []))
 
+    def test_each_has_its_own_time(self) -> None:
+        """A short session is not written because a long one is, at that moment."""
+        limits = ConnectionLimits(LimitSettings(), self.proc.presence("pop3"))
+        limits.connected("192.0.2.1")
+        self.clock.advance(0.75 * WRITTEN_AFTER)
+        short = limits.connected("192.0.2.2")
+        later = limits.connected("192.0.2.3")
+        self.clock.advance(0.25 * WRITTEN_AFTER)
+        self.assertEqual([each.host for each in sessions(self.directory)], ["[192.0.2.1]"])
+        short.close()
+        self.clock.pump([0.25 * WRITTEN_AFTER] * 4)
+        self.assertCountEqual([each.host for each in sessions(self.directory)], ["[192.0.2.1]", "[192.0.2.3]"])
+        later.close()
+        self.clock.advance(WRITTEN_AFTER)
+        self.assertEqual([each.host for each in sessions(self.directory)], ["[192.0.2.1]"])
+
     def test_what_was_left_behind(self) -> None:
         """A process that was killed has no sessions any more; what no server wrote is let alone."""
         gone = 2**22 + 1  # above the kernel's largest
