@@ -13,11 +13,8 @@ from pycyrus.app.directories import make_directories
 from pycyrus.app.privileges import UnixUser, become, user_to_become
 from pycyrus.config.load import Configuration, namespace_settings
 from pycyrus.errors import InvalidMailboxName
-from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.identity import SERVER as SERVER
 from pycyrus.model.names import ExternalNames, MailboxName, parse_internal, user_inbox
-
-SERVER = Identity("cyrus", admin=AdminScope.GLOBAL)
-"""As whom tools change mailboxes."""
 
 USAGE = 64
 """Exit code of a command that was called in a wrong way, as sysexits(3) has it."""

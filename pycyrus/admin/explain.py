@@ -21,7 +21,7 @@ from pycyrus.delivery.recipients import catchall_target, nearest, poster, resolv
 from pycyrus.delivery.settings import DeliverySettings
 from pycyrus.errors import InvalidMailboxName
 from pycyrus.interfaces import Envelope, Recipient
-from pycyrus.model.acl import IMPLICIT_ADMIN_RIGHTS, Acl, rights_of
+from pycyrus.model.acl import Acl, rights_of
 from pycyrus.model.acl_text import write_rights
 from pycyrus.model.identity import POSTMAN, AdminScope, Identity
 from pycyrus.model.names import MailboxName
@@ -133,8 +133,8 @@ def explain_rights(identity: Identity, name: MailboxName, acl: Acl) -> Iterator[
         known |= implicit
         yield Step("owner", f"has {write_rights(implicit)} whatever the entries say")
     if administers:
-        known |= IMPLICIT_ADMIN_RIGHTS
-        yield Step("administrator", f"has {write_rights(IMPLICIT_ADMIN_RIGHTS)} whatever the entries say")
+        known |= identity.admin_rights
+        yield Step("administrator", f"has {write_rights(identity.admin_rights)} whatever the entries say")
     result = rights_of(identity, name, acl)
     if not result <= known:
         yield Step("acl_admin_implies_write", f"adds {write_rights(result - known)}, as right a is there")

@@ -21,8 +21,6 @@ OWNER_RIGHTS = frozenset("lrswipkxtean")
 """What the owner of a new user mailbox is granted."""
 WRITE_RIGHTS = frozenset("switen")
 """What C{a} implies with C{acl_admin_implies_write}."""
-IMPLICIT_ADMIN_RIGHTS = frozenset("lkxa")
-"""An administrator manages, but does not read, unless an entry says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +63,5 @@ def rights_of(identity: Identity, name: MailboxName, acl: Acl) -> frozenset[str]
     if identity.writes_administered and ADMINISTER in granted:
         granted |= WRITE_RIGHTS
     if administers:
-        granted |= IMPLICIT_ADMIN_RIGHTS
+        granted |= identity.admin_rights
     return frozenset(granted)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 IMPLICIT_OWNER_RIGHTS = frozenset("lkxan")
 """What owners may do with their mailboxes whatever the entries say, by default."""
+IMPLICIT_ADMIN_RIGHTS = frozenset("la")
+"""An administrator manages, and may give himself all other rights, but has none of them unless an entry says so."""
 
 
 class AdminScope(enum.Enum):
@@ -33,6 +35,7 @@ class Identity:
         (C{crossdomains}).
     @ivar owner_rights: Rights in its own mailboxes, whatever the entries say
         (C{implicit_owner_rights}).
+    @ivar admin_rights: Rights in what it administers, whatever the entries say.
     @ivar writes_administered: Whoever may change the entries of a mailbox may
         change its messages (C{acl_admin_implies_write}).
     """
@@ -44,6 +47,7 @@ class Identity:
     postman: bool = False
     crosses_domains: bool = False
     owner_rights: frozenset[str] = IMPLICIT_OWNER_RIGHTS
+    admin_rights: frozenset[str] = IMPLICIT_ADMIN_RIGHTS
     writes_administered: bool = False
 
     @property
@@ -58,5 +62,7 @@ class Identity:
         return self.admin is AdminScope.DOMAIN and self.domain == domain
 
 
+SERVER = Identity("cyrus", admin=AdminScope.GLOBAL, admin_rights=IMPLICIT_ADMIN_RIGHTS | {"x"})
+"""As whom the server itself and its tools act: who can call them needs no entry to delete a mailbox."""
 POSTMAN = Identity("postman", postman=True)
 """Who delivers on a pre-authenticated LMTP connection."""

@@ -90,7 +90,9 @@ class SessionStore:
             found = shared.directory.known(mailbox, "", 1)
             if found and found[0].mailbox == mailbox:
                 listing = self._parse(found[0])
-                return listing is not None and CREATE in rights_of(identity, *listing)
+                return listing is not None and (
+                    identity.administers(name.domain) or CREATE in rights_of(identity, *listing)
+                )
             parent = parent.parent
         return False
 

@@ -69,6 +69,8 @@ def may_create_below(identity: Identity, ancestor: Entry | None, name: MailboxNa
 
     @param ancestor: The nearest mailbox above that exists.
     """
+    if identity.administers(name.domain):
+        return True
     if ancestor is None or name.is_inbox:
-        return identity.administers(name.domain)
+        return False
     return CREATE in rights(identity, ancestor.name, ancestor.acl)

@@ -27,14 +27,11 @@ from pycyrus.errors import (
 from pycyrus.interfaces import IAutocreation, IUserDefaults, ListScope, Namespace, UserDefaults
 from pycyrus.model.acl import LOOKUP
 from pycyrus.model.acl_changes import AclAction, AclChange
-from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.identity import SERVER, AdminScope, Identity
 from pycyrus.model.names import MailboxName, inbox_of
 from pycyrus.model.quota import Limit, Resource
 from pycyrus.store.store import MailStore
 from pycyrus.store.tree import Wanted
-
-_SERVER = Identity("cyrus", admin=AdminScope.GLOBAL)
-"""For whom the server itself acts."""
 
 Path = tuple[str, ...]
 
@@ -146,7 +143,7 @@ class Autocreation:
             if value > 0
         ]
         if limits:
-            await self._store.set_quota(_SERVER, inbox, limits, anywhere=True)
+            await self._store.set_quota(SERVER, inbox, limits, anywhere=True)
         names = [inbox, *(_below(inbox, path) for path in settings.folders if path in settings.subscribed)]
         await self._store.subscribe_to(identity.user_id, [*names, *await self._shared(identity)])
         try:
@@ -191,7 +188,7 @@ class Autocreation:
         for path, identifier, rights in settings.rights:
             change = AclChange(identifier, AclAction.REPLACE, rights)
             name = _below(inbox, path)
-            self._try(name, tree.change_acl, connection, _SERVER, name, change)
+            self._try(name, tree.change_acl, connection, SERVER, name, change)
 
     def _try(self, name: MailboxName, work: Callable[..., object], *arguments: object) -> None:
         try:

@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 
 from pycyrus.errors import MailStoreError
 from pycyrus.model.acl import Acl
-from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.identity import SERVER
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.store.partitions import BadPartition
 from pycyrus.store.rows import Entry
 from pycyrus.store.store import MailStore
-
-_SERVER = Identity("cyrus", admin=AdminScope.GLOBAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +88,10 @@ async def _restore(
         if each.name.is_inbox:
             await store.create_inbox(each.name, partition=each.partition or None)
         else:
-            await store.create(_SERVER, each.name, partition=each.partition or None, special_use=each.special_use)
+            await store.create(SERVER, each.name, partition=each.partition or None, special_use=each.special_use)
     elif entry.acl == each.acl:
         return
     elif each.name not in found:
         done.changed += 1
     if not dry_run:
-        await store.set_acl(_SERVER, each.name, each.acl)
+        await store.set_acl(SERVER, each.name, each.acl)

@@ -16,7 +16,7 @@ from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import IMailbox, NewMessage
 from pycyrus.model.acl import DELETE_MESSAGES, INSERT, LOOKUP, POST, READ
 from pycyrus.model.flags import DELETED, FLAGGED, SEEN, FlagAction, FlagChange, Flags
-from pycyrus.model.identity import POSTMAN, AdminScope, Identity
+from pycyrus.model.identity import POSTMAN, SERVER, Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.store import filling, writing
 from pycyrus.store.annotating import annotate
@@ -31,7 +31,7 @@ from pycyrus.store.undo import plan_undo, undo
 from pycyrus.tasks import gather
 from pycyrus.testing.promises import Ended, Marks, Started
 
-ADMIN = Identity("cyrus", admin=AdminScope.GLOBAL)
+ADMIN = SERVER
 INBOX = MailboxName("", "fred", ())
 OTHER = MailboxName("", "bob", ())
 LARGE = 70_000

@@ -10,7 +10,7 @@ opens, and works.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,9 +19,9 @@ from unittest.mock import patch
 from pycyrus.errors import MailboxCorrupted
 from pycyrus.model.acl import LOOKUP
 from pycyrus.model.flags import FLAGGED
-from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.identity import SERVER
 from pycyrus.model.names import MailboxName
-from pycyrus.store import files, journal, rows
+from pycyrus.store import files, journal, layout, rows
 from pycyrus.store.appending import Incoming, append
 from pycyrus.store.contents import Contents
 from pycyrus.store.message_annotations import Key
@@ -33,7 +33,7 @@ from pycyrus.store.writing import FlagOrder, change_flags
 from pycyrus.testing.blocking import BlockingReactor
 from pycyrus.testing.disk import Inode, Recorder
 
-_ADMIN = Identity("cyrus", admin=AdminScope.GLOBAL)
+_ADMIN = SERVER
 _A_SHORT_BOOT = b"a short start..."
 _ANOTHER_BOOT = b"another start..."
 
@@ -258,11 +258,47 @@ def sights(recorder: Recorder) -> Iterator[Sight]:
                 readers[id(node)] = _Reader(node)
                 yield from filter(None, [readers[id(node)].change(0)])
     for at, node in recorder.writes:
-        first = node.changes[0].data or b""
+        # It may have been emptied before anything was written to it.
+        first = next((change.data for change in node.changes if change.data), b"")
         if id(node) not in readers and not first.startswith(journal.MAGIC):
             continue
         reader = readers.setdefault(id(node), _Reader(node))
         yield from filter(None, [reader.change(at)])
+
+
+def allowed_states(recorder: Recorder, known: Iterable[Sight], cut: int) -> dict[int, list[Seen]]:
+    """
+    What each message of a mailbox may be after a cut.
+
+    What a journal durably says ends what it said before, and what other journals said as soon
+    as it is durably in their place: a new one is written and synced before it gets its name.
+
+    @param known: What could be seen of the mailbox until then, in order.
+    @return: States by UID.
+    """
+    allowed: dict[int, list[tuple[Inode, Seen]]] = {}
+    for sight in known:
+        is_durable = sight.at <= recorder.durable(cut, sight.journal)
+        is_placed = is_durable and _is_placed(recorder, sight.journal, cut)
+        for uid, seen in sight.messages.items():
+            states = allowed.setdefault(uid, [])
+            if is_durable:
+                states[:] = [each for each in states if not is_placed and each[0] is not sight.journal]
+            states.append((sight.journal, seen))
+    return {uid: [seen for _, seen in states] for uid, states in allowed.items()}
+
+
+def _is_placed(recorder: Recorder, node: Inode, cut: int) -> bool:
+    """Whether a journal has its name for certain after a cut."""
+    changes = [change for change in recorder.names if change.inode is node and change.came is not None]
+    if not changes:
+        return True
+    return any(
+        change.came is not None
+        and change.came[1] == layout.JOURNAL
+        and change.at <= min(cut, recorder.durable(cut, change.came[0]))
+        for change in changes
+    )
 
 
 # --- comparing ---------------------------------------------------------------
@@ -377,17 +413,12 @@ class Promises:
 
     def _check_against_sights(self, entry: rows.Entry, shown: dict[int, Seen], cut: int) -> None:
         known = [sight for sight in self._sights if sight.at <= cut and sight.unique_id == entry.unique_id]
-        allowed: dict[int, list[Seen]] = {}
         for sight in known:
             _demand(sight.uidvalidity == entry.uidvalidity, f"UIDVALIDITY of {entry.name} is another")
-            is_durable = sight.at <= self._recorder.durable(cut, sight.journal)
             for uid, seen in sight.messages.items():
                 if uid in shown and shown[uid].modseq == seen.modseq:
                     _demand(shown[uid].flags == seen.flags, f"a modseq of {uid} of {entry.name} says something else")
-                states = allowed.setdefault(uid, [])
-                if is_durable:
-                    states.clear()
-                states.append(seen)
+        allowed = allowed_states(self._recorder, known, cut)
         for uid, seen in shown.items():
             _demand(uid in allowed, f"message {uid} of {entry.name} was never there")
             _demand(seen.guid in {state.guid for state in allowed[uid]}, f"UID {uid} of {entry.name} was another's")

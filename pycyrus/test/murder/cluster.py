@@ -27,7 +27,7 @@ from pycyrus.imap.protocol import ImapFactory
 from pycyrus.imap.settings import ImapSettings
 from pycyrus.interfaces import IMailboxDirectory, Location
 from pycyrus.model.acl_text import write_acl
-from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.identity import SERVER, AdminScope, Identity
 from pycyrus.model.internal_names import internal
 from pycyrus.model.names import ExternalNames, MailboxName, NamespaceSettings, inbox_of
 from pycyrus.model.scopes import ListScope, Namespace
@@ -43,7 +43,7 @@ from pycyrus.test.auth.services import SecretsChecker
 
 USERS = dict.fromkeys(("alice", "bob", "admin", "mailproxy"), "secret")
 NAMES = NamespaceSettings(altnamespace=False, unixhierarchysep=False)
-ADMIN = Identity("admin", admin=AdminScope.GLOBAL)
+ADMIN = Identity("admin", admin=AdminScope.GLOBAL, admin_rights=SERVER.admin_rights)
 
 
 @implementer(IMailboxDirectory)

@@ -21,7 +21,7 @@ from unittest.mock import patch
 from pycyrus.errors import MailboxNotFound, MailStoreError, StoreUnavailable, TransferFailed
 from pycyrus.interfaces import Location, NewMessage
 from pycyrus.model.flags import FLAGGED, SEEN, FlagAction, FlagChange, Flags
-from pycyrus.model.identity import POSTMAN, AdminScope, Identity
+from pycyrus.model.identity import POSTMAN, SERVER, Identity
 from pycyrus.model.names import inbox_of
 from pycyrus.model.quota import Limit
 from pycyrus.murder.link import ImapLink
@@ -41,7 +41,7 @@ from pycyrus.testing.powercut import LOSSES, Databases, settings_at
 from pycyrus.testing.promises import all_entries, elsewhere, without_syncs
 
 SIDES = ("source", "target")
-ADMIN = Identity("cyrus", admin=AdminScope.GLOBAL)
+ADMIN = SERVER
 ALICE = Identity("alice")
 BOB = Identity("bob")
 INBOX = inbox_of(ALICE)

@@ -13,7 +13,7 @@ from pycyrus.auth.client import ClientCredentials
 from pycyrus.errors import MailboxExists, MailboxNotFound, StoreUnavailable
 from pycyrus.interfaces import Location, LocationState
 from pycyrus.model.acl import Acl
-from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.identity import SERVER, Identity
 from pycyrus.model.internal_names import internal, parse_internal
 from pycyrus.mupdate.client import MupdateClient
 from pycyrus.murder.comparison import Here
@@ -26,7 +26,7 @@ from pycyrus.store.store import MailStore, open_store
 from pycyrus.test.mupdate.test_master import MasterCase
 
 net: Any = reactor
-ADMIN = Identity("cyrus", admin=AdminScope.GLOBAL)
+ADMIN = SERVER
 FRED = Identity("fred")
 OWN = "b1:143"
 ACL = "fred\tlrswipkxtecdan\t"

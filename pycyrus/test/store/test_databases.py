@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pycyrus.errors import StoreUnavailable
 from pycyrus.interfaces import NewMessage
 from pycyrus.model.acl import INSERT, LOOKUP, Acl
-from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.identity import SERVER, Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.sqlite import damage
 from pycyrus.sqlite.opening import CHECKSUM, connect, make
@@ -28,7 +28,7 @@ from pycyrus.test.store.mailboxes import without_syncs
 from pycyrus.testing.blocking import BlockingReactor
 from pycyrus.testing.promises import all_entries
 
-ADMIN = Identity("cyrus", admin=AdminScope.GLOBAL)
+ADMIN = SERVER
 FRED = Identity("fred")
 INBOX = MailboxName("", "fred", ())
 MESSAGE = b"Subject: hello\r\n\r\nbody\r\n"

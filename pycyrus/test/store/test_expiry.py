@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pycyrus.errors import MailboxNotFound
 from pycyrus.interfaces import NewMessage
 from pycyrus.model.flags import FlagAction, FlagChange, Flags
-from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.identity import SERVER
 from pycyrus.model.names import parse_internal
 from pycyrus.model.search import BodyContains
 from pycyrus.store import expiry
@@ -24,7 +24,7 @@ from pycyrus.testing.blocking import BlockingReactor
 from pycyrus.testing.faults import Action
 from pycyrus.testing.interrupted import interruptions
 
-ADMIN = Identity("cyrus", admin=AdminScope.GLOBAL)
+ADMIN = SERVER
 FAR = 1 << 40
 """A time that everything is older than."""
 

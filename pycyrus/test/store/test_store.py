@@ -29,7 +29,7 @@ from pycyrus.errors import (
 from pycyrus.interfaces import IMailbox, IMailStore, ListScope, Namespace, NewMessage
 from pycyrus.model.acl import OWNER_RIGHTS, Acl
 from pycyrus.model.flags import SEEN, FlagAction, FlagChange, Flags
-from pycyrus.model.identity import POSTMAN, AdminScope, Identity
+from pycyrus.model.identity import POSTMAN, SERVER, AdminScope, Identity
 from pycyrus.model.names import MailboxName, internal, parse_internal
 from pycyrus.store import files
 from pycyrus.store.commit import SyncMode
@@ -37,10 +37,11 @@ from pycyrus.store.header import read_header
 from pycyrus.store.locks import try_lock
 from pycyrus.store.settings import DeleteMode, StoreSettings
 from pycyrus.store.store import MailStore, open_store
+from pycyrus.test.store.dying import die_at
 
 FRED = Identity("fred")
 BOB = Identity("bob")
-ADMIN = Identity("cyrus", admin=AdminScope.GLOBAL)
+ADMIN = SERVER
 Operation = Callable[[], Coroutine[Any, Any, object]]
 MESSAGE = b"Subject: hello\r\n\r\nbody\r\n"
 
@@ -527,43 +528,17 @@ class Renaming(StoreCase):
         self.assertTrue((self.root / "spool/user/frieda/a/1.").exists())
 
 
+CALLS = ("rename", "makedirs", "rmdir", "unlink", "syncfs", "write_all", "replace_file")
+
+
 class Crashes(StoreCase):
     """A process that dies leaves each mailbox whole, under exactly one name."""
-
-    async def die_at(self, point: int, operation: Operation) -> bool:
-        """Run an operation; from a system call on, everything fails, as for a process that was killed."""
-        calls = 0
-
-        def dying(real: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*args: Any, **keywords: Any) -> Any:
-                nonlocal calls
-                calls += 1
-                if calls >= point:
-                    raise OSError(5, "killed")
-                return real(*args, **keywords)
-
-            return call
-
-        patches = [
-            self.patch(files, each, dying(getattr(files, each)))
-            for each in ("rename", "makedirs", "rmdir", "unlink", "syncfs", "write_all", "replace_file")
-        ]
-        try:
-            await operation()
-        except MailStoreError:
-            return True
-        except OSError:
-            return True
-        finally:
-            for patch in patches:
-                patch.restore()
-        return calls >= point
 
     async def run_all(self, operation: Operation, outcomes: list[set[tuple[str, int]]]) -> None:
         """Die at every point; then another process opens the store, finds one of the outcomes, and goes on."""
         for point in range(1, 60):
             await self.reset()
-            died = await self.die_at(point, operation)
+            died = await die_at(self, point, operation, CALLS, transactions=False)
             await self.reopen()
             found = set()
             for each in await self.store.list(FRED, [ListScope(Namespace.PERSONAL)]):
@@ -600,7 +575,13 @@ class Crashes(StoreCase):
     async def test_what_one_left_another_does(self) -> None:
         """A mailbox whose directory was not moved yet is moved by whoever wants it."""
         await self.reset()
-        await self.die_at(1, lambda: self.store.rename(FRED, name("user.fred.a"), name("user.fred.x")))
+        await die_at(
+            self,
+            1,
+            lambda: self.store.rename(FRED, name("user.fred.a"), name("user.fred.x")),
+            CALLS,
+            transactions=False,
+        )
         self.assertTrue((self.root / "spool/user/fred/a").exists())
         self.assertEqual(await self.count(FRED, "user.fred.x.b"), 1)
         self.assertFalse((self.root / "spool/user/fred/a").exists())
