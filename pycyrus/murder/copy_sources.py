@@ -12,7 +12,7 @@ import numpy as np
 from pycyrus.errors import StoreUnavailable
 from pycyrus.imap.commands.expunge import writable
 from pycyrus.imap.message_limit import demand_within_limit
-from pycyrus.imap.replies import No
+from pycyrus.imap.replies import Bad, No
 from pycyrus.imap.wire.copy import encode_uid_set
 from pycyrus.imap.wire.dates import encode_date_times
 from pycyrus.imap.wire.flags import flag_lists
@@ -115,7 +115,9 @@ class RemoteSource:
         numbers = text.split()[0]
         verb = b"UID FETCH" if self._frame.name.startswith(b"UID ") else b"FETCH"
         messages: list[CopiedMessage] = []
-        for response in await self._ask(b"%b %b (UID FLAGS INTERNALDATE RFC822.SIZE)" % (verb, numbers)):
+        for response in await self._ask(
+            b"%b %b (UID FLAGS INTERNALDATE RFC822.SIZE)" % (verb, numbers), is_clients=True
+        ):
             found = _FETCHED.match(response[0]) if response and isinstance(response[0], bytes) else None
             if found is None:
                 self._tell(response)
@@ -170,13 +172,16 @@ class RemoteSource:
             untagged, status, text = await self._link.ask(command % uids)
             self._session.write(untagged)
             if status != b"OK":
-                raise No(b"Messages were copied, and not removed: " + text.rpartition(b"]")[2].strip()[:100])
+                raise No(b"Messages were copied, and not removed: " + _words(text))
 
-    async def _ask(self, command: bytes) -> list[list[bytes | Literal]]:
+    async def _ask(self, command: bytes, *, is_clients: bool = False) -> list[list[bytes | Literal]]:
+        """@param is_clients: The client wrote what may be wrong with it."""
         untagged, status, text = await self._link.ask(command)
         if status != b"OK":
             self._session.write(untagged)
-            raise No(b"inter-server COPY failed: " + text.partition(b"]")[2].strip()[:100])
+            if status == b"BAD" and is_clients:
+                raise Bad(_words(text))
+            raise No(b"inter-server COPY failed: " + _words(text))
         try:
             return split_responses(untagged)
         except BadResponse as error:
@@ -191,6 +196,12 @@ class RemoteSource:
             else:
                 self._session.write(piece)
         self._session.write(b"\r\n")
+
+
+def _words(text: bytes) -> bytes:
+    """What a tagged reply says to people, without its response code."""
+    said = text.partition(b"]")[2] if text.startswith(b"[") else text
+    return said.strip()[:100]
 
 
 def _body_of(response: list[bytes | Literal]) -> tuple[int, bytes] | None:

@@ -112,6 +112,14 @@ class CopyTests(MurderCase):
         self.assertEqual(before.rpartition(b"OK")[0].replace(b" \\Recent", b""),
                          after.rpartition(b"OK")[0].replace(b" \\Recent", b""))  # fmt: skip
 
+    async def test_copy_of_what_is_not_there(self) -> None:
+        """The client is told what is wrong, as by the server itself."""
+        await self.asyncSetUp()
+        alone = await self.do(self.user, b"COPY 9 INBOX", b"BAD")
+        self.assertEqual(await self.do(self.user, b"COPY 9 user.bob", b"BAD"), alone)
+        self.assertEqual(await self.do(self.user, b"MOVE 1:9 user.bob", b"BAD"), alone)
+        self.assertIn(b"Completed", await self.do(self.user, b"UID COPY 9 user.bob"))
+
     async def test_move_to_another_server(self) -> None:
         """The messages are there, and no longer here."""
         await self.asyncSetUp()
