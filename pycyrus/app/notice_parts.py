@@ -9,6 +9,7 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
 
+from pycyrus.config.load import namespace_settings
 from pycyrus.config.settings import Settings
 from pycyrus.interfaces import IDeliveryObserver, IEventSink, IEventSinkFactory, IMailStore, IStoreObserver
 from pycyrus.notices.arrivals import ArrivalEvents
@@ -49,8 +50,6 @@ class Notices:
         self._reactor = reactor
         self._senders: dict[str, NoticeSender] = {}
         observers: list[IDeliveryObserver] = []
-        if method := settings.text("mailnotifier"):
-            observers.append(MailNotices(method, self._sender(method)))
         self.sessions: IStoreObserver | None = None
         self.events: IStoreObserver | None = None
         self._reporter: Reporter | None = None
@@ -61,6 +60,8 @@ class Notices:
             self.events = self.sessions = StoreObserver(self._reporter)
             if wanted.groups & {Group.MESSAGE, Group.QUOTA}:
                 observers.append(ArrivalEvents(self._reporter))
+        if method := settings.text("mailnotifier"):
+            observers.append(MailNotices(method, self._sender(method)))
         self.deliveries: IDeliveryObserver | None = DeliveryObservers(observers) if observers else None
         if settings.switch("auditlog"):
             audit = AuditLog(settings.text("deletedprefix"))
@@ -106,6 +107,7 @@ def event_settings(settings: Settings, server_name: str) -> EventSettings:
         content_size=settings.integer("event_content_size"),
         excluded_flags=frozenset(word.lower().encode("utf-8") for word in settings.text("event_exclude_flags").split()),
         excluded_uses=frozenset(settings.text("event_exclude_specialuse").lower().split()),
+        namespace=namespace_settings(settings),
     )
 
 

@@ -204,7 +204,7 @@ class Delivery:
 
     def _tell_over_quota(self, mailbox: IMailbox) -> None:
         if self._observer is not None:
-            self._observer.over_quota(mailbox.name, self.envelope.session_id)
+            self._observer.over_quota(mailbox.name, self.envelope.session_id, self.envelope.service)
 
     async def _open_for_post(self, name: MailboxName) -> IMailbox:
         """
@@ -397,6 +397,7 @@ class Delivery:
                     envelope.session_id,
                     mailbox,
                     self._header.header if self._header is not None else b"",
+                    envelope.service,
                 )
             )
         return appended

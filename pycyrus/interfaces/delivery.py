@@ -44,6 +44,7 @@ class Envelope:
     @ivar auth: User id given by MAIL's AUTH parameter (RFC 4954 section 5), for whose
         rights to post; empty for C{<>}, None without it.
     @ivar tls: How the client is protected, in the words of Received fields; empty without TLS.
+    @ivar service: The name in cyrus.conf of the service that took it.
     """
 
     sender: str
@@ -56,6 +57,7 @@ class Envelope:
     utf8: bool = False
     auth: str | None = None
     tls: str = ""
+    service: str = "lmtp"
 
 
 class IDelivery(Interface):
@@ -105,6 +107,7 @@ class Arrival:
     @ivar sender: Reverse path; empty for the null sender.
     @ivar opened: The mailbox itself, open while it is told; None where nobody may look.
     @ivar header: Of the message, as it came in.
+    @ivar service: As of its envelope.
     """
 
     mailbox: MailboxName
@@ -115,6 +118,7 @@ class Arrival:
     session_id: str
     opened: IMailbox | None = field(default=None, compare=False)
     header: bytes = b""
+    service: str = "lmtp"
 
 
 class IDeliveryObserver(Interface):
@@ -127,7 +131,7 @@ class IDeliveryObserver(Interface):
         It neither waits nor raises: the sender has no answer yet.
         """
 
-    def over_quota(mailbox: MailboxName, session_id: str) -> None:
+    def over_quota(mailbox: MailboxName, session_id: str, service: str) -> None:
         """
         A message did not get into a mailbox, as its quota is exceeded.
 

@@ -11,9 +11,7 @@ from pycyrus.model.names import MailboxName
 from pycyrus.notices.contents import of_mailbox, of_messages
 from pycyrus.notices.kinds import MESSAGE_NEW, QUOTA_EXCEED, Extra, Group
 from pycyrus.notices.reporter import Reporter
-from pycyrus.notices.urls import mailbox_url, owner_of
-
-SERVICE = "lmtp"
+from pycyrus.notices.urls import owner_of
 
 
 @implementer(IDeliveryObserver)
@@ -32,13 +30,14 @@ class ArrivalEvents:
         except Exception:  # noqa: BLE001 - it is in its mailbox: the sender must hear that, whatever fails here
             self._reporter.failed(Failure())
             return
-        self._reporter.spawn(self._tell(arrival.mailbox, arrival.session_id, params))
+        unique_id = arrival.opened.unique_id if arrival.opened is not None else ""
+        self._reporter.spawn(self._tell(arrival, unique_id, params))
 
-    def over_quota(self, mailbox: MailboxName, session_id: str) -> None:
+    def over_quota(self, mailbox: MailboxName, session_id: str, service: str) -> None:
         """See L{IDeliveryObserver}."""
         if self._reporter.wants(Group.QUOTA):
-            url = mailbox_url(self._reporter.settings.server, mailbox)
-            facts = SessionFacts(SERVICE, session_id)
+            url = self._reporter.urls.mailbox(mailbox)
+            facts = SessionFacts(service, session_id)
             self._reporter.spawn(self._reporter.tell_quota(QUOTA_EXCEED, facts, mailbox, url))
 
     def close(self) -> None:
@@ -46,10 +45,7 @@ class ArrivalEvents:
 
     def _params(self, arrival: Arrival) -> dict[str, object]:
         settings = self._reporter.settings
-        params: dict[str, object] = {
-            "uri": mailbox_url(settings.server, arrival.mailbox, arrival.uidvalidity, arrival.uid),
-            "uidset": str(arrival.uid),
-        }
+        params: dict[str, object] = {}
         if Extra.MESSAGE_SIZE in settings.extras:
             params["messageSize"] = arrival.size
         if arrival.opened is not None and settings.extras - _CHEAP:
@@ -58,10 +54,26 @@ class ArrivalEvents:
             params |= of_messages(arrival.opened, np.array([arrival.uid], np.uint32), MESSAGE_NEW, settings)
         return params
 
-    async def _tell(self, mailbox: MailboxName, session_id: str, params: dict[str, object]) -> None:
-        if not await self._reporter.is_excluded(mailbox):
-            self._reporter.tell(MESSAGE_NEW, SessionFacts(SERVICE, session_id), owner_of(mailbox), params)
+    async def _tell(self, arrival: Arrival, unique_id: str, params: dict[str, object]) -> None:
+        reporter = self._reporter
+        name = arrival.mailbox
+        if await reporter.is_excluded(name):
+            return
+        params |= await reporter.mailbox_params(name, unique_id, arrival.uidvalidity, arrival.uid)
+        facts = SessionFacts(arrival.service, arrival.session_id)
+        reporter.tell(MESSAGE_NEW, facts, owner_of(name), params)
 
 
-_CHEAP = frozenset((Extra.TIMESTAMP, Extra.SERVICE, Extra.SESSION_ID, Extra.MESSAGE_SIZE, Extra.CLIENT_ADDRESS))
-"""What can be told without a look at the mailbox."""
+_CHEAP = frozenset(
+    (
+        Extra.TIMESTAMP,
+        Extra.SERVICE,
+        Extra.SESSION_ID,
+        Extra.MESSAGE_SIZE,
+        Extra.CLIENT_ADDRESS,
+        Extra.MAILBOX_ACL,
+        Extra.DISK_USED,
+        Extra.FLAG_NAMES,
+    )
+)
+"""What can be told without a look at the columns."""

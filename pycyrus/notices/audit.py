@@ -41,7 +41,7 @@ from pycyrus.model.uids import UidArray
 from pycyrus.model.view import CachedItem, View
 from pycyrus.notices.contents import found, message_id
 from pycyrus.notices.passing import PassingMailbox
-from pycyrus.notices.reporter import OBSERVER
+from pycyrus.notices.urls import OBSERVER
 
 
 class AuditLog:
@@ -124,10 +124,10 @@ class AuditedDeliveries:
         if self._other is not None:
             self._other.delivered(arrival)
 
-    def over_quota(self, mailbox: MailboxName, session_id: str) -> None:
+    def over_quota(self, mailbox: MailboxName, session_id: str, service: str) -> None:
         """See L{IDeliveryObserver.over_quota}."""
         if self._other is not None:
-            self._other.over_quota(mailbox, session_id)
+            self._other.over_quota(mailbox, session_id, service)
 
     def close(self) -> None:
         """See L{IDeliveryObserver.close}."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import IMailbox
+from pycyrus.model.flags import DELETED
 from pycyrus.model.uids import Positions, UidArray, encode_numbers
 from pycyrus.model.view import CachedItem, View
 from pycyrus.notices.kinds import Extra, Kind
@@ -49,9 +50,8 @@ def of_messages(mailbox: IMailbox, uids: UidArray, kind: Kind, settings: EventSe
     positions = found(view, uids)
     extras = settings.extras
     params: dict[str, object] = {}
-    if Extra.MESSAGE_IDS in extras and 0 < len(positions) <= MAX_IDS:
-        [envelopes] = view.cached(positions, (CachedItem.ENVELOPE,))
-        params["vnd.cmu.midset"] = [message_id(envelope) for envelope in envelopes]
+    if Extra.MESSAGE_IDS in extras and (ids := ids_of(view, positions)):
+        params[Extra.MESSAGE_IDS.value] = list(ids.values())
     if not kind.has_content or len(positions) != 1:
         return params
     at = int(positions[0])
@@ -70,6 +70,20 @@ def of_messages(mailbox: IMailbox, uids: UidArray, kind: Kind, settings: EventSe
 def found(view: View, uids: UidArray) -> Positions:
     """Where those UIDs are that there are."""
     return np.flatnonzero(np.isin(view.uids, uids))
+
+
+def to_be_expunged(view: View, uids: UidArray | None) -> Positions:
+    """Where the messages are that EXPUNGE removes, or UID EXPUNGE of these UIDs."""
+    where = np.flatnonzero(view.flags & np.uint32(DELETED))
+    return where if uids is None else where[np.isin(view.uids[where], uids)]
+
+
+def ids_of(view: View, positions: Positions) -> dict[int, str]:
+    """Message ids by UID; none of too many messages."""
+    if not 0 < len(positions) <= MAX_IDS:
+        return {}
+    [envelopes] = view.cached(positions, (CachedItem.ENVELOPE,))
+    return dict(zip(view.uids[positions].tolist(), map(message_id, envelopes), strict=True))
 
 
 def message_id(envelope: bytes) -> str:

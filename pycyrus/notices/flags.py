@@ -32,6 +32,10 @@ class FlagState:
         at = found(view, uids)
         return cls(view.uids[at], view.flags[at].copy(), view.keywords[at].copy(), mailbox.keyword_names())
 
+    def told(self) -> str:
+        """The names of all that any of them has."""
+        return " ".join(_names(self.names, self.flags, self.keywords))
+
     def only(self, uids: UidArray) -> Self:
         """Of some of them."""
         at = np.isin(self.uids, uids)
@@ -80,14 +84,16 @@ class FlagChanges:
         ):
             which = (flags != 0) | (keywords != 0).any(axis=1)
             if which.any():
-                yield kind, self.uids[which], self._names(flags, keywords)
+                yield kind, self.uids[which], _names(self.names, flags, keywords)
 
-    def _names(self, flags: NDArray[np.uint32], keywords: NDArray[np.uint64]) -> list[str]:
-        bits = int(np.bitwise_or.reduce(flags))
-        words = [int(word) for word in np.bitwise_or.reduce(keywords, axis=0)]
-        names = [name for bit, name in SYSTEM_FLAG_NAMES if bits & bit]
-        names += [name for number, name in enumerate(self.names) if words[number // 64] >> number % 64 & 1]
-        return [name.decode("utf-8", "replace") for name in names]
+
+def _names(known: tuple[bytes, ...], flags: NDArray[np.uint32], keywords: NDArray[np.uint64]) -> list[str]:
+    """The flags that any message has; C{known} are the keywords of the mailbox."""
+    bits = int(np.bitwise_or.reduce(flags))
+    words = [int(word) for word in np.bitwise_or.reduce(keywords, axis=0)]
+    names = [name for bit, name in SYSTEM_FLAG_NAMES if bits & bit]
+    names += [name for number, name in enumerate(known) if words[number // 64] >> number % 64 & 1]
+    return [name.decode("utf-8", "replace") for name in names]
 
 
 def _masks(names: tuple[bytes, ...], excluded: frozenset[bytes]) -> tuple[np.uint32, NDArray[np.uint64]]:

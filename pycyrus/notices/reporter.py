@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -14,12 +15,13 @@ from twisted.python.failure import Failure
 
 from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import IEventSink, IMailStore, ListScope, Namespace, SessionFacts
-from pycyrus.model.identity import POSTMAN, AdminScope, Identity
+from pycyrus.model.acl_text import tell_rights
+from pycyrus.model.identity import POSTMAN
 from pycyrus.model.names import MailboxName
-from pycyrus.model.quota import Quota, Usage
-from pycyrus.notices.kinds import LOGIN, LOGOUT, Extra, Group, Kind
+from pycyrus.model.quota import Limit, Quota, Resource, Usage
+from pycyrus.notices.kinds import LOGIN, LOGOUT, MESSAGE_NEW, QUOTA_CHANGE, Extra, Group, Kind
 from pycyrus.notices.settings import EventSettings
-from pycyrus.notices.urls import owner_of
+from pycyrus.notices.urls import OBSERVER, Urls, owner_of
 from pycyrus.tasks import Tasks
 
 USES_KEPT = 1000
@@ -27,14 +29,18 @@ USES_KEPT = 1000
 USES_AGE = 60.0
 """Seconds for which it is."""
 
-OBSERVER = Identity("events", admin=AdminScope.GLOBAL)
-"""As whom quotas and rights are looked at."""
+MAILBOX_TYPE = "e"
+"""Mailboxes here have mail in them."""
 
 _ONE_MORE = Usage(octets=1, messages=1)
 
 
 class Reporter:
-    """Tells the sinks what happened."""
+    """
+    Tells the sinks what happened.
+
+    @ivar urls: Of what events are about.
+    """
 
     log = Logger()
 
@@ -44,6 +50,7 @@ class Reporter:
         """@param store: To look up what events tell; nobody watches this one."""
         self.settings = settings
         self.store = store
+        self.urls = Urls(settings.server, settings.namespace)
         self._sinks = sinks
         self._clock = clock
         self._uses: OrderedDict[MailboxName, tuple[float, bool]] = OrderedDict()
@@ -95,7 +102,8 @@ class Reporter:
         event.update(self._session_params(kind, facts))
         event.update(params)
         event["pid"] = os.getpid()
-        if user:
+        event["serverFQDN"] = self.settings.server
+        if user or kind is MESSAGE_NEW:
             event["user"] = user
         for sink in self._sinks:
             sink.tell(event)
@@ -111,11 +119,29 @@ class Reporter:
         if kind in (LOGIN, LOGOUT) and facts.server_address:
             params["serverDomain"] = facts.server_address
             params["serverPort"] = facts.server_port
-        if (kind in (LOGIN, LOGOUT) or Extra.CLIENT_ADDRESS in extras) and facts.client_address:
+        if kind in (LOGIN, LOGOUT) and facts.client_address:
             params["clientIP"] = facts.client_address
             params["clientPort"] = facts.client_port
         if Extra.SESSION_ID in extras:
             params["vnd.cmu.sessionId"] = facts.session_id
+        return params
+
+    async def mailbox_params(
+        self, name: MailboxName, unique_id: str, uidvalidity: int | None = None, uid: int | None = None
+    ) -> dict[str, object]:
+        """
+        Which mailbox an event is about.
+
+        @param unique_id: Empty if it is not known.
+        @param uid: Of the one message that is meant.
+        """
+        params: dict[str, object] = {"uri": self.urls.mailbox(name, uidvalidity, uid), "vnd.cmu.mbtype": MAILBOX_TYPE}
+        if unique_id:
+            params["mailboxID"] = unique_id
+        if Extra.MAILBOX_ACL in self.settings.extras:
+            with suppress(MailStoreError):
+                entries = (await self.store.acl(OBSERVER, name)).entries
+                params["vnd.cmu.mailboxACL"] = "".join(f"{who}\t{tell_rights(rights)}\t" for who, rights in entries)
         return params
 
     # --- quotas -----------------------------------------------------------------------
@@ -131,7 +157,12 @@ class Reporter:
         """Tell of the quota that holds for a mailbox."""
         quota = await self.quota_of(name)
         if quota is not None:
-            self.tell(kind, facts, owner_of(quota.root), {**quota_params(quota), "uri": url})
+            limits = quota.limits
+            if kind is QUOTA_CHANGE:
+                # What is not limited is told as well.
+                known = {limit.name for limit in limits}
+                limits += tuple(Limit(name, -1) for name in _QUOTA_PARAMS if name not in known)
+            self.tell(kind, facts, owner_of(quota.root), {**quota_params(quota, limits), "uri": url})
 
     async def close(self) -> None:
         """Tell nothing more."""
@@ -140,11 +171,17 @@ class Reporter:
             await sink.close()
 
 
-def quota_params(quota: Quota) -> dict[str, object]:
+_QUOTA_PARAMS = {
+    Resource.STORAGE.value: ("diskQuota", "diskUsed"),
+    Resource.MESSAGE.value: ("maxMessages", "messages"),
+}
+
+
+def quota_params(quota: Quota, limits: Sequence[Limit]) -> dict[str, object]:
     """RFC 5423 section 5: limits and use, storage in kibibytes."""
     params: dict[str, object] = {}
-    for limit in quota.limits:
-        names = {"STORAGE": ("diskQuota", "diskUsed"), "MESSAGE": ("maxMessages", "messages")}.get(limit.name)
+    for limit in limits:
+        names = _QUOTA_PARAMS.get(limit.name)
         if names is not None:
             params[names[0]] = limit.value
             params[names[1]] = quota.used(limit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from pycyrus.model.names import NamespaceSettings
 from pycyrus.notices.kinds import Extra, Group
 
 
@@ -29,6 +30,7 @@ class EventSettings:
     Which events are told, and what they tell.
 
     @ivar server: Our name, for URLs.
+    @ivar namespace: How mailboxes are named in URLs.
     @ivar content_size: Octets of a message at most; 0 for what the server allows.
     @ivar excluded_flags: Lower-cased names of flags whose changes are not told.
     @ivar excluded_uses: Lower-cased special uses of mailboxes in which nothing is told.
@@ -41,3 +43,4 @@ class EventSettings:
     content_size: int = 0
     excluded_flags: frozenset[bytes] = field(default=frozenset())
     excluded_uses: frozenset[str] = field(default=frozenset(("\\junk",)))
+    namespace: NamespaceSettings = field(default_factory=NamespaceSettings)

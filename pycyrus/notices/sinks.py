@@ -41,7 +41,7 @@ class MailNotices:
         if arrival.mailbox.owner is not None:
             self._sender.send(new_mail(self._method, arrival))
 
-    def over_quota(self, mailbox: MailboxName, session_id: str) -> None:
+    def over_quota(self, mailbox: MailboxName, session_id: str, service: str) -> None:
         """See L{IDeliveryObserver}; the sender of the mail is told."""
 
     def close(self) -> None:
@@ -60,10 +60,10 @@ class DeliveryObservers:
         for observer in self._observers:
             observer.delivered(arrival)
 
-    def over_quota(self, mailbox: MailboxName, session_id: str) -> None:
+    def over_quota(self, mailbox: MailboxName, session_id: str, service: str) -> None:
         """See L{IDeliveryObserver}."""
         for observer in self._observers:
-            observer.over_quota(mailbox, session_id)
+            observer.over_quota(mailbox, session_id, service)
 
     def close(self) -> None:
         """See L{IDeliveryObserver}."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from pycyrus.model.names import MailboxName
+from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.names import ExternalNames, MailboxName, NamespaceSettings
+
+OBSERVER = Identity("events", admin=AdminScope.GLOBAL)
+"""As whom mailboxes are named, and quotas and rights are looked at."""
+
+_PLAIN = "/$'()*,!~"
+"""What stands for itself in a path, beside letters, digits, dash, dot and underscore, as Cyrus has it."""
 
 
 def owner_of(name: MailboxName) -> str:
@@ -20,22 +27,23 @@ def folder_of(name: MailboxName) -> str:
     return path if name.owner is None else path or "INBOX"
 
 
-def server_url(server: str) -> str:
-    """The whole server."""
-    return f"imap://{server}"
-
-
-def mailbox_url(server: str, name: MailboxName, uidvalidity: int | None = None, uid: int | None = None) -> str:
+class Urls:
     """
-    A mailbox, or a message in it.
+    URLs of what is on this server (RFC 5092), where mailboxes are named as administrators name them.
 
-    As Cyrus writes it: the at sign of the owner's id stays as it is, other than in RFC 5092 section 3.2.
+    @ivar server: The whole server.
     """
-    owner = owner_of(name)
-    authority = f"{quote(owner, safe='@')}@{server}" if owner else server
-    url = f"imap://{authority}/{quote(folder_of(name))}"
-    if uidvalidity is not None:
-        url += f";UIDVALIDITY={uidvalidity}"
-    if uid is not None:
-        url += f"/;UID={uid}"
-    return url
+
+    def __init__(self, server: str, namespace: NamespaceSettings) -> None:
+        """@param server: Our name."""
+        self.server = f"imap://{server}"
+        self._names = ExternalNames(namespace, OBSERVER)
+
+    def mailbox(self, name: MailboxName, uidvalidity: int | None = None, uid: int | None = None) -> str:
+        """A mailbox, or a message in it."""
+        url = f"{self.server}/{quote(self._names.encode(name, utf8=True), safe=_PLAIN)}"
+        if uidvalidity is not None:
+            url += f";UIDVALIDITY={uidvalidity}"
+        if uid is not None:
+            url += f"/;UID={uid}"
+        return url

@@ -12,7 +12,7 @@ from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import IMailbox, IMailStore, ISessionWatch, IStoreObserver, SessionFacts
 from pycyrus.model.acl import POST
 from pycyrus.model.acl_changes import AclChange
-from pycyrus.model.acl_text import tell_rights, write_acl
+from pycyrus.model.acl_text import write_rights
 from pycyrus.model.identity import POSTMAN, Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.model.quota import Limit
@@ -28,12 +28,10 @@ from pycyrus.notices.kinds import (
     MAILBOX_UNSUBSCRIBE,
     QUOTA_CHANGE,
     QUOTA_WITHIN,
-    Extra,
     Group,
     Kind,
 )
-from pycyrus.notices.reporter import OBSERVER, Reporter, is_full
-from pycyrus.notices.urls import mailbox_url, server_url
+from pycyrus.notices.reporter import Reporter, is_full
 from pycyrus.notices.watched_mailbox import WatchedMailbox
 
 
@@ -52,16 +50,11 @@ class StoreObserver:
 
 @implementer(ISessionWatch)
 class SessionWatch:
-    """
-    One session.
-
-    @ivar server: Its name, for URLs.
-    """
+    """One session."""
 
     def __init__(self, reporter: Reporter, store: IMailStore, facts: SessionFacts) -> None:
         self.reporter = reporter
         self.facts = facts
-        self.server = reporter.settings.server
         self.store: IMailStore = WatchedStore(store, self)
         self._user: str | None = None
 
@@ -72,12 +65,12 @@ class SessionWatch:
     def logged_in(self, identity: Identity) -> None:
         """Somebody has come in."""
         self._user = identity.user_id
-        self.tell(LOGIN, {"uri": server_url(self.server)})
+        self.tell(LOGIN, {"uri": self.reporter.urls.server})
 
     def logged_out(self) -> None:
         """Who came in has gone."""
         if self._user is not None:
-            self.tell(LOGOUT, {"uri": server_url(self.server)})
+            self.tell(LOGOUT, {"uri": self.reporter.urls.server})
             self._user = None
 
 
@@ -118,40 +111,49 @@ class WatchedStore:
 
     async def delete(self, identity: Identity, name: MailboxName) -> None:
         """See L{IMailStore.delete}."""
-        url = await self._url(name, Group.MAILBOX)
         reporter = self._watch.reporter
+        params = await self._params(name) if reporter.wants(Group.MAILBOX) else {}
         before = await reporter.quota_of(name) if reporter.wants(Group.QUOTA) else None
         await self._store.delete(identity, name)
-        self._watch.tell(MAILBOX_DELETE, {"mailboxID": url, "uri": url})
+        self._watch.tell(MAILBOX_DELETE, params)
         if is_full(before):
             assert before is not None
             root = before.root
             if not is_full(await reporter.quota_of(root)):
-                root_url = mailbox_url(self._watch.server, root)
+                root_url = reporter.urls.mailbox(root)
                 await reporter.tell_quota(QUOTA_WITHIN, self._watch.facts, root, root_url)
 
     async def rename(
         self, identity: Identity, old: MailboxName, new: MailboxName, *, partition: str | None = None
     ) -> list[tuple[MailboxName, MailboxName]]:
         """See L{IMailStore.rename}."""
-        old_url = await self._url(old, Group.MAILBOX)
+        reporter = self._watch.reporter
+        before = await self._params(old) if reporter.wants(Group.MAILBOX) else {}
         renamed = await self._store.rename(identity, old, new, partition=partition)
-        await self._tell(MAILBOX_RENAME, new, {"oldMailboxID": old_url})
+        await self._tell(MAILBOX_RENAME, new, {"oldMailboxID": before.get("uri", "")})
         for was, now in renamed:
             if was != old:
-                await self._tell(MAILBOX_RENAME, now, {"oldMailboxID": mailbox_url(self._watch.server, was)})
+                await self._tell(MAILBOX_RENAME, now, {"oldMailboxID": reporter.urls.mailbox(was)})
         return renamed
 
     async def change_acl(self, identity: Identity, name: MailboxName, change: AclChange) -> None:
         """See L{IMailStore.change_acl}."""
         await self._store.change_acl(identity, name, change)
-        rights = change.action.value + tell_rights(change.rights)
-        await self._tell(ACL_CHANGE, name, {"aclSubject": change.identifier, "aclRights": rights})
+        params = {"aclSubject": change.identifier}
+        if change.rights:
+            # Cyrus does not tell whether they are added or removed: the whole list does.
+            params["aclRights"] = write_rights(change.rights)
+        await self._tell(ACL_CHANGE, name, params)
 
     async def subscribe(self, identity: Identity, name: MailboxName, wanted: bool) -> None:
         """See L{IMailStore.subscribe}."""
         await self._store.subscribe(identity, name, wanted)
-        await self._tell(MAILBOX_SUBSCRIBE if wanted else MAILBOX_UNSUBSCRIBE, name)
+        if self._watch.reporter.wants(Group.SUBSCRIPTION):
+            unique_id, _ = await self._numbers(name)
+            params = {"uri": self._watch.reporter.urls.mailbox(name)}
+            if unique_id:
+                params["mailboxID"] = unique_id
+            self._watch.tell(MAILBOX_SUBSCRIBE if wanted else MAILBOX_UNSUBSCRIBE, params)
 
     async def set_quota(
         self, identity: Identity, root: MailboxName, limits: Sequence[Limit], *, anywhere: bool = False
@@ -163,7 +165,7 @@ class WatchedStore:
             return
         was_full = is_full(await reporter.quota_of(root))
         await self._store.set_quota(identity, root, limits, anywhere=anywhere)
-        url = mailbox_url(self._watch.server, root)
+        url = reporter.urls.mailbox(root)
         await reporter.tell_quota(QUOTA_CHANGE, self._watch.facts, root, url)
         if was_full and not is_full(await reporter.quota_of(root)):
             await reporter.tell_quota(QUOTA_WITHIN, self._watch.facts, root, url)
@@ -180,23 +182,19 @@ class WatchedStore:
 
     # --- telling ------------------------------------------------------------------------
 
-    async def _url(self, name: MailboxName, group: Group) -> str:
-        """The URL of a mailbox, with its UIDVALIDITY if it has one that can be seen."""
-        uidvalidity = None
-        if self._watch.reporter.wants(group):
-            with suppress(MailStoreError):
-                mailbox = await self._store.open(POSTMAN, name, POST)
-                uidvalidity = mailbox.uidvalidity
+    async def _numbers(self, name: MailboxName) -> tuple[str, int | None]:
+        """Its unique id and UIDVALIDITY, if it is there."""
+        with suppress(MailStoreError):
+            mailbox = await self._store.open(POSTMAN, name, POST)
+            try:
+                return mailbox.unique_id, mailbox.uidvalidity
+            finally:
                 mailbox.close()
-        return mailbox_url(self._watch.server, name, uidvalidity)
+        return "", None
+
+    async def _params(self, name: MailboxName) -> dict[str, object]:
+        return await self._watch.reporter.mailbox_params(name, *await self._numbers(name))
 
     async def _tell(self, kind: Kind, name: MailboxName, params: Mapping[str, object] | None = None) -> None:
-        reporter = self._watch.reporter
-        if not reporter.wants(kind.group):
-            return
-        url = await self._url(name, kind.group)
-        more = dict(params or {})
-        if Extra.MAILBOX_ACL in reporter.settings.extras and kind.group is not Group.SUBSCRIPTION:
-            with suppress(MailStoreError):
-                more["vnd.cmu.mailboxACL"] = write_acl(await self._store.acl(OBSERVER, name))
-        self._watch.tell(kind, {"mailboxID": url, "uri": url, **more})
+        if self._watch.reporter.wants(kind.group):
+            self._watch.tell(kind, {**await self._params(name), **(params or {})})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from pycyrus.interfaces import Appended, Copied, Expunged, IMailbox, NewMessage,
 from pycyrus.model.flags import FlagChange
 from pycyrus.model.quota import Enforcement, Quota
 from pycyrus.model.uids import UidArray
-from pycyrus.notices.contents import of_mailbox, of_messages, uid_set
+from pycyrus.notices.contents import ids_of, of_mailbox, of_messages, to_be_expunged, uid_set
 from pycyrus.notices.flags import FlagChanges, FlagState
 from pycyrus.notices.kinds import (
     MESSAGE_APPEND,
@@ -24,12 +24,12 @@ from pycyrus.notices.kinds import (
     MESSAGE_MOVE,
     QUOTA_EXCEED,
     QUOTA_WITHIN,
+    Extra,
     Group,
     Kind,
 )
 from pycyrus.notices.passing import PassingMailbox
 from pycyrus.notices.reporter import is_full
-from pycyrus.notices.urls import mailbox_url
 
 if TYPE_CHECKING:
     from pycyrus.notices.watch import SessionWatch
@@ -68,9 +68,11 @@ class WatchedMailbox(PassingMailbox):
     async def expunge(self, uids: UidArray | None = None) -> Expunged:
         """See L{IMailbox.expunge}."""
         before = await self._quota()
+        ids = self._ids(uids)
         expunged = await self._mailbox.expunge(uids)
         if len(expunged.uids):
-            await self._tell(MESSAGE_EXPUNGE, expunged.uids)
+            told = [ids[uid] for uid in expunged.uids.tolist() if uid in ids]
+            await self._tell(MESSAGE_EXPUNGE, expunged.uids, {Extra.MESSAGE_IDS.value: told} if told else {})
             await self._within(before)
         return expunged
 
@@ -104,11 +106,21 @@ class WatchedMailbox(PassingMailbox):
 
     # --- telling ------------------------------------------------------------------------
 
-    def _url(self, uids: UidArray | None = None) -> str:
-        uid = int(uids[0]) if uids is not None and len(uids) == 1 else None
-        return mailbox_url(self._watch.server, self._mailbox.name, self._mailbox.uidvalidity, uid)
+    def _url(self) -> str:
+        return self._watch.reporter.urls.mailbox(self._mailbox.name, self._mailbox.uidvalidity)
 
-    async def _tell(self, kind: Kind, uids: UidArray) -> None:
+    async def _params(self, mailbox: IMailbox, uid: int | None = None) -> dict[str, object]:
+        return await self._watch.reporter.mailbox_params(mailbox.name, mailbox.unique_id, mailbox.uidvalidity, uid)
+
+    def _ids(self, uids: UidArray | None) -> dict[int, str]:
+        """Of what is about to be expunged, if they are told."""
+        reporter = self._watch.reporter
+        if not reporter.wants(Group.MESSAGE) or Extra.MESSAGE_IDS not in reporter.settings.extras:
+            return {}
+        view = self._mailbox.view()
+        return ids_of(view, to_be_expunged(view, uids))
+
+    async def _tell(self, kind: Kind, uids: UidArray, more: Mapping[str, object] | None = None) -> None:
         reporter = self._watch.reporter
         if not len(uids) or not reporter.wants(kind.group):
             return
@@ -118,15 +130,16 @@ class WatchedMailbox(PassingMailbox):
                 return
             self._mailbox.refresh()
             settings = reporter.settings
-            self._watch.tell(
-                kind,
-                {
-                    "uri": self._url(uids if kind.has_content else None),
-                    "uidset": uid_set(uids),
-                    **of_mailbox(self._mailbox, settings.extras),
-                    **of_messages(self._mailbox, uids, kind, settings),
-                },
-            )
+            params = of_mailbox(self._mailbox, settings.extras)
+            params |= of_messages(self._mailbox, uids, kind, settings)
+            params |= more or {}
+            one = int(uids[0]) if kind.has_content and len(uids) == 1 else None
+            if one is None:
+                params["uidset"] = uid_set(uids)
+            if kind.has_content and Extra.FLAG_NAMES in settings.extras:
+                names = FlagState.of(self._mailbox, uids).told()
+                params |= {Extra.FLAG_NAMES.value: names} if names else {}
+            self._watch.tell(kind, params | await self._params(self._mailbox, one))
 
     async def _tell_copied(self, kind: Kind, copied: Copied, target: IMailbox) -> None:
         reporter = self._watch.reporter
@@ -136,19 +149,14 @@ class WatchedMailbox(PassingMailbox):
             if await reporter.is_excluded(target.name):
                 return
             target.refresh()
-            url = mailbox_url(self._watch.server, target.name, target.uidvalidity)
-            self._watch.tell(
-                kind,
-                {
-                    "uri": url,
-                    "mailboxID": url,
-                    "uidset": uid_set(copied.target_uids),
-                    "oldMailboxID": self._url(),
-                    "vnd.cmu.oldUidset": uid_set(copied.source_uids),
-                    **of_mailbox(target, reporter.settings.extras),
-                    **of_messages(target, copied.target_uids, kind, reporter.settings),
-                },
-            )
+            params = {
+                "uidset": uid_set(copied.target_uids),
+                "oldMailboxID": self._url(),
+                "vnd.cmu.oldUidset": uid_set(copied.source_uids),
+                **of_mailbox(target, reporter.settings.extras),
+                **of_messages(target, copied.target_uids, kind, reporter.settings),
+            }
+            self._watch.tell(kind, params | await self._params(target))
 
     async def _tell_flags(self, before: FlagState) -> None:
         reporter = self._watch.reporter
@@ -158,12 +166,12 @@ class WatchedMailbox(PassingMailbox):
             after = FlagState.of(self._mailbox, before.uids)
             changes = FlagChanges.between(before, after, reporter.settings.excluded_flags)
             for kind, uids, names in changes.events():
-                params: dict[str, object] = {"uri": self._url(), "uidset": uid_set(uids)}
+                params: dict[str, object] = {"uidset": uid_set(uids)}
                 if names:
                     params["flagNames"] = " ".join(names)
                 params |= of_mailbox(self._mailbox, reporter.settings.extras)
                 params |= of_messages(self._mailbox, uids, kind, reporter.settings)
-                self._watch.tell(kind, params)
+                self._watch.tell(kind, params | await self._params(self._mailbox))
 
     async def _quota(self) -> Quota | None:
         reporter = self._watch.reporter
@@ -180,7 +188,7 @@ class WatchedMailbox(PassingMailbox):
     async def _full(self, mailbox: IMailbox) -> None:
         reporter = self._watch.reporter
         if reporter.wants(Group.QUOTA):
-            url = mailbox_url(self._watch.server, mailbox.name, mailbox.uidvalidity)
+            url = reporter.urls.mailbox(mailbox.name, mailbox.uidvalidity)
             await reporter.tell_quota(QUOTA_EXCEED, self._watch.facts, mailbox.name, url)
 
 

@@ -41,8 +41,9 @@ class EventTests(ToolsTestCase):
         (created,) = self.told("mailbox", "create", folder)
         # Of mailboxes, rights and quotas as of sessions: the watched store tells.
         url = created["uri"]
-        self.assertRegex(url, rf"^imap://{account.user}@mail\.test/Old;UIDVALIDITY=[0-9]+$")
-        self.assertEqual(created, {"event": "MailboxCreate", "mailboxID": url, "uri": url})
+        self.assertRegex(url, rf"^imap://mail\.test/user/{account.user}/Old;UIDVALIDITY=[0-9]+$")
+        base = {"uri": url, "mailboxID": created["mailboxID"], "vnd.cmu.mbtype": "e", "serverFQDN": "mail.test"}
+        self.assertEqual(created, {"event": "MailboxCreate", **base})
         for date in ('"01-Jan-2001 00:00:00 +0000"', '"01-Feb-2001 00:00:00 +0000"', ""):
             self.assertEqual(client.append("Old", "", date, b"Subject: x\r\n\r\n")[0], "OK")
         administrator = self.server.account("admin")
@@ -50,8 +51,8 @@ class EventTests(ToolsTestCase):
         self.addCleanup(other.shutdown)
         other.login(administrator.user, administrator.password)
         other.xatom("SETMETADATA", folder, '(/shared/vendor/cmu/cyrus-imapd/expire "7")')
-        self.assertEqual(self.told("expire", "-X", "7"), [{"event": "MessageExpire", "uri": url, "uidset": "1:2"}])
+        self.assertEqual(self.told("expire", "-X", "7"), [{"event": "MessageExpire", "uidset": "1:2", **base}])
         self.assertEqual(
             self.told("ipurge", "-f", "-i", "-b", "50", folder),
-            [{"event": "MessageExpire", "uri": url, "uidset": "3"}],
+            [{"event": "MessageExpire", "uidset": "3", **base}],
         )

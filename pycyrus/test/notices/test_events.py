@@ -40,7 +40,7 @@ MESSAGE = (
     b"Date: Mon, 7 Feb 1994 21:52:25 -0800\r\nFrom: Fred <fred@example.com>\r\n"
     b'Subject: hello\r\nMessage-ID: <B27397@Blurdybloop.example>\r\n\r\nThe body.\r\n'
 )  # fmt: skip
-URL = "imap://alice@mail.test/INBOX;UIDVALIDITY=#"
+URL = "imap://mail.test/user/alice;UIDVALIDITY=#"
 ALICE = inbox_of(Identity("alice"))
 
 
@@ -49,6 +49,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
+        self.ids: list[str] = []
         self.is_closed = False
 
     def tell(self, event: Mapping[str, object]) -> None:
@@ -58,10 +59,19 @@ class Sink:
         self.is_closed = True
 
     def take(self) -> list[dict[str, Any]]:
-        """What came since, without what is the same everywhere; numbers of UIDVALIDITY are left out."""
+        """
+        What came since, without what is the same everywhere.
+
+        Numbers of UIDVALIDITY are left out; ids of mailboxes are counted, as they come.
+        """
         taken, self.events = self.events, []
         for event in taken:
             assert event.pop("pid") == os.getpid()
+            assert event.pop("serverFQDN") == "mail.test"
+            if "mailboxID" in event:
+                if event["mailboxID"] not in self.ids:
+                    self.ids.append(event["mailboxID"])
+                event["mailboxID"] = self.ids.index(event["mailboxID"])
             for key, value in event.items():
                 if isinstance(value, str):
                     event[key] = re.sub(r"UIDVALIDITY=\d+", "UIDVALIDITY=#", value)
@@ -127,42 +137,44 @@ class SessionEventTests(EventCase):
         self.assertEqual(self.sink.take(), [])
 
     async def test_mailboxes(self) -> None:
+        """The id of a mailbox is its own, whatever it is called; URLs have its name as administrators see it."""
         client = await self.serve()
-        url = "imap://alice@mail.test/My%20Work;UIDVALIDITY=#"
-        self.assertEqual(
-            await self.do(client, b'CREATE "My Work"'),
-            [{"event": "MailboxCreate", "mailboxID": url, "uri": url, "user": "alice"}],
-        )
+        url = "imap://mail.test/user/alice/My%20Work;UIDVALIDITY=#"
+        base = {"mailboxID": 0, "uri": url, "user": "alice", "vnd.cmu.mbtype": "e"}
+        self.assertEqual(await self.do(client, b'CREATE "My Work"'), [{"event": "MailboxCreate", **base}])
+        bare = "imap://mail.test/user/alice/My%20Work"
         self.assertEqual(
             await self.do(client, b'SUBSCRIBE "My Work"'),
-            [{"event": "MailboxSubscribe", "mailboxID": url, "uri": url, "user": "alice"}],
+            [{"event": "MailboxSubscribe", "mailboxID": 0, "uri": bare, "user": "alice"}],
         )
         self.assertEqual(
             await self.do(client, b'SETACL "My Work" bob +lr'),
-            [
-                {
-                    "event": "AclChange",
-                    "mailboxID": url,
-                    "uri": url,
-                    "user": "alice",
-                    "aclSubject": "bob",
-                    "aclRights": "+lr",
-                }
-            ],
-        )
-        new = url.replace("My%20Work", "Play")
-        self.assertEqual(
-            await self.do(client, b'RENAME "My Work" Play'),
-            [{"event": "MailboxRename", "mailboxID": new, "uri": new, "oldMailboxID": url, "user": "alice"}],
+            [{"event": "AclChange", "aclSubject": "bob", "aclRights": "lr", **base}],
         )
         self.assertEqual(
-            await self.do(client, b"DELETE Play"),
-            [{"event": "MailboxDelete", "mailboxID": new, "uri": new, "user": "alice"}],
+            await self.do(client, b'DELETEACL "My Work" bob'), [{"event": "AclChange", "aclSubject": "bob", **base}]
         )
-        gone = "imap://alice@mail.test/My%20Work"
+        base["uri"] = url.replace("My%20Work", "Play")
+        self.assertEqual(
+            await self.do(client, b'RENAME "My Work" Play'), [{"event": "MailboxRename", "oldMailboxID": url, **base}]
+        )
+        self.assertEqual(await self.do(client, b"DELETE Play"), [{"event": "MailboxDelete", **base}])
         self.assertEqual(
             await self.do(client, b'UNSUBSCRIBE "My Work"'),
-            [{"event": "MailboxUnSubscribe", "mailboxID": gone, "uri": gone, "user": "alice"}],
+            [{"event": "MailboxUnSubscribe", "uri": bare, "user": "alice"}],
+        )
+
+    async def test_renamed_with_those_below(self) -> None:
+        client = await self.serve()
+        await self.do(client, b"CREATE Old")
+        await self.do(client, b"CREATE Old/deep")
+        told = await self.do(client, b"RENAME Old New")
+        self.assertEqual(
+            [(event["event"], event["mailboxID"], event["uri"].partition(";")[0]) for event in told],
+            [
+                ("MailboxRename", 0, "imap://mail.test/user/alice/New"),
+                ("MailboxRename", 1, "imap://mail.test/user/alice/New/deep"),
+            ],
         )
 
     async def test_shared_folder(self) -> None:
@@ -174,23 +186,24 @@ class SessionEventTests(EventCase):
         url = "imap://mail.test/news/today;UIDVALIDITY=#"
         self.assertEqual(
             await self.do(boss, b"CREATE news/today"),
-            [{"event": "MailboxCreate", "mailboxID": url, "uri": url, "user": "admin"}],
+            [{"event": "MailboxCreate", "mailboxID": 0, "uri": url, "user": "admin", "vnd.cmu.mbtype": "e"}],
         )
 
     async def test_messages(self) -> None:
         client = await self.serve()
         await self.do(client, b"CREATE Play")
+        base = {"mailboxID": 1, "uri": URL, "vnd.cmu.mbtype": "e", "user": "alice"}
         self.assertEqual(
             await self.append(client),
-            [{"event": "MessageAppend", "uri": URL + "/;UID=1", "uidset": "1", "user": "alice"}],
+            [{"event": "MessageAppend", **base, "uri": URL + "/;UID=1"}],
         )
         await self.append(client)
         await self.append(client)
         await self.do(client, b"SELECT INBOX")
-        play = URL.replace("INBOX", "Play")
         copied = {
-            "uri": play,
-            "mailboxID": play,
+            "uri": URL.replace("alice", "alice/Play"),
+            "mailboxID": 0,
+            "vnd.cmu.mbtype": "e",
             "uidset": "1:2",
             "oldMailboxID": URL,
             "vnd.cmu.oldUidset": "1,3",
@@ -205,11 +218,11 @@ class SessionEventTests(EventCase):
         )
         self.assertEqual(
             await self.do(client, rb"STORE 1 +FLAGS.SILENT (\Deleted)"),
-            [{"event": "MessageTrash", "uri": URL, "uidset": "2", "user": "alice"}],
+            [{"event": "MessageTrash", "uidset": "2", **base}],
         )
         self.assertEqual(
             await self.do(client, b"EXPUNGE"),
-            [{"event": "MessageExpunge", "uri": URL, "uidset": "2", "user": "alice"}],
+            [{"event": "MessageExpunge", "uidset": "2", **base}],
         )
         self.assertEqual(await self.do(client, b"EXPUNGE"), [])
 
@@ -220,7 +233,7 @@ class SessionEventTests(EventCase):
             await self.append(client)
         await self.do(client, b"SELECT INBOX")
         told = await self.do(client, rb"STORE 1:2 +FLAGS (\Seen \Flagged \Answered Work $seen-it)")
-        base = {"uri": URL, "user": "alice"}
+        base = {"mailboxID": 0, "uri": URL, "vnd.cmu.mbtype": "e", "user": "alice"}
         self.assertEqual(
             told,
             [
@@ -246,8 +259,8 @@ class SessionEventTests(EventCase):
         client = await self.serve()
         await self.append(client)
         await self.do(client, b"SELECT INBOX")
-        told = await self.do(client, b"FETCH 1 BODY[TEXT]")
-        self.assertEqual(told, [{"event": "MessageRead", "uidset": "1", "uri": URL, "user": "alice"}])
+        (told,) = await self.do(client, b"FETCH 1 BODY[TEXT]")
+        self.assertEqual((told["event"], told["uidset"], told["uri"]), ("MessageRead", "1", URL))
 
     async def test_groups(self) -> None:
         """What was not asked for is not told."""
@@ -272,9 +285,10 @@ class SessionEventTests(EventCase):
         boss = self.server.connect()
         await boss.receive_line()
         await self.server.log_in(boss, "admin")
-        base = {"user": "alice", "uri": "imap://alice@mail.test/INBOX"}
+        base = {"user": "alice", "uri": "imap://mail.test/user/alice"}
         told = await self.do(boss, b"SETQUOTA user/alice (MESSAGE 2)")
-        self.assertEqual(told, [{"event": "QuotaChange", "maxMessages": 2, "messages": 0, **base}])
+        unlimited = {"diskQuota": -1, "diskUsed": 0}
+        self.assertEqual(told, [{"event": "QuotaChange", "maxMessages": 2, "messages": 0, **unlimited, **base}])
         await self.append(client)
         self.assertEqual(await self.append(client), [])
         base["uri"] = URL
@@ -305,10 +319,10 @@ class SessionEventTests(EventCase):
             {
                 "event": "MessageAppend",
                 "service": "imap",
-                "clientIP": "127.0.0.1",
-                "clientPort": 40_000,
+                "mailboxID": 0,
                 "uri": URL + "/;UID=1",
-                "uidset": "1",
+                "vnd.cmu.mbtype": "e",
+                "vnd.cmu.mailboxACL": "alice\tlrswipkxtecdan\t",
                 "messages": 1,
                 "vnd.cmu.unseenMessages": 1,
                 "uidnext": 2,
@@ -322,6 +336,22 @@ class SessionEventTests(EventCase):
         self.assertEqual(event["vnd.cmu.midset"], ["NIL"])
         (event,) = await self.do(client, b"SETACL INBOX bob lr")
         self.assertIn("bob\tlr\t", event["vnd.cmu.mailboxACL"])
+        (event,) = await self.do(client, rb"APPEND INBOX (\Seen Work) {4+}" + b"\r\nA:\r\n")
+        self.assertEqual(event["flagNames"], r"\Seen Work")
+
+    async def test_ids_of_what_has_gone(self) -> None:
+        """They are told, though nobody can ask for them any more."""
+        client = await self.serve(extras=frozenset((Extra.MESSAGE_IDS,)))
+        for _ in range(3):
+            await self.append(client)
+        await self.append(client, text=b"Message-ID: <other@x>\r\n\r\n")
+        await self.do(client, b"SELECT INBOX")
+        await self.do(client, rb"STORE 1,3,4 +FLAGS (\Deleted)")
+        usual = "<B27397@Blurdybloop.example>"
+        (event,) = await self.do(client, b"UID EXPUNGE 2:3")
+        self.assertEqual((event["uidset"], event["vnd.cmu.midset"]), ("3", [usual]))
+        (event,) = await self.do(client, b"EXPUNGE")
+        self.assertEqual((event["uidset"], event["vnd.cmu.midset"]), ("1,4", [usual, "<other@x>"]))
 
     async def test_contents(self) -> None:
         """How much of a message is told."""
@@ -366,7 +396,7 @@ class ArrivalTests(EventCase):
             None,
             cast(IDeliveryObserver, observer),
         )
-        delivery = agent.start(Envelope("a@b", None, POSTMAN, "x", "y", "LMTPA", "id-1"))
+        delivery = agent.start(Envelope("a@b", None, POSTMAN, "x", "y", "LMTPA", "id-1", service="lmtpunix"))
         self.addCleanup(delivery.abort)
         await delivery.add_recipient(Recipient("alice", ""))
         await delivery.begin()
@@ -382,10 +412,11 @@ class ArrivalTests(EventCase):
             [
                 {
                     "event": "MessageNew",
-                    "service": "lmtp",
+                    "service": "lmtpunix",
                     "vnd.cmu.sessionId": "id-1",
+                    "mailboxID": 0,
                     "uri": URL + "/;UID=1",
-                    "uidset": "1",
+                    "vnd.cmu.mbtype": "e",
                     "messages": 1,
                     "vnd.cmu.midset": ["<B27397@Blurdybloop.example>"],
                     "user": "alice",
@@ -410,7 +441,7 @@ class ArrivalTests(EventCase):
                     "event": "QuotaExceed",
                     "maxMessages": 1,
                     "messages": 1,
-                    "uri": "imap://alice@mail.test/INBOX",
+                    "uri": "imap://mail.test/user/alice",
                     "user": "alice",
                 }
             ],

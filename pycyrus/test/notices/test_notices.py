@@ -21,14 +21,14 @@ from pycyrus.delivery.pipeline import DeliveryAgent
 from pycyrus.delivery.settings import DeliverySettings
 from pycyrus.interfaces import Arrival, Envelope, IDeliveryObserver, IEventSink, Recipient
 from pycyrus.model.identity import POSTMAN
-from pycyrus.model.names import MailboxName
+from pycyrus.model.names import MailboxName, NamespaceSettings, VirtualDomains
 from pycyrus.notices.arrivals import ArrivalEvents
 from pycyrus.notices.forms import MAX_DATAGRAM, Notice, event_notice, new_mail
 from pycyrus.notices.notifyd import NotifydSocket
 from pycyrus.notices.reporter import Reporter
 from pycyrus.notices.settings import EventSettings
 from pycyrus.notices.sinks import DeliveryObservers, MailNotices, NoticeSink
-from pycyrus.notices.urls import mailbox_url
+from pycyrus.notices.urls import Urls
 from pycyrus.test.delivery.doubles import MemoryStore
 from pycyrus.testing.logs import captured
 
@@ -51,13 +51,20 @@ class FormTests(SynchronousTestCase):
         MailNotices("log", cast(NotifydSocket, None)).delivered(replace(ARRIVAL, mailbox=MailboxName("", None, ("s",))))
 
     def test_urls(self) -> None:
-        """As Cyrus has them: the user id as it is, folders encoded."""
-        self.assertEqual(
-            mailbox_url("mail.test", FOLDER, 42, 7),
-            "imap://fred@example.com@mail.test/Work/new%20mail;UIDVALIDITY=42/;UID=7",
+        """As Cyrus has them: names as administrators see them, with few characters as they are."""
+        virtual = NamespaceSettings(virtdomains=VirtualDomains.USERID)
+        dotted = NamespaceSettings(unixhierarchysep=False)
+        cases = (
+            (virtual, FOLDER, "user/fred/Work/new%20mail%40example.com"),
+            (virtual, MailboxName("example.com", None, ("sh",)), "sh%40example.com"),
+            (dotted, MailboxName("", "fred", ("a.b", "c")), "user.fred.a%5Eb.c"),
+            (dotted, MailboxName("", "fred", ()), "user.fred"),
+            (virtual, MailboxName("", None, ("é &#$'()*+,-.:=?[]_~",)), "%C3%A9%20%26%23$'()*%2B,-.%3A%3D%3F%5B%5D_~"),
         )
-        self.assertEqual(mailbox_url("mail.test", MailboxName("", "a;b", ())), "imap://a%3Bb@mail.test/INBOX")
-        self.assertEqual(mailbox_url("mail.test", MailboxName("", None, ("é",))), "imap://mail.test/%C3%A9")
+        for namespace, name, path in cases:
+            self.assertEqual(
+                Urls("mail.test", namespace).mailbox(name, 42, 7), f"imap://mail.test/{path};UIDVALIDITY=42/;UID=7"
+            )
 
     @settings(max_examples=50, deadline=None, database=None)
     @given(st.lists(st.text(max_size=20), min_size=5, max_size=5), st.lists(st.text(max_size=5), max_size=3))
@@ -93,7 +100,7 @@ class SocketTests(SynchronousTestCase):
         mail = MailNotices("log", self.sender)
         verifyObject(IDeliveryObserver, mail)
         reporter = Reporter(EventSettings("mail.test"), [cast(IEventSink, sink)], store.as_store(), Clock())
-        both = DeliveryObservers([cast(IDeliveryObserver, each) for each in (mail, ArrivalEvents(reporter))])
+        both = DeliveryObservers([cast(IDeliveryObserver, each) for each in (ArrivalEvents(reporter), mail)])
         verifyObject(IDeliveryObserver, both)
         return cast(IDeliveryObserver, both)
 
@@ -115,12 +122,13 @@ class SocketTests(SynchronousTestCase):
                 self.assertEqual(list(await delivery.commit()), [None])
 
             self.successResultOf(Deferred.fromCoroutine(deliver()))
-            self.assertEqual(daemon.recv(9000), b"log\0MAIL\0\0fred\0INBOX\x000\0Subject: x\n\0")
             method, kind, *_, text, end = daemon.recv(9000).split(b"\0")
             self.assertEqual((method, kind, end), (b"log", b"EVENT", b""))
             event = json.loads(text)
-            self.assertEqual(set(event), {"event", "timestamp", "uri", "uidset", "pid", "user"})
+            told = {"event", "timestamp", "uri", "vnd.cmu.mbtype", "pid", "serverFQDN", "user"}
+            self.assertEqual(set(event), told)
             self.assertEqual(event["event"], "MessageNew")
+            self.assertEqual(daemon.recv(9000), b"log\0MAIL\0\0fred\0INBOX\x000\0Subject: x\n\0")
 
     def test_nobody_there(self) -> None:
         observer = MailNotices("log", self.sender)
