@@ -181,6 +181,30 @@ class WriteTests(ServerTestCase):
         transport.send_file(self.file(b"x" * FILE_SIZE).fileno(), 0, FILE_SIZE)
         self.assertEqual(transport.queued, 0)
 
+    async def test_last_words_need_no_other_turn(self) -> None:
+        """What is said while received data is handled is sent, and the connection closed, without waiting to write."""
+        waited: list[str] = []
+
+        def part(protocol: Recorder, data: bytes) -> None:
+            transport = protocol.transport
+            self.patch(transport, "startWriting", lambda: waited.append("to write"))
+            transport.registerProducer(Pausing(), True)
+            transport.loseConnection()
+            transport.write(b"bye")
+            transport.unregisterProducer()
+            waited.append(f"{transport.connected}")
+
+        self.on_data = part
+
+        def talk(sock: socket.socket) -> bytes:
+            sock.sendall(b"quit")
+            return read_all(sock)
+
+        self.assertEqual(await self.client(self.listen(), talk), b"bye")
+        self.assertIsInstance(await self.protocols[0].lost, ConnectionDone)
+        # Not while the protocol still works with it.
+        self.assertEqual(waited, ["1"])
+
     async def test_reset_by_client(self) -> None:
         """A reset while much is queued ends the connection and drops what was queued."""
         file = self.file(BLOB)
