@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import numpy as np
 
@@ -56,8 +56,9 @@ class CacheRenewal:
     def __init__(self, paths: MailboxPaths, generation: int) -> None:
         self.generation = generation + 1
         self._path = paths.cache
-        self._new_path = f"{paths.cache}.new.{os.getpid()}"
         self._old = _open_old(paths, generation)
+        self._held_name = ExitStack()
+        self._new_path = self._held_name.enter_context(files.temporary_name(paths.cache))
         self._copied: dict[int, int] = {}
         self._fd = -1
         self._end = 0
@@ -138,6 +139,7 @@ class CacheRenewal:
         if self._new_path:
             with suppress(FileNotFoundError):
                 files.unlink(self._new_path)
+        self._held_name.close()
 
 
 def _open_old(paths: MailboxPaths, generation: int) -> cache.CacheFile | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pycyrus.store import files, journal, snapshot
 from pycyrus.store.cache_renewal import CacheRenewal
@@ -143,15 +143,17 @@ def compact(paths: MailboxPaths, retention: float = 0.0, *, renew_cache: bool = 
         forget_old(base.contents)
         if renew_cache:
             renewal = CacheRenewal(paths, loaded.header.cache_generation)
-        return _rewrite(paths, loaded, base, renewal)
+        with files.temporary_name(paths.journal) as new_path:
+            return _rewrite(paths, loaded, base, renewal, new_path)
     finally:
         if renewal is not None:
             renewal.close()
         files.close(loaded.fd)
 
 
-def _rewrite(paths: MailboxPaths, loaded: Loaded, base: Folded, renewal: CacheRenewal | None) -> int:
-    new_path = f"{paths.journal}.new.{os.getpid()}"
+def _rewrite(
+    paths: MailboxPaths, loaded: Loaded, base: Folded, renewal: CacheRenewal | None, new_path: str
+) -> int:  # fmt: skip
     old = loaded.header
     cache_generation = old.cache_generation if renewal is None else renewal.generation
     head = JournalHeader(old.generation + 1, 0, cache_generation, old.uidvalidity, old.unique_id)
@@ -166,7 +168,7 @@ def _rewrite(paths: MailboxPaths, loaded: Loaded, base: Folded, renewal: CacheRe
         files.syncfs(fd)
         if files.stat(paths.data).st_dev != files.fstat(fd).st_dev:
             sync_messages(paths)
-        if _switch(paths, loaded, fd, head, size, renewal):
+        if _switch(paths, loaded, _New(new_path, fd, head, size), renewal):
             # Where history is kept, it would be replayed by all who open the mailbox.
             return take_snapshot(paths) if size > len(body) else 0
     finally:
@@ -205,9 +207,18 @@ def _copy(source: int, start: int, stop: int, target: int, at: int) -> int:
     return done
 
 
-def _switch(
-    paths: MailboxPaths, loaded: Loaded, fd: int, head: JournalHeader, size: int, renewal: CacheRenewal | None
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A journal that is to take another's place, and how long it is by now."""
+
+    path: str
+    fd: int
+    head: JournalHeader
+    size: int
+
+
+def _switch(paths: MailboxPaths, loaded: Loaded, new: _New, renewal: CacheRenewal | None) -> bool:
+    fd = new.fd
     block_lock(loaded.fd)
     try:
         here, mine = files.stat(paths.journal), files.fstat(loaded.fd)
@@ -221,8 +232,8 @@ def _switch(
         if renewal is not None:
             loaded.contents.apply(records)
             tail += renewal.add(loaded.contents)
-        joined = replace(head, joined_at=size + len(tail))
-        files.write_all(fd, tail, size)
+        joined = replace(new.head, joined_at=new.size + len(tail))
+        files.write_all(fd, tail, new.size)
         files.write_all(fd, joined.encode(), 0)
         files.fdatasync(fd)
         # Who wrote to the old one syncs what has its name by then, and that name may not last.
@@ -231,7 +242,7 @@ def _switch(
             renewal.settle()
         # Nor may anybody write to what has no lasting name: not who finds the new one by its name, either.
         block_lock(fd)
-        files.rename(f"{paths.journal}.new.{os.getpid()}", paths.journal)
+        files.rename(new.path, paths.journal)
         files.sync_directory(str(paths.meta))
     finally:
         # Who has the old one's lock follows to the new one, and finds it free.

@@ -15,7 +15,8 @@ import fcntl
 import functools
 import os
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pycyrus.errors import StoreFull, StoreUnavailable
@@ -59,6 +60,8 @@ have_syncfs = _syncfs is not None
 
 _NO_ATTRIBUTE = "user.pycyrus.none"
 _ABANDONED = (errno.EROFS, errno.EIO)
+_names_in_use: set[str] = set()
+_naming = threading.Lock()
 
 
 def syncfs(fd: int) -> None:
@@ -176,6 +179,28 @@ def read_all(fd: int, length: int, offset: int) -> bytes:
     return b"".join(pieces)
 
 
+@contextlib.contextmanager
+def temporary_name(path: str) -> Iterator[str]:
+    """
+    A name beside a file, for one that is to take its place.
+
+    Nobody else has it meanwhile: no other process, and no other thread of this one.  After somebody was killed
+    the next process of that number takes it again, so that few are left.
+    """
+    name = f"{path}.new.{os.getpid()}"
+    with _naming:
+        number = 0
+        while name in _names_in_use:
+            number += 1
+            name = f"{path}.new.{os.getpid()}.{number}"
+        _names_in_use.add(name)
+    try:
+        yield name
+    finally:
+        with _naming:
+            _names_in_use.discard(name)
+
+
 def replace_file(path: str, data: bytes | bytearray | memoryview, *, sync: bool) -> None:
     """
     Put a whole file in place of another, so that readers see the one or the other.
@@ -183,20 +208,20 @@ def replace_file(path: str, data: bytes | bytearray | memoryview, *, sync: bool)
     @param sync: Make it durable, its name too, before returning.
     @raise OSError: The old file is still there.
     """
-    temporary = f"{path}.new.{os.getpid()}"
-    fd = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE)
-    try:
+    with temporary_name(path) as temporary:
+        fd = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE)
         try:
-            write_all(fd, data, 0)
-            if sync:
-                fdatasync(fd)
-        finally:
-            close(fd)
-        rename(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            unlink(temporary)
-        raise
+            try:
+                write_all(fd, data, 0)
+                if sync:
+                    fdatasync(fd)
+            finally:
+                close(fd)
+            rename(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                unlink(temporary)
+            raise
     if sync:
         sync_directory(str(Path(path).parent))
 

@@ -238,7 +238,11 @@ class FollowedMailbox:
         raise MailboxNotFound("mailbox is gone")
 
     def _locate(self) -> bool:
-        """Ask where the mailbox is now; whether that is another place."""
+        """
+        Ask where the mailbox is now; whether that is another place.
+
+        @raise MailboxNotFound: It is gone, and was closed because of that.
+        """
         locate = self.services.locate
         if locate is None:
             return False
@@ -246,6 +250,9 @@ class FollowedMailbox:
         try:
             paths = locate(self.unique_id)
         except MailboxNotFound:
+            if self._fd < 0:
+                # Asking told of it, and nobody has the mailbox open: what is under way for it ends here.
+                raise
             return False
         # Asking may have told of the change, so that the paths are the new ones already.
         self.relocate(paths)

@@ -164,6 +164,8 @@ class Upkeep:
                 state.write_aside(journal.cache_record(places, microseconds()))
             finally:
                 state.leave()
+        except MailboxNotFound:
+            return False
         except (OSError, MailStoreError) as error:
             # They are made again when they are next asked for.
             self.log.warn("Cache of {mailbox} cannot be mended: {error}", mailbox=state.unique_id, error=str(error))

@@ -18,10 +18,12 @@ from unittest.mock import patch
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.errors import MailStoreError
+from pycyrus.model.flags import FLAGGED, FlagAction, FlagChange, Flags
 from pycyrus.store import files
 from pycyrus.store.commit import Committer
 from pycyrus.store.reservations import Reservations
-from pycyrus.testing import powercut
+from pycyrus.test.store.mailboxes import Place, text, uids
+from pycyrus.testing import powercut, promises
 from pycyrus.testing.clients import INBOX, OTHER, VERBS, Work
 from pycyrus.testing.disk import Keep, Loss, Recorder
 
@@ -111,6 +113,49 @@ class SensitivityTests(PowerCutCase):
         """One that does not reserve numbers uses them again."""
         with patch.object(Reservations, "has_room", lambda reservations, contents, uids: True):
             self.assert_seen("used again")
+
+
+class SightTests(PowerCutCase):
+    """What could be seen, and may be there after a cut, while a journal is written anew."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.root = self.scratch / "root"
+        place = Place(self.root)
+        self.addCleanup(place.close)
+        box = place.create("a")
+        place.append(box, text(1))
+        self.journal = Path(box.state.paths.journal)
+        before = self.journal.read_bytes()
+        with Recorder(self.root) as self.recorder:
+            place.run(box.store(uids(1), FlagChange(FlagAction.ADD, Flags(FLAGGED))))
+            self.changed = self.recorder.now
+            new = f"{self.journal}.new"
+            fd = files.open_file(new, os.O_RDWR | os.O_CREAT, 0o600)
+            files.ftruncate(fd, 0)
+            files.pwrite(fd, before, 0)
+            files.fdatasync(fd)
+            self.synced = self.recorder.now
+            files.pwrite(fd, self.journal.read_bytes()[len(before) :], len(before))
+            files.fdatasync(fd)
+            files.rename(new, self.journal)
+            files.sync_directory(str(self.journal.parent))
+            files.close(fd)
+
+    def flags_at(self, cut: int) -> list[int]:
+        """System flags that the message may have after a cut."""
+        known = [sight for sight in promises.sights(self.recorder) if sight.at <= cut]
+        return sorted({seen.flags[0] for seen in promises.allowed_states(self.recorder, known, cut)[1]})
+
+    def test_before_it_has_its_name(self) -> None:
+        """What it says, however durably, ends nothing that the old one says."""
+        self.assertEqual(self.flags_at(0), [0])
+        self.assertEqual(self.flags_at(self.changed), [0, FLAGGED])
+        self.assertEqual(self.flags_at(self.synced), [0, FLAGGED])
+
+    def test_in_place(self) -> None:
+        """Then it alone counts, although it was emptied before anything was written to it."""
+        self.assertEqual(self.flags_at(self.recorder.now), [FLAGGED])
 
 
 class RecorderTests(PowerCutCase):
