@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 
 from pycyrus.errors import MailboxExists, MailboxNotFound, PermissionDenied
-from pycyrus.model.acl import DELETE_MAILBOX
+from pycyrus.model.acl import LOOKUP
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.store import access
@@ -38,7 +38,7 @@ class Movers:
         @raise UnknownPartition: There is none.
         @raise MailboxExists: All of them are there.
         """
-        entry = access.check(identity, self._directory.lookup(name), DELETE_MAILBOX)
+        entry = access.check(identity, self._directory.lookup(name), LOOKUP)
         if not identity.administers(entry.name.domain):
             raise PermissionDenied("where mail lies is an administrator's")
         target = self._partitions.choose(partition, None)
