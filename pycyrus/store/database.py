@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from twisted.internet.defer import DeferredLock
+from twisted.logger import Logger
 from typing_extensions import override
 
 from pycyrus.errors import StoreFull, StoreUnavailable
@@ -22,6 +23,7 @@ from pycyrus.sqlite.opening import connect_until, make
 from pycyrus.store.threads import StoreReactor, in_thread
 
 T = TypeVar("T")
+_log = Logger()
 
 _READ_WAIT = 2.0
 
@@ -49,6 +51,8 @@ class Database:
     @param is_copy: What is lost by a power cut can be had again: no write waits for the disk.
     @ivar read: For short reads on the reactor thread; it raises
         L{StoreUnavailable} and writes nothing.
+    @ivar when_full: Called within a transaction, in which it must not write, after another could not be
+        written because there is no room: it takes back what that one did elsewhere.
     """
 
     def __init__(self, path: Path, schema: str, version: int, reactor: StoreReactor, *, is_copy: bool = False) -> None:
@@ -56,6 +60,7 @@ class Database:
         self._reactor = reactor
         self._turn = DeferredLock()
         self._busy = threading.Lock()
+        self.when_full: Callable[[sqlite3.Connection], None] | None = None
         try:
             self._writer = make(path, schema, version)
             if is_copy:
@@ -98,10 +103,22 @@ class Database:
                     raise
             except sqlite3.Error as error:
                 full = getattr(error, "sqlite_errorcode", None) in _FULL
+                if full and self.when_full is not None:
+                    self._take_back(self.when_full)
                 raise (StoreFull if full else StoreUnavailable)(f"{self._path.name}: {error}") from error
             if committed is not None:
                 committed()
         return result
+
+    def _take_back(self, when_full: Callable[[sqlite3.Connection], None]) -> None:
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                when_full(self._writer)
+            finally:
+                self._writer.execute("ROLLBACK")
+        except (sqlite3.Error, OSError, StoreUnavailable) as error:
+            _log.warn("What was begun in vain is left: {error}", error=str(error))
 
     def close(self) -> None:
         """Give the file back; waits for a writer."""

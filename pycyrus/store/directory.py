@@ -241,6 +241,10 @@ class Directory:
                 there.append(published(entry))
         await publisher.publish(gone, there)
 
+    def when_full(self, take_back: Callable[[sqlite3.Connection], None]) -> None:
+        """Have something called as L{Database.when_full}."""
+        self._database.when_full = take_back
+
     def change_now(
         self, function: Callable[[sqlite3.Connection], T], then: Callable[[sqlite3.Connection], object] | None = None
     ) -> T:
@@ -391,7 +395,7 @@ class Directory:
         if scope.domain not in (None, domain) or identity.postman:
             return
         shared = scope.namespace is Namespace.SHARED
-        identifiers = [identity.user_id, "anyone", *(f"group:{group}" for group in sorted(identity.groups))]
+        identifiers = sorted(identifiers_of(identity))
         after = 0
         while page := rows.page_of_granted(
             self._database.read, identifiers, domain, shared=shared, after=after, limit=_PAGE

@@ -73,6 +73,7 @@ class Openings:
         self._reactor = reactor
         self._tree = MailboxTree(settings, partitions, self._user_changed)
         self._directory = Directory(settings.configdirectory, reactor)
+        self._directory.when_full(self._tree.discard_unlisted)
         self._userstate = userstate.open_userstate(settings.configdirectory, reactor)
         self._userstate_signal = Signal(settings.configdirectory / userstate.SIGNAL_NAME)
         self._subscriptions = Subscriptions(self._userstate)

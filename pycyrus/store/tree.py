@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -42,6 +43,8 @@ from pycyrus.store.rows import Entry, Work
 from pycyrus.store.settings import DeleteMode, StoreSettings
 
 Renamed = list[tuple[MailboxName, MailboxName]]
+_MADE = 256
+"""Places of new mailboxes that are remembered until their transaction is over, or others follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class MailboxTree:
         self._user_changed = user_changed
         self._partitions = partitions
         self._last_stuck = 0
+        self._made: deque[tuple[str, str]] = deque(maxlen=_MADE)
         self._layout = Layout(
             settings.hashimapspool, settings.fulldirhash, settings.mailbox_legacy_dirs, settings.deletedprefix
         )
@@ -200,8 +204,21 @@ class MailboxTree:
             with suppress(OSError):
                 remove_mailbox(place)
             raise StoreUnavailable(f"mailbox cannot be created: {error}") from error
+        self._made.append((partition, location))
         rows.insert(connection, entry)
         return entry
+
+    def discard_unlisted(self, connection: sqlite3.Connection) -> None:
+        """
+        Remove mailboxes that were just made, and that the list had no room for.
+
+        @raise OSError: Something could not be removed.
+        @raise StoreUnavailable: Likewise.
+        """
+        while self._made:
+            partition, location = self._made.pop()
+            if rows.find_location(connection, partition, location) is None:
+                moves.clear_leftovers(connection, self._partitions, partition, location)
 
     # --- delete ---------------------------------------------------------
 
