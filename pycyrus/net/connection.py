@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet import main
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import (
     IOpenSSLServerConnectionCreator,
     IProtocol,
@@ -35,6 +36,7 @@ from pycyrus.net.splicing import PipeRegion
 from pycyrus.net.tls_layer import BelowTLS, TLSLayers
 
 if TYPE_CHECKING:
+    from pycyrus.net.keepalive import Keepalive
     from pycyrus.net.splicing import Pipe
     from pycyrus.net.transport import LeanPort
 
@@ -85,6 +87,7 @@ class LeanConnection(Server):
     _closing = False
     _is_reading = _leaving = False
     _counted = False
+    _own_address: IPv4Address | IPv6Address | None = None
 
     def __init__(
         self,
@@ -104,7 +107,9 @@ class LeanConnection(Server):
         self.hostname = client[0]
         self.logstr = server.connection_prefix
         self._addressType = server.address_type
-        self._prepare(sock, server)
+        self._own_address = server.own_address
+        if server.keepalive is not None:
+            self._keep_alive(sock, server.keepalive)
         self.connected = 1
         self._counted = True
         self._port = server
@@ -113,14 +118,17 @@ class LeanConnection(Server):
         if server.tls is not None:
             self.startTLS(server.tls)
 
-    def _prepare(self, sock: socket.socket, server: LeanPort) -> None:
+    def _keep_alive(self, sock: socket.socket, keepalive: Keepalive) -> None:
         # The client may be gone already, and the socket with it: reading will tell.
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if server.keepalive is not None:
-                server.keepalive.apply(sock)
+            keepalive.apply(sock)
         except OSError as error:
             self.log.debug("socket options were not set: {error}", error=error)
+
+    @override
+    def getHost(self) -> IPv4Address | IPv6Address | UNIXAddress:
+        own: IPv4Address | IPv6Address | UNIXAddress = self._own_address or super().getHost()  # type: ignore[no-untyped-call] # Twisted's
+        return own
 
     @override
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 import stat
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -123,12 +124,14 @@ class LeanPort(tcp.Port):
         None where it does not, or where STARTTLS begins it.
     @ivar keepalive: None to leave it off.
     @ivar connection_prefix: The prefix of log lines that connections cause.
+    @ivar own_address: Where all connections arrive; None where that is each one's own, or has no number.
     @ivar share: How many connections this worker has beside others; None
         where there are no others.
     """
 
     transport: Any = LeanConnection
     share: Share | None = None
+    own_address: IPv4Address | IPv6Address | None = None
     _patience = _PATIENCE
 
     def __init__(
@@ -171,8 +174,42 @@ class LeanPort(tcp.Port):
             return
         self._patience = _PATIENCE
         # One at a time, so that the others have a chance.
-        self.numberAccepts = 1
-        super().doRead()  # type: ignore[no-untyped-call] # Twisted's
+        try:
+            sock, client = self.socket.accept()
+        except BlockingIOError:
+            return
+        except OSError:
+            # Out of descriptors, for instance: Twisted tries again, and knows what to do then.
+            self.numberAccepts = 1
+            super().doRead()  # type: ignore[no-untyped-call] # Twisted's
+            return
+        try:
+            self._serve(sock, client)
+        except Exception:  # noqa: BLE001 - no fault of the next one's
+            self._logger.failure("a connection could not begin")
+
+    def _serve(self, sock: socket.socket, client: Any) -> None:
+        if self.addressFamily == socket.AF_INET6 and client[3]:
+            # With the name of the interface.
+            named, _ = socket.getnameinfo(client, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+            client = (named, *client[1:])
+        assert self.factory is not None
+        protocol = self.factory.buildProtocol(self._buildAddr(client))  # type: ignore[no-untyped-call] # likewise
+        if protocol is None:
+            sock.close()
+            return
+        number = self.sessionno
+        self.sessionno = number + 1
+        protocol.makeConnection(self.transport(sock, protocol, client, self, number, self.reactor))
+
+    @override
+    def startListening(self) -> None:
+        super().startListening()
+        # Connections have it from here (tcp(7)).
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        host, port = self._name(self.socket)
+        if not ip_address(host).is_unspecified:
+            self.own_address = self._addressType("TCP", host, port)
 
     def _go_on(self) -> None:
         if self.connected:

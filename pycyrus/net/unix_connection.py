@@ -33,10 +33,6 @@ class LeanUnixConnection(LeanConnection):
         super().__init__(sock, protocol, (client, None), server, sessionno, reactor)
 
     @override
-    def _prepare(self, sock: socket.socket, server: LeanPort) -> None:
-        """TCP's options do not apply."""
-
-    @override
     def getHost(self) -> UNIXAddress:
         return UNIXAddress(self.socket.getsockname())
 

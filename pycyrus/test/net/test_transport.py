@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -39,6 +40,43 @@ class PortTests(ServerTestCase):
             self.assertEqual(port.getHost().port, bound.getsockname()[1])
             self.assertIn(b"127.0.0.1", await self.client(port, read_all))
             await self._close(port)
+
+    async def test_own_address_of_any(self) -> None:
+        """Where a port takes what comes to any address, each connection says to which it came."""
+
+        class AnyPort(transport.LeanPort):
+            def _name(self, listening: socket.socket) -> tuple[str, int]:
+                return "0.0.0.0", super()._name(listening)[1]
+
+        port = AnyPort(reactor, transport.bind_tcp("127.0.0.1", 0), self.factory)
+        port.startListening()
+        self.addCleanup(self._stop, port)
+        self.assertIsNone(port.own_address)
+        self.assertEqual((await self.client(port, read_all)).count(b"host='127.0.0.1'"), 2)
+
+    async def test_out_of_descriptors(self) -> None:
+        """Accepting fails once, and is tried again."""
+
+        class Exhausted:
+            failures = 1
+
+            def __init__(self, real: socket.socket) -> None:
+                self._real = real
+
+            def accept(self) -> Any:
+                if self.failures:
+                    self.failures -= 1
+                    raise OSError(errno.ENFILE, "too many")
+                return self._real.accept()
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._real, name)
+
+        port = transport.listen_tcp(reactor, "127.0.0.1", 0, self.factory)
+        self.addCleanup(self._stop, port)
+        exhausted = port.socket = Exhausted(port.socket)
+        self.assertIn(b"127.0.0.1", await self.client(port, read_all))
+        self.assertEqual(exhausted.failures, 0)
 
     async def test_ipv6(self) -> None:
         """Addresses are of the right type."""
