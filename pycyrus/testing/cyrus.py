@@ -20,7 +20,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest
 
 from pycyrus.testing.ports import free_port
-from pycyrus.testing.programs import ProgramFailed, find_program, run
+from pycyrus.testing.programs import ProgramFailed, find_program, run, wait_for_end
 
 PASSWORD = "secret"
 
@@ -155,6 +155,7 @@ class CyrusServer:
         # Its services are of the session that it began.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        wait_for_end(process.pid)
 
     def kill(self) -> None:
         """End it, and all that it started, as a power cut does."""
@@ -162,6 +163,7 @@ class CyrusServer:
         if process is not None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            wait_for_end(process.pid)
 
     def tool(self, name: str, *words: str) -> str:
         """

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from pycyrus.testing.ports import free_port
-from pycyrus.testing.programs import find_program, run
+from pycyrus.testing.programs import find_program, is_running, run
 
 REALM = "TEST.EXAMPLE"
 
@@ -92,7 +93,11 @@ class Realm:
         """End it."""
         path = self._directory / "kdc.pid"
         if path.exists():
-            os.kill(int(path.read_text()), signal.SIGTERM)
+            pid = int(path.read_text())
+            os.kill(pid, signal.SIGTERM)
+            # It removes files of its own at its end.
+            while is_running(pid):
+                time.sleep(0.005)
 
     def log_in(self, name: str, password: str) -> None:
         """Get a ticket-granting ticket into the cache, in place of what is there."""

@@ -159,7 +159,8 @@ class Postfix:
         @raise ProgramFailed: It was not, in time.
         """
         deadline = time.monotonic() + timeout
-        while self.queue():
+        # A message may go from a directory that is read later to one that was read already, but not again at once.
+        while self.queue() or self.queue():
             if time.monotonic() > deadline:
                 raise ProgramFailed(f"mail is left in the queue: {self.log_tail()}")
             time.sleep(0.05)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -109,6 +110,39 @@ def cpu_seconds(pid: int) -> float:
     """User and system time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs, and does not only wait for somebody to ask how it ended."""
+    fields = _fields_of(pid)
+    return bool(fields) and fields[0] not in "ZX"
+
+
+def wait_for_end(group: int, timeout: float = 60.0) -> None:
+    """
+    Wait until all processes of a group that was killed are gone, with all that they held.
+
+    @raise ProgramFailed: They are not, in time.
+    """
+    deadline = time.monotonic() + timeout
+    while _is_group_running(group):
+        if time.monotonic() > deadline:
+            raise ProgramFailed(f"processes of the group {group} do not end")
+        time.sleep(0.005)
+
+
+def _is_group_running(group: int) -> bool:
+    # Asking the kernel for the group would find those that nobody has asked about, too.
+    found = (_fields_of(int(path.name)) for path in Path("/proc").glob("[0-9]*"))
+    return any(fields[0] not in "ZX" and int(fields[2]) == group for fields in found if fields)
+
+
+def _fields_of(pid: int) -> list[str]:
+    """What the kernel tells of a process, from its state on; nothing if it is not there."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def python_of(user: int) -> str:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pycyrus.testing.programs import wait_for_end
+
 START_TIMEOUT = 60.0
 """Seconds for the server to say that it is ready, on a machine with much to do."""
 STOP_TIMEOUT = 60.0
@@ -96,6 +98,7 @@ class ServerProcess:
         except subprocess.TimeoutExpired as error:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            wait_for_end(process.pid)
             raise ServerError(f"the server did not stop{self.log_tail()}") from error
         # Once all is done, twistd ends by the signal that it was told to end by.
         if status not in (0, -signal.SIGTERM):
@@ -110,6 +113,7 @@ class ServerProcess:
             # The session that it began holds its workers, too, and nobody else.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            wait_for_end(process.pid)
 
     @property
     def pid(self) -> int:

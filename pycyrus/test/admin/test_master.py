@@ -17,6 +17,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pycyrus.testing.programs import is_running
+
 IMAPD_CONF = """\
 configdirectory: {root}/conf
 partition-default: {root}/spool
@@ -45,13 +47,6 @@ sleep 600 &
 echo $! > {root}/left
 """
 """It leaves a child behind that has its standard output."""
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
 
 
 class MasterTests(SynchronousTestCase):
@@ -84,9 +79,9 @@ class MasterTests(SynchronousTestCase):
         return done
 
     def end(self, pid: int) -> None:
-        if is_alive(pid):
+        if is_running(pid):
             os.kill(pid, signal.SIGTERM)
-        self.wait(lambda: not is_alive(pid))
+        self.wait(lambda: not is_running(pid))
 
     def wait(self, condition: Any) -> None:
         """For what no event tells: the end of a process that is not our child."""
@@ -108,12 +103,12 @@ class MasterTests(SynchronousTestCase):
         self.assertEqual((self.root / "seen").read_text(), "first\n")
         self.assertIn("START recover: ctl_cyrusdb is not run", (self.root / "errors").read_text())
         left = int((self.root / "left").read_text())
-        self.assertTrue(is_alive(left))
+        self.assertTrue(is_running(left))
         again = self.start("-d")
         self.assertEqual((again.returncode, again.stderr.split()[-1]), (71, str(pid)))
         workers = ready["workers"]
         os.kill(pid, signal.SIGQUIT)
-        self.wait(lambda: not any(map(is_alive, (pid, left, *workers))))
+        self.wait(lambda: not any(map(is_running, (pid, left, *workers))))
         self.assertFalse(self.pid_file.exists() or (self.root / "conf" / "ready.json").exists())
 
     def test_what_is_wrong(self) -> None:

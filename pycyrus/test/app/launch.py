@@ -42,7 +42,7 @@ class Launched:
         twistd: Sequence[str] = ("-n", "--pidfile="),
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
-        timeout: float = 60.0,
+        timeout: float = 120.0,
         prefix: Sequence[str] = (),
     ) -> None:
         """
@@ -56,6 +56,7 @@ class Launched:
         self._timeout = timeout
         self._lines: list[str] = []
         self._ready = threading.Event()
+        self._is_ready = False
         self._process = subprocess.Popen(
             [*prefix, *TWISTD, *twistd, "pycyrus", *arguments],
             stdout=subprocess.PIPE,
@@ -84,6 +85,7 @@ class Launched:
         for line in self._process.stdout:
             self._lines.append(line)
             if _READY in line:
+                self._is_ready = True
                 self._ready.set()
         self._ready.set()
 
@@ -127,12 +129,11 @@ class Launched:
 
     def __enter__(self) -> Launched:
         self._ready.wait(self._timeout)
-        try:
-            self.ready()
-        except FileNotFoundError:
+        # A ready.json may be one that another left.
+        if not self._is_ready:
             self._process.kill()
             self.wait()
-            raise DidNotStart(self.output) from None
+            raise DidNotStart(self.output)
         return self
 
     def __exit__(

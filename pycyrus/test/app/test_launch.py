@@ -23,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.net.selfsigned import generate
 from pycyrus.test.app.launch import Launched
+from pycyrus.testing.programs import is_running
 
 DEBIAN_IMAPD_CONF = """\
 configdirectory: {root}/var/lib/cyrus
@@ -88,14 +89,6 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         if time.monotonic() > deadline:
             raise AssertionError("it did not happen in time")
         time.sleep(0.02)
-
-
-def runs(pid: int) -> bool:
-    """Whether a process runs, and does not only wait for somebody to ask how it ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def parent_of(pid: int) -> int:
@@ -174,7 +167,7 @@ class EmbeddedTests(LaunchCase):
             self.logged_in(ready).logout()
             server.send(signal.SIGKILL)
             server.wait()
-            until(lambda: not any(runs(pid) for pid in workers))
+            until(lambda: not any(is_running(pid) for pid in workers))
         self.assertTrue((home / "ready.json").exists())
         with Launched.embedded(home) as server:
             self.assertEqual(server.ready()["pid"], server.pid)
@@ -204,7 +197,7 @@ class EmbeddedTests(LaunchCase):
             self.logged_in(ready).logout()
             workers = server.ready()["workers"]
             self.assertEqual(server.stop(), -signal.SIGTERM)
-            self.assertFalse(any(runs(pid) for pid in workers))
+            until(lambda: not any(is_running(pid) for pid in workers))
             client.shutdown()
 
     def test_the_template_of_workers_cannot_start(self) -> None:
@@ -337,9 +330,9 @@ class ConfigurationTests(LaunchCase):
         self.assertEqual(server.wait(), 1)
         name = self.root
         for expected in (
-            f"{name}/imapd.conf:3: timeuot is no option; did you mean 'timeout'.",
+            f"{name}/imapd.conf:3: timeuot is no option; did you mean 'timeout'?",
             f"{name}/imapd.conf:4: timeout: 'soon' cannot be; it takes a time",
-            f"{name}/cyrus.conf:2: imap: listn is no option here; did you mean 'listen'.",
+            f"{name}/cyrus.conf:2: imap: listn is no option here; did you mean 'listen'?",
         ):
             self.assertIn(expected, server.output)
         self.assertEqual(len(server.output.splitlines()), 3)
@@ -356,7 +349,7 @@ class ConfigurationTests(LaunchCase):
             "imapd.conf:1: configdirectory: /etc/passwd/x is not there",
             "imapd.conf:3: tls_server_cert: cannot read /nonexistent/c",
             "cyrus.conf:2: x: there is no program no-such-program",
-            "cyrus.conf:5: imap: no service is called imapdd; did you mean 'imapd'",
+            "cyrus.conf:5: imap: no service is called imapdd; did you mean 'imapd'?",
         ):
             self.assertIn(expected, server.output)
 

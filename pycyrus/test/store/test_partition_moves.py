@@ -124,10 +124,9 @@ class PartitionMoves(StoreCase):
         loss = Loss(Keep.NOTHING, Keep.NOTHING, apart=True)
         recorder.after_power_cut(acknowledged, loss, random.Random(1), after)
         self.assertEqual((after / "other/user/fred/2.").read_bytes(), MESSAGE)
-        self.assertEqual(
-            journal.scan((after / "other/user/fred/pycyrus.journal").read_bytes()[journal.HEADER_SIZE :])[0][-1].type,
-            journal.APPEND,
-        )
+        records = journal.scan((after / "other/user/fred/pycyrus.journal").read_bytes()[journal.HEADER_SIZE :])[0]
+        # Its items may have been made in a quiet moment since.
+        self.assertEqual([record.type for record in records if record.type != journal.CACHE][-1], journal.APPEND)
 
     async def test_snapshot_taken_meanwhile(self) -> None:
         """A snapshot of the journal as it was there stands for the one here as well."""

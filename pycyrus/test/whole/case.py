@@ -156,5 +156,5 @@ def in_threads(count: int, work: Callable[[int], None]) -> list[BaseException]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(TIMEOUT * 2)
+        thread.join(TIMEOUT * 5)
     return failures

@@ -6,7 +6,7 @@ import re
 import threading
 from collections import Counter
 
-from pycyrus.test.whole.case import WholeServerCase, fetch_all, in_threads
+from pycyrus.test.whole.case import TIMEOUT, WholeServerCase, fetch_all, in_threads
 
 CLIENTS = 4
 ROUNDS = 2
@@ -68,13 +68,13 @@ class KillTests(WholeServerCase):
                     enough.set()
 
         def kill() -> None:
-            enough.wait(60)
+            enough.wait(4 * TIMEOUT)
             self.server.kill()
 
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
         failures = in_threads(CLIENTS, deliver)
-        killer.join(60)
+        killer.join()
         self.assertEqual(failures, [])
         self.assertGreaterEqual(count[0], BEFORE_KILL)
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pycyrus.test.whole.case import WholeServerCase, fetch_all, in_threads
+from pycyrus.test.whole.case import TIMEOUT, WholeServerCase, fetch_all, in_threads
 from pycyrus.testing.commands import call
 from pycyrus.testing.server import Login
 
@@ -108,13 +108,13 @@ class TreeCrashTests(WholeServerCase):
                 self.assertTrue(enough.is_set())
 
         def kill() -> None:
-            enough.wait(60)
+            enough.wait(4 * TIMEOUT)
             self.server.kill()
 
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
         failures = in_threads(len(USERS) + 1, work)
-        killer.join(60)
+        killer.join()
         self.assertEqual(failures, [])
         self.assertTrue(enough.is_set())
 
