@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
-from pycyrus.imap.replies import Bad
 from pycyrus.imap.settings import ServerInfo
 from pycyrus.imap.wire.identification import Fields, encode_id
 from pycyrus.imap.wire.log_text import log_text
@@ -25,14 +24,13 @@ async def identify(session: Session, fields: Fields) -> None:
     """
     Log who the client says it is, and say who we are (RFC 2971 section 3.1).
 
-    Nothing depends on what was said.
-
-    @raise Bad: It was said before login already, once.
+    Nothing depends on what was said.  It may be said again, as after STARTTLS; who has
+    not logged in is believed, and written down, but once.
     """
-    if session.identity is None and session.client_id is not None:
-        raise Bad(b"Only one Id allowed in non-authenticated state")
-    session.client_id = fields
-    if fields:
+    is_repeated = session.identity is None and session.client_id is not None
+    if not is_repeated:
+        session.client_id = fields
+    if fields and not is_repeated:
         log.info(
             "client id of {session}: {fields}",
             session=session.session_id,
