@@ -88,6 +88,7 @@ class FollowedMailbox:
     _fd: int
     _header: journal.JournalHeader
     _offset: int
+    _can_write: bool
     _inode: tuple[int, int]
     _view: View | None
     _listeners: Listeners
@@ -295,6 +296,7 @@ class FollowedMailbox:
         self._generations += self.contents.version + 1
         self.contents = loaded.contents
         self._fd, self._header, self._offset = loaded.fd, loaded.header, loaded.offset
+        self._can_write = loaded.can_write
         self.upkeep.restart(loaded.snapshot_offset)
         self._renamed_seen = loaded.contents.renamed
         self._renamed_locked = -1

@@ -7,6 +7,8 @@ finished is simply not there yet.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ from pycyrus.store.journal import HEADER_SIZE, JournalHeader
 from pycyrus.store.layout import MailboxPaths
 
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+_OPEN_TO_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 @dataclass(slots=True)
@@ -29,6 +32,7 @@ class Loaded:
     @ivar size: Of the journal, when it was read.
     @ivar snapshot_offset: What the snapshot stood for; 0 if there was none.
     @ivar is_cut: The journal is shorter than what the snapshot stood for, which was on the disk before it.
+    @ivar can_write: Whether the journal is open for writing; it is not on a file system that is read-only.
     """
 
     fd: int
@@ -38,19 +42,29 @@ class Loaded:
     size: int
     snapshot_offset: int
     is_cut: bool = False
+    can_write: bool = True
 
 
 def open_journal(paths: MailboxPaths) -> int:
     """
-    Open a journal.
+    Open a journal, for writing if its file system can be written.
 
     @raise MailboxNotFound: There is none.
     @raise OSError: It cannot be opened.
     """
     try:
-        return files.open_file(paths.journal, _OPEN)
+        try:
+            return files.open_file(paths.journal, _OPEN)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            return files.open_file(paths.journal, _OPEN_TO_READ)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MailboxNotFound("no journal in its directory") from error
+
+
+def _can_write(fd: int) -> bool:
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
 
 
 def load(paths: MailboxPaths, *, use_snapshot: bool = True) -> Loaded:
@@ -83,7 +97,8 @@ def load(paths: MailboxPaths, *, use_snapshot: bool = True) -> Loaded:
                 found, contents, offset, data = None, Contents(), HEADER_SIZE, whole
                 records, used = journal.scan(data)
         contents.apply(records)
-        return Loaded(fd, head, contents, offset + used, offset + len(data), offset if found is not None else 0, is_cut)
+        stands_for = offset if found is not None else 0
+        return Loaded(fd, head, contents, offset + used, offset + len(data), stands_for, is_cut, _can_write(fd))
     except BaseException:
         files.close(fd)
         raise

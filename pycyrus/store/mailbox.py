@@ -8,6 +8,7 @@ L{MailboxState.enter} and L{MailboxState.leave} is one step for everybody.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 
@@ -57,6 +58,7 @@ class MailboxState(FollowedMailbox):
         self.services = services
         self.usage = ToldUsage(services.usage, self.unique_id)
         self._fd = loaded.fd
+        self._can_write = loaded.can_write
         self._header = loaded.header
         self._offset = loaded.offset
         self.upkeep = Upkeep(self, loaded.snapshot_offset)
@@ -177,6 +179,8 @@ class MailboxState(FollowedMailbox):
                 return
 
     def _catch_up_locked(self) -> None:
+        if not self._can_write:
+            self._open_to_write()
         while True:
             fd = self._fd
             status = files.fstat(fd)
@@ -202,6 +206,21 @@ class MailboxState(FollowedMailbox):
                     raise StoreUnavailable("the mailbox is locked by another process")
         # Whatever may be lacking to make a change durable is missed before it is made.
         self._committers()
+
+    def _open_to_write(self) -> None:
+        """
+        Open the journal anew, and lock it: perhaps its file system can be written by now.
+
+        @raise OSError: It cannot.
+        """
+        self.leave()
+        loaded = recovery.open_mailbox(self.paths)
+        if not loaded.can_write or loaded.header.unique_id != self.unique_id:
+            files.close(loaded.fd)
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        self._take(loaded)
+        if not spin_lock(self._fd, 50):
+            raise StoreUnavailable("the mailbox is locked by another process")
 
     def _is_elsewhere(self) -> bool:
         """Whether another journal than this one is in the mailbox's place; none at all may be on its way."""

@@ -35,6 +35,8 @@ _log = Logger()
 
 _MARGIN = 4096
 """UIDs and modseqs passed over where the last ones may be unknown."""
+_NAMED = 100
+"""Files that are told of one by one."""
 
 
 def has_remains(paths: MailboxPaths) -> bool:
@@ -214,7 +216,10 @@ def _adopt(paths: MailboxPaths, contents: Contents, *, restarted: bool) -> None:
     contents.highest_modseq += _MARGIN
     for index, uid in enumerate(missing):
         _fill_row(rows[index : index + 1], paths, uid, witnessed)
-        _log.error("Message file {path} was adopted", path=paths.where(uid))
+        if index < _NAMED:
+            _log.error("Message file {path} was adopted", path=paths.where(uid))
+    if len(missing) > _NAMED:
+        _log.error("{count} message files in {directory} were adopted", count=len(missing), directory=str(paths.data))
     rows["modseq"] = contents.highest_modseq
     together = journal.concatenate_rows((columns.rows(slice(0, columns.count)), rows), journal.STATE_ROW)
     together = together[np.argsort(together["uid"], kind="stable")]
@@ -260,7 +265,7 @@ def _fill_row(
 
 
 def _cache_rows(paths: MailboxPaths) -> dict[int, tuple[int, int, cache.CacheRecord]]:
-    """Offset, length and content of the last whole cache record of each UID."""
+    """Offset, length and content, but for the items, of the last whole cache record of each UID."""
     data = _read(paths.cache)
     found: dict[int, tuple[int, int, cache.CacheRecord]] = {}
     offset = cache.HEADER_SIZE
@@ -273,7 +278,8 @@ def _cache_rows(paths: MailboxPaths) -> dict[int, tuple[int, int, cache.CacheRec
             continue
         record = cache.decode_record(data[offset : offset + length])
         if record is not None:
-            found[record.uid] = (offset, length, record)
+            # Without what takes most of the memory, and is not asked for.
+            found[record.uid] = (offset, length, record._replace(items=()))
         offset += length
     return found
 

@@ -70,6 +70,10 @@ def open_mailbox(paths: MailboxPaths) -> Loaded:
         loaded = _rebuild_alone(paths)
     if not _needs_care(paths, loaded):
         return loaded
+    if not loaded.can_write and not loaded.is_cut:
+        # Mended when it can be; nobody changes anything before that.
+        _log.warn("Mailbox in {directory} is read as it is, on a read-only file system", directory=str(paths.meta))
+        return loaded
     files.close(loaded.fd)
     return _mend(paths)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pycyrus.errors import StoreUnavailable
 from pycyrus.interfaces import Expunged, Stored
 from pycyrus.model.flags import DELETED
 from pycyrus.model.uids import NO_UIDS, Positions, UidArray, number_ranges, runs
@@ -185,7 +186,12 @@ def claim_recent(state: MailboxState) -> int:
     first = contents.recent_uid + 1
     if not contents.recent_count():
         return first
-    if not state.enter_now():
+    try:
+        if not state.enter_now():
+            return first
+    except StoreUnavailable as error:
+        # It can be read all the same.
+        state.log.warn("Recent mark of {mailbox} not written: {error}", mailbox=state.unique_id, error=str(error))
         return first
     try:
         contents = state.contents
