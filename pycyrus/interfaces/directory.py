@@ -76,12 +76,15 @@ class ILocations(Interface):
         @raise StoreUnavailable: The directory cannot be read.
         """
 
-    def page(prefix: str, after: str, limit: int, server: str | None = None) -> Sequence[Location]:
+    def page(
+        prefix: str, after: str, limit: int, server: str | None = None, *, shared: bool = False
+    ) -> Sequence[Location]:
         """
         Some of the mailboxes whose names begin so, in the order of their octets.
 
         @param after: The last name of the page before; empty for the first page.
         @param server: Only those that are there.
+        @param shared: Without those that have rights for nobody but their owner, as far as that is seen at once.
         @raise StoreUnavailable: The directory cannot be read.
         """
 
@@ -141,7 +144,7 @@ class IMailboxDirectory(Interface):
         @raise StoreUnavailable: Nobody can tell now.
         """
 
-    def known(prefix: str, after: str, limit: int) -> Sequence[Location]:
+    def known(prefix: str, after: str, limit: int, *, shared: bool = False) -> Sequence[Location]:
         """As L{ILocations.page}, of what is known here."""
 
 

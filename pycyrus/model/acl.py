@@ -36,6 +36,11 @@ class Acl:
     entries: tuple[tuple[str, frozenset[str]], ...] = ()
 
 
+def identifiers_of(identity: Identity) -> frozenset[str]:
+    """Whoever an identity is in the entries of lists."""
+    return frozenset((identity.user_id, "anyone", *(f"group:{group}" for group in identity.groups)))
+
+
 def rights_of(identity: Identity, name: MailboxName, acl: Acl) -> frozenset[str]:
     """
     Evaluate an ACL for an identity (RFC 4314 section 2, and Cyrus's implicit rights).
@@ -49,7 +54,7 @@ def rights_of(identity: Identity, name: MailboxName, acl: Acl) -> frozenset[str]
     administers = identity.administers(name.domain)
     if identity.domain != name.domain and not (administers or identity.crosses_domains):
         return frozenset()
-    identifiers = {identity.user_id, "anyone"} | {f"group:{group}" for group in identity.groups}
+    identifiers = identifiers_of(identity)
     granted: set[str] = set()
     refused: set[str] = set()
     for identifier, rights in acl.entries:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from functools import lru_cache
 
 from pycyrus.model.acl import Acl
@@ -79,6 +79,15 @@ def parse_acl(text: str) -> Acl:
     if not all(identifiers) or len(set(identifiers)) != len(identifiers):
         raise BadAcl("identifier missing or repeated")
     return Acl(tuple(zip(identifiers, map(parse_rights, fields[1::2]), strict=True)))
+
+
+def may_grant(text: str, identifiers: Set[str], right: str) -> bool:
+    """Whether a list as L{write_acl} wrote it may grant a right to one of some; quicker than to read all of it."""
+    fields = text.split("\t")
+    return any(
+        right in rights and identifier in identifiers
+        for identifier, rights in zip(fields[::2], fields[1::2], strict=False)
+    )
 
 
 def parse_default_acl(text: str) -> Acl:

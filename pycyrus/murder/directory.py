@@ -56,9 +56,9 @@ class MurderDirectory:
             found = self._locations.find(mailbox)
         return None if found is None else self._here(found)
 
-    def known(self, prefix: str, after: str, limit: int) -> Sequence[Location]:
+    def known(self, prefix: str, after: str, limit: int, *, shared: bool = False) -> Sequence[Location]:
         """See L{IMailboxDirectory.known}."""
-        return [self._here(location) for location in self._locations.page(prefix, after, limit)]
+        return [self._here(location) for location in self._locations.page(prefix, after, limit, shared=shared)]
 
     def _here(self, location: Location) -> Location:
         return replace(location, server="") if location.server == self._own else location

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from heapq import merge
 from itertools import chain, groupby, islice, pairwise, zip_longest
@@ -14,9 +14,9 @@ from pycyrus.errors import InvalidMailboxName, MailboxNotFound, PermissionDenied
 from pycyrus.imap.wire.frames import Literal
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor, astring
 from pycyrus.interfaces import Counts, Location, LocationState, MailboxListing, MailboxStatus
-from pycyrus.model.acl import ADMINISTER, CREATE, LOOKUP, Acl, rights_of
-from pycyrus.model.acl_text import BadAcl, parse_acl
-from pycyrus.model.identity import Identity
+from pycyrus.model.acl import ADMINISTER, CREATE, LOOKUP, Acl, identifiers_of, rights_of
+from pycyrus.model.acl_text import BadAcl, may_grant, parse_acl
+from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.internal_names import internal, parse_internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.scopes import ListScope, Namespace
@@ -168,15 +168,27 @@ class SessionStore:
         return behind[len(mailbox)] < "." and bool(self._routes.routes.directory.known(mailbox + ".", "", 1))
 
     async def _list_scope(self, identity: Identity, scope: ListScope, found: dict[str, MailboxListing]) -> None:
+        async for page in self._pages(identity, scope):
+            for location in page:
+                listing = self._listing(identity, scope, location)
+                if listing is not None:
+                    found[location.mailbox] = listing
+
+    async def _pages(self, identity: Identity, scope: ListScope) -> AsyncIterator[Sequence[Location]]:
+        """
+        What may be within a scope.
+
+        There may be a million mailboxes, of which a user may see some.
+        """
         shared = self._routes.routes
+        sees_all = identity.admin is not AdminScope.NONE or identity.postman or scope.deleted
+        is_shared = not sees_all and scope.namespace is not Namespace.PERSONAL
+        who = identifiers_of(identity)
         for prefix in _prefixes(identity, scope, shared.deleted_prefix):
             after = ""
-            while page := shared.directory.known(prefix, after, _PAGE):
+            while page := shared.directory.known(prefix, after, _PAGE, shared=is_shared):
                 after = page[-1].mailbox
-                for location in page:
-                    listing = self._listing(identity, scope, location)
-                    if listing is not None:
-                        found[location.mailbox] = listing
+                yield [each for each in page if may_grant(each.acl, who, LOOKUP)] if is_shared else page
                 if len(page) < _PAGE:
                     break
                 await self._session.pause()
@@ -248,15 +260,10 @@ class SessionStore:
         return frozenset(found)
 
     async def _has_any(self, identity: Identity, namespace: Namespace) -> bool:
-        shared = self._routes.routes
         scope = ListScope(namespace)
-        for prefix in _prefixes(identity, scope, shared.deleted_prefix):
-            after = ""
-            while page := shared.directory.known(prefix, after, _PAGE):
-                after = page[-1].mailbox
-                if any(self._listing(identity, scope, location) is not None for location in page):
-                    return True
-                await self._session.pause()
+        async for page in self._pages(identity, scope):
+            if any(self._listing(identity, scope, location) is not None for location in page):
+                return True
         return False
 
     async def _uses(self) -> dict[MailboxName, tuple[str, ...]]:

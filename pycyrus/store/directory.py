@@ -21,7 +21,7 @@ from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from pycyrus.interfaces import IMailboxPublisher, MailboxListing, Published
-from pycyrus.model.acl import LOOKUP
+from pycyrus.model.acl import LOOKUP, identifiers_of
 from pycyrus.model.acl_text import BadAcl, parse_acl, tell_rights
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.mailbox_name import MailboxName

@@ -31,7 +31,16 @@ from pycyrus.store.threads import StoreReactor
 
 FILE_NAME = "mupdate.db"
 SIGNAL_NAME = "mupdate.signal"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_FIRST = "substr(acl, 1, instr(acl, char(9)) - 1)"
+_LOCAL = f"replace(substr({_FIRST}, 1, instr({_FIRST} || '@', '@') - 1), '.', '^')"
+_DOMAIN = f"iif(instr({_FIRST}, '@'), substr({_FIRST}, instr({_FIRST}, '@') + 1) || '!', '')"
+_OWN = f"{_DOMAIN} || 'user.' || {_LOCAL} || '.'"
+_SHARED = (
+    "active AND acl <> '' AND NOT (length(acl) - length(replace(acl, char(9), '')) = 2"
+    f" AND substr(mailbox || '.', 1, length({_OWN})) = {_OWN})"
+)
+"""What others than the owner may see, as far as it can be told; most mailboxes are in no such list."""
 SCHEMA = f"""
 CREATE TABLE locations (
     mailbox TEXT PRIMARY KEY,
@@ -44,6 +53,7 @@ CREATE TABLE locations (
     {CHECKSUM_OF % "mailbox, server, partition, acl, active, number, was_at"}
 ) WITHOUT ROWID;
 CREATE INDEX locations_by_server ON locations (server, mailbox);
+CREATE INDEX locations_shared ON locations (mailbox) WHERE {_SHARED};
 CREATE TABLE gone (
     mailbox TEXT PRIMARY KEY,
     was_at TEXT NOT NULL,
@@ -116,15 +126,20 @@ class Locations:
                 self._known[mailbox] = found
         return found
 
-    def page(self, prefix: str, after: str, limit: int, server: str | None = None) -> Sequence[Location]:
+    def page(
+        self, prefix: str, after: str, limit: int, server: str | None = None, *, shared: bool = False
+    ) -> Sequence[Location]:
         """See L{ILocations.page}."""
         low, relation = (after, ">") if after else (prefix, ">=")
         where, arguments = f"mailbox {relation} ? AND mailbox < ?", [low, f"{prefix}\U0010ffff"]
         if server is not None:
             where += " AND server = ?"
             arguments.append(server)
+        table = "locations"
+        if shared:
+            table, where = "locations INDEXED BY locations_shared", f"{_SHARED} AND {where}"
         rows = self._database.read.execute(
-            f"SELECT {_COLUMNS} FROM locations WHERE {where} ORDER BY mailbox LIMIT ?", (*arguments, limit)
+            f"SELECT {_COLUMNS} FROM {table} WHERE {where} ORDER BY mailbox LIMIT ?", (*arguments, limit)
         )
         return [_location(row) for row in rows]
 

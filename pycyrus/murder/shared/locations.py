@@ -124,10 +124,12 @@ class SharedLocations:
         self._check()
         return self._copy.find(mailbox)
 
-    def page(self, prefix: str, after: str, limit: int, server: str | None = None) -> Sequence[Location]:
+    def page(
+        self, prefix: str, after: str, limit: int, server: str | None = None, *, shared: bool = False
+    ) -> Sequence[Location]:
         """See L{ILocations.page}."""
         self._check()
-        return self._copy.page(prefix, after, limit, server)
+        return self._copy.page(prefix, after, limit, server, shared=shared)
 
     def last_change(self) -> int:
         """See L{ILocations.last_change}."""

@@ -79,7 +79,7 @@ class Directory:
             found = self.locations.get(internal(name))
         return found
 
-    def known(self, prefix: str, after: str, limit: int) -> Sequence[Location]:
+    def known(self, prefix: str, after: str, limit: int, *, shared: bool = False) -> Sequence[Location]:
         """As L{IMailboxDirectory}."""
         names = sorted(name for name in self.locations if name.startswith(prefix) and name > after)
         return [self.locations[name] for name in names[:limit]]
