@@ -87,7 +87,8 @@ class Maildrop:
     @property
     def octets(self) -> int:
         """Their size."""
-        return int(self._sizes[~_marked(self._deleted)].sum(dtype=np.int64))
+        left = self._sizes[~_marked(self._deleted)] if 1 in self._deleted else self._sizes
+        return int(left.sum(dtype=np.int64))
 
     def size(self, number: int) -> int:
         """
@@ -114,11 +115,15 @@ class Maildrop:
         return self._lines(b"%d " + form.of_mailbox(self._mailbox.uidvalidity) + b"\r\n", self._uids)
 
     def _lines(self, form: bytes, column: NDArray[Any]) -> bytes:
-        shown = np.flatnonzero(~_marked(self._deleted))
-        arguments: list[int] = [0] * (2 * len(shown))
-        arguments[::2] = (shown + 1).tolist()
-        arguments[1::2] = column[shown].tolist()
-        return (form * len(shown)) % tuple(arguments)
+        arguments: list[int] = [0] * (2 * self.count)
+        if 1 in self._deleted:
+            shown = np.flatnonzero(~_marked(self._deleted))
+            arguments[::2] = (shown + 1).tolist()
+            column = column[shown]
+        else:
+            arguments[::2] = range(1, len(column) + 1)
+        arguments[1::2] = column.tolist()
+        return (form * (len(arguments) // 2)) % tuple(arguments)
 
     def _index(self, number: int) -> int:
         if not 1 <= number <= len(self._uids) or self._deleted[number - 1]:
@@ -166,6 +171,8 @@ class Maildrop:
         @raise PermissionDenied: Not with this user's rights.
         @raise StoreUnavailable: It could not be written.
         """
+        if not self._notes_seen and 1 not in self._deleted:
+            return
         deleted = _marked(self._deleted)
         seen = self._uids[_marked(self._retrieved) & ~deleted]
         if self._notes_seen and len(seen):

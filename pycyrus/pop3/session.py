@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from twisted.logger import Logger
@@ -28,6 +29,11 @@ MAX_LINE = 512
 MAX_SASL_LINE = 16_384
 
 Run = Callable[["Pop3Session", bytes], Coroutine[Any, Any, bytes]]
+
+
+@lru_cache(maxsize=1024)
+def _as_owner(identity: Identity) -> Identity:
+    return replace(identity, owner_rights=identity.owner_rights | OWNER_RIGHTS)
 
 
 class Pop3Session(PipedSession):
@@ -173,7 +179,7 @@ class Pop3Session(PipedSession):
             name = name.child(component)
         if not settings.uses_acl:
             # The drop is its owner's, whatever the entries say.
-            identity = replace(identity, owner_rights=identity.owner_rights | OWNER_RIGHTS)
+            identity = _as_owner(identity)
         mailbox = await self.store.open(identity, name, READ)
         try:
             self._release = self._claim(mailbox.unique_id)

@@ -250,7 +250,9 @@ class MailStore(Openings):
 
     async def shared_annotation(self, identity: Identity, name: MailboxName, entry: str) -> bytes | None:
         """See L{IMailStore.shared_annotation}."""
-        return self.shared_note(access.check(identity, self._directory.lookup(name), LOOKUP).unique_id, entry)
+        found = self._access(identity, name, LOOKUP).entry
+        access.check_stays(found)
+        return self.shared_note(found.unique_id, entry)
 
     async def annotate(
         self, identity: Identity, name: MailboxName | None, values: Mapping[str, bytes | None]
@@ -443,6 +445,10 @@ class MailStore(Openings):
     def watch(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Tell of changes of the list and of subscriptions; see L{IMailStore}."""
         return self._watchers.add(listener)
+
+    def has_departed(self, unique_id: str) -> bool:
+        """Whether it is on another server; see L{IMailStore}."""
+        return self.directory.has_departed is not None and self.directory.has_departed(unique_id)
 
 
 def _forget_seen(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
