@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pycyrus.errors import MailboxNotFound, MailStoreError, PermissionDenied
+from pycyrus.errors import MailboxMoving, MailboxNotFound, MailStoreError, PermissionDenied
 from pycyrus.imap.annotation_changes import AnnotationChanges
 from pycyrus.imap.metadata_notices import MetadataNotices
 from pycyrus.imap.scopes import mailboxes_of
@@ -76,8 +76,21 @@ class _Watched:
         """Whether the client may still be told of it."""
         try:
             return READ in self.mailbox.rights()
+        except MailboxMoving:
+            # It may stay.  If not, the client is told so when it has gone.
+            return True
         except MailStoreError:
             return False
+
+    def is_moving(self) -> bool:
+        """Whether it is on another server, or on its way there."""
+        try:
+            self.mailbox.rights()
+        except MailboxMoving:
+            return True
+        except MailStoreError:
+            pass
+        return False
 
     def close(self) -> None:
         """Watch no more."""
@@ -244,21 +257,39 @@ class Notices:
         """Tell what happened outside of the selected mailbox."""
         if self._is_list_changed:
             self._is_list_changed = False
-            await self._tell_names()
+            names = await self._named()
+            if self._has_departed(names):
+                # RFC 5465 section 5.8: what was moved was not deleted, and its new server tells of it.
+                self._overflow(b"Mailbox has been moved to another server")
+                return
+            self._tell_names(names)
             await self._tell_subscriptions()
             await self._metadata.tell()
             try:
                 await self._look()
             except TooMany:
-                # RFC 5465 section 5.8
-                self._session.write(b"* OK [NOTIFICATIONOVERFLOW] Too many mailboxes to watch\r\n")
-                self._session.telling.begin(None)
+                self._overflow(b"Too many mailboxes to watch")
                 return
         for name, watched in list(self._watched.items()):
             if watched.is_changed:
                 watched.is_changed = False
                 self._tell_changes(name, watched)
                 await self._session.drain()
+
+    def _overflow(self, text: bytes) -> None:
+        """Tell that nothing is told any more (RFC 5465 section 5.8)."""
+        self._session.write(b"* OK [NOTIFICATIONOVERFLOW] %b\r\n" % text)
+        self._session.telling.begin(None)
+
+    def _has_departed(self, names: dict[str, MailboxName]) -> bool:
+        """
+        Whether a mailbox that the client is told of is on another server.
+
+        @param names: Those that are here.
+        """
+        gone = self._names.keys() - names.keys()
+        gone |= {watched.mailbox.unique_id for watched in self._watched.values() if watched.is_moving()}
+        return any(map(self._session.store.has_departed, gone))
 
     async def tell_selected(self) -> None:
         """Tell what happened in the selected mailbox, if the client wants to know between its commands."""
@@ -285,6 +316,8 @@ class Notices:
     def _tell_changes(self, name: MailboxName, watched: _Watched) -> None:
         try:
             watched.mailbox.refresh()
+        except MailboxMoving:
+            return
         except MailStoreError:
             watched.close()
             self._watched.pop(name, None)
@@ -317,10 +350,9 @@ class Notices:
         utf8 = session.is_utf8
         session.write(encode_status(session.names.encode(watched.mailbox.name, utf8=utf8), told, utf8=utf8))
 
-    async def _tell_names(self) -> None:
+    def _tell_names(self, now: dict[str, MailboxName]) -> None:
         """Tell what was created, removed or renamed (RFC 5465 section 5.4)."""
-        before, now = self._names, await self._named()
-        self._names = now
+        before, self._names = self._names, now
         for unique_id, name in before.items():
             if unique_id not in now:
                 self._write_list(name, rb"\NonExistent")

@@ -398,5 +398,8 @@ class IMailStore(Interface):
         @return: Call it to stop.
         """
 
+    def has_departed(unique_id: str) -> bool:
+        """Whether a mailbox that was here, and is not, is on another server: it was not deleted."""
+
     async def namespaces(identity: Identity) -> frozenset[Namespace]:
         """In which namespaces the identity has something to see."""

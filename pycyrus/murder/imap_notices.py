@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pycyrus.murder.link import ImapLink
 
 _OVERFLOW = b"* OK [NOTIFICATIONOVERFLOW] A server cannot be asked any more\r\n"
+_OVERFLOWN = re.compile(rb"^\* OK \[NOTIFICATIONOVERFLOW\]", re.IGNORECASE | re.MULTILINE)
 _NO_TAG = b"-"
 """Of no command: all that comes is untagged."""
 _SUBSCRIBED = re.compile(rb"\(subscribed(?= )", re.IGNORECASE)
@@ -159,7 +160,10 @@ class MurderNotices(Notices):
         session = self._session
         try:
             for link in self._links:
-                self._pass_on(link)
+                if _OVERFLOWN.search(self._pass_on(link)):
+                    # One of them ends it for all: the client looks for itself, and asks again.
+                    session.telling.begin(None)
+                    return
                 await session.drain()
         except StoreUnavailable as error:
             self.log.info("no notices for {session}: {error}", session=session.session_id, error=str(error))
@@ -180,14 +184,17 @@ class MurderNotices(Notices):
                 # The next command is told so.
                 self.log.info("no notices for {session}: {error}", session=self._session.session_id, error=str(error))
 
-    def _pass_on(self, link: ImapLink) -> None:
-        data, _ = link.take_news(_NO_TAG)
+    def _pass_on(self, link: ImapLink) -> bytes:
+        """@return: What was passed on."""
+        told, (data, _) = b"", link.take_news(_NO_TAG)
         while data:
+            told += data
             self._session.write(data)
             data, _ = link.take_news(_NO_TAG) if link.lost_reason is None else (b"", None)
         if not link.is_whole:
             link.abort("half a notice")
             self._session.abort()
+        return told
 
 
 async def notify_everywhere(routes: SessionRoutes, frame: Frame) -> bytes | None:

@@ -18,7 +18,8 @@ from twisted.logger import Logger
 from pycyrus.errors import InvalidMailboxName, MessageTooLarge, StoreUnavailable
 from pycyrus.imap.commands.command import Command, State
 from pycyrus.imap.commands.select import deselect
-from pycyrus.imap.replies import No
+from pycyrus.imap.replies import Bye, No
+from pycyrus.imap.telling import MOVED
 from pycyrus.imap.wire.frames import Announced, Frame, Staged
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.interfaces import IMailboxDirectory, Location, LocationState
@@ -29,6 +30,7 @@ from pycyrus.murder.imap_copy import LocalSource, RemoteSource, copy_across
 from pycyrus.murder.imap_create import ServerChoice, creation
 from pycyrus.murder.imap_frames import first_name, has_word, is_ok, pass_on
 from pycyrus.murder.imap_idle import idle_at
+from pycyrus.murder.imap_moved import is_moved
 from pycyrus.murder.imap_multisearch import search_everywhere
 from pycyrus.murder.imap_notices import MurderNotices, notify_everywhere
 from pycyrus.murder.imap_referral import RouteSettings, refer
@@ -106,7 +108,8 @@ class SessionRoutes:
         Have another server do a command.
 
         @return: The tagged line; None if the command is this server's.
-        @raise StoreUnavailable: That server cannot be asked.
+        @raise No: That server cannot be asked.
+        @raise Bye: The selected mailbox is on another server by now: who goes on with it would be told so for ever.
         """
         route = _ROUTES.get(frame.name)
         if route is None:
@@ -119,6 +122,13 @@ class SessionRoutes:
         except StoreUnavailable as error:
             self.log.warn("{command} of {session}: {error}", command=frame.name.decode("ascii", "replace"),
                           session=self.session.session_id, error=str(error))  # fmt: skip
+            link = self.link
+            if (
+                link is not None
+                and self._is_lost
+                and await is_moved(self.routes, link, self.decode(self._selected_name))
+            ):
+                raise Bye(MOVED) from error
             raise UNAVAILABLE from error
 
     async def stage(self, announced: Announced) -> Staged | None:
@@ -433,8 +443,10 @@ class SessionRoutes:
 
     async def _idle(self, frame: Frame) -> bytes | None:
         link = self.link
-        if link is None or self._is_lost or b"IDLE" not in link.capabilities:
+        if link is None or b"IDLE" not in link.capabilities:
             return None
+        if self._is_lost:
+            raise StoreUnavailable(f"{link.server}: {link.lost_reason}")
         try:
             return await idle_at(self.session, link, frame)
         except StoreUnavailable:

@@ -14,7 +14,7 @@ from pycyrus.auth.client import ClientExchange
 from pycyrus.errors import AuthenticationFailed, MalformedExchange, StoreUnavailable
 from pycyrus.murder.connection import ServerConnection
 from pycyrus.murder.responses import BadResponse, ResponseScanner
-from pycyrus.net.connection import TURN_SIZE
+from pycyrus.net.sending import TURN_SIZE
 from pycyrus.net.splicing import PIPES, SPLICED, Pipe
 
 LOGIN_WITHIN = 30.0
@@ -288,6 +288,11 @@ class ImapLink(ServerConnection):
         @raise StoreUnavailable: The connection went.
         """
         return self._take(tag)
+
+    @property
+    def said_goodbye(self) -> bool:
+        """Whether the server ended the connection, and nobody cut it."""
+        return self._scanner.said_goodbye
 
     @property
     def is_whole(self) -> bool:

@@ -18,6 +18,10 @@ _STATUS = re.compile(rb"(?:\* |[^ *+\r\n]+ )(?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGN
 """Lines whose end is text: what stands there in braces announces nothing."""
 
 
+def _is_goodbye(line: bytes, begin: int = 0) -> bool:
+    return line[begin : begin + 6].upper() == b"* BYE "
+
+
 class BadResponse(ValueError):
     """The server sends what no server sends."""
 
@@ -42,6 +46,11 @@ class ResponseScanner:
     def is_whole(self) -> bool:
         """Whether everything passed on so far ended with a line."""
         return not self._left and not self._in_line
+
+    @property
+    def said_goodbye(self) -> bool:
+        """Whether all that is left is a goodbye."""
+        return not self._left and _is_goodbye(self._buffer)
 
     @property
     def literal_left(self) -> int:
@@ -110,7 +119,7 @@ class ResponseScanner:
             is_begin = begin > 0 or not self._in_line
             begin = begin or position
             self._in_line = False
-            if is_begin and buffer[begin : begin + 6].upper() == b"* BYE ":
+            if is_begin and _is_goodbye(buffer, begin):
                 last = begin
         else:
             if last:

@@ -34,6 +34,7 @@ class Network:
     def __init__(self) -> None:
         """@raise NetworkError: The kernel, or the programs ip, unshare and nsenter, do not allow it."""
         self._holders: dict[str, subprocess.Popen[bytes]] = {}
+        self._numbers: dict[str, int] = {}
         self._run("ip", "link", "set", "lo", "up")
         self._run("ip", "link", "add", "br0", "type", "bridge")
         self._run("ip", "addr", "add", "10.99.0.1/24", "dev", "br0")
@@ -62,8 +63,8 @@ class Network:
             if holder.poll() is not None or time.monotonic() > deadline:
                 raise NetworkError("unshare -n does not work")
             time.sleep(0.005)
-        number = len(self._holders) + 2
         self._holders[host] = holder
+        self._numbers[host] = number = len(self._numbers) + 2
         self._run("ip", "link", "add", f"v{number}", "type", "veth", "peer", "name", "eth0", "netns", str(holder.pid))
         self._run("ip", "link", "set", f"v{number}", "master", "br0", "up")
         self._on(host, "link", "set", "lo", "up")
@@ -72,7 +73,7 @@ class Network:
 
     def address(self, host: str) -> str:
         """A host's address."""
-        return f"10.99.0.{list(self._holders).index(host) + 2}"
+        return f"10.99.0.{self._numbers[host]}"
 
     def prefix(self, host: str) -> tuple[str, ...]:
         """What starts a program there."""
@@ -92,8 +93,24 @@ class Network:
         for here, there in ((one, other), (other, one)):
             self._on(here, "neigh", "del", self.address(there), "dev", "eth0")
 
+    def isolate(self, host: str) -> None:
+        """Have no packet of a host reach anybody."""
+        self._run("ip", "link", "set", self._end_of(host), "nomaster")
+
+    def rejoin(self, host: str) -> None:
+        """Undo L{isolate}."""
+        self._run("ip", "link", "set", self._end_of(host), "master", "br0")
+
+    def _end_of(self, host: str) -> str:
+        """What a host hangs on the bridge by."""
+        return f"v{self._numbers[host]}"
+
     def close(self, hosts: Sequence[str] = ()) -> None:
         """End hosts, all if none are named; what runs there must have been ended before."""
         for host in list(hosts or self._holders):
             holder = self._holders.pop(host)
+            # The kernel itself would do it some time after the end of the namespace.
+            self._run("ip", "link", "del", self._end_of(host))
             holder.communicate()
+        if not self._holders:
+            self._run("ip", "link", "del", "br0")

@@ -238,6 +238,10 @@ class MemoryStore:
         """Nobody is told: tests of that have a real store."""
         return lambda: None
 
+    def has_departed(self, unique_id: str) -> bool:
+        """Nothing goes to other servers."""
+        return False
+
     async def namespaces(self, identity: Identity) -> frozenset[Namespace]:
         """One's own."""
         return frozenset((Namespace.PERSONAL,))

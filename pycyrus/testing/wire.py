@@ -37,11 +37,15 @@ class Wire:
     @ivar happened: Set when what was planned has happened.
     """
 
-    def __init__(self, port: int, target: int) -> None:
+    def __init__(self, port: int, target: int, host: str = "127.0.0.1", at: str = "127.0.0.1") -> None:
+        """
+        @param host: Of the target.
+        @param at: The address of the port.
+        """
         self.happened = threading.Event()
-        self._target = target
+        self._target = host, target
         self._plan: Event | None = None
-        self._listening = socket.create_server(("127.0.0.1", port))
+        self._listening = socket.create_server((at, port))
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -65,7 +69,7 @@ class Wire:
             except OSError:
                 return
             try:
-                asked = socket.create_connection(("127.0.0.1", self._target), _CONNECT_WITHIN)
+                asked = socket.create_connection(self._target, _CONNECT_WITHIN)
             except OSError:
                 asking.close()
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable
 from typing import Any
@@ -152,6 +153,48 @@ class Xfer(TransferServers):
             await self.turn()
         self.assertIn(b"* BYE [UNAVAILABLE] Mailbox has been moved", alice._scanner._buffer)
         self.assertNotIn(b"EXPUNGE", alice._scanner._buffer)
+
+    async def test_frontend(self) -> None:
+        """Sessions on a frontend that have the mailbox selected end: for ever it is not where they have it from."""
+        selected, idle = [await self.client("alice") for _ in range(2)]
+        for client in (selected, idle):
+            await self.do(client, b"SELECT INBOX")
+        waiting = Deferred.fromCoroutine(idle.ask(b"IDLE"))
+        await self.do(self.admin, b"XFER user.alice " + self.servers[1].encode())
+        # While it was on its way that could be told only.
+        with contextlib.suppress(StoreUnavailable):
+            self.assertIn(b"UNAVAILABLE", (await waiting)[2])
+        for client, command in ((selected, b"NOOP"), (idle, b"IDLE")):
+            with contextlib.suppress(StoreUnavailable):
+                while client.lost_reason is None:
+                    await client.ask(command)
+            self.assertIn(b"* BYE [UNAVAILABLE] Mailbox has been moved", client._scanner._buffer)
+        await self.do(await self.client("alice"), b"SELECT INBOX")
+
+    async def test_watched(self) -> None:
+        """Who watches is not told that the mailboxes were deleted, there or through a frontend, but to look again."""
+        for events in (b"(MessageNew MessageExpunge)", b"(MailboxName)"):
+            source, target = self.servers
+            watching = [await self.client("alice", port) for port in (None, self.port(0))]
+            for client in watching:
+                await self.do(client, b"NOTIFY SET (personal %b)" % events)
+            await self.do(self.admin, b"XFER user.alice " + target.encode())
+            for client in watching:
+                told = b""
+                while b"\r\n" not in told:
+                    told += client.take_news(b"-")[0]
+                    await self.turn()
+                self.assertEqual(
+                    told, b"* OK [NOTIFICATIONOVERFLOW] Mailbox has been moved to another server\r\n", events
+                )
+            # By the frontend, which the master has told by now, the new server is asked.
+            await self.directory.catch_up()
+            await self.do(watching[0], b"NOTIFY SET (personal (MessageNew MessageExpunge))")
+            await self.append(await self.client("alice", self.port(1)), b"INBOX", MESSAGE)
+            while b"* STATUS INBOX (MESSAGES" not in watching[0].take_news(b"-")[0]:
+                await self.turn()
+            await self.do(await self.client("admin", self.port(1)), b"XFER user.alice " + source.encode())
+            await self.directory.catch_up()
 
     async def test_refused(self) -> None:
         server = self.servers[1].encode()

@@ -20,12 +20,11 @@ from collections.abc import Callable
 
 from typing_extensions import override
 
-from pycyrus.test.whole.test_murder import TIMEOUT, MurderCase, free_ports
+from pycyrus.test.whole.test_murder import TIMEOUT, MurderCase
 from pycyrus.testing.commands import call
+from pycyrus.testing.ports import free_ports
 from pycyrus.testing.wire import Event, Wire
 
-STOPPED_FOR = 4.0
-"""Seconds; others give up after three."""
 _PATIENCE = 90.0
 _SUBJECT = re.compile(rb"Subject: (\w+)")
 _UID = re.compile(rb"APPENDUID \d+ (\d+)")
@@ -40,7 +39,7 @@ class Traffic:
     @ivar wrong: Refusals that would have a sender give up.
     """
 
-    def __init__(self, lmtp: int, log_in: Callable[[], imaplib.IMAP4]) -> None:
+    def __init__(self, lmtp: tuple[str, int], log_in: Callable[[], imaplib.IMAP4]) -> None:
         self.accepted: set[str] = set()
         self.marked: set[str] = set()
         self.wrong: list[str] = []
@@ -62,7 +61,7 @@ class Traffic:
             number += 1
             word = f"L{number}"
             try:
-                with smtplib.LMTP("127.0.0.1", self._lmtp, timeout=TIMEOUT) as client:
+                with smtplib.LMTP(*self._lmtp, timeout=TIMEOUT) as client:
                     client.sendmail("a@example.com", ["fred"], f"Subject: {word}\r\n\r\nx\r\n")
                 self.accepted.add(word)
             except (smtplib.SMTPDataError, smtplib.SMTPRecipientsRefused) as error:
@@ -103,13 +102,21 @@ class Traffic:
 
 
 class MovingCase(MurderCase):
-    """Two backends, each behind a wire."""
+    """
+    Two backends, each behind a wire.
+
+    @ivar wires_at: The address of the wires.
+    @ivar stopped_for: Seconds; others give up after three.
+    """
 
     backends = ("backend", "backend2")
+    wires_at = "127.0.0.1"
+    stopped_for = 4.0
 
     @override
     def setUp(self) -> None:
         self.wires: dict[str, Wire] = {}
+        self._pauses: list[threading.Timer] = []
         super().setUp()
         self.at = "backend"
         admin = self.imap("cyrus")
@@ -120,12 +127,13 @@ class MovingCase(MurderCase):
         self.assertEqual(fred.create("Sent")[0], "OK")
         large = b"Subject: S\r\n\r\n" + b"x" * 300_000
         self.assertEqual(fred.append("Sent", "\\Flagged", "", large)[0], "OK")
-        self.traffic = Traffic(self.ports["lmtp"], lambda: self.log_in("fred"))
+        lmtp = self.address("frontend"), self.ports["lmtp"]
+        self.traffic = Traffic(lmtp, lambda: self.log_in("fred"))
         self.addCleanup(self.traffic.stop)
 
     def log_in(self, user: str) -> imaplib.IMAP4:
         """As C{imap}, but whoever asked ends it."""
-        client = imaplib.IMAP4("127.0.0.1", self.ports["imap"], TIMEOUT)
+        client = imaplib.IMAP4(self.address("frontend"), self.ports["imap"], TIMEOUT)
         client.login(user, "secret")
         return client
 
@@ -133,16 +141,15 @@ class MovingCase(MurderCase):
     def name(self, backend: str) -> str:
         if backend not in self.wires:
             (port,) = free_ports(1)
-            while port in self.ports.values():
-                (port,) = free_ports(1)
-            self.wires[backend] = Wire(port, self.ports[f"{backend}-imap"])
+            target = self.ports[f"{backend}-imap"]
+            self.wires[backend] = Wire(port, target, self.address(backend), self.wires_at)
             self.addCleanup(self.wires[backend].close)
             self.ports[f"{backend}-wire"] = port
-        return f"127.0.0.1:{self.ports[f'{backend}-wire']}"
+        return f"{self.wires_at}:{self.ports[f'{backend}-wire']}"
 
     def at_backend(self, backend: str) -> imaplib.IMAP4:
         """An administrator at a backend."""
-        client = imaplib.IMAP4("127.0.0.1", self.ports[f"{backend}-imap"], 2 * _PATIENCE)
+        client = imaplib.IMAP4(self.address(backend), self.ports[f"{backend}-imap"], 2 * _PATIENCE)
         client.login("mailproxy", "secret")
         return client
 
@@ -165,9 +172,7 @@ class MovingCase(MurderCase):
                 self.stop(role, signal.SIGKILL)
                 killed.append(role)
             else:
-                pid = self.servers[role].pid
-                os.kill(pid, signal.SIGSTOP)
-                threading.Timer(STOPPED_FOR, os.kill, (pid, signal.SIGCONT)).start()
+                self.pause(role)
 
         wire = self.wires[other]
         wire.plan(Event(command, when == "after", happen))
@@ -180,7 +185,21 @@ class MovingCase(MurderCase):
         for each in killed:
             self.start(each)
         asking.join()
+        while self._pauses:
+            self._pauses.pop().join()
         self.check(f"{command!r} {when} {who} {how}")
+
+    def pause(self, role: str) -> None:
+        """Have a server do nothing for a while."""
+        pid = self.servers[role].pid
+        os.kill(pid, signal.SIGSTOP)
+        self.later(os.kill, pid, signal.SIGCONT)
+
+    def later(self, function: Callable[..., object], *arguments: object) -> None:
+        """Have it end."""
+        timer = threading.Timer(self.stopped_for, function, arguments)
+        timer.start()
+        self._pauses.append(timer)
 
     def _ask(self, other: str) -> None:
         # What is answered if the one who is asked dies: nothing.
