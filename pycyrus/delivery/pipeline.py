@@ -45,12 +45,15 @@ from pycyrus.interfaces import (
     Recipient,
 )
 from pycyrus.model.acl import POST
-from pycyrus.model.identity import POSTMAN
+from pycyrus.model.identity import POSTMAN, AdminScope, Identity
 from pycyrus.model.names import MailboxName, internal
 from pycyrus.model.quota import Enforcement
 from pycyrus.model.scopes import ListScope, Namespace
 from pycyrus.tasks import gather
 from pycyrus.wire.dots import crlf_ended
+
+_SEEKER = Identity("delivery", admin=AdminScope.GLOBAL)
+"""As whom names are compared: the postman sees no shared mailboxes."""
 
 
 @dataclass(slots=True)
@@ -236,7 +239,7 @@ class Delivery:
         if not self._settings.fuzzy_mailbox_match:
             return None
         namespace = Namespace.SHARED if name.owner is None else Namespace.OTHER
-        listings = await self._store.list(POSTMAN, [ListScope(namespace, name.domain, name.owner)])
+        listings = await self._store.list(_SEEKER, [ListScope(namespace, name.domain, name.owner)])
         return nearest(name, [listing.name for listing in listings if listing.exists])
 
     # --- the body ---------------------------------------------------------------

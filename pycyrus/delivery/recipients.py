@@ -49,6 +49,8 @@ def resolve(recipient: Recipient, settings: DeliverySettings) -> Target:
     if settings.downcase_recipients:
         user = user.lower()
     domain = canonical_domain(recipient.domain, settings)
+    # As in Cyrus a separator at the end names nothing more.
+    detail = detail.rstrip(settings.namespace.separator)
     path = tuple(detail.split(settings.namespace.separator)) if detail else ()
     if user == settings.post_user:
         if not path:
@@ -144,7 +146,9 @@ def poster(envelope: Envelope, domain: str, settings: DeliverySettings) -> Ident
         if "@" in user:
             user, _, given = user.rpartition("@")
         try:
-            return Identity(user.lower() if settings.downcase_recipients else user, canonical_domain(given, settings))
+            # A user id, not a recipient: the case of user ids counts for it.
+            user = user.lower() if settings.namespace.username_tolower else user
+            return Identity(user, canonical_domain(given, settings))
         except InvalidMailboxName:
             pass
     return Identity(ANONYMOUS, domain)

@@ -218,10 +218,14 @@ def _parse_path(text: bytes, strict: bool, utf8: bool) -> tuple[Address, bytes]:
     domain = b""
     if text[position : position + 1] == b"@":
         found = (_UTF8_DOMAIN if utf8 else _DOMAIN).match(text, position + 1) or _LITERAL.match(text, position + 1)
-        if found is None or len(found.group()) > MAX_DOMAIN or not local_part:
+        if found is not None:
+            domain = found.group()
+            position = found.end()
+        elif text[position + 1 : position + 2] == b">":
+            # Not in the grammar, but Cyrus takes it for no domain, and so do socket maps.
+            position += 1
+        if not local_part or len(domain) > MAX_DOMAIN:
             raise BadArguments("no domain")
-        domain = found.group()
-        position = found.end()
     if text[position : position + 1] != b">":
         raise BadArguments("no end of the path")
     try:

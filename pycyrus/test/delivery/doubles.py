@@ -8,7 +8,7 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 
 from pycyrus.errors import MailboxNotFound, OverQuota, PermissionDenied
-from pycyrus.interfaces import Appended, IMailbox, IMailStore, IStaged, ListScope, MailboxListing, NewMessage
+from pycyrus.interfaces import Appended, IMailbox, IMailStore, IStaged, ListScope, MailboxListing, Namespace, NewMessage
 from pycyrus.model.acl import Acl, rights_of
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
@@ -137,6 +137,8 @@ class MemoryStore:
 
     async def list(self, identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:
         (scope,) = scopes
+        if identity.postman and scope.namespace is Namespace.SHARED:
+            return []
         return [
             MailboxListing(name, True, False, self.uses.get(name, ()), frozenset(), "")
             for name in self.mailboxes

@@ -31,6 +31,7 @@ class ResolveTests(SynchronousTestCase):
             (OFF, "fred+a.b", "", user("fred", "a.b")),
             (OFF, "fred.smith", "", user("fred.smith")),
             (OFF, "fred+", "", user("fred")),
+            (OFF, "fred+Sent/", "", user("fred", "Sent")),
             (OFF, "fred+a//b", "", user("fred")),
             (OFF, "fred+a^b", "", user("fred")),
             (OFF, "+list/dev", "x", Target(None, MailboxName("", None, ("list", "dev")))),
@@ -86,4 +87,13 @@ class ResolveTests(SynchronousTestCase):
         self.assertEqual(asked(""), Identity("anonymous", "example.com"))
         self.assertEqual(asked("Fred@example.com"), Identity("fred", "example.com"))
         self.assertEqual(asked("cyrus"), Identity("cyrus"))
+        # The case of a recipient is another matter.
+        self.assertEqual(
+            poster(
+                Envelope("", None, POSTMAN, "", "", "LMTPA", "", auth="FRED"),
+                "",
+                DeliverySettings("mail.test", downcase_recipients=False),
+            ),
+            Identity("fred"),
+        )
         self.assertEqual(asked("a@b@[x]"), Identity("anonymous", "example.com"))

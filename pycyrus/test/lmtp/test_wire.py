@@ -38,9 +38,10 @@ class PathTests(SynchronousTestCase):
         b"<fred@[127.0.0.1]>": Address("fred", "[127.0.0.1]"),
         b"<fred@[IPv6:2001:db8::1]>": Address("fred", "[IPv6:2001:db8::1]"),
         b"<a..b.@Example.COM>": Address("a..b.", "Example.COM"),
+        b"<fred@>": Address("fred"),
     }
     BAD = [
-        b"", b"fred@example.com", b"<fred@example.com", b"<@example.com>", b"<fred@>", b"<fred@-a->", b"<fr ed@a>",
+        b"", b"fred@example.com", b"<fred@example.com", b"<@example.com>", b"<fred@-a->", b"<fr ed@a>",
         b'<"fred@a>', b'<""@a>', b"<fred@a@b>", b"<fred@a..b>", b"<@a:>x", b"<\xc3\xa9@a>", b"<a\0b@c>", b"<a(b)@c>",
         b"<" + b"a" * 2000 + b"@a>", b"<a@" + b"a" * 300 + b">",
     ]  # fmt: skip
