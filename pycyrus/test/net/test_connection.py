@@ -17,8 +17,9 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer, I
 from twisted.internet.task import deferLater
 from zope.interface import directlyProvides, implementer
 
-from pycyrus.net.connection import CORK_SIZE, FILE_SIZE, TURN_SIZE
+from pycyrus.net.connection import FILE_SIZE
 from pycyrus.net.keepalive import Keepalive
+from pycyrus.net.sending import CORK_SIZE, TURN_SIZE
 from pycyrus.test.net.server import Recorder, ServerTestCase, read_all, read_exactly
 
 BLOB = random.Random(7).randbytes(3_000_000)
