@@ -37,9 +37,10 @@ class ExplainTests(SynchronousTestCase):
         self.slapd.start()
         self.addCleanup(self.slapd.stop)
         self.slapd.load("ad")
-        said = {"ldap_uri": self.slapd.uri, **AD, "ldap_group_nesting": "2", "ldap_timeout": "1"}
+        said = {"ldap_uri": self.slapd.uri, **AD, "ldap_group_nesting": "2", "ldap_timeout": "60"}
         self.file = self.directory / "domains" / "ad.example.conf"
         self.file.parent.mkdir()
+        self.file.parent.chmod(0o755)
         self.file.write_text("".join(f"{name}: {value}\n" for name, value in said.items()))
         (self.directory / "imapd.conf").write_text(CONFIGURATION.format(directory=self.directory))
         (self.directory / "cyrus.conf").write_text("START {\n}\nSERVICES {\n}\nEVENTS {\n}\n")

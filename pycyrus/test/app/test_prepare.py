@@ -114,6 +114,7 @@ class PrepareTests(ConfiguredCase):
         """Root sees whether the user that it will become may write, and read the key."""
         if os.geteuid() != 0:
             self.skipTest("only as root")
+        (self.root / "c.pem").chmod(0o644)
         (self.root / "k.pem").chmod(0o600)
         (self.root / "lib").mkdir(0o755)
         (self.root / "spool").mkdir(0o777)

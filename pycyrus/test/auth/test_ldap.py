@@ -324,7 +324,7 @@ class ServerTests(SlapdCase):
         with socket.create_server(("127.0.0.1", 0)) as silent:
             dead = "ldap://127.0.0.1:1"
             mute = f"ldap://127.0.0.1:{silent.getsockname()[1]}"
-            ldap = self.ldap({**RFC, "ldap_uri": f"{dead} {mute} {self.slapd.uri}"}, ldap_timeout="2")
+            ldap = self.ldap({**RFC, "ldap_uri": f"{dead} {mute} {self.slapd.uri}"}, ldap_timeout="4")
             self.assertEqual(ldap.check("alice", SECRET, "imap"), "alice")
             self.assertEqual(ldap.check("bob", SECRET, "imap"), "bob")
             silent.settimeout(0)
@@ -340,7 +340,7 @@ class ServerTests(SlapdCase):
 
     def test_outage(self) -> None:
         """Told as one, and over when the server is back."""
-        ldap = self.ldap(RFC, ldap_timeout="2")
+        ldap = self.ldap(RFC, ldap_timeout="4")
         ldap.check("alice", SECRET, "imap")
         self.slapd.hang()
         self.assertRaises(DirectoryDown, ldap.check, "alice", SECRET, "imap")

@@ -40,6 +40,8 @@ from pycyrus.testing.slapd import Slapd
 class DirectoryCase(TestCase):
     """Three domains, each with its directory; two servers, of which one may go."""
 
+    ldap_timeout = "60"
+
     def setUp(self) -> None:
         from twisted.internet import reactor
 
@@ -53,7 +55,7 @@ class DirectoryCase(TestCase):
             ("gon.example", self.servers[1], {**GON, "ldap_filter": "(mail=%u@%r)"}),
             ("ad.example", self.servers[1], AD),
         ):
-            options = {"ldap_uri": server.uri, "ldap_timeout": "2", **said}
+            options = {"ldap_uri": server.uri, "ldap_timeout": self.ldap_timeout, **said}
             text = "".join(f"{key}: {value}\n" for key, value in options.items())
             (self.directory / "domains" / f"{domain}.conf").write_text(text)
         options = {"ldap_config_dir": str(self.directory / "domains")}
@@ -249,6 +251,9 @@ class DomainTests(DirectoryCase):
 
 
 class OutageTests(DirectoryCase):
+    # Others must have been served before it is over.
+    ldap_timeout = "6"
+
     async def test_one_hangs(self) -> None:
         """Its own domain is told to come again, in bounded time; no other login waits for it."""
         await self.login("alice@rfc.example")
@@ -308,5 +313,6 @@ class OutageTests(DirectoryCase):
             await self.assertFailure(each, AuthenticationUnavailable)
         go_on.set()
         outside.forgive()
+        outside._patience = 60.0
         self.assertEqual(await outside.ask(lambda: 5), 5)
         self.assertEqual(asked, [])

@@ -159,7 +159,7 @@ class RealDaemonTests(SocketCase):
         await deferToThread(slapd.load, "ad")
         (self.directory / "conf").write_text(
             f"ldap_servers: {slapd.uri}\nldap_search_base: cn=Users,dc=ad\nldap_filter: (sAMAccountName=%u)\n"
-            f"ldap_bind_dn: cn=admin,dc=ad\nldap_password: {PASSWORD}\nldap_timeout: 3\n"
+            f"ldap_bind_dn: cn=admin,dc=ad\nldap_password: {PASSWORD}\nldap_timeout: 60\n"
         )
         conf = str(self.directory / "conf")
         command = [str(program), "-d", "-a", "ldap", "-O", conf, "-m", str(self.directory), "-n", "1"]

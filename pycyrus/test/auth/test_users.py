@@ -114,9 +114,8 @@ class UserDatabaseTests(SynchronousTestCase):
 
     def test_unusable_files(self) -> None:
         """The message names the file."""
-        self.assertIn(
-            "/nonexistent", str(self.assertRaises(UserDatabaseError, UserDatabase, Path("/nonexistent/u.db")))
-        )
+        absent = self.path.with_name("absent") / "u.db"
+        self.assertIn(str(absent), str(self.assertRaises(UserDatabaseError, UserDatabase, absent)))
         later = self.path.with_name("later.db")
         connection = sqlite3.connect(later)
         connection.execute("PRAGMA user_version = 99")
