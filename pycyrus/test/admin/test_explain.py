@@ -42,6 +42,7 @@ class ExplainTests(SynchronousTestCase):
         self.file.parent.mkdir()
         self.file.parent.chmod(0o755)
         self.file.write_text("".join(f"{name}: {value}\n" for name, value in said.items()))
+        self.file.chmod(0o644)
         (self.directory / "imapd.conf").write_text(CONFIGURATION.format(directory=self.directory))
         (self.directory / "cyrus.conf").write_text("START {\n}\nSERVICES {\n}\nEVENTS {\n}\n")
 
