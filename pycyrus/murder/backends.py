@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from twisted.internet.abstract import isIPv6Address
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IDelayedCall
@@ -57,6 +59,13 @@ class Address:
     skips_login: bool = False
 
 
+_HOST = re.compile(r"(?=.{1,253}\Z)(?:[0-9A-Za-z_-]{1,63}\.)*[0-9A-Za-z_-]{1,63}\.?\Z")
+
+
+def _is_port(digits: str) -> bool:
+    return digits.isascii() and digits.isdigit() and len(digits) <= 5 and 0 < int(digits) < 65536
+
+
 @dataclass(frozen=True, slots=True)
 class BackendSettings:
     """
@@ -105,10 +114,12 @@ class BackendSettings:
         host, mark, digits = plain.rpartition(":")
         if not mark or "]" in digits or (":" in host and not host.startswith("[")):
             host, digits = plain, ""
-        if not host or (digits and not (digits.isdigit() and 0 < int(digits) < 65536)):
+        host = host.removeprefix("[").removesuffix("]")
+        # The directory is others' word, and no resolver takes each text.
+        if not (_HOST.match(host) or isIPv6Address(host)) or (digits and not _is_port(digits)):
             raise StoreUnavailable(f"{server!r} is no server")
         port = self.ports.get((server, service)) or int(digits or DEFAULT_PORTS[service])
-        return Address(host.strip("[]"), port, "tls" in words, "noauth" in words)
+        return Address(host, port, "tls" in words, "noauth" in words)
 
     def for_server(self, server: str) -> tuple[ClientCredentials, tuple[str, ...]]:
         """Who to be there, and by which mechanisms."""
