@@ -74,7 +74,9 @@ class ExplainTests(SynchronousTestCase):
         """Nobody's name, no directory, an account that is denied, a directory that is away."""
         self.assertIn("refused: no user can be called so", self.explain("a/b", code=1))
         self.assertIn("LDAP: no directory for that domain", self.explain("eve@b.example"))
-        (self.directory / "state" / "user_deny.db").write_text("eve@ad.example\t2\xff\x89imap\xff\x89Bye\n", "latin-1")
+        deny = self.directory / "state" / "user_deny.db"
+        deny.write_text("eve@ad.example\t2\xff\x89imap\xff\x89Bye\n", "latin-1")
+        deny.chmod(0o644)
         self.assertIn("result: refused: user_deny.db denies imap", self.explain("eve@ad.example", code=1))
         self.slapd.stop()
         self.assertIn("result: cannot be told now: ", self.explain("eve@ad.example", code=1))
