@@ -32,6 +32,7 @@ from pycyrus.notices.program import ExternalProgram
 from pycyrus.notices.queue import CAPACITY, MAX_WAITING, PAUSES, Refused, SendQueue, TryAgain
 from pycyrus.notices.settings import ContentMode
 from pycyrus.testing.logs import captured
+from pycyrus.testing.ports import free_port
 from pycyrus.testing.store import MemoryStore
 
 
@@ -125,6 +126,7 @@ class ProgramTests(TestCase):
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
+        self.patch(queue, "LAST_MOMENT", 60.0)
         self.directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.directory)
 
@@ -204,8 +206,9 @@ class HttpTests(TestCase):
         self.reactor: Any = reactor
         self.hook = Hook()
         self.patch(queue, "PAUSES", (0.01,))
-        self.port = self.listen(0)
-        self.number = self.port.getHost().port
+        self.patch(queue, "LAST_MOMENT", 60.0)
+        self.number = free_port()
+        self.port = self.listen(self.number)
 
     def listen(self, number: int) -> Any:
         port = self.reactor.listenTCP(number, Site(self.hook), interface="127.0.0.1")
