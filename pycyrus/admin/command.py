@@ -12,6 +12,7 @@ from pathlib import Path
 from pycyrus.app.directories import make_directories
 from pycyrus.app.privileges import UnixUser, become, user_to_become
 from pycyrus.config.load import Configuration, namespace_settings
+from pycyrus.config.problems import ConfigError, Problem
 from pycyrus.errors import InvalidMailboxName
 from pycyrus.model.identity import SERVER as SERVER
 from pycyrus.model.names import ExternalNames, MailboxName, parse_internal, user_inbox
@@ -24,12 +25,24 @@ class CommandError(Exception):
     """The command cannot be done; the text says why."""
 
 
-def act_as_server(configuration: Configuration) -> None:
+def act_as_server(configuration: Configuration, *, begins: bool = False) -> None:
     """
     Become the user that the server runs as, and have its directories.
 
     Root would leave files behind that the server cannot write.
+
+    @param begins: The home of a server that has never run may be made.
+    @raise ConfigError: There is no such home.
     """
+    home = configuration.home
+    if home is not None and not begins and not home.exists():
+        raise ConfigError(
+            [
+                Problem(
+                    None, f"there is no server in {home}", "name its directory with --home, or its imapd.conf with -C"
+                )
+            ]
+        )
     user = user_to_become(configuration) or _owner(configuration.home)
     make_directories(configuration, user)
     if user is not None:

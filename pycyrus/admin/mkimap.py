@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"i saw partition {path}.")
     print("done")
     # It makes the directory of state and the partitions, for the user that the server becomes.
-    act_as_server(configuration)
+    act_as_server(configuration, begins=True)
     try:
         print(f"configuring {state}...")
         for name in _STATE:

@@ -66,7 +66,7 @@ def register(verbs: Any) -> None:
     add_push_options(push)
     add_source_options(push)
     push.set_defaults(run=reported(run_push))
-    murder_forget.register(actions)
+    murder_forget.add_forget(actions)
 
 
 # --- telling the master -----------------------------------------------------

@@ -24,7 +24,7 @@ from pycyrus.murder.comparison import in_pieces, withdraw
 from pycyrus.store.store import MailStore
 
 
-def register(actions: Any) -> None:
+def add_forget(actions: Any) -> None:
     """Add the action."""
     forget = actions.add_parser(
         "forget",

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _add(arguments: argparse.Namespace, configuration: Configuration) -> None:
     identity = _identity(arguments.user, configuration)
     password = _password(arguments)
-    with closing(_open(configuration)) as users:
+    with closing(_open(configuration, begins=True)) as users:
         users.add(identity.user_id, password)
     text = f"added {identity.user_id}"
     if not arguments.no_inbox:
@@ -147,7 +147,7 @@ def _import(arguments: argparse.Namespace, configuration: Configuration) -> None
         accounts = accounts_of(Path(arguments.file), configuration)
     except BadSasldb as error:
         raise UserCommandError(str(error)) from error
-    with closing(_open(configuration)) as users:
+    with closing(_open(configuration, begins=True)) as users:
         added, others = add_accounts(accounts, users)
     for text in others:
         print(text)
@@ -176,9 +176,13 @@ def _identity(name: str, configuration: Configuration) -> Identity:
         raise UserCommandError(f"{name!r} cannot be a user: {error}") from error
 
 
-def _open(configuration: Configuration) -> UserDatabase:
-    """Open the user database, as the user that the server runs as."""
-    act_as_server(configuration)
+def _open(configuration: Configuration, *, begins: bool = False) -> UserDatabase:
+    """
+    Open the user database, as the user that the server runs as.
+
+    @param begins: As L{act_as_server}.
+    """
+    act_as_server(configuration, begins=begins)
     return UserDatabase(configuration.state / DATABASE)
 
 

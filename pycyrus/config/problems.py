@@ -37,7 +37,7 @@ class Problem:
     Something that must be mended before the server can start.
 
     @ivar text: What is wrong, without a full stop.
-    @ivar mend: What to do about it, likewise.
+    @ivar mend: What to do about it, likewise, or a question with its mark.
     """
 
     place: Place | None
@@ -47,7 +47,9 @@ class Problem:
     @override
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place is not None else ""
-        return f"{where}{self.text}; {self.mend}." if self.mend else f"{where}{self.text}."
+        if not self.mend:
+            return f"{where}{self.text}."
+        return f"{where}{self.text}; {self.mend}{'' if self.mend.endswith('?') else '.'}"
 
 
 class ConfigError(Exception):
@@ -66,8 +68,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """
     Say which known word may have been meant.
 
-    @return: The mend, such as C{did you mean 'timeout'?} without its mark; empty
-        if nothing is near.
+    @return: The mend, such as C{did you mean 'timeout'?}; empty if nothing is near.
     """
     matches = get_close_matches(word, list(known), n=1, cutoff=0.7)
-    return f"did you mean {matches[0]!r}" if matches else ""
+    return f"did you mean {matches[0]!r}?" if matches else ""

@@ -64,7 +64,7 @@ class CheckTests(SynchronousTestCase):
         problem = json.loads(output)["problems"][0]
         self.assertEqual((problem["line"], problem["problem"]), (2, "timeuot is no option"))
         self.assertTrue(problem["file"].endswith("imapd.conf"))
-        self.assertEqual(problem["mend"], "did you mean 'timeout'")
+        self.assertEqual(problem["mend"], "did you mean 'timeout'?")
 
     def test_version(self) -> None:
         self.assertEqual(self.run_verb("--version"), (0, f"pycyrus {__version__}\n"))

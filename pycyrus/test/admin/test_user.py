@@ -84,6 +84,14 @@ class UserCommandTests(SynchronousTestCase):
             (("add", "../fred", "--password", "x"), "", "cannot be a user"),
             (("add", "fred"), "\n", "the password is empty"),
             (("add", "fred", "--password-file", "/nonexistent"), "", "cannot read the password from /nonexistent"),
+            (("list",), "", f"there is no server in {self.home}"),
+        ):
+            _, error = self.call(*arguments, code=1, given=given)
+            self.assertIn(complaint, error)
+            self.assertEqual(error.count("\n"), 1, error)
+        self.assertFalse(self.home.exists())
+        self.home.mkdir(parents=True)
+        for arguments, given, complaint in (
             (("passwd", "nobody", "--password", "x"), "", "there is no user nobody"),
             (("delete", "nobody"), "", "there is no user nobody"),
         ):

@@ -66,11 +66,11 @@ DAEMON {
         service = 'SERVICES {\n imap cmd="imapd" listen="imap" %s\n}'
         for text, line, expected in [
             ("imap cmd=imapd", 1, "is no beginning of a section"),
-            ("SERVICE {\n}", 1, "SERVICE is no section; did you mean 'SERVICES'"),
+            ("SERVICE {\n}", 1, "SERVICE is no section; did you mean 'SERVICES'?"),
             ("SERVICES {\n", 1, "SERVICES has no end"),
             ("START {\n x\n}", 2, "x has no cmd="),
             ("SERVICES {\n imap cmd=imapd\n}", 2, "imap has no listen="),
-            (service % "prefrok=1", 2, "imap: prefrok is no option here; did you mean 'prefork'"),
+            (service % "prefrok=1", 2, "imap: prefrok is no option here; did you mean 'prefork'?"),
             (service % "prefork=many", 2, "imap: prefork='many' cannot be; it takes a number"),
             (service % "proto=sctp", 2, "imap: proto='sctp' cannot be"),
             (service % "babysit=maybe", 2, "imap: babysit='maybe' cannot be; it takes yes or no"),

@@ -84,7 +84,7 @@ class SettingsTests(SynchronousTestCase):
 
     def test_problems(self) -> None:
         for text, expected in [
-            ("timeuot: 3", "f:1: timeuot is no option; did you mean 'timeout'."),
+            ("timeuot: 3", "f:1: timeuot is no option; did you mean 'timeout'?"),
             ("blubber: 3", "f:1: blubber is no option; remove it"),
             ("imapp_timeout: 3", "f:1: imapp_timeout is no option; no service of cyrus.conf is named imapp."),
             ("timeout: soon", "f:1: timeout: 'soon' cannot be; it takes a time such as 90s, 32m, 1d12h."),
