@@ -218,6 +218,8 @@ class MasterTests(MasterCase):
         await self.locations.delete("user.fred")
         moved = Location("user.eve", "b4", "default", "eve\tl\t")
         await self.locations.activate(moved)
+        # Of two changes of one mailbox that come together the last one is told.
+        await heard.until(2)
         await self.locations.activate(Location("user.eve", "b1:143", "default", "eve\tl\t"))
         await follower.noop()
         self.assertEqual(heard.told[1:], [moved, "user.eve"])
