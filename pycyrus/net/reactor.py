@@ -38,6 +38,8 @@ CROWDED = 0.3
 """The part of the time, of what it could have run, for which it may have waited for a processor meanwhile."""
 REST = 0.02
 """Seconds for which it sleeps at once then."""
+_LONGEST = 2147483.0
+"""Seconds of the longest wait: what epoll_wait(2) takes as milliseconds."""
 
 
 class Spare:
@@ -92,6 +94,26 @@ class LeanReactor(EPollReactor):
         self._short_waits = 0
         self._spare = Spare()
         super().__init__()  # type: ignore[no-untyped-call] # Twisted's
+
+    @override
+    def mainLoop(self) -> None:
+        handled = self.log.failuresHandled("Unexpected error in main loop")
+        while self._started:
+            with handled:
+                self._take_turns()
+
+    def _take_turns(self) -> None:
+        """Do what Twisted's main loop does; where nothing but the next event is to be waited for, in fewer steps."""
+        seconds = self.seconds
+        while self._started:
+            calls = self._pendingTimedCalls
+            left = calls[0].time - seconds() if calls else None
+            if self.threadCallQueue or self._newTimedCalls or self._justStopped or (left is not None and left <= 0):
+                self.runUntilCurrent()
+                left = self.timeout()
+            elif left is not None and left > _LONGEST:
+                left = _LONGEST
+            self.doPoll(left if self.running else 0)
 
     @override
     def doPoll(self, timeout: float | None) -> None:

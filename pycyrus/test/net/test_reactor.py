@@ -170,3 +170,72 @@ class SpareTests(SynchronousTestCase):
             self.patch(os, "open", Mock(return_value=-1))
             self.patch(os, "pread", Mock(side_effect=failure))
             self.assertTrue(all(spare.is_there(1.0) for _ in range(3 * reactor.LOOKS)))
+
+
+class TurnTests(SynchronousTestCase):
+    """How long it waits for events."""
+
+    def setUp(self) -> None:
+        self.reactor = reactor.LeanReactor.__new__(reactor.LeanReactor)
+        self.reactor.threadCallQueue = []
+        self.reactor._newTimedCalls = []
+        self.reactor._pendingTimedCalls = []
+        self.reactor._justStopped = False
+        self.reactor.running = True
+        self.patch(self.reactor, "seconds", lambda: 1000.0)
+        self.waits: list[float | None] = []
+
+    def wait(self) -> float | None:
+        """The wait of one turn."""
+
+        def poll(timeout: float | None) -> None:
+            self.waits.append(timeout)
+            self.reactor._started = False
+
+        self.patch(self.reactor, "doPoll", poll)
+        self.reactor._started = True
+        self.reactor.mainLoop()
+        return self.waits.pop()
+
+    def test_until_the_next_timed_call(self) -> None:
+        """For ever if there is none; not at all when the reactor ends."""
+        self.assertIsNone(self.wait())
+        self.reactor._pendingTimedCalls = [Mock(time=1005.0)]
+        self.assertEqual(self.wait(), 5.0)
+        self.reactor._pendingTimedCalls = [Mock(time=1e12)]
+        self.assertEqual(self.wait(), 2147483)
+        self.reactor.running = False
+        self.assertEqual(self.wait(), 0)
+
+    def test_what_is_due_is_done_first(self) -> None:
+        """Be it by the clock, from a thread, or just said to be done later."""
+        done: list[str] = []
+
+        def run() -> None:
+            done.append("run")
+            self.reactor._pendingTimedCalls = []
+            self.reactor._newTimedCalls = []
+            self.reactor.threadCallQueue = []
+
+        self.patch(self.reactor, "runUntilCurrent", run)
+        self.reactor._pendingTimedCalls = [Mock(time=1000.0)]
+        self.assertIsNone(self.wait())
+        self.reactor._newTimedCalls = [Mock()]
+        self.assertIsNone(self.wait())
+        self.reactor.threadCallQueue = [(print, (), {})]
+        self.assertIsNone(self.wait())
+        self.assertEqual(done, ["run"] * 3)
+
+    def test_a_failure_is_not_the_end(self) -> None:
+        """What fails outside any connection is logged, and the loop goes on."""
+        failures = [ZeroDivisionError()]
+
+        def poll(timeout: float | None) -> None:
+            if failures:
+                raise failures.pop()
+            self.reactor._started = False
+
+        self.patch(self.reactor, "doPoll", poll)
+        self.reactor._started = True
+        self.reactor.mainLoop()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
