@@ -84,6 +84,12 @@ def canonical_domain(domain: str, settings: DeliverySettings) -> str:
     namespace = settings.namespace
     if namespace.virtdomains is VirtualDomains.OFF:
         return ""
+    if not domain.isascii():
+        # In letters of its own (RFC 6531): mailboxes have it as name servers do.
+        try:
+            domain = domain.encode("idna").decode("ascii")
+        except UnicodeError as error:
+            raise InvalidMailboxName("domain") from error
     domain = domain.lower().removesuffix(".")
     if domain == namespace.defaultdomain.lower():
         return ""

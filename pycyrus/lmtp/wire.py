@@ -119,7 +119,7 @@ class Reply:
     A reply (RFC 5321 section 4.2).
 
     @ivar enhanced: Enhanced status code (RFC 2034); empty for replies that
-        have none, as those to LHLO and AUTH.
+        have none: the greeting, those to LHLO, and those that ask for more.
     @ivar lines: At least one.
     """
 

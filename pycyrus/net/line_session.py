@@ -57,10 +57,10 @@ class Limits(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Farewells:
-    """What clients are told when the server ends a session, as L{LineSession.last_line} takes it."""
+    """What clients are told when the server ends a session, as L{LineSession.last_line} takes it; None for nothing."""
 
     shutting_down: bytes
-    idle: bytes
+    idle: bytes | None
     too_many_errors: bytes
     too_many_connections: bytes
     internal_error: bytes

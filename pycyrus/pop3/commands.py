@@ -80,16 +80,16 @@ async def capa(session: Pop3Session, arguments: list[bytes]) -> bytes:
     """Tell what is possible (RFC 2449 section 5)."""
     settings = session.settings
     lines = []
-    if session.maildrop is None:
-        mechanisms = session.authenticator.mechanisms(session.channel())
-        if mechanisms:
-            lines.append("SASL " + " ".join(mechanisms))
-        if session.can_start_tls:
-            lines.append("STLS")
+    # What is possible before the login is told after it, too.
+    mechanisms = session.authenticator.mechanisms(session.channel())
+    if mechanisms:
+        lines.append("SASL " + " ".join(mechanisms))
+    if session.can_start_tls:
+        lines.append("STLS")
     lines.append("EXPIRE NEVER" if settings.expire is None else f"EXPIRE {settings.expire}")
     lines.append(f"LOGIN-DELAY {int(settings.login_delay)}")
     lines += ["TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "UTF8", "LANG"]
-    if session.maildrop is not None or session.authenticator.allows_plaintext(session.channel()):
+    if session.authenticator.allows_plaintext(session.channel()):
         lines.append("USER")
     if settings.serves_frontends:
         lines.append("XDONE")

@@ -39,6 +39,8 @@ class ResolveTests(SynchronousTestCase):
             (DOTS, "fred+Sent.Old", "", user("fred", "Sent", "Old")),
             (USERID, "fred+Sent", "Example.COM", user("fred", "Sent", domain="example.com")),
             (USERID, "fred", "internal", user("fred")),
+            (USERID, "fred", "B\u00fccher.example", user("fred", domain="xn--bcher-kva.example")),
+            (OFF, "fred", "b\u00fccher.example", user("fred")),
             (USERID, "fred", "", user("fred")),
             (USERID, "+list", "example.com", Target(None, MailboxName("example.com", None, ("list",)))),
         ):
@@ -48,7 +50,7 @@ class ResolveTests(SynchronousTestCase):
         """Abuse cases 17 and 18."""
         for local_part, domain in (
             ("../x", ""), ("a/b", ""), ("", ""), ("+", ""), ("a*", ""), ("a%b", ""), ("fr ed", ""), ("a\nb", ""),
-            ("fred", "[127.0.0.1]"), ("fred", "../x"), ("fred", "a..b"), ("+a//b", ""), ("é", ""), ("a^b", ""),
+            ("fred", "[127.0.0.1]"), ("fred", "../x"), ("fred", "a..b"), ("fred", "\u00fc..b"), ("fred", "\u00fc" * 64), ("+a//b", ""), ("é", ""), ("a^b", ""),
             ("+user/a*/b", ""),
         ):  # fmt: skip
             self.assertRaises(InvalidMailboxName, resolve, Recipient(local_part, domain), USERID)

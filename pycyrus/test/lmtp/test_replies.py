@@ -3,7 +3,9 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus import errors
+from pycyrus.lmtp import replies
 from pycyrus.lmtp.replies import ERROR_REPLIES, reply_to_error
+from pycyrus.lmtp.wire import Reply
 from pycyrus.test.lmtp.driver import well_formed
 
 
@@ -21,6 +23,13 @@ class ReplyTests(SynchronousTestCase):
         for error, reply in ERROR_REPLIES.items():
             self.assertEqual(reply.enhanced[0], str(reply.code)[0], error)
             self.assertTrue(well_formed(reply.encode()))
+
+    def test_enhanced_codes(self) -> None:
+        """RFC 2034 section 4: all but those that ask for more have one, of the same class."""
+        fixed = [value for value in vars(replies).values() if isinstance(value, Reply)]
+        self.assertGreater(len(fixed), 20)
+        for reply in fixed:
+            self.assertEqual(reply.enhanced[:1], "" if reply.code // 100 == 3 else str(reply.code)[0], reply)
 
     def test_storage_failures_are_temporary(self) -> None:
         for error in (errors.StoreUnavailable, errors.StoreFull, errors.MailboxCorrupted, errors.MailStoreError):

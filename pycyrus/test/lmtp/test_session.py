@@ -271,7 +271,7 @@ class ChunkTests(SynchronousTestCase):
         self.assertEqual(connection.lines("BDAT 0 LAST"), [SUCCESS])
 
     def test_octets_of_a_refused_chunk_are_no_commands(self) -> None:
-        for unix, refusal in ((True, "503 5.5.1 No recipients"), (False, "430 Authentication required")):
+        for unix, refusal in ((True, "503 5.5.1 No recipients"), (False, "430 4.7.0 Authentication required")):
             connection = Connection(two_users(), unix=unix)
             connection.lines("LHLO x")
             self.assertEqual(connection.send(b"BDAT 6 LAST\r\nQUIT\r\nNOOP\r\n"), [refusal, "250 2.0.0 ok"])
@@ -585,14 +585,14 @@ class LoginTests(SynchronousTestCase):
     def test_no_mail_without_login(self) -> None:
         connection = Connection(two_users(), unix=False)
         self.assertIn("250-AUTH PLAIN", connection.lines("LHLO x"))
-        self.assertEqual(connection.lines("MAIL FROM:<>"), ["430 Authentication required"])
+        self.assertEqual(connection.lines("MAIL FROM:<>"), ["430 4.7.0 Authentication required"])
         connection = Connection(two_users(), unix=False, soft_noauth=False)
-        self.assertEqual(connection.lines("MAIL FROM:<>")[-1], "530 Authentication required")
+        self.assertEqual(connection.lines("MAIL FROM:<>")[-1], "530 5.7.0 Authentication required")
 
     def test_login(self) -> None:
         for lines in ([f"AUTH PLAIN {self.PLAIN}"], ["AUTH PLAIN", self.PLAIN]):
             connection = Connection(two_users(), unix=False)
-            self.assertEqual(connection.lines("LHLO x", *lines)[-1], "235 Authenticated!")
+            self.assertEqual(connection.lines("LHLO x", *lines)[-1], "235 2.7.0 Authenticated!")
             self.assertNotIn("250-AUTH PLAIN", connection.lines("LHLO x"))
             self.assertEqual(connection.lines("AUTH PLAIN"), ["503 5.5.0 already authenticated"])
             self.assertEqual(connection.lines("MAIL FROM:<>", "RCPT TO:<fred>", "DATA", "", ".")[-1], SUCCESS)
@@ -608,7 +608,7 @@ class LoginTests(SynchronousTestCase):
         connection.read()
         challenge = "334 " + b64encode(b"v=proof").decode()
         self.assertEqual(connection.lines(f"AUTH X-DATA {self.PLAIN}"), [challenge])
-        self.assertEqual(connection.lines(""), ["235 Authenticated!"])
+        self.assertEqual(connection.lines(""), ["235 2.7.0 Authenticated!"])
 
     def test_failures(self) -> None:
         """Abuse case 16: one answer for unknown, wrong and not entitled; the session goes on."""
@@ -626,7 +626,7 @@ class LoginTests(SynchronousTestCase):
             (["AUTH"], "501 5.5.4 Syntax error in parameters"),
         ):
             self.assertEqual(connection.lines(*lines)[-1], reply, lines)
-            self.assertEqual(connection.lines("MAIL FROM:<>"), ["430 Authentication required"])
+            self.assertEqual(connection.lines("MAIL FROM:<>"), ["430 4.7.0 Authentication required"])
 
     def test_guessing_ends_the_connection(self) -> None:
         connection = Connection(unix=False, max_errors=5)
@@ -656,8 +656,8 @@ class LoginTests(SynchronousTestCase):
     def test_external_on_a_trusted_connection(self) -> None:
         connection = Connection(two_users())
         connection.read()
-        self.assertEqual(connection.lines("AUTH EXTERNAL ="), ["235 Authenticated!"])
-        self.assertEqual(connection.lines("AUTH EXTERNAL", ""), ["334 ", "235 Authenticated!"])
+        self.assertEqual(connection.lines("AUTH EXTERNAL ="), ["235 2.7.0 Authenticated!"])
+        self.assertEqual(connection.lines("AUTH EXTERNAL", ""), ["334 ", "235 2.7.0 Authenticated!"])
         self.assertEqual(connection.lines("AUTH PLAIN ="), ["504 5.5.4 Unrecognized authentication type"])
         self.assertEqual(connection.lines("MAIL FROM:<>"), ["250 2.1.0 ok"])
 
@@ -695,7 +695,7 @@ class TlsTests(SynchronousTestCase):
         connection.lines("LHLO before")
         self.assertEqual(
             connection.lines("STARTTLS", "LHLO injected", "AUTH PLAIN " + LoginTests.PLAIN),
-            ["220 Begin TLS negotiation now"],
+            ["220 2.0.0 Begin TLS negotiation now"],
         )
         self.assertIs(connection.transport.tls, self.CONTEXT)
         self.assertIsNone(connection.protocol.session.identity)
@@ -711,7 +711,7 @@ class TlsTests(SynchronousTestCase):
         self.assertEqual(connection.lines("AUTH PLAIN " + LoginTests.PLAIN), reply)
         self.assertEqual(connection.lines("MAIL FROM:<>"), reply)
         connection.lines("STARTTLS")
-        self.assertEqual(connection.lines("AUTH PLAIN " + LoginTests.PLAIN), ["235 Authenticated!"])
+        self.assertEqual(connection.lines("AUTH PLAIN " + LoginTests.PLAIN), ["235 2.7.0 Authenticated!"])
 
     def test_not_after_login(self) -> None:
         connection = Connection(unix=False, tls=self.CONTEXT)

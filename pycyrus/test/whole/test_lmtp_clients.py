@@ -78,7 +78,7 @@ class LmtpClientTests(SynchronousTestCase):
         ]
         common += ["--from", "a@example.org", "--to", "fred@example.org", "--auth", "PLAIN"]
         for options, reply in (
-            (["--tls", "--auth-user", ADMIN[0], "--auth-password", ADMIN[1]], "235 Authenticated!"),
+            (["--tls", "--auth-user", ADMIN[0], "--auth-password", ADMIN[1]], "235 2.7.0 Authenticated!"),
             (["--tls", "--auth-user", USER[0], "--auth-password", USER[1]], "535 5.7.8 authentication failed"),
             (["--auth-user", ADMIN[0], "--auth-password", ADMIN[1]], "Auth not attempted"),
         ):
