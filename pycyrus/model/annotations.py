@@ -129,6 +129,27 @@ class AnnotationDefinitions:
 STANDARD_DEFINITIONS = AnnotationDefinitions()
 
 
+def part_of(entry: str) -> tuple[int, ...]:
+    """The numbers of the part that an entry of a message is about (RFC 5257 section 3.2.1); none for all of it."""
+    part = _PART.match(entry)
+    return () if part is None else tuple(map(int, part[0][1:].split(".")))
+
+
+def is_message_entry(name: str, *, is_pattern: bool) -> bool:
+    """
+    Whether it can be the name of an entry of a message at all (RFC 5257 section 3.2), defined or not.
+
+    @param is_pattern: It may have C{*} and C{%} in it.
+    """
+    if not name.isprintable() or "//" in name or name.endswith("/"):
+        return False
+    wild = "*" in name or "%" in name
+    if wild:
+        return is_pattern and name.startswith(("/", "*", "%"))
+    # What begins with a digit is about a part, and nothing else is.
+    return name.startswith("/") and (not name[1].isdigit() or _PART.match(name) is not None)
+
+
 def is_entry(name: str) -> bool:
     """Whether it is the name of an entry, without its scope."""
     return _NAME.fullmatch(name) is not None

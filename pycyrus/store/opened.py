@@ -17,7 +17,7 @@ from pycyrus.errors import (
     StoreUnavailable,
 )
 from pycyrus.interfaces import Appended, Copied, Counts, Expunged, IMailbox, IMessageFile, NewMessage, Stored
-from pycyrus.model.acl import ANNOTATE, DELETE_MESSAGES, EXPUNGE, INSERT, KEEP_SEEN, POST, READ, WRITE
+from pycyrus.model.acl import DELETE_MESSAGES, EXPUNGE, INSERT, KEEP_SEEN, POST, READ, WRITE
 from pycyrus.model.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, FlagAction, FlagChange
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
@@ -335,7 +335,7 @@ class OpenedMailbox:
                 originals,
                 kept,
                 keywords_allowed,
-                source._notes.copied(self._notes, with_shared=ANNOTATE in self._access()),
+                source._notes.copied(self._notes, self._access()),
             ),
             self._admission(enforcement),
         )

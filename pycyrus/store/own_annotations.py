@@ -66,14 +66,16 @@ class OwnAnnotations:
             changes.append(Change((EVERYBODY if scope is AnnotationScope.SHARED else self._user_id, entry), value))
         return tuple(changes)
 
-    def copied(self, target: OwnAnnotations, *, with_shared: bool) -> Copied:
+    def copied(self, target: OwnAnnotations, rights: frozenset[str]) -> Copied:
         """
-        What goes along with copies: one's own values, and everybody's.
+        What goes along with copies: one's own values, and everybody's (RFC 5257 section 4.6).
 
         @param target: Of the same identity, where the copies go.
-        @param with_shared: Whether everybody's may be set there.
+        @param rights: There: what they do not allow stays behind.
         """
-        called = {self._user_id: target._user_id} | ({EVERYBODY: EVERYBODY} if with_shared else {})
+        called = {self._user_id: target._user_id} if READ in rights else {}
+        if ANNOTATE in rights:
+            called[EVERYBODY] = EVERYBODY
 
         def choose(values: Mapping[Key, bytes]) -> Mapping[Key, bytes]:
             return {(called[user], entry): value for (user, entry), value in values.items() if user in called}

@@ -8,23 +8,29 @@ from pycyrus.errors import LimitExceeded, OperationNotSupported
 from pycyrus.imap.commands.condstore import use_condstore
 from pycyrus.imap.commands.expunge import writable
 from pycyrus.imap.message_limit import demand_within_limit
-from pycyrus.imap.replies import GONE, No
+from pycyrus.imap.pace import Pace
+from pycyrus.imap.replies import GONE, Bad, No
 from pycyrus.imap.selection import BLOCK
 from pycyrus.imap.wire.annotations import Annotation, encode_annotation
 from pycyrus.imap.wire.fetch import Column
 from pycyrus.imap.wire.fetch_lines import Arguments, ItemFormat, Rows, line_format
+from pycyrus.mime.sections import SectionText, locate
+from pycyrus.model.annotations import part_of
 from pycyrus.model.uids import Positions, encode_numbers
+from pycyrus.model.view import CachedItem
 
 if TYPE_CHECKING:
     from pycyrus.imap.selected import SelectedMailbox
     from pycyrus.imap.session import Session
     from pycyrus.imap.wire.store import StoreAnnotations
+    from pycyrus.model.uids import UidArray
 
 
 async def store_annotations(session: Session, command: StoreAnnotations) -> bytes | None:
     """
-    Change annotations of messages (RFC 5257 section 4.4).
+    Change annotations of messages (RFC 5257 section 4.5).
 
+    @raise Bad: One of them is about a part that a message has not got; none was changed.
     @raise PermissionDenied: Without the right for one of them; none was changed.
     @raise No: There is no such entry, or it does not take this value, or it is too much.
     """
@@ -36,6 +42,7 @@ async def store_annotations(session: Session, command: StoreAnnotations) -> byte
         return None
     demand_within_limit(session, len(positions))
     uids = selected.view.uids[positions]
+    await _demand_parts(session, selected, uids, command)
     try:
         stored = await selected.mailbox.annotate(uids, dict(command.values), command.unchanged_since)
     except OperationNotSupported:
@@ -58,6 +65,26 @@ async def store_annotations(session: Session, command: StoreAnnotations) -> byte
     return None
 
 
+async def _demand_parts(session: Session, selected: SelectedMailbox, uids: UidArray, command: StoreAnnotations) -> None:
+    """
+    Make sure that there are the parts that are annotated.
+
+    @raise Bad: One of them is not there (RFC 5257 section 3.2.1).
+    """
+    parts = {part for (_, entry), _ in command.values if (part := part_of(entry))}
+    if not parts:
+        return
+    pace = Pace(session)
+    done = 0
+    while done < len(uids):
+        some = uids[done : done + pace.size]
+        [structures] = selected.rows(selected.positions_of_uids(some)).cached((CachedItem.SECTIONS,))
+        if any(locate(structure, part, SectionText.WHOLE) is None for structure in structures for part in parts):
+            raise Bad(b"There is no such part")
+        done += len(some)
+        await pace.did(len(some), is_last=done >= len(uids))
+
+
 async def _tell_modseqs(session: Session, selected: SelectedMailbox, positions: Positions, *, by_uid: bool) -> None:
     columns = (Column.UID, Column.MODSEQ) if by_uid or selected.is_qresync else (Column.MODSEQ,)
     lines = line_format(columns)
@@ -67,7 +94,7 @@ async def _tell_modseqs(session: Session, selected: SelectedMailbox, positions: 
 
 
 def annotations_refused(error: LimitExceeded) -> No:
-    """The reply where there would be too much (RFC 5257 section 4.4)."""
+    """The reply where there would be too much (RFC 5257 section 4.5)."""
     code = b"ANNOTATE TOOMANY" if "many" in error.reason else b"ANNOTATE TOOBIG"
     return No(error.reason.encode("ascii", "replace"), code)
 

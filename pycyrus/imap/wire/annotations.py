@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pycyrus.imap.wire.grammar import LITERAL, BadSyntax, Cursor, astring, nstring
-from pycyrus.model.annotations import BOTH, MAX_ENTRY, PRIVATE, SHARED, AnnotationScope, entry_pattern
+from pycyrus.model.annotations import BOTH, MAX_ENTRY, PRIVATE, SHARED, AnnotationScope, entry_pattern, is_message_entry
 
 MAX_ENTRIES = 100
 MAX_ATTRIBUTES = 20
@@ -66,21 +66,20 @@ def _parse_attribute(cursor: Cursor) -> tuple[bytes, frozenset[AnnotationScope]]
 
 def parse_pattern(cursor: Cursor) -> str:
     """C{entry-match}, in lower case."""
-    return _entry(cursor.list_mailbox() if cursor.peek() not in (0x22, LITERAL) else cursor.string())
+    return _entry(cursor, is_pattern=True)
 
 
 def parse_entry(cursor: Cursor) -> str:
     """C{entry}, in lower case."""
-    entry = parse_pattern(cursor)
-    if "*" in entry or "%" in entry:
-        raise BadSyntax(b"Invalid annotation entry")
-    return entry
+    return _entry(cursor, is_pattern=False)
 
 
-def _entry(octets: bytes) -> str:
-    if not octets.isascii() or len(octets) > MAX_ENTRY or not octets.startswith((b"/", b"*", b"%")):
+def _entry(cursor: Cursor, *, is_pattern: bool) -> str:
+    octets = cursor.list_mailbox() if cursor.peek() not in (0x22, LITERAL) else cursor.string()
+    name = octets.decode("ascii", "replace").lower()
+    if not octets.isascii() or len(octets) > MAX_ENTRY or not is_message_entry(name, is_pattern=is_pattern):
         raise BadSyntax(b"Invalid annotation entry")
-    return octets.decode("ascii").lower()
+    return name
 
 
 def parse_searched(cursor: Cursor) -> frozenset[AnnotationScope]:
