@@ -2,7 +2,8 @@
 What can still be read of a damaged database, in a new one.
 
 A row counts if its values are of the right kind and have its checksum.  Rows before and behind a damaged page
-are found from both ends; where not even the first page can be read, which says where the tables are, that of the
+are found from both ends, and those that no page tells of any more, on the pages where they lie
+(L{pycyrus.sqlite.pages}).  Where not even the first page can be read, which says where the tables are, that of the
 new database takes its place, for tables made in the same order lie in the same places.
 """
 
@@ -12,18 +13,21 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Generator, Iterator
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from pycyrus.errors import StoreUnavailable
 from pycyrus.sqlite.opening import CHECKSUM, connect, make, row_checksum
+from pycyrus.sqlite.pages import BadPages, Pages, Stored
 
 _KINDS: dict[str, type] = {"TEXT": bytes, "BLOB": bytes, "INTEGER": int}
 _GENERATED = 3
 """Of a column whose value SQLite computes and stores, in C{PRAGMA table_xinfo}."""
 _OTHER_FILES = ("-wal", "-shm")
+_PLAIN = "plain"
 _UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite says of damage may itself quote what is no text."""
 _Values = tuple[str | bytes | int, ...]
@@ -49,6 +53,11 @@ class Table:
     def names(self) -> str:
         """All columns, as SQL has them."""
         return ", ".join(name for name, _ in self.columns)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The types of its columns."""
+        return tuple(kind for _, kind in self.columns)
 
 
 def tables_of(connection: sqlite3.Connection) -> list[Table]:
@@ -110,15 +119,49 @@ def _fill(connection: sqlite3.Connection, damaged: Path, making: Path) -> int:
     with tempfile.TemporaryDirectory(dir=damaged.parent) as scratch:
         for copy in _copies(damaged, making, Path(scratch)):
             for table in tables:
-                names = f"{table.names}, {CHECKSUM}" if table.is_written else table.names
-                question = ", ".join("?" * (len(table.columns) + table.is_written))
-                insert = f"INSERT OR IGNORE INTO {table.name} ({names}) VALUES ({question})"
-                for row in _rows_of(copy, table):
-                    values = (*row, row_checksum(*row)) if table.is_written else row
-                    count += connection.execute(insert, values).rowcount
+                count += _insert(connection, table, _rows_of(copy, table))
             if count:
                 break
+        for table, row in _rows_on_pages(connection, Path(scratch), tables):
+            count += _insert(connection, table, (row,))
     return count
+
+
+def _insert(connection: sqlite3.Connection, table: Table, found: Iterable[_Values]) -> int:
+    """Insert rows that are not there; how many were not."""
+    names = f"{table.names}, {CHECKSUM}" if table.is_written else table.names
+    question = ", ".join("?" * (len(table.columns) + table.is_written))
+    insert = f"INSERT OR IGNORE INTO {table.name} ({names}) VALUES ({question})"
+    return sum(
+        connection.execute(insert, (*row, row_checksum(*row)) if table.is_written else row).rowcount for row in found
+    )
+
+
+def _rows_on_pages(
+    connection: sqlite3.Connection, scratch: Path, tables: Sequence[Table]
+) -> Iterator[tuple[Table, _Values]]:
+    """Rows on any page; only those with a checksum can be told from what was damaged."""
+    stored = [
+        (table, known)
+        for table in tables
+        if table.has_checksum and not table.is_written and (known := Stored.of(connection, table.name)) is not None
+    ]
+    # A row does not tell of which table it is.
+    shapes = Counter(table.kinds for table, _ in stored)
+    stored = [(table, known) for table, known in stored if shapes[table.kinds] == 1]
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    pages = Pages((scratch / _PLAIN).read_bytes(), size)
+    try:
+        for record in pages.records():
+            for table, known in stored:
+                row = known.row(record)
+                # The checksum is the last column.
+                values = None if row is None else _values(row, table)
+                if values is not None and row is not None and row[-1] == row_checksum(*values):
+                    yield table, values
+    except BadPages:
+        # What was removed is not to come back.
+        return
 
 
 def _drop_orphans(connection: sqlite3.Connection) -> int:
@@ -134,7 +177,7 @@ def _drop_orphans(connection: sqlite3.Connection) -> int:
 
 def _copies(damaged: Path, making: Path, scratch: Path) -> Iterator[Path]:
     """Copies that SQLite may write to: as it is, and with another first page."""
-    plain = scratch / "plain"
+    plain = scratch / _PLAIN
     for suffix in ("", *_OTHER_FILES[:1]):
         if (part := damaged.with_name(damaged.name + suffix)).exists():
             shutil.copyfile(part, plain.with_name(plain.name + suffix))

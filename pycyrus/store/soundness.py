@@ -70,6 +70,8 @@ def hold_databases(settings: StoreSettings, partitions: Partitions) -> int:
 
 def _mend(settings: StoreSettings, partitions: Partitions) -> None:
     path = settings.configdirectory / directory.FILE_NAME
+    if not _is_empty(path):
+        _tell_missing(settings.configdirectory)
     lost = has_lost_tail(path)
     problem = problem_of_list(path)
     if problem:
@@ -85,6 +87,18 @@ def _mend(settings: StoreSettings, partitions: Partitions) -> None:
     if transfers.name in damaged or (not transfers.exists() and transfers.with_name(transfer_log.LOCKS).exists()):
         restore_transfers(path, transfers, partitions)
     hold_again(path, transfers, added, partitions)
+
+
+def _tell_missing(configdirectory: Path) -> None:
+    """Who made the mailbox list made these as well."""
+    for each in KEPT:
+        path = configdirectory / each.name
+        if each.always and _is_empty(path):
+            _log.error("{path} was there, and is missing or empty.  It holds {holds}", path=str(path), holds=each.holds)
+
+
+def _is_empty(path: Path) -> bool:
+    return not (path.exists() and path.stat().st_size)
 
 
 def _is_new(path: Path) -> bool:
