@@ -18,6 +18,8 @@ _SLICE: Final = 512
 # But for U+0345, the iota below a letter: a cached field has an iota for it.
 _DIACRITICS: Final = re.compile("[\u0300-\u0344\u0346-\u036f]+")
 """The block of combining diacritical marks, of all that combines."""
+_IOTA_BELOW: Final = re.compile("[\u0345\u1f80-\u1fff]")
+"""Greek letters that have an iota below, and some that have not."""
 
 
 class WhiteSpace(enum.Enum):
@@ -131,10 +133,15 @@ def merge_space(text: str) -> str:
 
 
 def _fold_case(text: str) -> str:
-    return text.lower() if text.isascii() else _normalised("NFC", text.casefold())
+    if text.isascii():
+        return text.lower()
+    if _IOTA_BELOW.search(text) is not None:
+        # It becomes a letter of its own: marks of the one above must stand before it by then.
+        text = _normalised("NFD", text)
+    return _normalised("NFC", text.casefold())
 
 
-def _normalised(form: Literal["NFC", "NFKD"], text: str) -> str:
+def _normalised(form: Literal["NFC", "NFD", "NFKD"], text: str) -> str:
     """
     A normalisation form, in slices.
 

@@ -62,6 +62,13 @@ class ComparisonTests(SynchronousTestCase):
         """Any number of combining marks costs no more than other text."""
         self.assertEqual(Comparison().fold("a" + "\u0301\u0323" * 200_000), "a")
 
+    def test_iota_below_a_letter(self) -> None:
+        """It is a letter of its own where case does not count; further marks stay with the one above."""
+        comparison = Comparison(skips_diacritics=False)
+        for text in ("\u03b1\u0345\u0301", "\u1fb3\u0301", "\u1f83\u0304", "\u1f98\u0340\u0341", "x\u0345\u0323"):
+            with self.subTest(text=ascii(text)):
+                self.assertEqual(comparison.needle(text), comparison.form(search_form(text.encode())))
+
     @_QUICK
     @given(st.text(max_size=40), st.sampled_from(WhiteSpace), st.booleans())
     def test_found_in_itself(self, text: str, white_space: WhiteSpace, skips: bool) -> None:
