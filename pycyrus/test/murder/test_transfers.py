@@ -205,6 +205,10 @@ class Xfer(TransferServers):
             (b"XFER user.alice 127.0.0.1:1", b"NO [CANNOT]"),
             (b"XFER user.alice %b none" % server, b"NO [CANNOT] Unknown/invalid partition"),
             (b"XFER user.alice", b"BAD"),
+            # Who moves keeps the name, as in Cyrus.
+            (b"RENAME user.alice user.jane " + server, b"NO [CANNOT]"),
+            (b"RENAME user.alice user.jane %b!default" % server, b"NO [CANNOT]"),
+            (b"RENAME user.alice.Sent user.alice.Sent " + server, b"NO [CANNOT]"),
         ]:
             said = await self.do(self.admin, command, words.partition(b" ")[0])
             self.assertIn(words, said.splitlines()[-1])
