@@ -101,8 +101,12 @@ def _tell(found: list[Finding], mailboxes: int, messages: int, *, as_json: bool)
     for finding in found:
         of = f"{finding.mailbox}: " if finding.mailbox else ""
         print(f"{of}{finding.file}: {finding.problem}\n    mend: {finding.mend}")
-    count = f"{len(found)} finding{'' if len(found) == 1 else 's'}" if found else "nothing is wrong"
-    print(f"{mailboxes} mailboxes, {messages} messages: {count}")
+    count = _counted(len(found), "finding") if found else "nothing is wrong"
+    print(f"{_counted(mailboxes, 'mailbox', 'es')}, {_counted(messages, 'message')}: {count}")
+
+
+def _counted(count: int, noun: str, plural: str = "s") -> str:
+    return f"{count} {noun}{'' if count == 1 else plural}"
 
 
 class _Progress:
