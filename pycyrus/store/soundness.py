@@ -24,6 +24,7 @@ from pycyrus.store import directory, files, notes, quota_roots, rows, transfer_l
 from pycyrus.store.partitions import Partitions
 from pycyrus.store.relist import relist
 from pycyrus.store.settings import StoreSettings
+from pycyrus.store.strays import gather
 from pycyrus.store.survey import survey
 from pycyrus.store.transfer_recovery import hold_again, restore_transfers
 
@@ -136,6 +137,8 @@ def _list_again(path: Path, settings: StoreSettings, partitions: Partitions) -> 
         with closing(make(temporary, rows.SCHEMA, rows.SCHEMA_VERSION)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             done = relist(connection, survey(partitions), settings)
+            # Before there is a list: who is killed meanwhile begins again.
+            gather(connection, partitions)
             connection.execute("COMMIT")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error as error:
@@ -152,6 +155,8 @@ def _compare_list(path: Path, settings: StoreSettings, partitions: Partitions) -
         with closing(make(path, rows.SCHEMA, rows.SCHEMA_VERSION)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             done = relist(connection, survey(partitions), settings, partitions=partitions)
+            if done.added:
+                gather(connection, partitions)
             connection.execute("COMMIT")
     except sqlite3.Error as error:
         raise StoreUnavailable(f"{path.name} cannot be mended: {error}") from error

@@ -47,6 +47,7 @@ from pycyrus.store.rows import Entry, live_range
 from pycyrus.store.settings import DeleteMode, StoreSettings
 from pycyrus.store.soundness import hold_databases
 from pycyrus.store.spool import clean_stage
+from pycyrus.store.strays import gather
 from pycyrus.store.survey import Found, survey
 from pycyrus.store.threads import in_thread, sleep
 from pycyrus.store.transfer_parts import TransferParts
@@ -390,6 +391,8 @@ class MailStore(Openings):
             done = relist(connection, found, self._settings, partitions=self._partitions, ignore_headers=ignore_headers)
             if dry_run:
                 connection.execute("ROLLBACK TO relist")
+            else:
+                gather(connection, self._partitions)
             connection.execute("RELEASE relist")
             return done
 

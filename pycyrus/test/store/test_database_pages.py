@@ -126,7 +126,7 @@ class LocationTests(PagesCase):
 
         def found() -> dict[str, object]:
             again = self.open()
-            there = {each.mailbox: each for each in again.page("", "", 1 << 20)}
+            there: dict[str, object] = {each.mailbox: each for each in again.page("", "", 1 << 20)}
             self.assertEqual({name: again.find(name) for name in there}, there)
             number = again.last_change()
             self.reactor.run(again.activate(Location("user.new", "b", "default", "", LocationState.ACTIVE)))

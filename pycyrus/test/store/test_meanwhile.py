@@ -88,7 +88,7 @@ class TwiceTests(MeanwhileCase):
         paths = box.state.paths
         before = Path(paths.journal).stat().st_size
         original = files.syncfs
-        failed = []
+        failed: list[bool] = []
 
         def sync(fd: int) -> None:
             if not failed:
