@@ -8,6 +8,7 @@ line, and those of other processes are as good as one's own.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import numpy as np
 from pycyrus.errors import MailboxMoving, MailboxNotFound, MailStoreError, PermissionDenied
 from pycyrus.imap.annotation_changes import AnnotationChanges
 from pycyrus.imap.metadata_notices import MetadataNotices
+from pycyrus.imap.replies import No
 from pycyrus.imap.scopes import mailboxes_of
 from pycyrus.imap.selection import CONDSTORE, QRESYNC
 from pycyrus.imap.wire.grammar import astring
@@ -27,7 +29,7 @@ from pycyrus.model.acl import LOOKUP, READ
 from pycyrus.model.scopes import ListScope, Namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pycyrus.imap.selected import SelectedMailbox
     from pycyrus.imap.session import Session
@@ -42,6 +44,23 @@ MAX_WATCHED = 500
 
 class TooMany(Exception):
     """More is asked for than a session may have."""
+
+
+@contextlib.contextmanager
+def beginning(notices: Notices) -> Iterator[None]:
+    """
+    While notices begin: they end where that fails.
+
+    @raise No: Too many mailboxes are to be watched.
+    """
+    try:
+        yield
+    except TooMany:
+        notices.close()
+        raise No(b"Too many mailboxes to watch", b"NOTIFICATIONOVERFLOW") from None
+    except BaseException:
+        notices.close()
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from typing_extensions import override
 
 from pycyrus.errors import StoreUnavailable
-from pycyrus.imap.notices import Notices, TooMany
+from pycyrus.imap.notices import Notices, beginning
 from pycyrus.imap.replies import No
 from pycyrus.imap.scopes import mailboxes_of
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor, astring
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pycyrus.murder.imap_routes import SessionRoutes
     from pycyrus.murder.link import ImapLink
 
-_OVERFLOW = b"* OK [NOTIFICATIONOVERFLOW] A server cannot be asked any more\r\n"
 _OVERFLOWN = re.compile(rb"^\* OK \[NOTIFICATIONOVERFLOW\]", re.IGNORECASE | re.MULTILINE)
 _NO_TAG = b"-"
 """Of no command: all that comes is untagged."""
@@ -167,9 +166,7 @@ class MurderNotices(Notices):
                 await session.drain()
         except StoreUnavailable as error:
             self.log.info("no notices for {session}: {error}", session=session.session_id, error=str(error))
-            # RFC 5465 section 5.8: the client has to look for itself.
-            session.write(_OVERFLOW)
-            session.telling.begin(None)
+            self._overflow(b"A server cannot be asked any more")
 
     @override
     async def tell_selected(self) -> None:
@@ -219,14 +216,8 @@ async def notify_everywhere(routes: SessionRoutes, frame: Frame) -> bytes | None
             await routes.link.ask(b"NOTIFY NONE")
         return None
     notices = MurderNotices(routes, command.groups, _texts(frame, command))
-    try:
+    with beginning(notices):
         await notices.begin_everywhere(wants_status=command.wants_status)
-    except TooMany:
-        notices.close()
-        raise No(b"Too many mailboxes to watch", b"NOTIFICATIONOVERFLOW") from None
-    except BaseException:
-        notices.close()
-        raise
     if routes.link is not None and was_selected and notices.selected_group is None:
         routes.link.listener = None
         await routes.link.ask(b"NOTIFY NONE")

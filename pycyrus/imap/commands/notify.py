@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pycyrus.errors import InvalidMailboxName
-from pycyrus.imap.notices import Notices, TooMany
+from pycyrus.imap.notices import Notices, beginning
 from pycyrus.imap.replies import No
 from pycyrus.imap.wire.notify import EventKind
 
@@ -34,14 +34,8 @@ async def notify(session: Session, command: Notify) -> None:
             except InvalidMailboxName:
                 raise No(b"Invalid mailbox name", b"CANNOT") from None
     notices = Notices(session, command.groups)
-    try:
+    with beginning(notices):
         await notices.begin()
         if command.wants_status:
             await notices.tell_status()
-    except TooMany:
-        notices.close()
-        raise No(b"Too many mailboxes to watch", b"NOTIFICATIONOVERFLOW") from None
-    except BaseException:
-        notices.close()
-        raise
     session.telling.begin(notices)
