@@ -403,12 +403,15 @@ class StartTlsTests(SessionCase):
 
     def test_identification_is_forgotten(self) -> None:
         client = self.client(tls=object())
-        client.send(b'a1 ID ("name" "x")\r\na2 ID NIL\r\n')
-        self.assertRegex(client.receive(), rb"^\* ID .*\r\na1 OK .*\r\na2 BAD .*\r\n$")
+        client.send(b'a1 ID ("name" "x")\r\na2 ID ("name" "y")\r\n')
+        self.assertRegex(client.receive(), rb"^\* ID .*\r\na1 OK .*\r\n\* ID .*\r\na2 OK .*\r\n$")
+        session = client.protocol.session
+        self.assertEqual(session.client_id, ((b"name", b"x"),))
         client.send(b"a3 STARTTLS\r\n")
         client.receive()
-        client.send(b"a4 ID NIL\r\n")
+        client.send(b'a4 ID ("name" "z")\r\n')
         self.assertIn(b"a4 OK", client.receive())
+        self.assertEqual(session.client_id, ((b"name", b"z"),))
 
     def test_twice(self) -> None:
         client = self.client(tls=object())
