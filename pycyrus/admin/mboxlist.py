@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from pycyrus.admin.command import CommandError, reported
 from pycyrus.admin.mailboxes import Mailboxes, open_mailboxes
+from pycyrus.admin.push_options import add_push_options
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import run_on_store
 from pycyrus.app.store_parts import store_settings
@@ -48,15 +49,6 @@ def register(verbs: Any) -> None:
     parser.add_argument("file", nargs="?", type=Path, help="with -u: the dump")
     add_source_options(parser)
     parser.set_defaults(run=reported(run))
-
-
-def add_push_options(parser: Any) -> None:
-    """Add Cyrus's options of C{ctl_mboxlist -m}."""
-    parser.add_argument("-w", "--warn-only", dest="warn_only", action="store_true", help="only say what would be done")
-    parser.add_argument(
-        "-a", "--authoritative", dest="is_right", action="store_true", help="take over what the master has elsewhere"
-    )
-    parser.add_argument("-i", "--interactive", action="store_true", help="ask before each change")
 
 
 def run(arguments: argparse.Namespace) -> int:

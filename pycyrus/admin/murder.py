@@ -24,7 +24,7 @@ from twisted.internet.threads import deferToThread
 from pycyrus.admin import murder_forget
 from pycyrus.admin.command import CommandError, reported
 from pycyrus.admin.master_client import connect
-from pycyrus.admin.mboxlist import add_push_options
+from pycyrus.admin.push_options import add_push_options
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import run_on_store
 from pycyrus.app.frontend_parts import is_frontend

@@ -15,8 +15,8 @@ from typing import Union
 from pycyrus.imap.wire import grammar
 from pycyrus.imap.wire.annotations import Annotation, parse_fetched
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
+from pycyrus.imap.wire.partial import Partial, parse_partial
 from pycyrus.imap.wire.remembered import read_rest
-from pycyrus.imap.wire.search import Partial, parse_partial
 from pycyrus.mime.sections import SectionText
 from pycyrus.model.uids import SequenceSet
 

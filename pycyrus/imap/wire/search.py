@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pycyrus.imap.wire.annotations import parse_nil_or_text, parse_pattern, parse_searched
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
+from pycyrus.imap.wire.partial import Partial, parse_partial
 from pycyrus.imap.wire.remembered import read_rest
 from pycyrus.model.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
 from pycyrus.model.search import (
@@ -47,7 +48,6 @@ MAX_KEYS = 10_000
 MAX_FIELD_NAME = 998
 _EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
 _OBJECT_ID = re.compile(rb"[A-Za-z0-9_-]{1,255}")
-_PARTIAL = re.compile(rb"-?[0-9]{1,10}+:-?[0-9]{1,10}+")
 _EMAILID = re.compile(r"M[0-9a-f]{24}")
 
 CHARSETS: dict[bytes, str] = {
@@ -80,41 +80,6 @@ class Return(enum.Enum):
     PARTIAL = b"PARTIAL"
     CONTEXT = b"CONTEXT"
     UPDATE = b"UPDATE"
-
-
-@dataclass(frozen=True, slots=True)
-class Partial:
-    """
-    Some of a result, counted from its beginning, or from its end (RFC 9394 section 3.1).
-
-    @ivar first: The lower bound, from 1.
-    @ivar last: The upper bound, included.
-    """
-
-    first: int
-    last: int
-    is_from_end: bool = False
-
-    def slice_of(self, count: int) -> slice:
-        """Where these are in a result of so many."""
-        if self.is_from_end:
-            return slice(max(count - self.last, 0), max(count - self.first + 1, 0))
-        return slice(self.first - 1, self.last)
-
-    def encode(self) -> bytes:
-        """As it is told."""
-        sign = b"-" if self.is_from_end else b""
-        return b"%b%d:%b%d" % (sign, self.first, sign, self.last)
-
-
-def parse_partial(cursor: Cursor) -> Partial:
-    """C{partial-range}"""
-    match = cursor.match(_PARTIAL, b"Invalid partial range")
-    ends = [int(part) for part in match.split(b":")]
-    first, last = sorted(abs(end) for end in ends)
-    if not first or (ends[0] < 0) != (ends[1] < 0):
-        raise BadSyntax(b"Invalid partial range")
-    return Partial(first, last, ends[0] < 0)
 
 
 @dataclass(frozen=True, slots=True)
