@@ -39,7 +39,8 @@ def _free_port() -> int:
         try:
             with socket.create_server(("127.0.0.1", port)) as listener:
                 port = int(listener.getsockname()[1])
-                _hold(port)
+                if choice:
+                    _hold(port)
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
