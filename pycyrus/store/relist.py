@@ -54,7 +54,7 @@ def relist(
     """
     done = Relisted()
     last = 0
-    for each in found:
+    for each in _latest_first(found):
         remark = _add(connection, each, settings, done, partitions, ignore_headers=ignore_headers)
         last = max(last, each.uidvalidity)
         if remark:
@@ -64,6 +64,16 @@ def relist(
     if last:
         rows.next_uidvalidity(connection, last)
     return done
+
+
+def _latest_first(found: Iterable[Found]) -> list[Found]:
+    """As they were found, but for those of one mailbox, of which one was moved to another partition, or is a copy."""
+    everything = list(found)
+    latest: dict[str, Found] = {}
+    for each in everything:
+        if each.unique_id is not None and each.age > latest.setdefault(each.unique_id, each).age:
+            latest[each.unique_id] = each
+    return sorted(everything, key=lambda each: latest.get(each.unique_id or "", each) is not each)
 
 
 def _add(

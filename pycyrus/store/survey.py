@@ -30,6 +30,8 @@ class Found:
     @ivar header: None if it is missing or damaged.
     @ivar journal: The head of its journal, likewise.
     @ivar renamed: The name in the last record of a renaming; empty if there is none.
+    @ivar size: Octets of its journal.
+    @ivar is_copy: It was being copied there.
     """
 
     partition: str
@@ -37,6 +39,14 @@ class Found:
     header: Header | None
     journal: JournalHeader | None
     renamed: str = ""
+    size: int = 0
+    is_copy: bool = False
+
+    @property
+    def age(self) -> tuple[bool, int, int, bool]:
+        """Of several with one unique id the one with most of this is the mailbox, the others what it left."""
+        generation = self.journal.generation if self.journal is not None else -1
+        return not self.is_copy, generation, self.size, self.header is not None
 
     @property
     def unique_id(self) -> str | None:
@@ -83,20 +93,21 @@ def _look(partition: str, location: str, place: Path) -> Found:
         named = read_header(place)
     except MailboxCorrupted:
         named = None
-    head, renamed = None, ""
+    head, renamed, size = None, "", 0
     try:
         fd = files.open_file(str(place / layout.JOURNAL), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return Found(partition, location, named, None)
     try:
+        size = files.fstat(fd).st_size
         head = JournalHeader.decode(files.pread(fd, journal.HEADER_SIZE, 0))
         if named is None:
-            renamed = _last_name(files.read_all(fd, files.fstat(fd).st_size, 0))
+            renamed = _last_name(files.read_all(fd, size, 0))
     except (MailboxCorrupted, OSError):
         pass
     finally:
         files.close(fd)
-    return Found(partition, location, named, head, renamed)
+    return Found(partition, location, named, head, renamed, size, (place / layout.GUARD).exists())
 
 
 def _last_name(octets: bytes) -> str:

@@ -18,7 +18,7 @@ from pycyrus.interfaces import NewMessage
 from pycyrus.model.acl import INSERT
 from pycyrus.model.identity import SERVER, Identity
 from pycyrus.model.names import MailboxName
-from pycyrus.store import files
+from pycyrus.store import files, moves
 from pycyrus.store.expiry import Expiry, expire
 from pycyrus.store.quarantine import file_guid
 from pycyrus.store.settings import ArchiveSettings, StoreSettings
@@ -45,7 +45,7 @@ class StrayTests(SynchronousTestCase):
         self.root.mkdir()
         self.settings = StoreSettings(
             self.root / "config",
-            {"default": self.root / "spool"},
+            {"default": self.root / "spool", "second": self.root / "second"},
             metapartitions={"default": self.root / "meta"},
             archivepartitions={"default": self.root / "archive"},
             archive=ArchiveSettings(1 << 40, LARGE // 2),
@@ -163,6 +163,29 @@ class StrayTests(SynchronousTestCase):
                         self.run_(store.relist(lambda found: True))
                         self.run_(store.close())
                 self.assertEqual(self.held(), self.before, at)
+
+    def test_another_partition(self) -> None:
+        """What is still in the place that a mailbox left is not taken for the mailbox, although it is found first."""
+
+        def stay(*arguments: object) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        store = open_store(self.settings, self.reactor)
+        with patch.object(moves, "_remove", stay):
+            with contextlib.suppress(MailStoreError):
+                self.run_(store.rename(SERVER, FOLDER, FOLDER, partition="second"))
+            self.run_(self.append(store, FOLDER, text(50)))
+            self.run_(store.close())
+        self.assertEqual(len(list(self.root.rglob("folder/pycyrus.journal"))), 2)
+        for path in (self.root / "config").glob("mailboxes.db*"):
+            path.unlink()
+        store = open_store(self.settings, self.reactor)
+        [entry] = [each for each in all_entries(store) if each.name == FOLDER]
+        self.assertEqual(entry.partition, "second")
+        state = self.run_(store.hold(entry))
+        self.assertEqual(state.contents.columns.count, 5)
+        store.release(state)
+        self.run_(store.close())
 
     def test_others_are_left(self) -> None:
         """Messages of nobody stay where they are, although mailboxes lack some of these UIDs."""
