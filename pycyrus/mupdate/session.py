@@ -295,8 +295,9 @@ class MupdateSession(LineSession):
                 words = self._reader.next_line()
             except LineTooLong as error:
                 raise Goodbye(str(error).encode("ascii")) from error
-            except BadLine:
-                self._bad(b"* BAD %b\r\n" % quoted(b"Badly formed arguments"))
+            except BadLine as error:
+                # Whoever sent it waits for its tag.
+                self._bad(b"%b BAD %b\r\n" % (error.tag or b"*", quoted(b"Badly formed arguments")))
                 continue
             if self._reader.wants_literal is not None:
                 self._reader.wants_literal = None

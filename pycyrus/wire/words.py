@@ -25,7 +25,13 @@ _PLAIN = re.compile(rb"[\x20-\x7e]*\Z")
 
 
 class BadLine(Exception):
-    """A line that is none; the text says why."""
+    """
+    A line that is none; the text says why.
+
+    @ivar tag: Its first word, if that could be read and is an atom.
+    """
+
+    tag: bytes | None = None
 
 
 class LineTooLong(BadLine):
@@ -138,6 +144,16 @@ def split_words(parts: Sequence[tuple[bytes, bytes | None]]) -> list[Word]:
     @raise BadLine: It is none.
     """
     words: list[Word] = []
+    try:
+        _split(parts, words)
+    except BadLine as error:
+        if words and not words[0].is_string:
+            error.tag = words[0].value
+        raise
+    return words
+
+
+def _split(parts: Sequence[tuple[bytes, bytes | None]], words: list[Word]) -> None:
     for index, (line, literal) in enumerate(parts):
         # What follows a literal begins with a blank, if anything follows.
         at = _space(line, 0) if index and line else 0
@@ -160,7 +176,6 @@ def split_words(parts: Sequence[tuple[bytes, bytes | None]]) -> list[Word]:
             words.append(Word(literal, True))
         if len(words) > MAX_WORDS:
             raise BadLine("too many words")
-    return words
 
 
 def _space(line: bytes, at: int) -> int:
