@@ -106,5 +106,9 @@ def reported(function: Callable[[argparse.Namespace], int]) -> Callable[[argpars
         except CommandError as error:
             print(f"pycyrus: {error}", file=sys.stderr)
             return 1
+        except PermissionError as error:
+            # The files are another user's than the one that the server runs as.
+            print(f"pycyrus: {error.filename}: {error.strerror}", file=sys.stderr)
+            return 1
 
     return run

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
+import errno
 import json
 import os
 import shutil
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
+from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from pycyrus.admin.command import reported
 from pycyrus.test.admin.tools import BesideStoreTestCase
 from pycyrus.test.store.mailboxes import text
 from pycyrus.testing.commands import call
+
+
+class ReportedTests(SynchronousTestCase):
+    def test_files_of_another_user(self) -> None:
+        """What may not be read is named, in one line."""
+
+        def refuse(arguments: argparse.Namespace) -> int:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/var/imap/mailboxes.db")
+
+        said = StringIO()
+        with redirect_stderr(said):
+            self.assertEqual(reported(refuse)(argparse.Namespace()), 1)
+        self.assertEqual(said.getvalue(), "pycyrus: /var/imap/mailboxes.db: Permission denied\n")
 
 
 class CommandTests(BesideStoreTestCase):
