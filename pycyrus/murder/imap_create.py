@@ -163,7 +163,9 @@ class ServerChoice:
         return _Space(server, int(match[1]), int(match[2])) if match is not None else _Space(server, 0, 1)
 
 
-async def creation(routes: SessionRoutes, frame: Frame, name: MailboxName) -> tuple[str, list[object] | None] | None:
+async def creation(
+    routes: SessionRoutes, frame: Frame, name: MailboxName
+) -> tuple[str, list[bytes | Literal] | None] | None:
     """
     Where CREATE goes, and as what.
 
@@ -221,12 +223,12 @@ async def _server_of_parent(routes: SessionRoutes, name: MailboxName) -> str | N
     return None
 
 
-def _without_server(command: Create) -> list[object] | None:
+def _without_server(command: Create) -> list[bytes | Literal] | None:
     """What follows CREATE on the server itself."""
     if command.server is None:
         return None
     name = astring(command.mailbox)
-    args: list[object] = [b" " + name] if b"\r\n" not in name else [b" ", Literal(command.mailbox)]
+    args: list[bytes | Literal] = [b" " + name] if b"\r\n" not in name else [b" ", Literal(command.mailbox)]
     parameters = []
     if command.special_use:
         parameters.append(b"USE (%b)" % " ".join(command.special_use).encode("ascii", "replace"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pycyrus.imap.wire.frames import Frame
+from pycyrus.imap.wire.frames import Frame, Literal
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.murder.link import ImapLink, Outlet
 from pycyrus.murder.spool import Spool
@@ -11,7 +11,9 @@ _LITERAL_MINUS = 4096
 """RFC 7888 section 5: what may be sent without asking."""
 
 
-async def send_frame(link: ImapLink, frame: Frame, outlet: Outlet, args: list[object] | None = None) -> bytes | None:
+async def send_frame(
+    link: ImapLink, frame: Frame, outlet: Outlet, args: list[bytes | Literal] | None = None
+) -> bytes | None:
     """
     Send a command.
 
@@ -25,10 +27,10 @@ async def send_frame(link: ImapLink, frame: Frame, outlet: Outlet, args: list[ob
         if isinstance(piece, bytes):
             held.append(piece)
             continue
-        staged = piece.staged  # type: ignore[attr-defined] # a literal
-        data: bytes = piece.data  # type: ignore[attr-defined]
+        staged = piece.staged
+        data = piece.data
         size = staged.size if staged is not None else len(data)
-        mark = b"~" if piece.binary else b""  # type: ignore[attr-defined]
+        mark = b"~" if piece.binary else b""
         if b"LITERAL+" in link.capabilities or (b"LITERAL-" in link.capabilities and size <= _LITERAL_MINUS):
             held.append(b"%b{%d+}\r\n" % (mark, size))
         else:
@@ -54,7 +56,7 @@ async def pass_on(
     frame: Frame,
     outlet: Outlet,
     within: float | None,
-    args: list[object] | None = None,
+    args: list[bytes | Literal] | None = None,
 ) -> bytes:
     """
     Have a command done there; untagged responses go to the client as they are.

@@ -74,7 +74,7 @@ async def _by_server(routes: SessionRoutes, command: MultiSearch) -> dict[str, l
     return servers
 
 
-async def _search_at(routes: SessionRoutes, server: str, frame: Frame, args: list[object]) -> None:
+async def _search_at(routes: SessionRoutes, server: str, frame: Frame, args: list[bytes | Literal]) -> None:
     line = await routes.pass_to(server, frame, args)
     status, _, text = line[len(frame.tag) + 1 :].rstrip(b"\r\n").partition(b" ")
     if status.upper() == b"BAD":

@@ -20,7 +20,7 @@ from pycyrus.imap.commands.command import Command, State
 from pycyrus.imap.commands.select import deselect
 from pycyrus.imap.replies import Bye, No
 from pycyrus.imap.telling import MOVED
-from pycyrus.imap.wire.frames import Announced, Frame, Staged
+from pycyrus.imap.wire.frames import Announced, Frame, Literal, Staged
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.interfaces import IMailboxDirectory, Location, LocationState
 from pycyrus.model.mailbox_name import MailboxName, inbox_of
@@ -209,7 +209,7 @@ class SessionRoutes:
 
     # --- passing on -----------------------------------------------------------------------
 
-    async def pass_to(self, server: str, frame: Frame, args: list[object] | None = None) -> bytes:
+    async def pass_to(self, server: str, frame: Frame, args: list[bytes | Literal] | None = None) -> bytes:
         """
         Have a server do a command that is about no selected mailbox.
 
@@ -243,7 +243,7 @@ class SessionRoutes:
             link.enabled.update(wanted)
             await link.ask(b"ENABLE " + b" ".join(wanted))
 
-    async def _pass_selected(self, link: ImapLink, frame: Frame, args: list[object] | None = None) -> bytes:
+    async def _pass_selected(self, link: ImapLink, frame: Frame, args: list[bytes | Literal] | None = None) -> bytes:
         self._note_state(link, frame)
         try:
             await self.switch_on(link)
