@@ -180,7 +180,7 @@ class MuttTests(MailClientCase):
         script = self.write(
             "keys",
             f"""\
-            set timeout 30
+            set timeout 60
             set env(TERM) vt100
             set env(HOME) {self.directory}
             spawn {program} -n -F {settings}
@@ -198,7 +198,7 @@ class MuttTests(MailClientCase):
             expect timeout {{exit 7}} eof
             """,
         )
-        run([expect, "-f", script], timeout=90)
+        run([expect, "-f", script], timeout=600)
         self.client.noop()
         self.assertEqual(self.client.search(None, "SUBJECT", '"number 2"')[1], [b""])
         self.assertEqual(self.client.search(None, "FLAGGED")[1], [b"1"])
@@ -215,7 +215,7 @@ class ImapclientTests(MailClientCase):
             import imapclient
         except ImportError:
             raise SkipTest("imapclient is not installed: pip install imapclient") from None
-        with imapclient.IMAPClient("127.0.0.1", self.server.port("imap"), ssl=False, timeout=30) as client:
+        with imapclient.IMAPClient("127.0.0.1", self.server.port("imap"), ssl=False, timeout=60) as client:
             client.login(self.login.user, self.login.password)
             self.assertIn("Work/2026", [name for _, _, name in client.list_folders()])
             chosen = client.select_folder("INBOX")
@@ -230,7 +230,7 @@ class ImapclientTests(MailClientCase):
             self.assertIsNone(moved or None)
             client.idle()
             self.client.append("INBOX", None, None, BODIES[0])
-            self.assertIn((len(BODIES), b"EXISTS"), client.idle_check(timeout=30))
+            self.assertIn((len(BODIES), b"EXISTS"), client.idle_check(timeout=60))
             client.idle_done()
             self.assertEqual(client.folder_status("Entwürfe & mehr", ["MESSAGES"])[b"MESSAGES"], 1)
             self.assertTrue(client.getacl("INBOX"))
