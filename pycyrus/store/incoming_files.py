@@ -189,6 +189,9 @@ class IncomingFiles:
         with self._writing:
             self._is_over = True
             self.close()
+            # One by one: of a hundred thousand at once other threads would feel it.
+            while self._facts:
+                self._facts.popitem()
 
     def close(self) -> None:
         """Give up a file that did not come to its end."""
