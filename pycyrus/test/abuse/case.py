@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.testing.server import ServerProcess
 
-TIMEOUT = 60.0
+TIMEOUT = 300.0
 """Seconds to wait for any one answer."""
 NOBODY_WAITS = ("--option", "failedloginpause=0s")
 TIGHT = (
