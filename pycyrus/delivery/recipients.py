@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pycyrus.delivery.settings import DeliverySettings
-from pycyrus.errors import InvalidMailboxName
+from pycyrus.errors import InvalidMailboxName, MailboxNotFound
 from pycyrus.interfaces import Envelope, Recipient
-from pycyrus.model.identity import Identity
+from pycyrus.model.identity import POSTMAN, Identity
 from pycyrus.model.internal_names import check_component, is_domain, user_inbox
 from pycyrus.model.names import MailboxName, VirtualDomains
 
@@ -63,6 +63,24 @@ def resolve(recipient: Recipient, settings: DeliverySettings) -> Target:
         return Target(None, MailboxName(domain, None, path))
     inbox = user_inbox(user, domain)
     return Target(inbox, _folder(inbox, path))
+
+
+def asked_mailbox(recipient: Recipient, settings: DeliverySettings) -> tuple[MailboxName, Identity]:
+    """
+    The mailbox that an address names: unlike delivery, no INBOX for a folder that cannot be.
+
+    @return: Its name, and as whom to look for it.
+    @raise MailboxNotFound: It names none.
+    """
+    try:
+        target = resolve(recipient, settings)
+    except InvalidMailboxName as error:
+        raise MailboxNotFound from error
+    has_detail = bool(recipient.local_part.partition("+")[2])
+    name = target.folder if has_detail else target.inbox
+    if name is None:
+        raise MailboxNotFound
+    return name, POSTMAN if target.inbox is not None else Identity(ANONYMOUS, name.domain)
 
 
 def _folder(inbox: MailboxName, path: tuple[str, ...]) -> MailboxName | None:

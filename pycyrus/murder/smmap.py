@@ -6,9 +6,9 @@ from typing import Any
 
 from zope.interface import implementer
 
-from pycyrus.delivery.recipients import resolve
+from pycyrus.delivery.recipients import asked_mailbox
 from pycyrus.delivery.settings import DeliverySettings
-from pycyrus.errors import InvalidMailboxName, MailboxNotFound, OverQuota, StoreUnavailable
+from pycyrus.errors import MailboxNotFound, OverQuota, StoreUnavailable
 from pycyrus.interfaces import IMailboxDirectory, IRecipientVerifier, LocationState, Recipient
 from pycyrus.murder.backends import Backends
 from pycyrus.murder.lines import LineClient
@@ -68,13 +68,8 @@ class MurderVerifier:
         @raise OverQuota: The backend says that it is full.
         @raise StoreUnavailable: It is being moved.
         """
-        try:
-            target = resolve(recipient, self._settings)
-        except InvalidMailboxName as error:
-            raise MailboxNotFound from error
-        has_detail = bool(recipient.local_part.partition("+")[2])
-        name = target.folder if has_detail else target.inbox
-        location = None if name is None else await self._directory.locate(name, surely=True)
+        name, _ = asked_mailbox(recipient, self._settings)
+        location = await self._directory.locate(name, surely=True)
         if location is None:
             raise MailboxNotFound
         if location.state is LocationState.RESERVED:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
 from twisted.web.error import Error, SchemeNotSupported
 from twisted.web.http_headers import Headers
-from typing_extensions import override
 from zope.interface import implementer
 
 from pycyrus.interfaces import IEventSink
-from pycyrus.net.http_body import ShortBody
+from pycyrus.net.http_body import BodyCutShort, ShortBody, read_body
 from pycyrus.notices.forms import as_json
 from pycyrus.notices.losses import Losses
 from pycyrus.notices.queue import Refused, SendQueue, TryAgain
@@ -80,35 +78,7 @@ class HttpSink:
 
     async def _exchange(self, body: bytes) -> int:
         response = await self._agent.request(b"POST", self._url, self._headers, ShortBody(body))
-        rest = _Rest()
-        response.deliverBody(rest)
-        await rest.ended
+        with suppress(BodyCutShort):
+            await read_body(response, LARGEST_ANSWER)
         code: int = response.code
         return code
-
-
-class _Rest(Protocol):
-    """
-    Reads over the body of an answer.
-
-    @ivar ended: Fires at its end, however it came.
-    """
-
-    def __init__(self) -> None:
-        self.ended: Deferred[None] = Deferred(lambda _: self._stop())
-        self._size = 0
-
-    def _stop(self) -> None:
-        if self.transport is not None:
-            self.transport.loseConnection()
-
-    @override
-    def dataReceived(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > LARGEST_ANSWER:
-            self._stop()
-
-    @override
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if not self.ended.called:
-            self.ended.callback(None)

@@ -12,18 +12,14 @@ from urllib.parse import urlencode
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
-from twisted.python.failure import Failure
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, ResponseDone, ResponseFailed
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, ResponseFailed
 from twisted.web.error import Error, SchemeNotSupported
-from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from typing_extensions import override
 
 from pycyrus.auth.oauth.settings import OAuthConfigurationError
 from pycyrus.errors import AuthenticationUnavailable
-from pycyrus.net.http_body import ShortBody
+from pycyrus.net.http_body import BodyCutShort, ShortBody, read_body
 
 LARGEST = 256 * 1024
 """Octets of an answer."""
@@ -38,41 +34,6 @@ _FAILURES = (
     SchemeNotSupported,
     defer.TimeoutError,
 )
-
-
-class _Collector(Protocol):
-    """
-    Keeps an answer's body, as long as it is not too large.
-
-    @ivar done: Fires with it.
-    """
-
-    def __init__(self) -> None:
-        self.done: Deferred[bytes] = Deferred(lambda _: self._stop())
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def _stop(self) -> None:
-        if self.transport is not None:
-            self.transport.loseConnection()
-
-    @override
-    def dataReceived(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size <= LARGEST:
-            self._pieces.append(data)
-        elif not self.done.called:
-            self.done.errback(AuthenticationUnavailable("an answer that is too large"))
-            self._stop()
-
-    @override
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.done.called:
-            return
-        if reason.check(ResponseDone, PotentialDataLoss):
-            self.done.callback(b"".join(self._pieces))
-        else:
-            self.done.errback(AuthenticationUnavailable("the answer broke off"))
 
 
 class Requests:
@@ -121,9 +82,10 @@ class Requests:
 
     async def _exchange(self, method: bytes, url: str, headers: Headers, form: ShortBody | None) -> bytes:
         response = await self._agent.request(method, url.encode("ascii"), headers, form)
-        collector = _Collector()
-        response.deliverBody(collector)
-        body = await collector.done
+        try:
+            body = await read_body(response, LARGEST)
+        except BodyCutShort as error:
+            raise AuthenticationUnavailable(str(error)) from error
         if response.code != 200:
             raise AuthenticationUnavailable(f"{url} answers with {response.code}")
         return body
