@@ -28,3 +28,12 @@ class PartsTests(SynchronousTestCase):
         result = running.run("b 1/1", ["pycyrus.test.wire.test_sasl"])
         self.assertTrue(result.is_good, result.printed)
         self.assertGreater(result.tests, 2)
+        # It is run again, in the same place, where it failed beside others.
+        self.assertEqual(running.run("b 1/1", ["pycyrus.test.wire.test_sasl"]).tests, result.tests)
+
+    def test_what_hangs_is_ended(self) -> None:
+        directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, directory)
+        result = Running(directory / "parts", longest=0).run("a 1/1", ["pycyrus.test.wire.test_sasl"])
+        self.assertFalse(result.is_good)
+        self.assertEqual(result.tests, 0)

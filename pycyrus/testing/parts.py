@@ -3,6 +3,10 @@ All tests in parts, some of which run at a time: C{python -m pycyrus.testing.par
 
 Tests wait a lot: for servers to start, for disks, for other people's programs.
 C{trial -j} would not do, as tests that fork would talk through its pipes.
+
+What fails beside others is run once more alone: it is told which it is that
+fails always, and which by chance, for a limit of time or a place that others
+took.  Either is a defect; only the first says that the change is bad.
 """
 
 from __future__ import annotations
@@ -29,6 +33,11 @@ _LONGEST_FIRST = ("whole", "murder", "store", "abuse", "admin", "auth")
 _TEMPORARY = "_trial_temp-parts"
 _COUNT = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
 _SLOWEST = 5
+_AGAIN_AT_MOST = 2
+"""Parts: where more fail it is no chance."""
+LONGEST = 900.0
+"""Seconds after which a part hangs."""
+_ENDS_WITHIN = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,38 +82,61 @@ def _pieces(package: str, modules: Sequence[str]) -> Iterator[tuple[str, list[st
 
 
 class Running:
-    """The processes that run now."""
+    """
+    The processes that run now.
 
-    def __init__(self, directory: Path) -> None:
-        """@param directory: For what tests leave behind; made anew."""
+    @ivar is_stopped: No more are to run.
+    """
+
+    def __init__(self, directory: Path, longest: float = LONGEST) -> None:
+        """
+        @param directory: For what tests leave behind; made anew.
+        @param longest: Seconds that a part may take.
+        """
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         self._directory = directory
-        self._processes: set[subprocess.Popen[str]] = set()
-        self._is_stopped = False
+        self._longest = longest
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self.is_stopped = False
 
     def run(self, name: str, modules: Sequence[str]) -> Result:
         """Run a part to its end."""
         temporary = self._directory / re.sub(r"\W", "-", name)
         trial = Path(sys.executable).with_name("trial")
-        command = [str(trial), "--reporter=text", f"--temp-directory={temporary}", *modules]
+        words = ["--reporter=text", f"--temp-directory={temporary}", *modules]
+        command = [sys.executable, "-X", "faulthandler", str(trial), *words]
         began = time.monotonic()
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        self._processes.add(process)
-        if self._is_stopped:
-            process.terminate()
-        printed, _ = process.communicate()
-        self._processes.discard(process)
+        # No pipe: a program that a test left behind would keep it open.
+        with temporary.with_suffix(".printed").open("w+", errors="replace") as output:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+            self._processes.add(process)
+            if self.is_stopped:
+                process.terminate()
+            self._wait(process)
+            self._processes.discard(process)
+            output.seek(0)
+            printed = output.read()
         count = _COUNT.search(printed)
         # A run without a single test is none: a module that is not there, or that dies.
         tests = int(count[1]) if count is not None else 0
         return Result(name, printed, tests, time.monotonic() - began, process.returncode == 0 and tests > 0)
 
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            process.wait(self._longest)
+        except subprocess.TimeoutExpired:
+            # It tells where its threads are.
+            process.send_signal(signal.SIGABRT)
+            try:
+                process.wait(_ENDS_WITHIN)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
     def stop(self) -> None:
         """End those that run, and begin no others."""
-        self._is_stopped = True
+        self.is_stopped = True
         for process in list(self._processes):
             process.send_signal(signal.SIGINT)
 
@@ -124,13 +156,25 @@ def main() -> int:
         signal.signal(number, stop)
     # One more than there are processors, as one part or another always waits.
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as threads:
-        waiting = [threads.submit(running.run, *part) for part in parts(Path(pycyrus.test.__path__[0]))]
-        results = []
+        everything = dict(parts(Path(pycyrus.test.__path__[0])))
+        waiting = [threads.submit(running.run, *part) for part in everything.items()]
+        results = {}
         for done in as_completed(waiting):
             result = done.result()
-            results.append(result)
-            _tell(f"\n-- tests of {result.name}: {result.seconds:.0f} s\n{result.printed}")
-    return _summary(results)
+            results[result.name] = result
+            _tell_of(result)
+    bad = [name for name, result in results.items() if not result.is_good]
+    unsteady = []
+    for name in bad if len(bad) <= _AGAIN_AT_MOST and not running.is_stopped else ():
+        result = results[name] = running.run(name, everything[name])
+        _tell_of(result, ", once more, alone")
+        if result.is_good:
+            unsteady.append(name)
+    return _summary(list(results.values()), unsteady)
+
+
+def _tell_of(result: Result, how: str = "") -> None:
+    _tell(f"\n-- tests of {result.name}{how}: {result.seconds:.0f} s\n{result.printed}")
 
 
 def _tell(text: str) -> None:
@@ -138,11 +182,13 @@ def _tell(text: str) -> None:
     sys.stdout.flush()
 
 
-def _summary(results: Sequence[Result]) -> int:
+def _summary(results: Sequence[Result], unsteady: Sequence[str]) -> int:
     slowest = sorted(results, key=lambda result: -result.seconds)[:_SLOWEST]
     _tell(f"{sum(result.tests for result in results)} tests in {len(results)} parts; the longest:")
     for result in slowest:
         _tell(f"  {result.name}: {result.tests} tests, {result.seconds:.0f} s")
+    if unsteady:
+        _tell(f"Failed beside others, and not alone; that is a defect, too: {', '.join(sorted(unsteady))}")
     bad = [result.name for result in results if not result.is_good]
     if bad:
         _tell(f"Failed: {', '.join(sorted(bad))}")
