@@ -79,6 +79,7 @@ class ProgramsTests(TestCase):
     async def test_verbs_know_which_server_they_are_about(self) -> None:
         """Cyrus's cyr_expire is ours, with the configuration that the server has."""
         home = Path(self.mktemp()).absolute()
+        home.mkdir()
         found = conf('EVENTS {\n e cmd="cyr_expire -E 3 -X 3 -D 3"\n}')
         programs = Programs(found, {}, reactor, ("--home", str(home)))
         self.addCleanup(lambda: Deferred.fromCoroutine(programs.stop(5.0)))
