@@ -12,14 +12,12 @@ import os
 import pwd
 import re
 import signal
-import socket
-import time
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
 from pycyrus.testing.ports import free_port
-from pycyrus.testing.programs import ProgramFailed, find_program, run
+from pycyrus.testing.programs import ProgramFailed, find_program, greets, run, wait_until
 
 DOMAIN = "test.example"
 
@@ -127,7 +125,7 @@ class Postfix:
         (self.directory / "etc" / "main.cf").write_text(kept + self._main)
         (self.directory / "etc" / "master.cf").write_text(_MASTER.format(**values) + self._master)
         self._command("postfix", "start")
-        self._wait_for_greeting()
+        wait_until(lambda: greets(self.port), lambda: f"Postfix does not greet: {self.log_tail()}")
 
     def stop(self) -> None:
         """Stop it; does nothing if it does not run."""
@@ -138,11 +136,7 @@ class Postfix:
             os.kill(int(pid_file.read_text().strip()), signal.SIGTERM)
         except ProcessLookupError:
             return
-        deadline = time.monotonic() + 60
-        while self._master_runs():
-            if time.monotonic() > deadline:
-                raise ProgramFailed(f"Postfix did not stop: {self.log_tail()}")
-            time.sleep(0.02)
+        wait_until(lambda: not self._master_runs(), lambda: f"Postfix did not stop: {self.log_tail()}")
 
     def queue(self) -> list[dict[str, object]]:
         """What waits to be delivered."""
@@ -158,12 +152,10 @@ class Postfix:
 
         @raise ProgramFailed: It was not, in time.
         """
-        deadline = time.monotonic() + timeout
         # A message may go from a directory that is read later to one that was read already, but not again at once.
-        while self.queue() or self.queue():
-            if time.monotonic() > deadline:
-                raise ProgramFailed(f"mail is left in the queue: {self.log_tail()}")
-            time.sleep(0.05)
+        wait_until(
+            lambda: not (self.queue() or self.queue()), lambda: f"mail is left in the queue: {self.log_tail()}", timeout
+        )
 
     def log_text(self) -> str:
         """The whole mail log."""
@@ -184,16 +176,3 @@ class Postfix:
         except ProgramFailed:
             return False
         return True
-
-    def _wait_for_greeting(self) -> None:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-                    if connection.recv(100).startswith(b"220"):
-                        return
-            except OSError:
-                pass
-            if time.monotonic() > deadline:
-                raise ProgramFailed(f"Postfix does not greet: {self.log_tail()}")
-            time.sleep(0.02)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
@@ -118,17 +119,37 @@ def is_running(pid: int) -> bool:
     return bool(fields) and fields[0] not in "ZX"
 
 
+def wait_until(is_so: Callable[[], bool], otherwise: Callable[[], str], timeout: float = 60.0) -> None:
+    """
+    Look again and again, for programs that tell nobody what happened.
+
+    @param otherwise: What to say if it is not so in time.
+    @param timeout: Seconds.
+    @raise ProgramFailed: It is not so, in time.
+    """
+    deadline = time.monotonic() + timeout
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise ProgramFailed(otherwise())
+        time.sleep(0.01)
+
+
 def wait_for_end(group: int, timeout: float = 60.0) -> None:
     """
     Wait until all processes of a group that was killed are gone, with all that they held.
 
     @raise ProgramFailed: They are not, in time.
     """
-    deadline = time.monotonic() + timeout
-    while _is_group_running(group):
-        if time.monotonic() > deadline:
-            raise ProgramFailed(f"processes of the group {group} do not end")
-        time.sleep(0.005)
+    wait_until(lambda: not _is_group_running(group), lambda: f"processes of the group {group} do not end", timeout)
+
+
+def greets(port: int) -> bool:
+    """Whether an SMTP server answers at a port of the loopback."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as connection:
+            return connection.recv(100).startswith(b"220")
+    except OSError:
+        return False
 
 
 def _is_group_running(group: int) -> bool:

@@ -11,14 +11,12 @@ import os
 import shlex
 import shutil
 import signal
-import socket
-import time
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
 from pycyrus.testing.ports import free_port
-from pycyrus.testing.programs import ProgramFailed, find_program, run
+from pycyrus.testing.programs import ProgramFailed, find_program, greets, run, wait_until
 
 PACKAGES = ("sendmail-bin", "sendmail-base", "sendmail-cf")
 
@@ -96,7 +94,7 @@ class Sendmail:
         script.chmod(0o755)
         run([script, "-bi"])
         run([script, "-bd", "-q2s", "-X", self.directory / "log" / "traffic"])
-        self._wait_for_greeting()
+        wait_until(lambda: greets(self.port), lambda: "sendmail does not greet")
 
     @property
     def _tree(self) -> Path:
@@ -129,11 +127,7 @@ class Sendmail:
             return
         pid = int(pid_file.read_text().split()[0])
         os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + 60
-        while pid_file.exists():
-            if time.monotonic() > deadline:
-                raise ProgramFailed("sendmail did not stop")
-            time.sleep(0.02)
+        wait_until(lambda: not pid_file.exists(), lambda: "sendmail did not stop")
 
     def wait_until_empty(self, timeout: float) -> None:
         """
@@ -141,26 +135,12 @@ class Sendmail:
 
         @raise ProgramFailed: It was not, in time.
         """
-        deadline = time.monotonic() + timeout
-        while any((self.directory / "queue").iterdir()):
-            if time.monotonic() > deadline:
-                raise ProgramFailed(f"mail is left in the queue: {self.traffic()[-3000:]}")
-            time.sleep(0.05)
+        queue = self.directory / "queue"
+        wait_until(
+            lambda: not any(queue.iterdir()), lambda: f"mail is left in the queue: {self.traffic()[-3000:]}", timeout
+        )
 
     def traffic(self) -> str:
         """Every line that was said, by SMTP and LMTP."""
         path = self.directory / "log" / "traffic"
         return path.read_text("utf-8", "replace") if path.exists() else ""
-
-    def _wait_for_greeting(self) -> None:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-                    if connection.recv(100).startswith(b"220"):
-                        return
-            except OSError:
-                pass
-            if time.monotonic() > deadline:
-                raise ProgramFailed("sendmail does not greet")
-            time.sleep(0.02)
