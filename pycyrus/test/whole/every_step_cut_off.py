@@ -9,29 +9,13 @@ from __future__ import annotations
 from typing_extensions import override
 
 from pycyrus.test.whole import every_step
-from pycyrus.testing.network import Network
+from pycyrus.test.whole.network_case import NetworkCase
 
 
-class CutOff(every_step.StoppedLong):
+class CutOff(NetworkCase, every_step.StoppedLong):
     """What is said vanishes, for twenty seconds."""
 
     wires_at = "10.99.0.1"
-
-    @override
-    def setUp(self) -> None:
-        self.network = Network()
-        for role in ("master", *self.backends, *self.frontends):
-            self.network.add(role)
-        self.addCleanup(self.network.close)
-        super().setUp()
-
-    @override
-    def address(self, role: str) -> str:
-        return self.network.address(role)
-
-    @override
-    def prefix(self, role: str) -> tuple[str, ...]:
-        return self.network.prefix(role)
 
     @override
     def pause(self, role: str) -> None:

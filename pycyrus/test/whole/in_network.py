@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 from typing_extensions import override
 
-from pycyrus.test.whole.test_murder import TIMEOUT, MurderCase
-from pycyrus.testing.network import Network
+from pycyrus.test.whole.network_case import NetworkCase
+from pycyrus.test.whole.test_murder import TIMEOUT
 
 PATIENCE = 40.0
 """Seconds within which everybody must be told, on a machine with much to do."""
@@ -56,16 +56,12 @@ class Senders:
             thread.join()
 
 
-class NetworkTests(MurderCase):
+class NetworkTests(NetworkCase):
     backends = ("backend", "backend2")
     client_timeout = 3
 
     @override
     def setUp(self) -> None:
-        self.network = Network()
-        for role in ("master", *self.backends, "frontend"):
-            self.network.add(role)
-        self.addCleanup(self.network.close)
         super().setUp()
         self.admin = self.imap("cyrus")
         for user, backend in (("fred", "backend"), ("jane", "backend2")):
@@ -74,14 +70,6 @@ class NetworkTests(MurderCase):
         self.fred, self.jane = self.imap("fred"), self.imap("jane")
         self.senders = Senders(self.address("frontend"), self.ports["lmtp"], ("fred", "jane"))
         self.addCleanup(self.senders.stop)
-
-    @override
-    def address(self, role: str) -> str:
-        return self.network.address(role)
-
-    @override
-    def prefix(self, role: str) -> tuple[str, ...]:
-        return self.network.prefix(role)
 
     def told(self, answer: Callable[[], tuple[str, Sequence[object]]], status: str) -> bytes:
         """What is answered, which must be soon."""
