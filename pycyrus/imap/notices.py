@@ -153,7 +153,8 @@ class Notices:
         """
         if self._others:
             self._stop = self._session.store.watch(self._list_changed)
-        await self._look()
+        for name, attributes in await self._look():
+            self._write_list(name, *attributes)
         self._names = await self._named()
         self._subscribed = await self._subscriptions()
         await self._metadata.begin()
@@ -199,8 +200,14 @@ class Notices:
         self._is_list_changed = True
         self._session.telling.notice()
 
-    async def _look(self) -> None:
-        """Watch the mailboxes that there are now."""
+    async def _look(self) -> list[tuple[MailboxName, tuple[bytes, ...]]]:
+        """
+        Watch the mailboxes that there are now.
+
+        @return: Those of which the client is to be told that it may read them, or no longer may, with attributes.
+        @raise TooMany: There are more than can be watched.
+        """
+        told: list[tuple[MailboxName, tuple[bytes, ...]]] = []
         wanted: dict[MailboxName, frozenset[EventKind]] = {}
         for group in self._others:
             for name in await mailboxes_of(self._session, [group.where]):
@@ -221,7 +228,7 @@ class Notices:
                 # RFC 5465 section 3.1: the client may know of it, but nothing more.
                 if name not in self._refused:
                     self._refused.add(name)
-                    self._write_list(name, rb"\NoAccess")
+                    told.append((name, (rb"\NoAccess",)))
                 continue
             except MailStoreError:
                 # It may not be known of, or went meanwhile.
@@ -229,8 +236,9 @@ class Notices:
             if name in self._refused:
                 # RFC 5465 section 5.9
                 self._refused.remove(name)
-                self._write_list(name)
+                told.append((name, ()))
             self._watched[name] = _Watched(mailbox, events, self._session.telling.notice)
+        return told
 
     async def _named(self) -> dict[str, MailboxName]:
         """The mailboxes whose names are told, by unique id."""
@@ -281,14 +289,18 @@ class Notices:
                 # RFC 5465 section 5.8: what was moved was not deleted, and its new server tells of it.
                 self._overflow(b"Mailbox has been moved to another server")
                 return
+            try:
+                # First, so that whoever is told of a mailbox hears of what comes into it from then on.
+                looked = await self._look()
+            except TooMany:
+                self._tell_names(names)
+                self._overflow(b"Too many mailboxes to watch")
+                return
             self._tell_names(names)
             await self._tell_subscriptions()
             await self._metadata.tell()
-            try:
-                await self._look()
-            except TooMany:
-                self._overflow(b"Too many mailboxes to watch")
-                return
+            for name, attributes in looked:
+                self._write_list(name, *attributes)
         for name, watched in list(self._watched.items()):
             if watched.is_changed:
                 watched.is_changed = False

@@ -94,8 +94,13 @@ class NoticesTests(TestCase):
             await self.do(client, _ALL)
             client.send(b"i IDLE\r\n")
             self.assertEqual(await client.receive_line(), b"+ idling")
+            begun = client.protocol.session.telling.notices
+            assert begun is not None
+            watched = begun.watched
             await self.do(other, b"CREATE b")
             self.assertEqual(await client.receive_line(), b'* LIST () "/" b')
+            # Nothing that comes after this line is missed.
+            self.assertEqual(begun.watched, watched + 1)
             await self.do(other, b"APPEND b {4+}\r\na: b")
             self.assertEqual(await client.receive_line(), b"* STATUS b (MESSAGES 1 UIDNEXT 2)")
             client.send(b"DONE\r\n")
