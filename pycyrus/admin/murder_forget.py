@@ -52,7 +52,7 @@ def run_forget(arguments: argparse.Namespace) -> int:
         raise CommandError("this server knows no master: mupdate_server is not set")
     if not arguments.names and not arguments.server:
         raise CommandError("say which mailboxes, or --server")
-    if arguments.server == (settings.text("servername") or gethostname()):
+    if arguments.server == _own(configuration):
         raise CommandError("the master knows by itself what is not here any more: use pycyrus murder push")
     prefix = settings.text("deletedprefix")
     wanted = [internal(mailbox_named(name, configuration), prefix) for name in arguments.names]
@@ -75,6 +75,10 @@ def run_forget(arguments: argparse.Namespace) -> int:
     return 1 if run_on_store(configuration, work) else 0
 
 
+def _own(configuration: Configuration) -> str:
+    return configuration.settings.text("servername") or gethostname()
+
+
 async def _chosen(
     client: MupdateClient, configuration: Configuration, arguments: argparse.Namespace, wanted: Sequence[str]
 ) -> tuple[list[Location], int]:
@@ -87,7 +91,7 @@ async def _chosen(
         looked = [(name, await client.find(name)) for name in wanted]
     else:
         looked = [(each.mailbox, each) for each in await client.list_begun(f"{arguments.server}!")]
-    own = configuration.settings.text("servername") or gethostname()
+    own = _own(configuration)
     found: list[Location] = []
     kept = 0
     for name, location in looked:

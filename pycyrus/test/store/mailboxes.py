@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.interfaces import IMailbox, NewMessage
-from pycyrus.model.acl import OWNER_RIGHTS
+from pycyrus.model.acl import INSERT, OWNER_RIGHTS
 from pycyrus.model.flags import DELETED, NO_FLAGS, FlagAction, FlagChange, Flags
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName
@@ -24,6 +24,7 @@ from pycyrus.store.mailbox import MailboxPaths, create_mailbox
 from pycyrus.store.opened import DEFAULT_POLICY, ISeenState, MailboxPolicy, OpenedMailbox
 from pycyrus.store.spool import Stage, StagedMessage
 from pycyrus.store.states import MailboxStates
+from pycyrus.store.store import MailStore
 from pycyrus.testing.blocking import BlockingReactor
 from pycyrus.testing.states import make_states
 
@@ -48,6 +49,17 @@ def text(number: int, size: int = 40) -> bytes:
     """A message that differs from others."""
     head = b"From: a@example.org\r\nSubject: number %d\r\nDate: Mon, 1 Jan 2024 10:00:00 +0000\r\n\r\n" % number
     return head + b"x" * size + b"\r\n"
+
+
+async def append_to(store: MailStore, owner: Identity, name: MailboxName, data: bytes) -> None:
+    """Put a message into a mailbox of a whole store."""
+    staged = await store.stage(owner, name)
+    staged.write(data)
+    staged.finish()
+    box = await store.open(owner, name, INSERT)
+    await box.append([NewMessage(staged)])
+    box.close()
+    staged.discard()
 
 
 def without_syncs(case: SynchronousTestCase) -> None:

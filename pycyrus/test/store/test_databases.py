@@ -15,8 +15,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.errors import StoreUnavailable
-from pycyrus.interfaces import NewMessage
-from pycyrus.model.acl import INSERT, LOOKUP, Acl
+from pycyrus.model.acl import LOOKUP, Acl
 from pycyrus.model.identity import SERVER, Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.sqlite import damage
@@ -24,7 +23,7 @@ from pycyrus.sqlite.opening import CHECKSUM, connect, make
 from pycyrus.store import rows, soundness
 from pycyrus.store.settings import DeleteMode, StoreSettings
 from pycyrus.store.store import MailStore, open_store
-from pycyrus.test.store.mailboxes import without_syncs
+from pycyrus.test.store.mailboxes import append_to, without_syncs
 from pycyrus.testing.blocking import BlockingReactor
 from pycyrus.testing.promises import all_entries
 
@@ -88,13 +87,7 @@ class DatabaseCase(SynchronousTestCase):
         return self.reactor.run(coroutine)
 
     async def deliver(self, store: MailStore, name: MailboxName) -> None:
-        staged = await store.stage(FRED, name)
-        staged.write(MESSAGE)
-        staged.finish()
-        box = await store.open(FRED, name, INSERT)
-        await box.append([NewMessage(staged)])
-        box.close()
-        staged.discard()
+        await append_to(store, FRED, name, MESSAGE)
 
     def logged(self) -> str:
         return "\n".join(str(event.get("log_format")) for event in self.events)

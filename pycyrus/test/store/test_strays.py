@@ -14,8 +14,6 @@ from unittest.mock import patch
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.errors import MailStoreError
-from pycyrus.interfaces import NewMessage
-from pycyrus.model.acl import INSERT
 from pycyrus.model.identity import SERVER, Identity
 from pycyrus.model.names import MailboxName
 from pycyrus.store import files, moves
@@ -23,7 +21,7 @@ from pycyrus.store.expiry import Expiry, expire
 from pycyrus.store.quarantine import file_guid
 from pycyrus.store.settings import ArchiveSettings, StoreSettings
 from pycyrus.store.store import MailStore, open_store
-from pycyrus.test.store.mailboxes import text, without_syncs
+from pycyrus.test.store.mailboxes import append_to, text, without_syncs
 from pycyrus.testing.blocking import BlockingReactor
 from pycyrus.testing.promises import all_entries
 
@@ -70,14 +68,7 @@ class StrayTests(SynchronousTestCase):
         return self.reactor.run(coroutine)
 
     async def append(self, store: MailStore, name: MailboxName, data: bytes) -> None:
-        owner = Identity(str(name.owner))
-        staged = await store.stage(owner, name)
-        staged.write(data)
-        staged.finish()
-        box = await store.open(owner, name, INSERT)
-        await box.append([NewMessage(staged)])
-        box.close()
-        staged.discard()
+        await append_to(store, Identity(str(name.owner)), name, data)
 
     def held(self) -> dict[str, dict[int, bytes | None]]:
         """All messages that can be read, by unique id of their mailbox and UID."""

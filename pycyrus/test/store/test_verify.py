@@ -8,15 +8,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from pycyrus.interfaces import NewMessage
-from pycyrus.model.acl import INSERT, READ
-from pycyrus.model.identity import Identity
+from pycyrus.model.acl import READ
 from pycyrus.model.names import MailboxName
 from pycyrus.store import checkpoint, verify
 from pycyrus.store.moves import mailbox_paths
 from pycyrus.store.partitions import Partitions
 from pycyrus.store.verify import Finding, open_list, verify_databases, verify_mailbox, verify_places
-from pycyrus.test.store.mailboxes import text
+from pycyrus.test.store.mailboxes import append_to, text
 from pycyrus.test.store.test_databases import FRED, INBOX, DatabaseCase
 
 SENT = INBOX.child("Sent")
@@ -31,21 +29,12 @@ class VerifyCase(DatabaseCase):
         self.partitions = Partitions(self.settings)
         store = self.open()
         for number in range(5):
-            self.run_(self.append(store, SENT, FRED, text(number)))
+            self.run_(append_to(store, FRED, SENT, text(number)))
         self.run_(self.complete(SENT))
         self.close()
         (self.sent,) = (entry for entry in self.entries if entry.name == SENT)
         self.paths = mailbox_paths(self.partitions, self.sent.partition, self.sent.location)
         checkpoint.take_snapshot(self.paths)
-
-    async def append(self, store: object, name: MailboxName, identity: Identity, data: bytes) -> None:
-        staged = await self.store.stage(identity, name)
-        staged.write(data)
-        staged.finish()
-        box = await self.store.open(identity, name, INSERT)
-        await box.append([NewMessage(staged)])
-        box.close()
-        staged.discard()
 
     async def complete(self, name: MailboxName) -> None:
         """Let there be cached items of all messages."""
