@@ -34,9 +34,9 @@ from pycyrus.app.shared_directory_parts import access, is_shared
 from pycyrus.config.load import Configuration, load
 from pycyrus.errors import StoreUnavailable
 from pycyrus.mupdate.client import MupdateClient
-from pycyrus.murder.comparison import Compared, Order, compare
-from pycyrus.murder.kick import kick
-from pycyrus.murder.lines import LineClient
+from pycyrus.murder.directory.comparison import Compared, Order, compare
+from pycyrus.murder.directory.kick import kick
+from pycyrus.murder.servers.lines import LineClient
 from pycyrus.store.locations import FILE_NAME, Locations
 from pycyrus.store.store import MailStore
 

@@ -20,7 +20,7 @@ from pycyrus.config.load import Configuration, load
 from pycyrus.interfaces import Location, LocationState
 from pycyrus.model.internal_names import internal
 from pycyrus.mupdate.client import MupdateClient
-from pycyrus.murder.comparison import in_pieces, withdraw
+from pycyrus.murder.directory.comparison import in_pieces, withdraw
 from pycyrus.store.store import MailStore
 
 

@@ -19,7 +19,7 @@ from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import Moved
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.transfers import Manifest
-from pycyrus.murder.transfers import Transfers
+from pycyrus.murder.moving.transfers import Transfers
 from pycyrus.store.incoming import Arrivals
 from pycyrus.store.store import MailStore
 from pycyrus.store.transfer_log import Outgoing, TransferLog

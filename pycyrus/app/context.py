@@ -40,9 +40,9 @@ from pycyrus.delivery.settings import DeliverySettings, EightBitHeaders
 from pycyrus.interfaces import IAuthenticator, IDeliveryAgent, IMailStore, IStoreObserver, ITransfers
 from pycyrus.model.identity import Identity
 from pycyrus.model.names import ExternalNames
-from pycyrus.murder.publisher import Publisher
-from pycyrus.murder.slave import Slave
-from pycyrus.murder.transfers import Transfers
+from pycyrus.murder.directory.publisher import Publisher
+from pycyrus.murder.directory.slave import Slave
+from pycyrus.murder.moving.transfers import Transfers
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.net.session_keys import SessionKeys
 from pycyrus.store.locations import Locations

@@ -23,14 +23,14 @@ from pycyrus.config.settings import Settings
 from pycyrus.delivery.settings import DeliverySettings
 from pycyrus.interfaces import IDeliveryAgent, IMailboxDirectory, IRecipientVerifier, IUserDefaults
 from pycyrus.model.mailbox_name import MailboxName
-from pycyrus.murder.backends import Backends, BackendSettings
-from pycyrus.murder.directory import MurderDirectory
-from pycyrus.murder.imap_create import ServerChoice, ServerChoiceSettings
-from pycyrus.murder.imap_routes import ImapRoutes, RouteSettings
+from pycyrus.murder.directory.lookup import MurderDirectory
+from pycyrus.murder.directory.slave import Slave
+from pycyrus.murder.imap.create import ServerChoice, ServerChoiceSettings
+from pycyrus.murder.imap.routes import ImapRoutes, RouteSettings
 from pycyrus.murder.lmtp import LmtpBackends, MurderDeliveryAgent
 from pycyrus.murder.pop3 import Pop3Routes
+from pycyrus.murder.servers.backends import Backends, BackendSettings
 from pycyrus.murder.sieve import SieveRoutes
-from pycyrus.murder.slave import Slave
 from pycyrus.murder.smmap import MurderVerifier
 from pycyrus.store.locations import Locations
 from pycyrus.store.store import MailStore

@@ -14,10 +14,10 @@ from pycyrus.errors import InvalidMailboxName
 from pycyrus.interfaces import Location, LocationState
 from pycyrus.model.internal_names import internal, parse_internal
 from pycyrus.mupdate.client import ANSWER_WITHIN, MupdateClient, Told
-from pycyrus.murder.comparison import Here
-from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
-from pycyrus.murder.publisher import Publisher
-from pycyrus.murder.slave import Slave
+from pycyrus.murder.directory.comparison import Here
+from pycyrus.murder.directory.master_link import MasterAddress, MasterSettings, connect_to_master
+from pycyrus.murder.directory.publisher import Publisher
+from pycyrus.murder.directory.slave import Slave
 from pycyrus.store.directory import published
 from pycyrus.store.locations import Locations
 from pycyrus.store.rows import Entry

@@ -13,10 +13,10 @@ from pycyrus.errors import TransferFailed
 from pycyrus.interfaces import IMailboxPublisher
 from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.names import ExternalNames, MailboxName
-from pycyrus.murder.backends import Backends
-from pycyrus.murder.sync_link import SyncLink
-from pycyrus.murder.transfer_link import TransferLink
-from pycyrus.murder.transfers import Dial, PeerLink, Transfers
+from pycyrus.murder.moving.sync_link import SyncLink
+from pycyrus.murder.moving.transfer_link import TransferLink
+from pycyrus.murder.moving.transfers import Dial, PeerLink, Transfers
+from pycyrus.murder.servers.backends import Backends
 from pycyrus.store.incoming import Arrivals
 from pycyrus.store.outgoing import Departures
 from pycyrus.store.store import MailStore

@@ -37,8 +37,8 @@ from pycyrus.interfaces import (
     Recipient,
 )
 from pycyrus.model.mailbox_name import MailboxName
-from pycyrus.murder.backends import Backends
-from pycyrus.murder.lmtp_link import LmtpLink
+from pycyrus.murder.servers.backends import Backends
+from pycyrus.murder.servers.lmtp_link import LmtpLink
 from pycyrus.murder.spool import Spool
 from pycyrus.tasks import gather
 

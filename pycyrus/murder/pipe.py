@@ -9,8 +9,8 @@ from typing_extensions import override
 from pycyrus.errors import MailboxNotFound, StoreUnavailable
 from pycyrus.interfaces import Authenticated, IMailboxDirectory, LocationState
 from pycyrus.model.mailbox_name import inbox_of
-from pycyrus.murder.backends import Backends
-from pycyrus.murder.lines import LineClient
+from pycyrus.murder.servers.backends import Backends
+from pycyrus.murder.servers.lines import LineClient
 from pycyrus.net.piping import PipedSession
 
 

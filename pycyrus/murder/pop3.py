@@ -6,10 +6,10 @@ from typing import Any
 
 from pycyrus.errors import AuthenticationFailed, MalformedExchange, MechanismUnavailable, StoreUnavailable
 from pycyrus.interfaces import Authenticated, IMailboxDirectory
-from pycyrus.murder.backends import Backends
-from pycyrus.murder.lines import LineClient
 from pycyrus.murder.pipe import home_of
-from pycyrus.murder.pop3_link import KeptLinks, Pop3Link
+from pycyrus.murder.servers.backends import Backends
+from pycyrus.murder.servers.lines import LineClient
+from pycyrus.murder.servers.pop3_link import KeptLinks, Pop3Link
 
 _MOST_CAPABILITIES = 100
 _REMEMBER_FOR = 60.0

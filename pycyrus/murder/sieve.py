@@ -12,8 +12,8 @@ from pycyrus.auth.client import ClientExchange
 from pycyrus.errors import AuthenticationFailed, MalformedExchange, MechanismUnavailable, StoreUnavailable
 from pycyrus.interfaces import Authenticated, IMailboxDirectory
 from pycyrus.managesieve.parts import Referral
-from pycyrus.murder.backends import DEFAULT_PORTS, Backends
 from pycyrus.murder.pipe import PipeLink, home_of
+from pycyrus.murder.servers.backends import DEFAULT_PORTS, Backends
 from pycyrus.wire.words import BadLine, Word, quoted, split_words
 
 _MOST_LINES = 100

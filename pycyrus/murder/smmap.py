@@ -10,8 +10,8 @@ from pycyrus.delivery.recipients import asked_mailbox
 from pycyrus.delivery.settings import DeliverySettings
 from pycyrus.errors import MailboxNotFound, OverQuota, StoreUnavailable
 from pycyrus.interfaces import IMailboxDirectory, IRecipientVerifier, LocationState, Recipient
-from pycyrus.murder.backends import Backends
-from pycyrus.murder.lines import LineClient
+from pycyrus.murder.servers.backends import Backends
+from pycyrus.murder.servers.lines import LineClient
 
 _ANSWER_WITHIN = 5.0
 _LONGEST = 9000

@@ -31,10 +31,10 @@ from pycyrus.model.identity import SERVER, AdminScope, Identity
 from pycyrus.model.internal_names import internal
 from pycyrus.model.names import ExternalNames, MailboxName, NamespaceSettings, inbox_of
 from pycyrus.model.scopes import ListScope, Namespace
-from pycyrus.murder.backends import Backends, BackendSettings
-from pycyrus.murder.imap_create import ServerChoice, ServerChoiceSettings
-from pycyrus.murder.imap_routes import ImapRoutes, RouteSettings
-from pycyrus.murder.link import ImapLink
+from pycyrus.murder.imap.create import ServerChoice, ServerChoiceSettings
+from pycyrus.murder.imap.routes import ImapRoutes, RouteSettings
+from pycyrus.murder.servers.backends import Backends, BackendSettings
+from pycyrus.murder.servers.imap_link import ImapLink
 from pycyrus.net.transport import listen_tcp
 from pycyrus.store.settings import StoreSettings
 from pycyrus.store.store import MailStore, open_store

@@ -24,9 +24,9 @@ from pycyrus.model.flags import FLAGGED, SEEN, FlagAction, FlagChange, Flags
 from pycyrus.model.identity import POSTMAN, SERVER, Identity
 from pycyrus.model.names import inbox_of
 from pycyrus.model.quota import Limit
-from pycyrus.murder.link import ImapLink
-from pycyrus.murder.transfer_link import TransferLink
-from pycyrus.murder.transfers import Transfers
+from pycyrus.murder.moving.transfer_link import TransferLink
+from pycyrus.murder.moving.transfers import Transfers
+from pycyrus.murder.servers.imap_link import ImapLink
 from pycyrus.store import files
 from pycyrus.store.incoming import Arrivals
 from pycyrus.store.incoming_files import present

@@ -12,7 +12,7 @@ from typing_extensions import override
 from pycyrus.errors import StoreUnavailable
 from pycyrus.interfaces import Location, LocationState
 from pycyrus.mupdate.client import MupdateClient
-from pycyrus.murder.comparison import Compared, Here, Order, compare, settle
+from pycyrus.murder.directory.comparison import Compared, Here, Order, compare, settle
 from pycyrus.test.mupdate.test_master import MasterCase
 
 OWN = "b1"

@@ -12,7 +12,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from pycyrus.errors import StoreUnavailable
 from pycyrus.imap.wire.frames import Literal
 from pycyrus.interfaces import Location
-from pycyrus.murder.copy_sources import _body_of
+from pycyrus.murder.imap.copy_sources import _body_of
 from pycyrus.test.murder.cluster import MurderCase
 
 GREETING = b"* OK [CAPABILITY IMAP4rev1 LITERAL+ AUTH=PLAIN SASL-IR] hi\r\n"

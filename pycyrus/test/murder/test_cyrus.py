@@ -20,11 +20,11 @@ from pycyrus.interfaces import Location, LocationState
 from pycyrus.model.acl import Acl
 from pycyrus.model.internal_names import internal, parse_internal
 from pycyrus.mupdate.client import MupdateClient
-from pycyrus.murder.comparison import Here, settle
-from pycyrus.murder.link import ImapLink
-from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
-from pycyrus.murder.publisher import Publisher
-from pycyrus.murder.slave import Slave
+from pycyrus.murder.directory.comparison import Here, settle
+from pycyrus.murder.directory.master_link import MasterAddress, MasterSettings, connect_to_master
+from pycyrus.murder.directory.publisher import Publisher
+from pycyrus.murder.directory.slave import Slave
+from pycyrus.murder.servers.imap_link import ImapLink
 from pycyrus.store.directory import published
 from pycyrus.store.locations import Locations
 from pycyrus.store.rows import Entry

@@ -20,9 +20,9 @@ from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.quota import Limit
 from pycyrus.mupdate.protocol import MupdateFactory
 from pycyrus.mupdate.settings import MupdateSettings
-from pycyrus.murder.link import ImapLink
-from pycyrus.murder.sync_intake import SyncIntake
-from pycyrus.murder.sync_link import SyncLink
+from pycyrus.murder.moving.sync_intake import SyncIntake
+from pycyrus.murder.moving.sync_link import SyncLink
+from pycyrus.murder.servers.imap_link import ImapLink
 from pycyrus.store.incoming import Arrivals
 from pycyrus.store.locations import Locations
 from pycyrus.store.store import MailStore

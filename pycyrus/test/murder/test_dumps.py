@@ -24,8 +24,8 @@ from pycyrus.model.flags import ANSWERED, FLAGGED
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.names import ExternalNames
-from pycyrus.murder.cyrus_index import MAGIC, imported, parse_header, parse_index
-from pycyrus.murder.dump_intake import DumpFile
+from pycyrus.murder.moving.cyrus_index import MAGIC, imported, parse_header, parse_index
+from pycyrus.murder.moving.dump_intake import DumpFile
 from pycyrus.store.incoming_files import present
 from pycyrus.test.murder.cluster import ADMIN, NAMES
 from pycyrus.test.murder.test_cyrus_transfers import JOHN, LARGE, MESSAGES, CyrusTransfers

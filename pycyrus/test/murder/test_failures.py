@@ -8,8 +8,8 @@ from twisted.internet.protocol import Protocol, ServerFactory
 
 from pycyrus.errors import StoreUnavailable
 from pycyrus.interfaces import Location
-from pycyrus.murder.backends import BackendSettings
-from pycyrus.murder.imap_routes import RouteSettings
+from pycyrus.murder.imap.routes import RouteSettings
+from pycyrus.murder.servers.backends import BackendSettings
 from pycyrus.test.murder.cluster import MurderCase
 from pycyrus.test.murder.test_imap import MESSAGE
 
@@ -154,7 +154,7 @@ class FailureTests(MurderCase):
         return b"user.rogue"
 
     def _module(self) -> object:
-        from pycyrus.murder import link
+        from pycyrus.murder.servers import imap_link as link
 
         return link
 

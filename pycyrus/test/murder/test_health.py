@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.errors import StoreUnavailable
-from pycyrus.murder.health import LOOK_EVERY, Health
-from pycyrus.murder.link import ImapLink
+from pycyrus.murder.servers.health import LOOK_EVERY, Health
+from pycyrus.murder.servers.imap_link import ImapLink
 from pycyrus.test.murder.test_links import Transport
 
 PATIENCE = 15.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pycyrus.interfaces import UserDefaults
-from pycyrus.murder import copy_sources
-from pycyrus.murder.link import Kept
+from pycyrus.murder.imap import copy_sources
+from pycyrus.murder.servers.imap_link import Kept
 from pycyrus.test.murder.cluster import MurderCase
 from pycyrus.testing.user_defaults import LaidDown
 

@@ -18,9 +18,9 @@ from pycyrus.auth.client import ClientCredentials, choose
 from pycyrus.errors import MailStoreError, StoreUnavailable
 from pycyrus.interfaces import Envelope, Recipient
 from pycyrus.model.identity import POSTMAN
-from pycyrus.murder.lines import LONGEST_LINE, LineClient
-from pycyrus.murder.link import ImapLink
-from pycyrus.murder.lmtp_link import LmtpLink
+from pycyrus.murder.servers.imap_link import ImapLink
+from pycyrus.murder.servers.lines import LONGEST_LINE, LineClient
+from pycyrus.murder.servers.lmtp_link import LmtpLink
 from pycyrus.murder.spool import Spool
 
 _PIECES = st.lists(

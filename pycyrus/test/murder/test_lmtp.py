@@ -21,7 +21,7 @@ from pycyrus.model.identity import POSTMAN, Identity
 from pycyrus.model.names import inbox_of
 from pycyrus.model.quota import Limit, Resource
 from pycyrus.murder.lmtp import LmtpBackends, MurderDeliveryAgent
-from pycyrus.murder.lmtp_link import LmtpReply
+from pycyrus.murder.servers.lmtp_link import LmtpReply
 from pycyrus.murder.smmap import MurderVerifier
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.smmap.protocol import SmmapFactory, SmmapSettings

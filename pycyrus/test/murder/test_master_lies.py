@@ -14,8 +14,8 @@ from pycyrus.auth.client import ClientCredentials
 from pycyrus.interfaces import Location, LocationState
 from pycyrus.mupdate.client import MupdateClient, Told
 from pycyrus.mupdate.wire import gone_line, location_line
-from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
-from pycyrus.murder.slave import Slave
+from pycyrus.murder.directory.master_link import MasterAddress, MasterSettings, connect_to_master
+from pycyrus.murder.directory.slave import Slave
 from pycyrus.store.locations import Locations
 from pycyrus.test.mupdate.test_master import FRED
 from pycyrus.test.murder.test_slave import JANE, SlaveCase

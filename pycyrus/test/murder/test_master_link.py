@@ -13,7 +13,7 @@ from pycyrus.auth.client import ClientCredentials
 from pycyrus.errors import StoreUnavailable
 from pycyrus.mupdate.protocol import MupdateFactory
 from pycyrus.mupdate.settings import MupdateSettings
-from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
+from pycyrus.murder.directory.master_link import MasterAddress, MasterSettings, connect_to_master
 from pycyrus.net.selfsigned import generate
 from pycyrus.net.tls import ServerContext, TLSSettings
 from pycyrus.test.mupdate.test_master import FRED, MasterCase

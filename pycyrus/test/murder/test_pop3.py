@@ -18,9 +18,9 @@ from pycyrus.errors import StoreUnavailable
 from pycyrus.interfaces import Authenticated
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import inbox_of
-from pycyrus.murder.lines import LineClient
 from pycyrus.murder.pop3 import Pop3Routes
-from pycyrus.murder.pop3_link import Pop3Link
+from pycyrus.murder.servers.lines import LineClient
+from pycyrus.murder.servers.pop3_link import Pop3Link
 from pycyrus.pop3.maildrop import Maildrop
 from pycyrus.pop3.protocol import Pop3Factory
 from pycyrus.pop3.settings import Pop3Settings

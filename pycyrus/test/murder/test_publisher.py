@@ -16,9 +16,9 @@ from pycyrus.model.acl import Acl
 from pycyrus.model.identity import SERVER, Identity
 from pycyrus.model.internal_names import internal, parse_internal
 from pycyrus.mupdate.client import MupdateClient
-from pycyrus.murder.comparison import Here
-from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
-from pycyrus.murder.publisher import Publisher
+from pycyrus.murder.directory.comparison import Here
+from pycyrus.murder.directory.master_link import MasterAddress, MasterSettings, connect_to_master
+from pycyrus.murder.directory.publisher import Publisher
 from pycyrus.store.directory import published
 from pycyrus.store.rows import Entry
 from pycyrus.store.settings import StoreSettings
@@ -135,7 +135,7 @@ class PublisherTests(PublisherCase):
         self.assertIn("user.fred", self.known())
 
     def patch_wait(self) -> None:
-        from pycyrus.murder import publisher
+        from pycyrus.murder.directory import publisher
 
         self.patch(publisher, "_FIRST_WAIT", 0.05)
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.murder.responses import ResponseScanner, split_responses
+from pycyrus.murder.servers.responses import ResponseScanner, split_responses
 
 _TEXTS = st.sampled_from(
     [

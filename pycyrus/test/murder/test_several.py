@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pycyrus.murder.link import ImapLink
+from pycyrus.murder.servers.imap_link import ImapLink
 from pycyrus.test.murder.cluster import MurderCase
 
 _TAG = b"-"

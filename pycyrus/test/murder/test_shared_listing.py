@@ -22,7 +22,7 @@ from pycyrus.model.acl import LOOKUP, identifiers_of, rights_of
 from pycyrus.model.acl_text import may_grant, parse_acl
 from pycyrus.model.identity import Identity
 from pycyrus.model.internal_names import parse_internal
-from pycyrus.murder.directory import MurderDirectory
+from pycyrus.murder.directory.lookup import MurderDirectory
 from pycyrus.store.locations import FILE_NAME, Locations
 
 net: Any = reactor

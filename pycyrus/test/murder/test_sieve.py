@@ -16,7 +16,7 @@ from pycyrus.app.services.timsieved import extensions
 from pycyrus.errors import StoreUnavailable
 from pycyrus.managesieve.protocol import SieveFactory
 from pycyrus.managesieve.settings import SieveSettings
-from pycyrus.murder.lines import LineClient
+from pycyrus.murder.servers.lines import LineClient
 from pycyrus.murder.sieve import SieveRoutes
 from pycyrus.test.auth.services import SecretsChecker
 from pycyrus.test.murder.cluster import MurderCase

@@ -18,10 +18,10 @@ from pycyrus.errors import StoreUnavailable
 from pycyrus.interfaces import Location, LocationState
 from pycyrus.model.internal_names import parse_internal
 from pycyrus.mupdate.client import MupdateClient, Told
-from pycyrus.murder.directory import MurderDirectory
-from pycyrus.murder.kick import kick
-from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
-from pycyrus.murder.slave import Slave
+from pycyrus.murder.directory.kick import kick
+from pycyrus.murder.directory.lookup import MurderDirectory
+from pycyrus.murder.directory.master_link import MasterAddress, MasterSettings, connect_to_master
+from pycyrus.murder.directory.slave import Slave
 from pycyrus.store.locations import Locations
 from pycyrus.test.mupdate.test_master import FRED, MasterCase
 

@@ -14,7 +14,7 @@ from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.names import inbox_of
 from pycyrus.model.quota import Limit
-from pycyrus.murder.transfer_link import TransferLink
+from pycyrus.murder.moving.transfer_link import TransferLink
 from pycyrus.store.transfer_log import Leaving
 from pycyrus.test.murder.cluster import ADMIN
 from pycyrus.test.murder.test_transfers import ALICE, INBOX, MESSAGE, TransferServers

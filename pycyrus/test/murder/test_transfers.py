@@ -17,8 +17,8 @@ from pycyrus.interfaces import IMailboxPublisher, Moved
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.names import ExternalNames, inbox_of
-from pycyrus.murder.transfer_link import TransferLink
-from pycyrus.murder.transfers import Transfers
+from pycyrus.murder.moving.transfer_link import TransferLink
+from pycyrus.murder.moving.transfers import Transfers
 from pycyrus.store.files import store_error
 from pycyrus.store.incoming import Arrivals
 from pycyrus.store.incoming_files import IncomingFiles

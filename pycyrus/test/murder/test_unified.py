@@ -5,10 +5,10 @@ from __future__ import annotations
 from pycyrus.imap.settings import ImapSettings
 from pycyrus.interfaces import Location
 from pycyrus.model.internal_names import parse_internal
-from pycyrus.murder import imap_copy
-from pycyrus.murder.imap_create import ServerChoice, ServerChoiceSettings
-from pycyrus.murder.imap_routes import ImapRoutes, RouteSettings
-from pycyrus.murder.link import ImapLink
+from pycyrus.murder.imap import copy as imap_copy
+from pycyrus.murder.imap.create import ServerChoice, ServerChoiceSettings
+from pycyrus.murder.imap.routes import ImapRoutes, RouteSettings
+from pycyrus.murder.servers.imap_link import ImapLink
 from pycyrus.test.murder.cluster import MurderCase
 
 

@@ -17,8 +17,8 @@ from pycyrus.interfaces import Location
 from pycyrus.mupdate.client import MupdateClient
 from pycyrus.mupdate.protocol import MupdateFactory
 from pycyrus.mupdate.settings import MupdateSettings
+from pycyrus.murder.directory.slave import Slave
 from pycyrus.murder.shared.locations import SharedLocations
-from pycyrus.murder.slave import Slave
 from pycyrus.store.locations import Locations
 from pycyrus.store.threads import sleep
 from pycyrus.tasks import gather

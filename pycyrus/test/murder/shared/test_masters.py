@@ -15,7 +15,7 @@ from pycyrus.auth.client import ClientCredentials
 from pycyrus.auth.users import UserDatabase
 from pycyrus.interfaces import Location
 from pycyrus.mupdate.client import MupdateClient
-from pycyrus.murder.master_link import MasterAddress, MasterSettings, connect_to_master
+from pycyrus.murder.directory.master_link import MasterAddress, MasterSettings, connect_to_master
 from pycyrus.test.app.launch import Launched
 from pycyrus.test.murder.shared.parts import SharedCase
 from pycyrus.testing.commands import call

@@ -12,8 +12,8 @@ from typing_extensions import override
 
 from pycyrus.auth.client import ClientExchange
 from pycyrus.errors import AuthenticationFailed, MalformedExchange, StoreUnavailable
-from pycyrus.murder.connection import ServerConnection
-from pycyrus.murder.responses import BadResponse, ResponseScanner
+from pycyrus.murder.servers.connection import ServerConnection
+from pycyrus.murder.servers.responses import BadResponse, ResponseScanner
 from pycyrus.net.sending import TURN_SIZE
 from pycyrus.net.splicing import PIPES, SPLICED, Pipe
 

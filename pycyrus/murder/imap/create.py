@@ -18,10 +18,10 @@ from pycyrus.imap.wire.mailboxes import Create, parse_create
 from pycyrus.interfaces import IUserDefaults
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
-from pycyrus.murder.backends import Backends
+from pycyrus.murder.servers.backends import Backends
 
 if TYPE_CHECKING:
-    from pycyrus.murder.imap_routes import SessionRoutes
+    from pycyrus.murder.imap.routes import SessionRoutes
 
 _SPACE = re.compile(rb"([0-9]{1,19});([0-9]{1,19})")
 _ENTRY = b"/shared/vendor/cmu/cyrus-imapd/freespace/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pycyrus.imap.wire.frames import Frame, Literal
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
-from pycyrus.murder.link import ImapLink, Outlet
+from pycyrus.murder.servers.imap_link import ImapLink, Outlet
 from pycyrus.murder.spool import Spool
 
 _LITERAL_MINUS = 4096

@@ -21,12 +21,12 @@ from pycyrus.imap.wire.grammar import BadSyntax, Cursor, quoted
 from pycyrus.model.acl import DELETE_MESSAGES, EXPUNGE, READ
 from pycyrus.model.flags import DELETED, SYSTEM_FLAGS_BY_NAME, FlagAction, FlagChange, Flags
 from pycyrus.murder.batches import batches
-from pycyrus.murder.responses import BadResponse, split_responses
+from pycyrus.murder.servers.responses import BadResponse, split_responses
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
     from pycyrus.model.uids import SequenceSet, UidArray
-    from pycyrus.murder.link import ImapLink
+    from pycyrus.murder.servers.imap_link import ImapLink
 
 FAILED = No(b"inter-server COPY failed", b"UNAVAILABLE")
 PIECE = 1 << 20

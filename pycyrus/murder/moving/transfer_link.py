@@ -19,7 +19,7 @@ from typing import Any
 from pycyrus.errors import MailboxNotFound, StoreUnavailable, TransferFailed
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.transfers import INVENTORY, MANIFEST, Manifest, encode_pieces, name_fields
-from pycyrus.murder.link import ImapLink, Kept
+from pycyrus.murder.servers.imap_link import ImapLink, Kept
 from pycyrus.store.outgoing_files import FilesOfMailbox, Packet, inventory, merged, messages_of, packets_of
 from pycyrus.store.threads import in_thread
 from pycyrus.store.transfer_log import CANCELLED

@@ -24,9 +24,9 @@ from pycyrus.errors import (
     StoreUnavailable,
 )
 from pycyrus.model.identity import Identity
-from pycyrus.murder.connection import ServerConnection
-from pycyrus.murder.health import Health
-from pycyrus.murder.link import ImapLink
+from pycyrus.murder.servers.connection import ServerConnection
+from pycyrus.murder.servers.health import Health
+from pycyrus.murder.servers.imap_link import ImapLink
 from pycyrus.net.client import Connector
 from pycyrus.net.keepalive import Keepalive
 from pycyrus.tasks import Tasks

@@ -24,9 +24,9 @@ from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.quota import RESOURCES, Resource
 from pycyrus.model.transfers import Manifest, MovedMailbox
 from pycyrus.murder.batches import batches
-from pycyrus.murder.link import ImapLink
-from pycyrus.murder.sync_records import name_of
-from pycyrus.murder.transfer_link import STEP_WITHIN, always, demand
+from pycyrus.murder.moving.sync_records import name_of
+from pycyrus.murder.moving.transfer_link import STEP_WITHIN, always, demand
+from pycyrus.murder.servers.imap_link import ImapLink
 from pycyrus.store import files
 from pycyrus.store.outgoing_files import FilesOfMailbox
 from pycyrus.store.outgoing_records import OutgoingMessage, OutgoingRecords, read_records

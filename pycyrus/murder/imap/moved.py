@@ -9,8 +9,8 @@ from pycyrus.interfaces import LocationState
 
 if TYPE_CHECKING:
     from pycyrus.model.mailbox_name import MailboxName
-    from pycyrus.murder.imap_routes import ImapRoutes
-    from pycyrus.murder.link import ImapLink
+    from pycyrus.murder.imap.routes import ImapRoutes
+    from pycyrus.murder.servers.imap_link import ImapLink
 
 
 async def is_moved(routes: ImapRoutes, link: ImapLink, name: MailboxName | None) -> bool:

@@ -37,12 +37,12 @@ from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.transfers import Manifest
-from pycyrus.murder.dump_intake import DUMP_PREFIX, DumpIntake
+from pycyrus.murder.moving.dump_intake import DUMP_PREFIX, DumpIntake
+from pycyrus.murder.moving.sync_intake import KNOWN_PREFIX, SYNC_PREFIX, SyncIntake
+from pycyrus.murder.moving.sync_link import SyncLink
+from pycyrus.murder.moving.transfer_intake import TransferIntake
+from pycyrus.murder.moving.transfer_link import TransferLink
 from pycyrus.murder.pauses import Pause
-from pycyrus.murder.sync_intake import KNOWN_PREFIX, SYNC_PREFIX, SyncIntake
-from pycyrus.murder.sync_link import SyncLink
-from pycyrus.murder.transfer_intake import TransferIntake
-from pycyrus.murder.transfer_link import TransferLink
 from pycyrus.store.incoming import Arrivals
 from pycyrus.store.local_changes import create_here, delete_here
 from pycyrus.store.outgoing import Departures

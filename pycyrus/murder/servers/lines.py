@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from pycyrus.auth.client import ClientExchange
 from pycyrus.errors import AuthenticationFailed, MalformedExchange
-from pycyrus.murder.connection import ServerConnection
+from pycyrus.murder.servers.connection import ServerConnection
 
 LONGEST_LINE = 16_384
 ANSWER_WITHIN = 30.0

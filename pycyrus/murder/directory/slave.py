@@ -22,9 +22,9 @@ from twisted.python.failure import Failure
 from pycyrus.errors import MailStoreError, StoreUnavailable
 from pycyrus.interfaces import Location
 from pycyrus.mupdate.client import MupdateClient, Told
-from pycyrus.murder.kick import SOCKET, WAIT, KickFactory, kick
+from pycyrus.murder.directory.kick import SOCKET, WAIT, KickFactory, kick
+from pycyrus.murder.directory.seen import Seen
 from pycyrus.murder.pauses import Pause
-from pycyrus.murder.seen import Seen
 from pycyrus.murder.turns import TRY_EVERY, Turn
 from pycyrus.store.locations import Locations
 from pycyrus.tasks import Tasks

@@ -16,7 +16,7 @@ from pycyrus.errors import (
     StoreUnavailable,
 )
 from pycyrus.interfaces import Envelope, Recipient
-from pycyrus.murder.lines import LineClient
+from pycyrus.murder.servers.lines import LineClient
 from pycyrus.murder.spool import Spool
 from pycyrus.wire.dots import DotWriter
 

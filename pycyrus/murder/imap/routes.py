@@ -25,17 +25,17 @@ from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.interfaces import IMailboxDirectory, Location, LocationState
 from pycyrus.model.mailbox_name import MailboxName, inbox_of
 from pycyrus.model.view import LARGEST_MESSAGE
-from pycyrus.murder.backends import Backends
-from pycyrus.murder.imap_copy import LocalSource, RemoteSource, copy_across
-from pycyrus.murder.imap_create import ServerChoice, creation
-from pycyrus.murder.imap_frames import first_name, has_word, is_ok, pass_on
-from pycyrus.murder.imap_idle import idle_at
-from pycyrus.murder.imap_moved import is_moved
-from pycyrus.murder.imap_multisearch import search_everywhere
-from pycyrus.murder.imap_notices import MurderNotices, notify_everywhere
-from pycyrus.murder.imap_referral import RouteSettings, refer
-from pycyrus.murder.imap_store import SessionStore
-from pycyrus.murder.link import ImapLink
+from pycyrus.murder.imap.copy import LocalSource, RemoteSource, copy_across
+from pycyrus.murder.imap.create import ServerChoice, creation
+from pycyrus.murder.imap.frames import first_name, has_word, is_ok, pass_on
+from pycyrus.murder.imap.idle import idle_at
+from pycyrus.murder.imap.moved import is_moved
+from pycyrus.murder.imap.multisearch import search_everywhere
+from pycyrus.murder.imap.notices import MurderNotices, notify_everywhere
+from pycyrus.murder.imap.referral import RouteSettings, refer
+from pycyrus.murder.imap.store import SessionStore
+from pycyrus.murder.servers.backends import Backends
+from pycyrus.murder.servers.imap_link import ImapLink
 from pycyrus.murder.spool import Spool
 
 if TYPE_CHECKING:

@@ -21,12 +21,12 @@ from pycyrus.imap.wire.grammar import Cursor
 from pycyrus.interfaces import NewMessage
 from pycyrus.model.acl import INSERT
 from pycyrus.model.flags import DELETED, FlagAction, FlagChange, Flags
-from pycyrus.murder.copy_sources import FAILED, CopiedMessage, LocalSource, RemoteSource, Source, uids_of
+from pycyrus.murder.imap.copy_sources import FAILED, CopiedMessage, LocalSource, RemoteSource, Source, uids_of
 
 if TYPE_CHECKING:
     from pycyrus.imap.wire.frames import Frame
     from pycyrus.model.uids import SequenceSet
-    from pycyrus.murder.imap_routes import SessionRoutes
+    from pycyrus.murder.imap.routes import SessionRoutes
 
 _WRITTEN = 1 << 17
 """Octets written to a file of this server before others go on."""

@@ -20,12 +20,12 @@ from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.internal_names import internal, parse_internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.scopes import ListScope, Namespace
-from pycyrus.murder.responses import BadResponse, split_responses
+from pycyrus.murder.servers.responses import BadResponse, split_responses
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
     from pycyrus.interfaces import IMailbox, IMailStore, IStaged
-    from pycyrus.murder.imap_routes import SessionRoutes
+    from pycyrus.murder.imap.routes import SessionRoutes
 
 T = TypeVar("T")
 

@@ -26,7 +26,7 @@ from pycyrus.interfaces import IMailboxPublisher, Location, LocationState, Publi
 from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.mupdate.client import MupdateClient
-from pycyrus.murder.comparison import Here, compare, in_pieces, settle
+from pycyrus.murder.directory.comparison import Here, compare, in_pieces, settle
 from pycyrus.murder.pauses import Pause
 from pycyrus.tasks import Tasks
 

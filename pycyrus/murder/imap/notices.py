@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pycyrus.imap.wire.frames import Frame
-    from pycyrus.murder.imap_routes import SessionRoutes
-    from pycyrus.murder.link import ImapLink
+    from pycyrus.murder.imap.routes import SessionRoutes
+    from pycyrus.murder.servers.imap_link import ImapLink
 
 _OVERFLOWN = re.compile(rb"^\* OK \[NOTIFICATIONOVERFLOW\]", re.IGNORECASE | re.MULTILINE)
 _NO_TAG = b"-"

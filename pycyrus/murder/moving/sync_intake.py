@@ -33,9 +33,9 @@ from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.names import user_inbox
 from pycyrus.model.transfers import Manifest
-from pycyrus.murder.abandoned import abandon
-from pycyrus.murder.imported_transfer import keep, make_files
-from pycyrus.murder.sync_records import (
+from pycyrus.murder.moving.abandoned import abandon
+from pycyrus.murder.moving.imported_transfer import keep, make_files
+from pycyrus.murder.moving.sync_records import (
     Table,
     imported_mailbox,
     moved_mailbox,

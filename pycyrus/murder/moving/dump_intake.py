@@ -26,9 +26,9 @@ from pycyrus.model.internal_names import internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.quota import RESOURCES
 from pycyrus.model.transfers import Manifest, MovedMailbox, MovedRoot, Note
-from pycyrus.murder.cyrus_index import imported, parse_header, parse_index
-from pycyrus.murder.imported_transfer import keep, make_files
-from pycyrus.murder.sync_records import name_of
+from pycyrus.murder.moving.cyrus_index import imported, parse_header, parse_index
+from pycyrus.murder.moving.imported_transfer import keep, make_files
+from pycyrus.murder.moving.sync_records import name_of
 from pycyrus.store import files
 from pycyrus.store.files import store_error
 from pycyrus.store.imported import ImportedMailbox

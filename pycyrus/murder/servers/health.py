@@ -12,8 +12,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pycyrus.errors import StoreUnavailable
-from pycyrus.murder.connection import ServerConnection
-from pycyrus.murder.lines import LineClient
+from pycyrus.murder.servers.connection import ServerConnection
+from pycyrus.murder.servers.lines import LineClient
 from pycyrus.tasks import Tasks
 
 LOOK_EVERY = 3.0

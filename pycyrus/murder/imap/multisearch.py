@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pycyrus.imap.wire.frames import Frame, Literal
-    from pycyrus.murder.imap_routes import SessionRoutes
+    from pycyrus.murder.imap.routes import SessionRoutes
 
 _SELECTED = MailboxFilter(Where.SELECTED)
 

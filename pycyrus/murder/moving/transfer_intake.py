@@ -13,7 +13,7 @@ from pycyrus.errors import OperationNotSupported, TransferFailed
 from pycyrus.interfaces import IMailboxPublisher, ITransferIntake
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.transfers import BadTransfer, decode_pieces, read_name
-from pycyrus.murder.abandoned import abandon
+from pycyrus.murder.moving.abandoned import abandon
 from pycyrus.store.incoming import Arrivals, IncomingTransfer
 from pycyrus.store.transfer_log import Coming
 

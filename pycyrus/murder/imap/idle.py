@@ -9,7 +9,7 @@ from pycyrus.errors import StoreUnavailable
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
     from pycyrus.imap.wire.frames import Frame
-    from pycyrus.murder.link import ImapLink
+    from pycyrus.murder.servers.imap_link import ImapLink
 
 
 async def idle_at(session: Session, link: ImapLink, frame: Frame) -> bytes:

@@ -1,0 +1,1 @@
+"""Other servers: connections to them, logins there, and who answers at all."""
