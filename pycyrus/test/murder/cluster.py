@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
@@ -44,6 +44,11 @@ from pycyrus.test.auth.services import SecretsChecker
 USERS = dict.fromkeys(("alice", "bob", "admin", "mailproxy"), "secret")
 NAMES = NamespaceSettings(altnamespace=False, unixhierarchysep=False)
 ADMIN = Identity("admin", admin=AdminScope.GLOBAL, admin_rights=SERVER.admin_rights)
+_ALL = (
+    ListScope(Namespace.OTHER),
+    ListScope(Namespace.SHARED),
+    ListScope(Namespace.SHARED, deleted=True),
+)
 
 
 @implementer(IMailboxDirectory)
@@ -66,7 +71,7 @@ class Directory:
         self.locations = {}
         stores = self._stores if self.own is None else {**self._stores, "": self.own}
         for server, store in stores.items():
-            for listing in await store.list(ADMIN, [ListScope(Namespace.OTHER), ListScope(Namespace.SHARED)]):
+            for listing in await store.list(ADMIN, _ALL):
                 acl = await store.acl(ADMIN, listing.name)
                 name = internal(listing.name)
                 self.locations[name] = Location(name, server, "default", write_acl(acl))
@@ -90,9 +95,15 @@ class MurderCase(TestCase):
     A frontend, and two backends: alice is on the first, bob on the second.
 
     @ivar backends: By name, C{127.0.0.1:PORT}.
+    @ivar namespace: How names look, on all servers.
+    @ivar users: Their passwords.
+    @ivar identities: How user ids are read, and who administers.
     """
 
     mechanisms: tuple[str, ...] = ()
+    namespace = NAMES
+    users: Mapping[str, str] = USERS
+    identities = IdentitySettings()
 
     async def setUp(self) -> None:  # type: ignore[override] # trial waits
         from twisted.internet import reactor
@@ -132,8 +143,10 @@ class MurderCase(TestCase):
 
     def authenticator(self, admins: Sequence[str] = ("admin",), **settings: Any) -> Any:
         """Who may come in."""
-        parts = Authentication(Clock(), CheckerChain([SecretsChecker(USERS)]), at_once, CACHE, DelaySettings(pause=0))
-        identities = IdentitySettings(admins=tuple(admins))
+        parts = Authentication(
+            Clock(), CheckerChain([SecretsChecker(self.users)]), at_once, CACHE, DelaySettings(pause=0)
+        )
+        identities = replace(self.identities, admins=(*self.identities.admins, *admins))
         return parts.authenticator(identities, AuthSettings(allow_plaintext=True, **settings))
 
     def start_backend(self) -> str:
@@ -168,7 +181,7 @@ class MurderCase(TestCase):
             store,
             self.authenticator(**auth),
             ImapSettings(),
-            lambda identity: ExternalNames(NAMES, identity),
+            lambda identity: ExternalNames(self.namespace, identity),
             None,
             None,
             self.reactor,
