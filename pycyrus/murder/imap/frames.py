@@ -10,19 +10,24 @@ from pycyrus.murder.spool import Spool
 _LITERAL_MINUS = 4096
 """RFC 7888 section 5: what may be sent without asking."""
 
+_LONG_ANSWERS = (b"FETCH", b"UID FETCH")
+"""Commands whose answers are passed on unseen, and never name the tag."""
+
 
 async def send_frame(
-    link: ImapLink, frame: Frame, outlet: Outlet, args: list[bytes | Literal] | None = None
+    link: ImapLink, frame: Frame, outlet: Outlet, args: list[bytes | Literal] | None = None, tag: bytes = b""
 ) -> bytes | None:
     """
     Send a command.
 
     @param outlet: For what the server says meanwhile.
     @param args: What follows the name, if other.
+    @param tag: If other than the client's.
     @return: The tagged line, if it refused a literal.
     @raise StoreUnavailable: The connection went.
     """
-    held: list[bytes] = [frame.tag, b" ", frame.name]
+    tag = tag or frame.tag
+    held: list[bytes] = [tag, b" ", frame.name]
     for piece in frame.args if args is None else args:
         if isinstance(piece, bytes):
             held.append(piece)
@@ -37,7 +42,7 @@ async def send_frame(
             held.append(b"%b{%d}\r\n" % (mark, size))
             link.send(b"".join(held))
             held = []
-            refusal = await link.go_ahead(frame.tag, outlet)
+            refusal = await link.go_ahead(tag, outlet)
             if refusal is not None:
                 return refusal
         if isinstance(staged, Spool):
@@ -65,8 +70,14 @@ async def pass_on(
     @return: The tagged line.
     @raise StoreUnavailable: The connection went.
     """
-    line = await send_frame(link, frame, outlet, args)
-    return await link.relay(frame.tag, outlet, within) if line is None else line
+    if frame.name not in _LONG_ANSWERS:
+        line = await send_frame(link, frame, outlet, args)
+        return await link.relay(frame.tag, outlet, within) if line is None else line
+    tag = link.secret_tag()
+    line = await send_frame(link, frame, outlet, args, tag)
+    if line is None:
+        line = await link.relay_unseen(tag, outlet, within)
+    return frame.tag + line[len(tag) :]
 
 
 def first_name(frame: Frame, *, utf8: bool) -> bytes | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pycyrus.errors import StoreUnavailable
 from pycyrus.imap.commands.multisearch import esearch
+from pycyrus.imap.commands.search import demand_charset
 from pycyrus.imap.replies import Bad, No
 from pycyrus.imap.scopes import mailboxes_of
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor, astring
@@ -41,6 +42,7 @@ async def search_everywhere(routes: SessionRoutes, frame: Frame) -> bytes | None
     selected_server = None if routes.link is None else routes.link.server
     if command.is_in_selected and selected_server is None and session.selected is None:
         raise Bad(b"Please select a mailbox first")
+    demand_charset(session, command.search)
     servers = await _by_server(routes, command)
     if command.is_in_selected:
         servers.setdefault(selected_server or "", [])

@@ -113,6 +113,7 @@ class MurderNotices(Notices):
         link = await self._routes.routes.backends.link(server, session.user)
         # It goes on telling, and so is nobody else's.
         link.is_clean = False
+        link.tells_unasked = True
         self._links.append(link)
         if b"NOTIFY" not in link.capabilities:
             raise No(b"Not all servers can tell of these events", b"CANNOT")
@@ -137,6 +138,7 @@ class MurderNotices(Notices):
         if text is None or b"NOTIFY" not in link.capabilities:
             return
         link.is_clean = False
+        link.tells_unasked = True
         untagged, _, _ = await link.ask(b"NOTIFY SET " + text)
         self._session.write(untagged)
         link.listener = self._session.telling.notice

@@ -19,7 +19,6 @@ from pycyrus.errors import InvalidMailboxName, MessageTooLarge, StoreUnavailable
 from pycyrus.imap.commands.command import Command, State
 from pycyrus.imap.commands.select import deselect
 from pycyrus.imap.replies import Bye, No
-from pycyrus.imap.telling import MOVED
 from pycyrus.imap.wire.frames import Announced, Frame, Literal, Staged
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 from pycyrus.interfaces import IMailboxDirectory, Location, LocationState
@@ -27,9 +26,10 @@ from pycyrus.model.mailbox_name import MailboxName, inbox_of
 from pycyrus.model.view import LARGEST_MESSAGE
 from pycyrus.murder.imap.copy import LocalSource, RemoteSource, copy_across
 from pycyrus.murder.imap.create import ServerChoice, creation
+from pycyrus.murder.imap.enabling import enable_everywhere, switch_on
 from pycyrus.murder.imap.frames import first_name, has_word, is_ok, pass_on
 from pycyrus.murder.imap.idle import idle_at
-from pycyrus.murder.imap.moved import is_moved
+from pycyrus.murder.imap.moved import goodbye
 from pycyrus.murder.imap.multisearch import search_everywhere
 from pycyrus.murder.imap.notices import MurderNotices, notify_everywhere
 from pycyrus.murder.imap.referral import RouteSettings, refer
@@ -46,7 +46,6 @@ _SILENCE = 300.0
 """Seconds for which a backend may think about a command of a client."""
 _SHARED_STATE = (b"MODSEQ", b"CONDSTORE", b"QRESYNC", b"CHANGEDSINCE", b"UNCHANGEDSINCE", b"VANISHED")
 """Words that change what a server tells from then on (RFC 7162 section 3.1)."""
-_ENABLED_THERE = (b"CONDSTORE", b"QRESYNC", b"IMAP4REV2", b"UTF8=ACCEPT", b"UIDONLY")
 
 
 class ImapRoutes:
@@ -109,7 +108,8 @@ class SessionRoutes:
 
         @return: The tagged line; None if the command is this server's.
         @raise No: That server cannot be asked.
-        @raise Bye: The selected mailbox is on another server by now: who goes on with it would be told so for ever.
+        @raise Bye: The selected mailbox is on another server by now, or nowhere: who goes on with it would be told so
+            for ever.
         """
         route = _ROUTES.get(frame.name)
         if route is None:
@@ -122,13 +122,10 @@ class SessionRoutes:
         except StoreUnavailable as error:
             self.log.warn("{command} of {session}: {error}", command=frame.name.decode("ascii", "replace"),
                           session=self.session.session_id, error=str(error))  # fmt: skip
-            link = self.link
-            if (
-                link is not None
-                and self._is_lost
-                and await is_moved(self.routes, link, self.decode(self._selected_name))
-            ):
-                raise Bye(MOVED) from error
+            if (link := self.link) is not None and self._is_lost:
+                text = await goodbye(self.routes, link, self.decode(self._selected_name))
+                if text is not None:
+                    raise Bye(text) from error
             raise UNAVAILABLE from error
 
     async def stage(self, announced: Announced) -> Staged | None:
@@ -138,7 +135,7 @@ class SessionRoutes:
         @raise MessageTooLarge: It is too large here.
         @raise StoreUnavailable: Nobody knows where the mailbox is.
         """
-        if announced.frame.name == b"APPEND":
+        if announced.frame.name in (b"APPEND", b"LOCALAPPEND"):
             location = await self.locate(first_name(announced.frame, utf8=self.session.is_utf8))
             if location is None or not location.server:
                 return None
@@ -237,11 +234,11 @@ class SessionRoutes:
 
     async def switch_on(self, link: ImapLink) -> None:
         """Have a server tell what the client enabled here (RFC 9051 section 6.3.1)."""
-        enabled = self.session.enabled
-        wanted = [word for word in _ENABLED_THERE if word in enabled and word not in link.enabled]
-        if wanted and b"ENABLE" in link.capabilities:
-            link.enabled.update(wanted)
-            await link.ask(b"ENABLE " + b" ".join(wanted))
+        await switch_on(self.session, link, is_selected=link is self.link)
+
+    def lose(self) -> None:
+        """The connection to the server of the selected mailbox went: the client has to select it again."""
+        self._is_lost = True
 
     async def _pass_selected(self, link: ImapLink, frame: Frame, args: list[bytes | Literal] | None = None) -> bytes:
         self._note_state(link, frame)
@@ -474,6 +471,9 @@ _ROUTES: dict[bytes, _Route] = {
     b"GETMETADATA": SessionRoutes._metadata,
     b"SETMETADATA": SessionRoutes._metadata,
     b"APPEND": SessionRoutes._owner,
+    b"LOCALAPPEND": SessionRoutes._owner,
+    b"RECONSTRUCT": SessionRoutes._owner,
+    b"ENABLE": enable_everywhere,
     b"SUBSCRIBE": SessionRoutes._subscribe,
     b"UNSUBSCRIBE": SessionRoutes._home,
     b"LIST": SessionRoutes._list,

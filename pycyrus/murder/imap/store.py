@@ -20,6 +20,7 @@ from pycyrus.model.identity import AdminScope, Identity
 from pycyrus.model.internal_names import internal, parse_internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.scopes import ListScope, Namespace
+from pycyrus.murder.imap.values import values_at
 from pycyrus.murder.servers.responses import BadResponse, split_responses
 
 if TYPE_CHECKING:
@@ -332,7 +333,22 @@ class SessionStore:
         except (BadSyntax, InvalidMailboxName):
             return None
 
-    # --- numbers ----------------------------------------------------------------------------
+    # --- values and numbers ----------------------------------------------------------------------------
+
+    async def annotations(
+        self, identity: Identity, name: MailboxName | None, *, facts: bool = True
+    ) -> dict[str, bytes]:
+        """
+        Values of a mailbox, for a listing that tells them.
+
+        @raise MailboxNotFound: There is none, or its server tells nothing.
+        @raise StoreUnavailable: Its server cannot be asked.
+        """
+        location = None if name is None else await self._routes.find(name)
+        if name is None or location is None or not location.server:
+            return await self._local.annotations(identity, name, facts=facts)
+        async with self._routes.routes.backends.borrowed(location.server, identity) as link:
+            return await values_at(link, self._session.names.encode(name))
 
     async def status(self, identity: Identity, name: MailboxName) -> MailboxStatus:
         """
