@@ -29,7 +29,8 @@ from pycyrus.murder.imap.create import ServerChoice, ServerChoiceSettings
 from pycyrus.murder.imap.routes import ImapRoutes, RouteSettings
 from pycyrus.murder.lmtp import LmtpBackends, MurderDeliveryAgent
 from pycyrus.murder.pop3 import Pop3Routes
-from pycyrus.murder.servers.backends import Backends, BackendSettings
+from pycyrus.murder.servers.backends import Backends
+from pycyrus.murder.servers.settings import BackendSettings
 from pycyrus.murder.sieve import SieveRoutes
 from pycyrus.murder.smmap import MurderVerifier
 from pycyrus.store.locations import Locations

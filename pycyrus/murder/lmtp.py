@@ -18,15 +18,7 @@ from zope.interface import implementer
 from pycyrus.delivery.headers import trace_fields
 from pycyrus.delivery.recipients import catchall_target, resolve
 from pycyrus.delivery.settings import DeliverySettings
-from pycyrus.errors import (
-    AuthenticationFailed,
-    InvalidMailboxName,
-    MailboxNotFound,
-    MailStoreError,
-    MalformedExchange,
-    MechanismUnavailable,
-    StoreUnavailable,
-)
+from pycyrus.errors import InvalidMailboxName, MailboxNotFound, MailStoreError, StoreUnavailable
 from pycyrus.interfaces import (
     Envelope,
     IDelivery,
@@ -39,6 +31,7 @@ from pycyrus.interfaces import (
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.murder.servers.backends import Backends
 from pycyrus.murder.servers.lmtp_link import LmtpLink
+from pycyrus.murder.servers.login import entering, log_in
 from pycyrus.murder.spool import Spool
 from pycyrus.tasks import gather
 
@@ -74,46 +67,19 @@ class LmtpBackends:
             if link.lost_reason is None and self._reactor.seconds() - link.used < _KEEP_FOR:
                 return link
             link.end()
-        link = LmtpLink(server, self._reactor, self._within)
+        link = LmtpLink(server, self._own_name, self._reactor, self._within)
         await self._backends.connect(server, "lmtp", link)
-        try:
-            await self._log_in(link)
-        except (AuthenticationFailed, MalformedExchange, MechanismUnavailable) as error:
-            link.abort("cannot log in")
-            raise StoreUnavailable(f"{server}: cannot log in: {error}") from error
-        except BaseException:
-            link.abort("given up")
-            raise
+        with entering(link):
+            await link.greet()
+            if self._wants_login(link):
+                await log_in(link, self._backends.settings, "")
         return link
 
-    async def _log_in(self, link: LmtpLink) -> None:
-        await link.greet(self._own_name)
-        settings = self._backends.settings
-        address = settings.address(link.server, "lmtp")
+    def _wants_login(self, link: LmtpLink) -> bool:
+        address = self._backends.settings.address(link.server, "lmtp")
         # EXTERNAL alone is what C{lmtpd -a} offers, where whoever connects is trusted.
-        is_trusted = all(each.upper() == "EXTERNAL" for each in link.extensions.get("AUTH", []))
-        if address.skips_login or (not address.wants_tls and is_trusted):
-            return
-        is_secure = False
-        wants_tls = address.wants_tls
-        if settings.tls is not None and "STARTTLS" in link.extensions:
-            try:
-                offered = link.extensions.get("AUTH", [])
-                settings.exchange(link.server, "", offered, tls=False, may_be_clear=False, service="lmtp")
-            except MechanismUnavailable:
-                wants_tls = True
-        if wants_tls:
-            link.send(b"STARTTLS\r\n")
-            if settings.tls is None or not (await link.reply()).is_ok:
-                raise MechanismUnavailable("no TLS")
-            link.start_tls(settings.tls(address.host))
-            is_secure = True
-            await link.greet(self._own_name)
-        may_be_clear = is_secure or settings.allow_plaintext
-        exchange = settings.exchange(
-            link.server, "", link.extensions.get("AUTH", []), tls=is_secure, may_be_clear=may_be_clear, service="lmtp"
-        )
-        await link.authenticate(b"AUTH", exchange, b"334 ", lambda line: line.startswith(b"235"))
+        is_trusted = all(each.upper() == "EXTERNAL" for each in link.mechanisms)
+        return not address.skips_login and (address.wants_tls or not is_trusted)
 
     def keep(self, link: LmtpLink) -> None:
         """Take a connection back whose last message was answered."""

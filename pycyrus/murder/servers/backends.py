@@ -1,34 +1,25 @@
-"""The other servers: where they are, how to log in there, and connections kept for the next who needs one."""
+"""Connections to the other servers, logged in, and kept for the next who needs one."""
 
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from typing import Any
 
-from twisted.internet.abstract import isIPv6Address
-from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pycyrus.auth.client import ClientCredentials, ClientExchange, choose
-from pycyrus.errors import (
-    AuthenticationFailed,
-    MalformedExchange,
-    MechanismUnavailable,
-    StoreUnavailable,
-)
+from pycyrus.errors import StoreUnavailable
 from pycyrus.model.identity import Identity
 from pycyrus.murder.servers.connection import ServerConnection
 from pycyrus.murder.servers.health import Health
 from pycyrus.murder.servers.imap_link import ImapLink
+from pycyrus.murder.servers.login import entering, log_in
+from pycyrus.murder.servers.settings import BackendSettings
 from pycyrus.net.client import Connector
-from pycyrus.net.keepalive import Keepalive
 from pycyrus.tasks import Tasks
 
 _CHECK_AFTER = 2.0
@@ -41,110 +32,6 @@ _MOST_KEPT_PER_USER = 4
 _WATCHED = frozenset({"imap", "lmtp"})
 """Services in whose connections somebody may wait for an answer for long."""
 _ITSELF = Identity("")
-DEFAULT_PORTS = {"imap": 143, "pop3": 110, "lmtp": 2003, "sieve": 4190, "smmap": 12345}
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """
-    Where a server is.
-
-    @ivar wants_tls: Not without TLS.
-    @ivar skips_login: It wants no login.
-    """
-
-    host: str
-    port: int
-    wants_tls: bool = False
-    skips_login: bool = False
-
-
-_HOST = re.compile(r"(?=.{1,253}\Z)(?:[0-9A-Za-z_-]{1,63}\.)*[0-9A-Za-z_-]{1,63}\.?\Z")
-
-
-def _is_port(digits: str) -> bool:
-    return digits.isascii() and digits.isdigit() and len(digits) <= 5 and 0 < int(digits) < 65536
-
-
-@dataclass(frozen=True, slots=True)
-class BackendSettings:
-    """
-    How to reach backends.
-
-    @ivar credentials: Who the frontend is there; by the first part of a
-        server's name where it is another (C{<host>_password}), and under the
-        empty name for all others.
-    @ivar mechanisms: The only ones to use, likewise (C{<host>_mechs}).
-    @ivar ports: The port of a service, by server and service, where the one
-        in the server's name is another's.
-    @ivar connect_within: Seconds (C{client_timeout}).
-    @ivar allow_plaintext: A password may go in clear where there is no TLS.
-    @ivar tls: Gives what C{startTLS} takes, for a host name; None for never.
-    @ivar proxies: Users that are other servers, which pass on what they believe to be here
-        (C{proxyservers}).
-    """
-
-    credentials: Mapping[str, ClientCredentials]
-    mechanisms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    ports: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    connect_within: float = 10.0
-    allow_plaintext: bool = True
-    tls: Callable[[str], object] | None = None
-    proxies: frozenset[str] = frozenset()
-
-    @property
-    def patience(self) -> float:
-        """Seconds of silence from which it is doubted that a server lives."""
-        return 1.5 * self.connect_within
-
-    @property
-    def keepalive(self) -> Keepalive:
-        """So that a connection that is cut is known to be, at about the same time."""
-        seconds = max(3, int(self.patience))
-        return Keepalive(seconds, max(1, seconds // 3), 3, unacknowledged=seconds)
-
-    def address(self, server: str, service: str) -> Address:
-        """
-        Where a service of a server is.
-
-        @param server: C{host}, C{host:port} or C{[address]:port}, as the directory has it.
-        @raise StoreUnavailable: This is none.
-        """
-        plain, *words = server.split("/")
-        host, mark, digits = plain.rpartition(":")
-        if not mark or "]" in digits or (":" in host and not host.startswith("[")):
-            host, digits = plain, ""
-        host = host.removeprefix("[").removesuffix("]")
-        # The directory is others' word, and no resolver takes each text.
-        if not (_HOST.match(host) or isIPv6Address(host)) or (digits and not _is_port(digits)):
-            raise StoreUnavailable(f"{server!r} is no server")
-        port = self.ports.get((server, service)) or int(digits or DEFAULT_PORTS[service])
-        return Address(host, port, "tls" in words, "noauth" in words)
-
-    def for_server(self, server: str) -> tuple[ClientCredentials, tuple[str, ...]]:
-        """Who to be there, and by which mechanisms."""
-        short = server.partition(".")[0].partition(":")[0]
-        return (
-            self.credentials.get(short) or self.credentials[""],
-            self.mechanisms.get(short) or self.mechanisms.get("", ()),
-        )
-
-    def exchange(
-        self, server: str, acting_as: str, offered: list[str], *, tls: bool, may_be_clear: bool, service: str
-    ) -> ClientExchange:
-        """
-        Begin a login.
-
-        @param acting_as: User id; empty for the frontend itself.
-        @param may_be_clear: A password may be shown to whoever listens.
-        @raise MechanismUnavailable: None that could be used is offered.
-        """
-        own, only = self.for_server(server)
-        credentials = ClientCredentials(own.authentication_id, acting_as, own.realm, own.password)
-        host = self.address(server, service).host
-        return choose(
-            offered, credentials, tls=tls, allow_plaintext=may_be_clear, only=only, service=service, host=host
-        )
 
 
 class Backends:
@@ -210,56 +97,17 @@ class Backends:
     async def _open(self, server: str, identity: Identity) -> ImapLink:
         link = ImapLink(server, self._reactor)
         await self.connect(server, "imap", link)
-        try:
-            await link.greeted()
-            address = self.settings.address(server, "imap")
-            if not address.skips_login:
-                await self._log_in(link, identity, wants_tls=address.wants_tls)
-        except (AuthenticationFailed, MalformedExchange, MechanismUnavailable) as error:
-            link.abort("cannot log in")
-            # The client was let in: that a backend does not let in its proxy is the servers' affair.
-            self.log.error("cannot log in at {server}: {error}", server=server, error=str(error))
-            raise StoreUnavailable(f"{server}: cannot log in: {error}") from error
-        except StoreUnavailable as error:
-            self.health.note_down(server, "imap", str(error))
-            raise
-        except CancelledError:
-            link.abort("given up")
-            raise
-        return link
-
-    async def _log_in(self, link: ImapLink, identity: Identity, *, wants_tls: bool) -> None:
-        settings = self.settings
-        is_secure = False
-        can_tls = settings.tls is not None and b"STARTTLS" in link.capabilities
-
-        def choose_one(*, may_be_clear: bool) -> ClientExchange:
-            return settings.exchange(
-                link.server,
-                identity.user_id,
-                link.mechanisms,
-                tls=is_secure,
-                may_be_clear=may_be_clear,
-                service="imap",
-            )
-
-        if wants_tls and not can_tls:
-            raise MechanismUnavailable("no TLS, which its name demands")
-        exchange = None
-        if not wants_tls:
+        with entering(link):
             try:
-                exchange = choose_one(may_be_clear=settings.allow_plaintext and not can_tls)
-            except MechanismUnavailable:
-                if not can_tls:
-                    raise
-        if exchange is None:
-            assert settings.tls is not None
-            await link.start_tls(settings.tls(settings.address(link.server, "imap").host))
-            is_secure = True
-            exchange = choose_one(may_be_clear=True)
-        await link.authenticate(exchange)
-        if not link.capabilities:
-            await link.ask_capabilities()
+                await link.greeted()
+                if not self.settings.address(server, "imap").skips_login:
+                    await log_in(link, self.settings, identity.user_id)
+                    if not link.capabilities:
+                        await link.ask_capabilities()
+            except StoreUnavailable as error:
+                self.health.note_down(server, "imap", str(error))
+                raise
+        return link
 
     def give_back(self, link: ImapLink, identity: Identity) -> None:
         """Take a connection back, with nothing selected and no command at work, for the same user's next need."""

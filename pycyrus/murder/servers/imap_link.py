@@ -68,6 +68,8 @@ class ImapLink(ServerConnection):
     @ivar listener: Called when something came.
     """
 
+    service = "imap"
+
     def __init__(self, server: str, reactor: Any) -> None:
         super().__init__(server, reactor)
         self.capabilities: frozenset[bytes] = frozenset()
@@ -370,6 +372,11 @@ class ImapLink(ServerConnection):
     def mechanisms(self) -> list[str]:
         """SASL mechanisms that are offered."""
         return [each[5:].decode("ascii", "replace") for each in self.capabilities if each.startswith(b"AUTH=")]
+
+    @property
+    def can_start_tls(self) -> bool:
+        """Whether the server offers TLS."""
+        return b"STARTTLS" in self.capabilities
 
     async def start_tls(self, context: object) -> None:
         """

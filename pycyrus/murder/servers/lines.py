@@ -39,9 +39,9 @@ class LineClient(ServerConnection):
     def end(self, word: bytes = b"QUIT\r\n", reason: str = "ended") -> None:
         super().end(word, reason)
 
-    def start_tls(self, context: object) -> None:
+    def begin_tls(self, context: object) -> None:
         """
-        Begin TLS.  What came before is forgotten: anybody may have sent it.
+        Speak TLS from now on.  What came before is forgotten: anybody may have sent it.
 
         @param context: What the transport's C{startTLS} takes.
         """
@@ -89,7 +89,7 @@ class LineClient(ServerConnection):
         self._waiter = Deferred()
         await self._within(within, self._waiter)
 
-    async def authenticate(
+    async def exchange_lines(
         self, verb: bytes, exchange: ClientExchange, challenge_mark: bytes, success: Callable[[bytes], bool]
     ) -> bytes:
         """

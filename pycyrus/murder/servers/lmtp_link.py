@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pycyrus.auth.client import ClientExchange
 from pycyrus.errors import (
     MailStoreError,
+    MechanismUnavailable,
     MessageRejected,
     MessageTooLarge,
     OverQuota,
@@ -79,9 +81,15 @@ class LmtpLink(LineClient):
     @ivar extensions: By name, in upper case, with their parameters.
     """
 
-    def __init__(self, server: str, reactor: Any, within: float) -> None:
-        """@param within: Seconds for each answer (C{lmtptxn_timeout})."""
+    service = "lmtp"
+
+    def __init__(self, server: str, own_name: str, reactor: Any, within: float) -> None:
+        """
+        @param own_name: Whom LHLO names.
+        @param within: Seconds for each answer (C{lmtptxn_timeout}).
+        """
         super().__init__(server, reactor)
+        self._own_name = own_name
         self.extensions: dict[str, list[str]] = {}
         self._answer_within = within
         self._is_used = False
@@ -112,7 +120,7 @@ class LmtpLink(LineClient):
         self.check()
         raise StoreUnavailable(self.server)
 
-    async def greet(self, name: str) -> None:
+    async def greet(self) -> None:
         """
         Begin, and learn what the server can (RFC 2033 section 4.1).
 
@@ -122,12 +130,46 @@ class LmtpLink(LineClient):
             self._is_used = True
             if not (await self.reply()).is_ok:
                 raise StoreUnavailable(f"{self.server}: refused")
-        self.send(b"LHLO %b\r\n" % name.encode("ascii", "replace"))
+        self.send(b"LHLO %b\r\n" % self._own_name.encode("ascii", "replace"))
         lines = await self._lines()
         if lines[-1][:3] != b"250":
             raise StoreUnavailable(f"{self.server}: LHLO was refused")
         words = [line[4:].decode("ascii", "replace").upper().split() for line in lines[1:]]
         self.extensions = {each[0]: each[1:] for each in words if each}
+
+    @property
+    def mechanisms(self) -> list[str]:
+        """SASL mechanisms that are offered."""
+        return self.extensions.get("AUTH", [])
+
+    @property
+    def can_start_tls(self) -> bool:
+        """Whether the server offers TLS."""
+        return "STARTTLS" in self.extensions
+
+    async def start_tls(self, context: object) -> None:
+        """
+        Go over to TLS (RFC 3207).
+
+        @param context: What the transport's C{startTLS} takes.
+        @raise MechanismUnavailable: The server will not.
+        @raise StoreUnavailable: The connection went.
+        """
+        self.send(b"STARTTLS\r\n")
+        if not (await self.reply()).is_ok:
+            raise MechanismUnavailable("no TLS")
+        self.begin_tls(context)
+        await self.greet()
+
+    async def authenticate(self, exchange: ClientExchange) -> None:
+        """
+        Log in (RFC 4954).
+
+        @raise AuthenticationFailed: One side did not accept the other.
+        @raise MalformedExchange: This is no such exchange.
+        @raise StoreUnavailable: The connection went.
+        """
+        await self.exchange_lines(b"AUTH", exchange, b"334 ", lambda line: line.startswith(b"235"))
 
     async def deliver(
         self, envelope: Envelope, recipients: Sequence[Recipient], message: Spool

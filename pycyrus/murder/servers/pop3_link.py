@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 from typing_extensions import override
 
+from pycyrus.auth.client import ClientExchange
+from pycyrus.errors import MechanismUnavailable, StoreUnavailable
 from pycyrus.murder.pipe import PipeLink
 
 KEEP_FOR = 20.0
@@ -18,6 +20,7 @@ _MOST_KEPT = 16
 _SERVES_FOR = 60.0
 """Seconds after which one is not used again, so that the workers of a backend share the work anew."""
 _QUITS = frozenset((b"QUIT\r\n", b"QUIT\n"))
+_MOST_CAPABILITIES = 100
 _SHORT = 512
 """Octets that may be an answer to the last command, and wait for the rest of it."""
 
@@ -29,17 +32,74 @@ class Pop3Link(PipeLink):
     The client's QUIT is told as C{XDONE} then, with a word that nobody can have put into a
     message: the answer that repeats it is the end of all that was said to this user.
 
+    @ivar capabilities: With their parameters, in upper case.
     @ivar give_back: Takes it when its user is done; None if it serves one only.
     """
 
+    service = "pop3"
+
     def __init__(self, server: str, reactor: Any) -> None:
         super().__init__(server, reactor)
+        self.capabilities: Mapping[bytes, list[bytes]] = {}
         self.give_back: Callable[[Pop3Link], None] | None = None
         self._began = self.used
         self._is_at_line = True
         self._end: bytes | None = None
         self._tail = b""
         self._is_free = False
+
+    async def ask_capabilities(self) -> Mapping[bytes, list[bytes]]:
+        """
+        Ask what the server can (RFC 2449 section 5).
+
+        @raise StoreUnavailable: The connection went.
+        """
+        self.send(b"CAPA\r\n")
+        found: dict[bytes, list[bytes]] = {}
+        if not (await self.line()).startswith(b"+OK"):
+            return found
+        for _ in range(_MOST_CAPABILITIES):
+            line = await self.line()
+            if line == b".":
+                return found
+            words = line.upper().split()
+            if words:
+                found[words[0]] = words[1:]
+        raise StoreUnavailable(f"{self.server}: no end of capabilities")
+
+    @property
+    def mechanisms(self) -> list[str]:
+        """SASL mechanisms that are offered."""
+        return [word.decode("ascii", "replace") for word in self.capabilities.get(b"SASL", [])]
+
+    @property
+    def can_start_tls(self) -> bool:
+        """Whether the server offers TLS."""
+        return b"STLS" in self.capabilities
+
+    async def start_tls(self, context: object) -> None:
+        """
+        Go over to TLS (RFC 2595 section 4).
+
+        @param context: What the transport's C{startTLS} takes.
+        @raise MechanismUnavailable: The server will not.
+        @raise StoreUnavailable: The connection went.
+        """
+        self.send(b"STLS\r\n")
+        if not (await self.line()).startswith(b"+OK"):
+            raise MechanismUnavailable("no TLS")
+        self.begin_tls(context)
+        self.capabilities = await self.ask_capabilities()
+
+    async def authenticate(self, exchange: ClientExchange) -> None:
+        """
+        Log in (RFC 5034).
+
+        @raise AuthenticationFailed: One side did not accept the other.
+        @raise MalformedExchange: This is no such exchange.
+        @raise StoreUnavailable: The connection went.
+        """
+        await self.exchange_lines(b"AUTH", exchange, b"+ ", lambda line: line.startswith(b"+OK"))
 
     async def act_for(self, user: str) -> bool:
         """

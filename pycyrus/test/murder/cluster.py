@@ -33,8 +33,9 @@ from pycyrus.model.names import ExternalNames, MailboxName, NamespaceSettings, i
 from pycyrus.model.scopes import ListScope, Namespace
 from pycyrus.murder.imap.create import ServerChoice, ServerChoiceSettings
 from pycyrus.murder.imap.routes import ImapRoutes, RouteSettings
-from pycyrus.murder.servers.backends import Backends, BackendSettings
+from pycyrus.murder.servers.backends import Backends
 from pycyrus.murder.servers.imap_link import ImapLink
+from pycyrus.murder.servers.settings import BackendSettings
 from pycyrus.net.transport import listen_tcp
 from pycyrus.store.settings import StoreSettings
 from pycyrus.store.store import MailStore, open_store

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.auth.client import ClientCredentials
 from pycyrus.errors import StoreUnavailable
-from pycyrus.murder.servers.backends import Address, BackendSettings
+from pycyrus.murder.servers.settings import Address, BackendSettings
 
 SETTINGS = BackendSettings({"": ClientCredentials("proxy", password="secret")}, ports={("b:1", "pop3"): 7})
 

@@ -9,7 +9,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from pycyrus.errors import StoreUnavailable
 from pycyrus.interfaces import Location
 from pycyrus.murder.imap.routes import RouteSettings
-from pycyrus.murder.servers.backends import BackendSettings
+from pycyrus.murder.servers.settings import BackendSettings
 from pycyrus.test.murder.cluster import MurderCase
 from pycyrus.test.murder.test_imap import MESSAGE
 

@@ -86,7 +86,7 @@ class LinkTests(SynchronousTestCase):
     def test_lmtp(self, pieces: list[bytes]) -> None:
         """No recipient is told of a success that the backend did not tell of."""
         clock = Clock()
-        link = LmtpLink("backend", clock, 10.0)
+        link = LmtpLink("backend", "me", clock, 10.0)
         link.makeConnection(Transport())
         spool = Spool()
         self.addCleanup(spool.discard)
@@ -94,7 +94,7 @@ class LinkTests(SynchronousTestCase):
         envelope = Envelope("a@example.com", None, POSTMAN, "c", "h", "LMTP", "s")
 
         async def work() -> list[MailStoreError | None]:
-            await link.greet("me")
+            await link.greet()
             return await link.deliver(envelope, [Recipient("a", ""), Recipient("b", "")], spool)
 
         outcome = self._end_of(work(), link, pieces, clock)
@@ -108,7 +108,7 @@ class LinkTests(SynchronousTestCase):
     def test_lmtp_chunk(self, pieces: list[bytes]) -> None:
         """Nor where the message goes together with its envelope."""
         clock = Clock()
-        link = LmtpLink("backend", clock, 10.0)
+        link = LmtpLink("backend", "me", clock, 10.0)
         link.makeConnection(Transport())
         link.extensions = {"PIPELINING": [], "CHUNKING": []}
         spool = Spool()
