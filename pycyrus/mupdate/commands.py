@@ -43,28 +43,29 @@ async def run(session: MupdateSession, words: list[Word]) -> None:
     """
     Find and run a command.
 
+    @param words: The tag, the command, and its arguments.
     @raise Refused: It is not to be.
     @raise MailStoreError: It failed.
     """
-    tag, *rest = words
-    if tag.is_string or not rest:
-        raise Refused(b"BAD", b"Null command" if not tag.is_string else b"Need command")
-    name, arguments = rest[0], rest[1:]
-    row = None if name.is_string else ROWS.get(name.value.upper())
+    tag, name, *arguments = words
+    if name.is_string:
+        raise Refused(b"BAD", b"Null command")
+    row = ROWS.get(name.value.upper())
+    if session.identity is None and (row is None or row.needs_login):
+        raise Refused(b"BAD", b"Please login first")
     if row is None:
         raise Refused(b"BAD", b"Unrecognized command")
-    if row.needs_login and session.identity is None:
-        raise Refused(b"BAD", b"Please login first")
     if session.stream is not None and not row.is_streamed:
         raise Refused(b"BAD", b"not legal when streaming")
-    if row.changes and session.settings.master:
-        raise Refused(b"BAD", b"read-only session")
     if len(arguments) < row.least:
         raise Refused(b"BAD", b"Missing arguments")
     if len(arguments) > row.most:
         raise Refused(b"BAD", b"Extra arguments")
-    if not all(word.is_string for word in arguments):
+    # Not every database has the character NUL.
+    if not all(word.is_string and b"\0" not in word.value for word in arguments):
         raise Refused(b"BAD", b"Badly formed arguments")
+    if row.changes and session.settings.master:
+        raise Refused(b"BAD", b"read-only session")
     await row.function(session, tag.value, [word.value for word in arguments])
 
 
@@ -103,7 +104,7 @@ async def compress(session: MupdateSession, tag: bytes, arguments: list[bytes]) 
     if session.is_compressed:
         raise Refused(b"BAD", b"DEFLATE active via COMPRESS")
     if arguments[0].upper() != b"DEFLATE":
-        raise Refused(b"NO", b"Unknown COMPRESS algorithm")
+        raise Refused(b"NO", b"Unknown COMPRESS algorithm: " + arguments[0])
     session.write(tag + b" OK DEFLATE active\r\n")
     session.start_compression()
 
@@ -193,19 +194,11 @@ async def deactivate(session: MupdateSession, tag: bytes, arguments: list[bytes]
 
 async def delete(session: MupdateSession, tag: bytes, arguments: list[bytes]) -> None:
     """RFC 3656 section 4.4."""
-    _check(arguments)
     await session.locations.delete(decode(arguments[0]))
     session.reply(tag, b"OK", b"done")
 
 
-def _check(arguments: list[bytes]) -> None:
-    # Not every database has this character.
-    if any(b"\0" in argument for argument in arguments):
-        raise Refused(b"BAD", b"Badly formed arguments")
-
-
 def _location(arguments: list[bytes], state: LocationState) -> Location:
-    _check(arguments)
     mailbox, where = decode(arguments[0]), decode(arguments[1])
     if not mailbox or where.count("!") > 1:
         raise Refused(b"BAD", b"Badly formed arguments")

@@ -26,15 +26,20 @@ class MupdateProtocol(ServerProtocol[MupdateSession]):
     """One connection, which may be compressed."""
 
     _deflate: Deflate | None = None
+    _is_held = _is_over = False
 
     @override
     def dataReceived(self, data: bytes) -> None:
         if self._deflate is None:
             super().dataReceived(data)
-            return
-        self._deflate.feed(data)
+        elif not self._is_over:
+            self._deflate.feed(data)
+            self._inflate(self._deflate)
+
+    def _inflate(self, deflate: Deflate) -> None:
+        """Hand on what came, as long as the session takes it: a few octets may be very many."""
         try:
-            while piece := self._deflate.next_piece():
+            while not self._is_held and (piece := deflate.next_piece()):
                 self.hand_on(piece)
         except ValueError as error:
             self.log.info("compressed data cannot be read: {error}", error=str(error))
@@ -43,6 +48,29 @@ class MupdateProtocol(ServerProtocol[MupdateSession]):
     @override
     def send(self, data: bytes) -> None:
         super().send(data if self._deflate is None else self._deflate.compress(data))
+
+    @override
+    def pause(self) -> None:
+        self._is_held = True
+        super().pause()
+
+    @override
+    def resume(self) -> None:
+        self._is_held = self._is_over
+        if self._deflate is not None:
+            self._inflate(self._deflate)
+        if not self._is_held:
+            super().resume()
+
+    @override
+    def close(self) -> None:
+        self._is_held = self._is_over = True
+        super().close()
+
+    @override
+    def abort(self) -> None:
+        self._is_held = self._is_over = True
+        super().abort()
 
     def start_compression(self) -> None:
         """Compress what follows, both ways."""

@@ -114,6 +114,12 @@ class MupdateSession(LineSession):
                 return line
             await self.more()
 
+    @override
+    def count_error(self) -> None:
+        # Who has logged in is an administrator.
+        if self.identity is None:
+            super().count_error()
+
     def start_tls(self) -> None:
         """Begin TLS, forgetting what came before, and greet again (RFC 3656 section 4.11)."""
         self.flush()
@@ -187,7 +193,8 @@ class MupdateSession(LineSession):
             servers = {change.was_at} if location is None else {change.was_at, location.server}
             if stream.hosts and not servers & stream.hosts:
                 continue
-            if location is None or (stream.hosts and location.server not in stream.hosts):
+            # One that has left for a server that was not asked for is told as what it is now, as Cyrus does.
+            if location is None:
                 lines.append(gone_line(stream.tag, change.mailbox))
             else:
                 lines.append(location_line(stream.tag, location))
@@ -273,7 +280,7 @@ class MupdateSession(LineSession):
         words = self._next_line()
         if words is None:
             return False
-        if not words:
+        if len(words) < 2 or words[0].is_string:
             self._bad(b'* BAD "Need command"\r\n')
             return True
         tag = words[0].value

@@ -49,4 +49,4 @@ def split_where(where: str) -> tuple[str, str]:
     alone where servers share one spool.
     """
     server, mark, partition = where.partition("!")
-    return (server, partition) if mark else ("", where)
+    return (server, partition) if mark and server else ("", where)

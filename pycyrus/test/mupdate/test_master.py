@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
@@ -27,6 +29,7 @@ from pycyrus.interfaces import Location, LocationState
 from pycyrus.mupdate.client import MupdateClient, Told
 from pycyrus.mupdate.protocol import MupdateFactory
 from pycyrus.mupdate.settings import MupdateSettings
+from pycyrus.net.compression import Deflate
 from pycyrus.net.limits import ConnectionLimits, LimitSettings
 from pycyrus.store.locations import Locations
 from pycyrus.testing.imap import FixedAuthenticator
@@ -104,6 +107,7 @@ class RawClient(Protocol):
 
     def __init__(self) -> None:
         self.heard = b""
+        self.ended: Deferred[None] = Deferred()
         self._waiting: tuple[bytes, Deferred[None]] | None = None
 
     def say(self, data: bytes) -> None:
@@ -116,6 +120,10 @@ class RawClient(Protocol):
         if self._waiting is not None and self._waiting[0] in self.heard:
             waiting, self._waiting = self._waiting[1], None
             waiting.callback(None)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.ended.callback(None)
 
     async def until(self, octets: bytes) -> None:
         if octets not in self.heard:
@@ -204,7 +212,13 @@ class MasterTests(MasterCase):
         await self.locations.activate(Location("user.eve", "b2", "other", "eve\tl\t"))
         await client.until(b"U1 MAILBOX {8+}\r\nuser.eve {8+}\r\nb2!other {6+}\r\neve\tl\t\r\n")
         await self.locations.activate(elsewhere)
-        await client.until(b"U1 DELETE {8+}\r\nuser.eve\r\n")
+        # That it left is told as where it is now, and nothing of what becomes of it there.
+        await client.until(b"U1 MAILBOX {8+}\r\nuser.eve {10+}\r\nb3!default {6+}\r\neve\tl\t\r\n")
+        client.heard = b""
+        await self.locations.activate(Location("user.eve", "b3", "other", "eve\tl\t"))
+        client.say(b"N1 NOOP\r\n")
+        await client.until(b'N1 OK "Noop done"\r\n')
+        self.assertNotIn(b"user.eve", client.heard)
         client.say(b"L1 LOGOUT\r\n")
         await client.until(b'L1 OK "bye-bye"\r\n')
 
@@ -220,9 +234,10 @@ class MasterTests(MasterCase):
         await self.locations.activate(moved)
         # Of two changes of one mailbox that come together the last one is told.
         await heard.until(2)
-        await self.locations.activate(Location("user.eve", "b1:143", "default", "eve\tl\t"))
+        gone = Location("user.eve", "b1:143", "default", "eve\tl\t")
+        await self.locations.activate(gone)
         await follower.noop()
-        self.assertEqual(heard.told[1:], [moved, "user.eve"])
+        self.assertEqual(heard.told[1:], [moved, gone])
         follower.banner.can_update_some = False
         with self.assertRaises(OperationNotSupported):
             await follower.update(["b3"])
@@ -246,22 +261,26 @@ class MasterTests(MasterCase):
         self.addCleanup(client.drop)
         conversation = [
             (b"\r\n", b'* BAD "Need command"\r\n'),
-            (b"a1\r\n", b'a1 BAD "Null command"\r\n'),
-            (b"a2 FROB\r\n", b'a2 BAD "Unrecognized command"\r\n'),
+            (b"a1\r\n", b'* BAD "Need command"\r\n'),
+            (b'"a1" NOOP\r\n', b'* BAD "Need command"\r\n'),
+            (b'a1 "NOOP"\r\n', b'a1 BAD "Null command"\r\n'),
+            (b"a2 FROB\r\n", b'a2 BAD "Please login first"\r\n'),
             (b'a3 FIND "x"\r\n', b'a3 BAD "Please login first"\r\n'),
             (b'a4 "x" (\r\n', b'a4 BAD "Badly formed arguments"\r\n'),
             (b"a5 NOOP \r\n", b'a5 BAD "Badly formed arguments"\r\n'),
             (b'"a6" "\r\n', b'* BAD "Badly formed arguments"\r\n'),
             (b"a5 STARTTLS\r\n", b'a5 NO "STARTTLS is not available"\r\n'),
-            (b'a6 COMPRESS "LZW"\r\n', b'a6 NO "Unknown COMPRESS algorithm"\r\n'),
+            (b'a6 COMPRESS "LZW"\r\n', b'a6 NO "Unknown COMPRESS algorithm: LZW"\r\n'),
             (b'a7 AUTHENTICATE "PLAIN"\r\n', b"\r\n"),
             (b"*\r\n", b'a7 NO "authentication cancelled"\r\n'),
             (b'a8 AUTHENTICATE "PLAIN" "AGFkbWluAHNlY3JldA=="\r\n', b'a8 OK "Authenticated"\r\n'),
             (b'a9 AUTHENTICATE "PLAIN"\r\n', b'a9 BAD "already authenticated"\r\n'),
+            (b"b0 FROB\r\n", b'b0 BAD "Unrecognized command"\r\n'),
             (b"b1 FIND\r\n", b'b1 BAD "Missing arguments"\r\n'),
             (b'b2 FIND "x" "y"\r\n', b'b2 BAD "Extra arguments"\r\n'),
             (b"b3 FIND x\r\n", b'b3 BAD "Badly formed arguments"\r\n'),
             (b'b4 RESERVE "x" "a!b!c"\r\n', b'b4 BAD "Badly formed arguments"\r\n'),
+            (b"b4 FIND {3+}\r\na!\0\r\n", b'b4 BAD "Badly formed arguments"\r\n'),
             (b'b4 RESERVE "x" {3+}\r\na!\0\r\n', b'b4 BAD "Badly formed arguments"\r\n'),
             (b"b4 DELETE {3+}\r\na!\0\r\n", b'b4 BAD "Badly formed arguments"\r\n'),
             (b"b5 UPDATE\r\n", b'b5 OK "streaming starts"\r\n'),
@@ -275,6 +294,54 @@ class MasterTests(MasterCase):
             client.say(said)
             await client.until(answer)
             self.assertEqual(client.heard, answer)
+
+    async def raw(self) -> RawClient:
+        client = RawClient()
+        net: Any = reactor
+        await connectProtocol(TCP4ClientEndpoint(net, "127.0.0.1", self.port), client)
+        self.addCleanup(client.drop)
+        await client.until(b'"(master)"\r\n')
+        client.heard = b""
+        return client
+
+    async def test_few_octets_that_become_many(self) -> None:
+        """What is compressed is taken out as it is worked on, and no more of it after the end."""
+        pieces: list[int] = []
+        next_piece = Deflate.next_piece
+
+        def counting(deflate: Deflate) -> bytes:
+            piece = next_piece(deflate)
+            pieces.append(len(piece))
+            return piece
+
+        self.patch(Deflate, "next_piece", counting)
+        client = await self.raw()
+        client.say(b'z COMPRESS "DEFLATE"\r\n')
+        await client.until(b"z OK DEFLATE active\r\n")
+        client.heard = b""
+        packer = zlib.compressobj(wbits=-15)
+        client.say(packer.compress(b"a FROB\r\n" * 1_000_000) + packer.flush(zlib.Z_SYNC_FLUSH))
+        await client.ended
+        heard = zlib.decompressobj(-15).decompress(client.heard)
+        self.assertEqual(heard, b'a BAD "Please login first"\r\n' * 21 + b'* BYE "Too many errors"\r\n')
+        self.assertLess(sum(pieces), 500_000)
+
+    async def test_many_commands(self) -> None:
+        """However many come at once, and in however few packets, each is answered, in order."""
+        client = await self.raw()
+        client.say(b'a AUTHENTICATE "PLAIN" "AGFkbWluAHNlY3JldA=="\r\nz COMPRESS "DEFLATE"\r\n')
+        await client.until(b"z OK DEFLATE active\r\n")
+        client.heard = b""
+        count = 20_000
+        packer, reader = zlib.compressobj(wbits=-15), zlib.decompressobj(-15)
+        # Administrators may err as often as they like.
+        said = [b"n%d %b\r\n" % (number, b"NOOP" if number % 2 else b"FROB") for number in range(count)]
+        said.append(b"end LOGOUT\r\n")
+        client.say(packer.compress(b"".join(said)) + packer.flush(zlib.Z_SYNC_FLUSH))
+        await client.ended
+        answers = [b'OK "Noop done"' if number % 2 else b'BAD "Unrecognized command"' for number in range(count)]
+        wanted = [b"n%d %b\r\n" % each for each in enumerate(answers)] + [b'end OK "bye-bye"\r\n']
+        self.assertEqual(reader.decompress(client.heard), b"".join(wanted))
 
     async def test_many_entries(self) -> None:
         """More than fit into a page, or into the buffers on the way; those who write meanwhile do not wait."""

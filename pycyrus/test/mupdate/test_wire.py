@@ -63,6 +63,8 @@ class WireTests(SynchronousTestCase):
         self.assertEqual(location_line(b"X1", reserved), b"X1 RESERVE {1+}\r\na {3+}\r\nb1!\r\n")
         self.assertEqual(gone_line(b"U01", "a"), b"U01 DELETE {1+}\r\na\r\n")
         self.assertEqual([split_where(each) for each in ("a!b", "a!", "b")], [("a", "b"), ("a", ""), ("", "b")])
+        for where in ("a!b", "a!", "b", "!b", "!", ""):
+            self.assertEqual(Location("x", *split_where(where)).where, where)
 
     @settings(max_examples=200, deadline=None, database=None)
     @given(st.lists(st.binary(max_size=40), min_size=1, max_size=8), st.integers(1, 64))
