@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.auth.client import ClientCredentials
 from pycyrus.errors import StoreUnavailable
-from pycyrus.murder.servers.settings import Address, BackendSettings
+from pycyrus.murder.servers.settings import DEFAULT_PORTS, Address, BackendSettings
 
 SETTINGS = BackendSettings({"": ClientCredentials("proxy", password="secret")}, ports={("b:1", "pop3"): 7})
 
@@ -28,6 +28,13 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual(SETTINGS.address(server, "imap"), Address(host, port))
         self.assertEqual(SETTINGS.address("b:1", "pop3").port, 7)
         self.assertEqual(SETTINGS.address("b/tls/noauth", "imap"), Address("b", 143, True, True))
+
+    def test_logins_at_standard_ports(self) -> None:
+        """A name without a port serves every protocol, whatever SASL calls that."""
+        for service, port in DEFAULT_PORTS.items():
+            self.assertEqual(SETTINGS.address("b1.example.com", service).port, port)
+            exchange = SETTINGS.exchange("b1.example.com", service, "fred", ["PLAIN"], tls=False, may_be_clear=True)
+            self.assertEqual(exchange.initial(), b"fred\0proxy\0secret", service)
 
     def test_none(self) -> None:
         """What nobody can look up is refused at once."""
