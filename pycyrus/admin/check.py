@@ -1,7 +1,8 @@
 """
 C{pycyrus check}: looks for everything that would keep a server from starting.
 
-It changes nothing.  Ports are tried by binding them for a moment.
+It changes nothing.  Ports are tried by binding them for a moment, and LDAP servers are asked
+something: one that is away keeps no server from starting, so it is remarked upon.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from typing import Any
 
 from pycyrus.admin.source import add_source_options, source_of
+from pycyrus.app.ldap_reach import unreached_directories
 from pycyrus.app.prepare import find_problems, offered_services
 from pycyrus.app.privileges import user_to_become
 from pycyrus.app.sockets import probe
@@ -40,8 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         problems = list(error.problems)
     else:
-        remarks = _remarks(configuration)
-        problems = _find(configuration)
+        remarks, problems = _find(configuration)
     if arguments.json:
         json.dump({"problems": [_as_json(problem) for problem in problems], "remarks": remarks}, sys.stdout, indent=2)
         print()
@@ -54,8 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _find(configuration: Configuration) -> list[Problem]:
-    """All that would keep a server of this configuration from starting."""
+def _find(configuration: Configuration) -> tuple[list[str], list[Problem]]:
+    """What may surprise, and all that would keep a server of this configuration from starting."""
     problems: list[Problem] = []
     user = None
     try:
@@ -63,7 +64,8 @@ def _find(configuration: Configuration) -> list[Problem]:
     except ConfigError as error:
         problems += error.problems
     offered, found = find_problems(configuration, user)
-    return [*problems, *found, *probe(offered.served)]
+    remarks = [*_remarks(configuration), *unreached_directories(configuration, user)]
+    return remarks, [*problems, *found, *probe(offered.served)]
 
 
 def _remarks(configuration: Configuration) -> list[str]:

@@ -11,6 +11,7 @@ from pycyrus.auth.checkers.chain import CheckerChain, factories, make_checkers, 
 from pycyrus.auth.checkers.ldap import LdapChecker, directories_of
 from pycyrus.auth.groups import LIFETIME
 from pycyrus.auth.interfaces import BadCheckerOptions, CheckerContext, IGroups
+from pycyrus.auth.ldap.settings import LdapSettings
 from pycyrus.auth.sasldb.database import BadSasldb, Sasldb
 from pycyrus.auth.unix_groups import UnixGroups
 from pycyrus.config.load import Configuration
@@ -81,12 +82,27 @@ def group_source(settings: Settings, reactor: Any) -> IGroups | None:
 
     @raise BadCheckerOptions: The directory cannot be used.
     """
-    mechanism = settings.word("auth_mech")
-    if mechanism == "unix" and settings.switch("unix_group_enable"):
+    if settings.word("auth_mech") == "unix" and settings.switch("unix_group_enable"):
         return IGroups(UnixGroups(reactor))
-    if mechanism == "pts" and settings.word("pts_module") == "ldap" and "ldap" not in _bare_names(settings):
+    if _has_groups_in_ldap(settings) and "ldap" not in _bare_names(settings):
         return IGroups(LdapChecker(directories_of(settings.texts), reactor))
     return None
+
+
+def _has_groups_in_ldap(settings: Settings) -> bool:
+    return settings.word("auth_mech") == "pts" and settings.word("pts_module") == "ldap"
+
+
+def directories_used(settings: Settings) -> dict[str, LdapSettings]:
+    """
+    The LDAP directories that are asked, for passwords or groups.
+
+    @return: By domain, as L{directories_of} has them.
+    @raise BadCheckerOptions: One is misconfigured.
+    """
+    if "ldap" in _bare_names(settings) or _has_groups_in_ldap(settings):
+        return directories_of(settings.texts)
+    return {}
 
 
 def group_lifetime(settings: Settings) -> float:

@@ -68,7 +68,7 @@ def as_user(user: UnixUser | None, function: Callable[[], list[str]]) -> list[st
     Find something out with a user's rights, in a child process.
 
     @param user: None for our own.
-    @param function: Only looks at files.
+    @param function: Only looks: what it changes in memory is lost.
     """
     if user is None:
         return function()
