@@ -32,6 +32,8 @@ LINES_AT_ONCE = 40
 """Lines taken before others have their turn."""
 ANSWER_WITHIN = 60.0
 """Seconds for an answer; then the connection is cut."""
+ALL_WITHIN = 3600.0
+"""Seconds in which a server has to tell everything, however busily it tells."""
 _MAX_ROUNDS = 20
 
 Told = Location | str
@@ -74,6 +76,7 @@ class _Waiting:
 
     done: Deferred[list[Told]]
     found: list[Told] = field(default_factory=list)
+    streamed: int = 0
 
 
 class MupdateClient(Protocol):
@@ -84,6 +87,7 @@ class MupdateClient(Protocol):
 
     @ivar banner: After L{greeted}.
     @ivar lost_reason: None while the connection is there.
+    @ivar is_endless: It was cut because the server did not come to an end of what there is.
     """
 
     log = Logger()
@@ -100,12 +104,13 @@ class MupdateClient(Protocol):
         """
         @param told: Given what a stream tells, in order.
         @param gone: Told why the connection went.
-        @param most: Entries that an answer may have.
+        @param most: Entries that an answer may have, that to UPDATE too.
         @param answer_within: Seconds for which the server may say nothing while something is
             asked of it; then the connection is cut.
         """
         self.banner = Banner()
         self.lost_reason: str | None = None
+        self.is_endless = False
         self._clock = clock
         self._told = told
         self._gone = gone
@@ -235,12 +240,18 @@ class MupdateClient(Protocol):
 
         @param servers: Only what is there, comes there or leaves; an extension of Cyrus.
         @raise OperationNotSupported: The server cannot tell a part.
+        @raise StoreUnavailable: The connection went, or it does not end (C{is_endless}).
         """
         if servers and not self.banner.can_update_some:
             raise OperationNotSupported("the MUPDATE server has no PARTIAL-UPDATE")
         self._stream = b"U01"
         words = b"".join(b" {%d+}\r\n%b" % (len(name), name) for name in map(encode, servers))
-        await self._command(b"U01", b"UPDATE" + words)
+        timer = self._clock.callLater(ALL_WITHIN, self._cut_endless, "UPDATE takes too long")
+        try:
+            await self._command(b"U01", b"UPDATE" + words)
+        finally:
+            if timer.active():
+                timer.cancel()
 
     def pause(self) -> None:
         """Take no more for now: what was told is not dealt with yet."""
@@ -304,6 +315,10 @@ class MupdateClient(Protocol):
             self.lost_reason = reason
         transport: Any = self.transport
         transport.abortConnection()
+
+    def _cut_endless(self, reason: str) -> None:
+        self.is_endless = self.lost_reason is None
+        self._cut(reason)
 
     # --- receiving --------------------------------------------------------------
 
@@ -423,6 +438,10 @@ class MupdateClient(Protocol):
         waiting = self._waiting.get(tag)
         if tag == self._stream:
             self._fresh.append(entry)
+            if waiting is not None:
+                waiting.streamed += 1
+                if waiting.streamed > self._most:
+                    self._cut_endless("more entries than allowed")
         elif waiting is not None:
             waiting.found.append(entry)
             if len(waiting.found) > self._most:

@@ -34,6 +34,8 @@ _AT_ONCE = 1000
 _MOST_WAITING = 20_000
 """Changes that wait to be written before the master is made to wait."""
 _PAGE = 200
+_REST_AFTER_ENDLESS = 600.0
+"""Seconds until a master is asked again that told without end, which costs both more than anything else."""
 
 Dial = Callable[[Callable[[Sequence[Told]], None], Callable[[str], None]], Awaitable[MupdateClient]]
 
@@ -155,6 +157,7 @@ class Slave:
 
     async def _follow(self) -> None:
         while not self._is_closed:
+            rest = self._delay
             try:
                 await self._once()
             except MailStoreError as error:
@@ -165,14 +168,22 @@ class Slave:
                 client, self._client = self._client, None
                 if client is not None:
                     client.log_out()
+            if client is not None and client.is_endless:
+                rest = max(rest, _REST_AFTER_ENDLESS)
             if not self._is_closed:
-                await self._pause.wait(self._delay * (1 + random.random() / 2))
+                await self._pause.wait(rest * (1 + random.random() / 2))
 
     async def _once(self) -> None:
         # Before the first change is told: all that is not told is gone.
         self._seen = Seen()
+        before = self._locations.last_change()
         client = self._client = await self._dial(self._told, self._gone)
-        await client.update()
+        try:
+            await client.update()
+        except StoreUnavailable:
+            if client.is_endless:
+                await self._take_back(before)
+            raise
         await self._until_written()
         await self._drop_others()
         self.is_connected = True
@@ -204,8 +215,24 @@ class Slave:
             else:
                 # There may be a million, and others have work to do.
                 await self._pause.wait(0)
+        await self._forget(seen)
+
+    async def _forget(self, seen: Seen) -> None:
         while seen.forget_some():
             await self._pause.wait(0)
+
+    async def _take_back(self, position: int) -> None:
+        """
+        Forget what is new since a change: a master that tells without end would fill the disk.
+
+        @param position: The number of that change.
+        """
+        await self._until_written()
+        seen, self._seen = self._seen or Seen(), None
+        while changes := self._locations.changes(position, _PAGE):
+            position = changes[-1].number
+            await self._locations.follow([each.mailbox for each in changes if each.location and not each.was_at])
+        await self._forget(seen)
 
     def _gone(self, reason: str) -> None:
         # Of a connection that was given up nobody need hear.

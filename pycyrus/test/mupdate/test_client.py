@@ -80,6 +80,12 @@ class ClientTests(SynchronousTestCase):
         self.assertTrue(self.is_cut())
         client.connectionLost(Failure(ConnectionError("gone")))
         self.failureResultOf(waiting, StoreUnavailable)
+        client = self.client(most=3)
+        updating = Deferred.fromCoroutine(client.update())
+        client.dataReceived(b'U01 MAILBOX "a" "b!c" ""\r\n' * 4)
+        self.assertTrue(self.is_cut() and client.is_endless)
+        client.connectionLost(Failure(ConnectionError("gone")))
+        self.failureResultOf(updating, StoreUnavailable)
 
     def test_no_answer(self) -> None:
         """A server that hangs is left, and one that is busy telling is not."""
@@ -94,6 +100,32 @@ class ClientTests(SynchronousTestCase):
         self.assertTrue(self.is_cut())
         client.connectionLost(Failure(ConnectionError("gone")))
         self.failureResultOf(waiting, StoreUnavailable)
+
+    def test_everything_takes_its_time(self) -> None:
+        """A server that tells and tells is given up after an hour."""
+        client = self.client()
+        waiting = Deferred.fromCoroutine(client.update())
+        for _ in range(int(module.ALL_WITHIN // 30) - 1):
+            self.clock.advance(30)
+            client.dataReceived(b'U01 MAILBOX "a" "b!c" ""\r\n')
+        self.assertFalse(self.is_cut())
+        self.clock.advance(30)
+        self.assertTrue(self.is_cut())
+        self.assertTrue(client.is_endless)
+        client.connectionLost(Failure(ConnectionError("gone")))
+        self.failureResultOf(waiting, StoreUnavailable)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_everything_is_told_in_the_end(self) -> None:
+        """There is no end to changes, however many, once everything was told."""
+        client = self.client(most=3)
+        waiting = Deferred.fromCoroutine(client.update())
+        client.dataReceived(b'U01 MAILBOX "a" "b!c" ""\r\n' * 3 + b'U01 OK "x"\r\n')
+        self.successResultOf(waiting)
+        client.dataReceived(b'U01 MAILBOX "a" "b!c" ""\r\n' * 9)
+        self.clock.advance(module.ALL_WITHIN)
+        self.assertFalse(self.is_cut())
+        self.assertEqual(len(self.told), 12)
 
     def test_a_command_waits(self) -> None:
         """Where somebody waits for it, the server has less time."""

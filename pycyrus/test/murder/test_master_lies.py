@@ -14,6 +14,7 @@ from pycyrus.auth.client import ClientCredentials
 from pycyrus.interfaces import Location, LocationState
 from pycyrus.mupdate.client import MupdateClient, Told
 from pycyrus.mupdate.wire import gone_line, location_line
+from pycyrus.murder.directory import slave as module
 from pycyrus.murder.directory.master_link import MasterAddress, MasterSettings, connect_to_master
 from pycyrus.murder.directory.slave import Slave
 from pycyrus.store.locations import Locations
@@ -77,11 +78,22 @@ class _Liar(Protocol):
         assert self.transport is not None
         self.transport.write(data)
 
+    def go_on(self) -> None:
+        """Tell of ever more mailboxes, until somebody hangs up."""
+        transport: Any = self.transport
+        if transport.connected:
+            told = range(self.factory.told, self.factory.told + 100)
+            self.factory.told += 100
+            self.say(b"".join(location_line(b"U01", Location(f"user.n{each}", "b9", "p")) for each in told))
+            net.callLater(0, self.go_on)
+
     @override
     def dataReceived(self, data: bytes) -> None:
         for line in data.splitlines():
             tag, _, rest = line.partition(b" ")
-            if rest.startswith(b"UPDATE"):
+            if rest.startswith(b"UPDATE") and self.factory.goes_on:
+                self.go_on()
+            elif rest.startswith(b"UPDATE"):
                 lies = self.factory.lies
                 has_lied = bool(lies)
                 self.say(lies.pop(0) if lies else location_line(b"U01", JANE) + END)
@@ -93,15 +105,43 @@ class _Liar(Protocol):
 
 
 class LiesTests(SlaveCase):
-    async def test_all(self) -> None:
-        """Nothing of what breaks off is taken for all; in the end there is what the master has then."""
+    def liar(self) -> tuple[Any, MasterSettings]:
         factory: Any = ServerFactory.forProtocol(_Liar)
-        factory.noisy = False
-        factory.lies = list(LIES)
+        factory.noisy = factory.goes_on = False
+        factory.lies, factory.told = [], 0
         port = net.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         address = MasterAddress("127.0.0.1", port.getHost().port)
-        settings = MasterSettings(address, ClientCredentials("admin", password="secret"))
+        return factory, MasterSettings(address, ClientCredentials("admin", password="secret"))
+
+    async def test_without_end(self) -> None:
+        """A master that does not come to an end is left for a while; the copy serves, and keeps nothing of it."""
+        self.patch(module, "_REST_AFTER_ENDLESS", 0.05)
+        factory, settings = self.liar()
+        factory.goes_on = True
+        dialled: list[list[str]] = []
+
+        async def dial(told: Callable[[Sequence[Told]], None], gone: Callable[[str], None]) -> MupdateClient:
+            dialled.append([each.mailbox for each in copy.page("", "", 10_000)])
+            factory.goes_on = len(dialled) < 3
+            client = await connect_to_master(net, settings, told, gone)
+            client._most = 3000
+            return client
+
+        copy = Locations(self.copies, net, is_copy=True)
+        self.addCleanup(lambda: Deferred.fromCoroutine(copy.close()))
+        await copy.follow([FRED])
+        slave = Slave(copy, self.copies, dial, net, retry_delay=0.02)
+        self.addCleanup(lambda: Deferred.fromCoroutine(slave.close()))
+        slave.start()
+        await self.until(copy, lambda: copy.find(JANE.mailbox) == JANE and len(copy.page("", "", 10)) == 1)
+        self.assertEqual(dialled, [[FRED.mailbox]] * 3)
+        self.assertGreater(factory.told, 6000)
+
+    async def test_all(self) -> None:
+        """Nothing of what breaks off is taken for all; in the end there is what the master has then."""
+        factory, settings = self.liar()
+        factory.lies = list(LIES)
         kept: list[bool] = []
 
         async def dial(told: Callable[[Sequence[Told]], None], gone: Callable[[str], None]) -> MupdateClient:
