@@ -13,6 +13,7 @@ from pycyrus.errors import MailStoreError, PlaintextRefused
 from pycyrus.interfaces import Authenticated, IMessageFile
 from pycyrus.net.line_session import Goodbye
 from pycyrus.pop3 import replies
+from pycyrus.pop3.ahead import MESSAGES, gather
 from pycyrus.pop3.maildrop import Maildrop
 from pycyrus.pop3.replies import Err
 from pycyrus.pop3.session import Pop3Session
@@ -92,7 +93,7 @@ async def capa(session: Pop3Session, arguments: list[bytes]) -> bytes:
     if session.authenticator.allows_plaintext(session.channel()):
         lines.append("USER")
     if settings.serves_frontends:
-        lines.append("XDONE")
+        lines += ["XDONE", "XAHEAD"]
     if settings.product:
         lines.append(f"IMPLEMENTATION {settings.product}")
     return _listing(session, b"List of capabilities follows", lines)
@@ -421,6 +422,34 @@ async def xdone(session: Pop3Session, arguments: list[bytes]) -> bytes:
     return b"+OK " + arguments[0]
 
 
+async def xahead(session: Pop3Session, arguments: list[bytes]) -> bytes:
+    """
+    Send a message and some that follow it: how many octets the answer to RETR has for each, and these answers.
+
+    One that is large is sent as by RETR.  Those that follow count as retrieved when C{XGOT} says so.
+    """
+    _check_frontend(session)
+    number = _number(arguments[0])
+    answers = gather(_maildrop(session), number, session.clock.seconds)
+    if not answers:
+        return await retr(session, arguments)
+    _maildrop(session).retrieved(number)
+    sizes = b"".join(b" %d" % len(answer) for answer in answers)
+    session.write(b"+OK AHEAD%b\r\n%b" % (sizes, b"".join(answers)))
+    return b""
+
+
+async def xgot(session: Pop3Session, arguments: list[bytes]) -> bytes:
+    """Note which messages a client was given of those that C{XAHEAD} sent.  Nothing is answered if they are there."""
+    _check_frontend(session)
+    maildrop = _maildrop(session)
+    for number in map(_number, arguments):
+        # Only for its error.
+        maildrop.size(number)
+        maildrop.retrieved(number)
+    return b""
+
+
 async def last(session: Pop3Session, arguments: list[bytes]) -> bytes:
     """Tell the highest number used (RFC 1460), for clients of that time."""
     return b"+OK %d" % _maildrop(session).last
@@ -439,6 +468,8 @@ ROWS: dict[bytes, Row] = {
     b"NOOP": Row(State.TRANSACTION, noop),
     b"XUSER": Row(State.AUTHORIZATION, xuser, 1, None),
     b"XDONE": Row(State.TRANSACTION, xdone, 1, 1),
+    b"XAHEAD": Row(State.TRANSACTION, xahead, 1, 1),
+    b"XGOT": Row(State.TRANSACTION, xgot, 1, MESSAGES),
     b"STAT": Row(State.TRANSACTION, stat),
     b"LIST": Row(State.TRANSACTION, list_, most=1),
     b"UIDL": Row(State.TRANSACTION, uidl, most=1),

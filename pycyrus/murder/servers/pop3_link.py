@@ -12,6 +12,7 @@ from typing_extensions import override
 from pycyrus.auth.client import ClientExchange
 from pycyrus.errors import MechanismUnavailable, StoreUnavailable
 from pycyrus.murder.pipe import PipeLink
+from pycyrus.murder.servers.pop3_ahead import ReadAhead
 
 KEEP_FOR = 20.0
 """Seconds for which one that nobody uses is kept; a backend waits longer for a login."""
@@ -34,6 +35,7 @@ class Pop3Link(PipeLink):
 
     @ivar capabilities: With their parameters, in upper case.
     @ivar give_back: Takes it when its user is done; None if it serves one only.
+    @ivar reads_ahead: The server sends messages before they are asked for.
     """
 
     service = "pop3"
@@ -42,6 +44,8 @@ class Pop3Link(PipeLink):
         super().__init__(server, reactor)
         self.capabilities: Mapping[bytes, list[bytes]] = {}
         self.give_back: Callable[[Pop3Link], None] | None = None
+        self.reads_ahead = False
+        self._ahead: ReadAhead | None = None
         self._began = self.used
         self._is_at_line = True
         self._end: bytes | None = None
@@ -119,16 +123,24 @@ class Pop3Link(PipeLink):
 
     @override
     def pass_on(self, data: bytes) -> None:
-        if self._end is not None:
+        if self._end is not None or not data:
             # Nothing follows a QUIT.
             return
+        if self._ahead is None and self.reads_ahead:
+            self._ahead = ReadAhead()
+        ahead = self._ahead
         if self._is_at_line and data.upper() in _QUITS and self._may_stay():
             word = secrets.token_hex(8).encode("ascii")
             self._end = b"+OK %b\r\n" % word
-            data = b"XDONE %b\r\n" % word
-        elif data:
+            data = (b"" if ahead is None else ahead.given()) + b"XDONE %b\r\n" % word
+        else:
             self._is_at_line = data.endswith(b"\n")
-        super().pass_on(data)
+            if ahead is not None:
+                data, said = ahead.asked(data)
+                if said and self._session is not None:
+                    self._session.take_piped(said)
+        if data:
+            super().pass_on(data)
 
     def _may_stay(self) -> bool:
         """Whether there may be another user after this one."""
@@ -137,6 +149,14 @@ class Pop3Link(PipeLink):
 
     @override
     def dataReceived(self, data: bytes) -> None:
+        if self._ahead is not None:
+            try:
+                data = self._ahead.answered(data)
+            except StoreUnavailable as error:
+                self.abort(str(error))
+                return
+            if not data:
+                return
         if self._end is None:
             super().dataReceived(data)
             return
@@ -152,7 +172,7 @@ class Pop3Link(PipeLink):
     def _done(self, said: bytes) -> None:
         """@param said: What else was said to the user."""
         session, self._session = self._session, None
-        self._end, self._tail = None, b""
+        self._end, self._tail, self._ahead = None, b"", None
         self._is_free = True
         if session is not None:
             session.take_piped(said + b"+OK\r\n")
