@@ -8,8 +8,11 @@ first: so the next connection costs no look-up.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
+import struct
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +43,8 @@ READ_SIZE = 196_608
 """Octets taken at a time: servers send more at once than clients, and each piece that is passed on wakes somebody."""
 REMEMBER_FOR = 30.0
 """Seconds for which it is believed where a name leads."""
+_INT = struct.Struct("i")
+_NO_COUNT = bytes(_INT.size)
 _IN_PROGRESS = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
 
 
@@ -77,13 +82,9 @@ class LeanClient(LeanConnection):
         self.told()
         return None
 
-    def read_at_most(self, most: int | None) -> None:
-        """
-        Take only so many octets at a time, so that what follows them stays in the kernel.
-
-        @param most: None for as many as usual.
-        """
-        self._view = LeanClient._view[:most]
+    def waiting(self) -> int:
+        """Octets that came and were not read."""
+        return _INT.unpack(fcntl.ioctl(self.fileno(), termios.FIONREAD, _NO_COUNT))[0]  # type: ignore[no-any-return] # an int
 
     def fill(self, pipe: Pipe, most: int) -> int | None:
         """

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pycyrus.imap.wire.frames import Frame
+    from pycyrus.model.mailbox_name import MailboxName
     from pycyrus.murder.imap.routes import SessionRoutes
     from pycyrus.murder.servers.imap_link import ImapLink
 
 _OVERFLOWN = re.compile(rb"^\* OK \[NOTIFICATIONOVERFLOW\]", re.IGNORECASE | re.MULTILINE)
+_STATUS = b"* STATUS "
 _NO_TAG = b"-"
 """Of no command: all that comes is untagged."""
 _SUBSCRIBED = re.compile(rb"\(subscribed(?= )", re.IGNORECASE)
@@ -119,7 +121,7 @@ class MurderNotices(Notices):
             raise No(b"Not all servers can tell of these events", b"CANNOT")
         await self._routes.switch_on(link)
         untagged, status, text = await link.ask(command)
-        session.write(untagged)
+        session.write(self._without_selected(untagged))
         if status != b"OK":
             code = text[1 : text.find(b"]")] if text.startswith(b"[") else None
             raise No(text.partition(b"]")[2].strip() if code else text, code)
@@ -161,7 +163,7 @@ class MurderNotices(Notices):
         session = self._session
         try:
             for link in self._links:
-                if _OVERFLOWN.search(self._pass_on(link)):
+                if _OVERFLOWN.search(self._pass_on(link, is_others=True)):
                     # One of them ends it for all: the client looks for itself, and asks again.
                     session.telling.begin(None)
                     return
@@ -183,17 +185,36 @@ class MurderNotices(Notices):
                 # The next command is told so.
                 self.log.info("no notices for {session}: {error}", session=self._session.session_id, error=str(error))
 
-    def _pass_on(self, link: ImapLink) -> bytes:
-        """@return: What was passed on."""
+    def _pass_on(self, link: ImapLink, *, is_others: bool = False) -> bytes:
+        """
+        @param is_others: That server does not know what is selected.
+        @return: What was passed on.
+        """
         told, (data, _) = b"", link.take_news(_NO_TAG)
         while data:
             told += data
-            self._session.write(data)
+            self._session.write(self._without_selected(data) if is_others else data)
             data, _ = link.take_news(_NO_TAG) if link.lost_reason is None else (b"", None)
         if not link.is_whole:
             link.abort("half a notice")
             self._session.abort()
         return told
+
+    def _without_selected(self, told: bytes) -> bytes:
+        """Of the selected mailbox nobody is told by STATUS (RFC 5465 section 6)."""
+        selected = self._routes.selected_mailbox
+        if selected is None or _STATUS not in told.upper():
+            return told
+        return b"".join(line for line in told.splitlines(keepends=True) if not self._is_status_of(line, selected))
+
+    def _is_status_of(self, line: bytes, selected: MailboxName) -> bool:
+        if line[: len(_STATUS)].upper() != _STATUS:
+            return False
+        try:
+            return self._routes.decode(Cursor([line[len(_STATUS) :]], utf8=True).astring()) == selected
+        except BadSyntax:
+            # A name as a literal, which no server of ours sends.
+            return False
 
 
 async def notify_everywhere(routes: SessionRoutes, frame: Frame) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from binascii import b2a_base64
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,6 @@ from pycyrus.auth.client import ClientExchange
 from pycyrus.errors import AuthenticationFailed, MalformedExchange, StoreUnavailable
 from pycyrus.murder.servers.connection import ServerConnection
 from pycyrus.murder.servers.responses import BadResponse, ResponseScanner
-from pycyrus.net.sending import TURN_SIZE
 from pycyrus.net.splicing import PIPES, SPLICED, Pipe
 
 LOGIN_WITHIN = 30.0
@@ -26,10 +26,10 @@ _READ_AHEAD = 262_144
 _LONGEST_ANSWER = 64 << 20
 """Octets of an answer that is kept, such as the list of what somebody subscribed to."""
 _MAX_ROUNDS = 10
-_BETWEEN = 2048
-"""Octets that hold what stands between two literals."""
-_CAREFUL = 5
-"""Pieces after a large literal that are read with the hope that another follows."""
+_END = 8192
+"""Octets at the end of what waits that are read: more than any tagged line has."""
+_LEAST_SPLICED = _END + SPLICED
+"""Octets that wait, from which on it pays not to read them."""
 
 
 class Outlet(TypingProtocol):
@@ -65,6 +65,7 @@ class ImapLink(ServerConnection):
     @ivar capabilities: In upper case.
     @ivar enabled: What was switched on there; such a link is no other session's.
     @ivar is_clean: Nobody would notice that somebody else used it before.
+    @ivar tells_unasked: It was asked to tell of changes whenever there are some (RFC 5465).
     @ivar listener: Called when something came.
     """
 
@@ -75,14 +76,15 @@ class ImapLink(ServerConnection):
         self.capabilities: frozenset[bytes] = frozenset()
         self.enabled: set[bytes] = set()
         self.is_clean = True
+        self.tells_unasked = False
         self.listener: Callable[[], None] | None = None
         self.greeting = b""
         self._scanner = ResponseScanner()
         self._has_news = False
         self._unread = 0
         self._is_paused = False
-        self._most: int | None = None
         self._number = 0
+        self._secret = secrets.token_hex(8).encode("ascii")
 
     # --- the connection -----------------------------------------------------------
 
@@ -174,79 +176,73 @@ class ImapLink(ServerConnection):
         @raise StoreUnavailable: The connection went.  L{is_whole} tells whether the
             client can be told so.
         """
-        passed = careful = 0
         while True:
             data, line = self._take(tag)
             if data:
                 outlet.write(data)
             if line is not None:
-                self._read_at_most(None)
                 self.used = self._reactor.seconds()
                 return line
-            left = self._scanner.literal_left
-            if left >= SPLICED and await self._splice(outlet, within):
-                careful = _CAREFUL
-                passed = self._go_on_reading(passed + left)
-            elif data:
-                # Where one large literal came, the next may be behind what is small.
-                careful = max(careful - 1, 0)
-                self._read_at_most(left + _BETWEEN if careful else None)
+            if data:
                 await outlet.drain()
             await self._more(within)
 
-    def _read_at_most(self, most: int | None) -> None:
-        """
-        Leave in the kernel what may be passed on without a look at it.
+    def secret_tag(self) -> bytes:
+        """A tag that nobody knows, so that no message has a line that begins with it."""
+        self._number += 1
+        return b"%b%d" % (self._secret, self._number)
 
-        @param most: Octets; None for as many as usual.
+    async def relay_unseen(self, tag: bytes, outlet: Outlet, within: float | None = ANSWER_WITHIN) -> bytes:
         """
-        if most != self._most:
-            self._most = most
-            transport: Any = self.transport
-            transport.read_at_most(most)
+        As L{relay}, and what is long is passed on without a look at it.
 
-    def _go_on_reading(self, passed: int) -> int:
-        """
-        Read at once what follows a literal, and is there already as a rule; unless it is others' turn.
+        What waits in the socket goes from there to the client's; but for its end, which is read: the tagged
+        line may be there.
 
-        @param passed: Octets in this turn.
-        @return: Likewise.
+        @param tag: One of L{secret_tag}; behind its line the server says nothing of its own accord.
         """
-        self._read_at_most(_BETWEEN)
-        if passed >= TURN_SIZE:
-            return 0
         transport: Any = self.transport
-        transport.doRead()
-        return passed
+        can_splice = not self.tells_unasked and outlet.can_splice and getattr(transport, "can_splice", False)
+        while True:
+            data, line = self._take(tag)
+            if data:
+                outlet.write(data)
+            if line is not None:
+                self.used = self._reactor.seconds()
+                return line
+            if can_splice and transport.waiting() >= _LEAST_SPLICED:
+                can_splice = await self._splice(outlet, within)
+                if can_splice and transport.waiting():
+                    # Its end, without another turn.
+                    transport.doRead()
+            elif data:
+                await outlet.drain()
+            await self._more(within)
 
     async def _splice(self, outlet: Outlet, within: float | None) -> bool:
         """
-        Pass on what is left of a literal without copying it.
+        Pass on what waits, without copying it, for as long as much does.
 
-        @return: Whether it was passed on; else what is left of it is to be read.
+        @return: Whether this works.
         @raise StoreUnavailable: The connection went.
         """
         transport: Any = self.transport
-        if not outlet.can_splice or not getattr(transport, "can_splice", False):
-            return False
         with PIPES.borrowed() as pipe:
             if pipe is None:
                 return False
             transport.told = self._wake
             try:
-                while True:
+                while (waiting := transport.waiting()) >= _LEAST_SPLICED:
                     self._has_news = False
-                    count = transport.fill(pipe, self._scanner.literal_left)
-                    if count is None:
+                    count = transport.fill(pipe, waiting - _END)
+                    if not count:
                         return False
-                    if count:
-                        self._scanner.skip(count)
-                        outlet.send_pipe(pipe, count)
-                        if pipe.held and not await self._emptied(pipe, outlet):
-                            return False
-                    if not self._scanner.literal_left:
-                        return True
+                    outlet.write(self._scanner.look_away())
+                    outlet.send_pipe(pipe, count)
+                    if pipe.held and not await self._emptied(pipe, outlet):
+                        return False
                     await self._more(within)
+                return True
             finally:
                 transport.told = None
 

@@ -34,13 +34,14 @@ class ResponseScanner:
     matter, so that it costs little for each message of a long answer.
     """
 
-    __slots__ = ("_buffer", "_in_line", "_is_text", "_left")
+    __slots__ = ("_buffer", "_in_line", "_is_blind", "_is_text", "_left")
 
     def __init__(self) -> None:
         self._buffer = b""
         self._left = 0
         self._in_line = False
         self._is_text = False
+        self._is_blind = False
 
     @property
     def is_whole(self) -> bool:
@@ -52,14 +53,16 @@ class ResponseScanner:
         """Whether all that is left is a goodbye."""
         return not self._left and _is_goodbye(self._buffer)
 
-    @property
-    def literal_left(self) -> int:
-        """Octets of a literal that were not fed yet, when all else was taken."""
-        return 0 if self._buffer else self._left
+    def look_away(self) -> bytes:
+        """
+        What follows is passed on otherwise: only the tagged line is looked for, until it came.
 
-    def skip(self, count: int) -> None:
-        """So many octets of the literal were passed on otherwise."""
-        self._left -= count
+        @return: Octets that are to be passed on before.
+        """
+        held, self._buffer = self._buffer, b""
+        self._is_blind = self._in_line = True
+        self._left = 0
+        return held
 
     def feed(self, data: bytes) -> None:
         """Add octets."""
@@ -76,6 +79,8 @@ class ResponseScanner:
         """
         buffer, position, size = self._buffer, 0, len(self._buffer)
         start = tag + b" "
+        if self._is_blind:
+            return self._take_blindly(start)
         while position < size:
             if self._left:
                 step = min(self._left, size - position)
@@ -108,6 +113,19 @@ class ResponseScanner:
             return buffer[:position], None
         self._buffer = buffer[end:]
         return buffer[:position], buffer[position:end]
+
+    def _take_blindly(self, start: bytes) -> tuple[bytes, bytes | None]:
+        """Look for a beginning that stands nowhere else."""
+        position = self._buffer.find(start)
+        if position >= 0:
+            data, line = self._take_tagged(position)
+            if line is not None:
+                self._is_blind = self._in_line = False
+            return data, line
+        # Half of it may have come.
+        size = max(len(self._buffer) - len(start) + 1, 0)
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data, None
 
     def _take_most(self, position: int) -> bytes:
         """Take all lines, and of one that has not ended what is of no interest."""

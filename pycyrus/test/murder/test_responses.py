@@ -57,6 +57,33 @@ class ScannerTests(SynchronousTestCase):
             passed += data + (line or b"")
         self.assertTrue(b"".join(pieces).startswith(passed))
 
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(st.lists(_TEXTS, max_size=8), st.lists(st.integers(1, 60), min_size=1, max_size=20), st.integers(0, 40_000))
+    def test_what_is_not_looked_at(self, texts: list[bytes], sizes: list[int], skipped: int) -> None:
+        """From the middle of anything, the line with a tag that stands nowhere else is found, and all else passed on."""
+        tagged = b"5f3a1 NO [X] {3}\r\n"
+        stream = b"".join(texts)
+        skipped = min(skipped, len(stream))
+        scanner = ResponseScanner()
+        scanner.feed(stream[:10])
+        passed, line = scanner.take(b"5f3a1")
+        passed += scanner.look_away()
+        self.assertFalse(scanner.is_whole)
+        at = max(skipped, len(passed))
+        passed += stream[len(passed) : at]
+        stream += tagged
+        turn = 0
+        while line is None:
+            self.assertLess(at, len(stream))
+            scanner.feed(stream[at : at + sizes[turn % len(sizes)]])
+            at += sizes[turn % len(sizes)]
+            turn += 1
+            data, line = scanner.take(b"5f3a1")
+            passed += data
+        self.assertEqual(passed + line, stream)
+        self.assertEqual(line, tagged)
+        self.assertTrue(scanner.is_whole)
+
     def test_a_goodbye_is_ours(self) -> None:
         """A backend's BYE is not the frontend's."""
         scanner = ResponseScanner()
