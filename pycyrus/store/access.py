@@ -7,7 +7,7 @@ What may not be seen is answered as if it were not there.
 from __future__ import annotations
 
 from pycyrus.errors import MailboxMoving, MailboxNotFound, PermissionDenied
-from pycyrus.model.acl import CREATE, LOOKUP, Acl, rights_of
+from pycyrus.model.acl import CREATE, DELETE_MAILBOX, LOOKUP, Acl, rights_of
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.store.rows import Entry
@@ -61,6 +61,11 @@ def check_stays(entry: Entry) -> None:
 def visible(identity: Identity, entry: Entry | None) -> bool:
     """Whether the identity may know that the mailbox exists."""
     return entry is not None and LOOKUP in rights(identity, entry.name, entry.acl)
+
+
+def right_to_rename(identity: Identity, name: MailboxName) -> str:
+    """The right that a rename needs: administrators rename what they see, but delete by right C{x} only."""
+    return LOOKUP if identity.administers(name.domain) else DELETE_MAILBOX
 
 
 def may_create_below(identity: Identity, ancestor: Entry | None, name: MailboxName) -> bool:

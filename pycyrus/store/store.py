@@ -181,8 +181,15 @@ class MailStore(Openings):
         self._directory.publisher = publisher
 
     async def _rename(self, identity: Identity, old: MailboxName, new: MailboxName) -> Renamed:
+        entry = self._directory.lookup(old)
+        # Whoever may not do it learns nothing of what other servers have.
+        is_allowed = (
+            entry is not None
+            and access.right_to_rename(identity, old) in access.rights(identity, old, entry.acl)
+            and self._could_create(identity, new)
+        )
         return await self._claimed(
-            new,
+            new if is_allowed else None,
             "",
             self._directory.change(
                 lambda connection: self._tree.rename(connection, identity, old, new), self._tree.finish

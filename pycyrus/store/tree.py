@@ -320,9 +320,7 @@ class MailboxTree:
         @return: Old and new names, parents first.
         """
         self.catch_up(connection)
-        # Administrators rename what they see, but delete by right x only.
-        needed = LOOKUP if identity.administers(old.domain) else DELETE_MAILBOX
-        entry = access.check(identity, rows.find(connection, old), needed)
+        entry = access.check(identity, rows.find(connection, old), access.right_to_rename(identity, old))
         self._check_renaming(identity, entry, new)
         self._check_new(connection, identity, new)
         tree = rows.tree(connection, old)

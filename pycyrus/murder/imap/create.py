@@ -18,6 +18,8 @@ from pycyrus.imap.wire.mailboxes import Create, parse_create
 from pycyrus.interfaces import IUserDefaults
 from pycyrus.model.identity import Identity
 from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.model.naming_policy import check_policy
+from pycyrus.murder.imap.visibility import check_may_create, nearest_above, unless_hidden
 from pycyrus.murder.servers.backends import Backends
 
 if TYPE_CHECKING:
@@ -173,7 +175,8 @@ async def creation(
     @return: The server, and what follows the command's name there, if not what the
         client wrote; None if it is this server's affair.
     @raise No: An administrator named a server that is none.
-    @raise PermissionDenied: Somebody else named one.
+    @raise InvalidMailboxName: It cannot be made.
+    @raise PermissionDenied: Somebody else named one, or may not make it.
     @raise StoreUnavailable: No server can be found.
     """
     session = routes.session
@@ -184,6 +187,8 @@ async def creation(
     shared = routes.routes
     existing = await routes.find(name)
     if existing is not None:
+        if existing.server and await unless_hidden(routes, name, existing) is None:
+            raise PermissionDenied("hidden")
         # Its server says so in its own words.
         return (existing.server, _without_server(command)) if existing.server else None
     own = session.settings.server_name.lower()
@@ -195,7 +200,10 @@ async def creation(
         if server is not None and server.lower() == own:
             return None
     if server is None:
-        server = await _server_of_parent(routes, name)
+        above = await nearest_above(routes, name)
+        check_policy(name, shared.deleted_prefix)
+        check_may_create(session.user, name, above)
+        server = None if above is None else above.location.server
     if server is None:
         server = await shared.choice.choose(session.user, name)
     if not server or server.lower() == own:
@@ -210,17 +218,6 @@ def _with_server(command: Create, servers: Collection[str]) -> Create:
     if command.server is None and partition is not None and partition.lower() in servers:
         return replace(command, server=partition, partition=None)
     return command
-
-
-async def _server_of_parent(routes: SessionRoutes, name: MailboxName) -> str | None:
-    """The server of the nearest mailbox above; None if there is none, empty if it is here."""
-    parent = name.parent
-    while parent is not None:
-        location = await routes.find(parent)
-        if location is not None:
-            return location.server
-        parent = parent.parent
-    return None
 
 
 def _without_server(command: Create) -> list[bytes | Literal] | None:

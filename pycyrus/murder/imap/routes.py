@@ -33,7 +33,9 @@ from pycyrus.murder.imap.moved import goodbye
 from pycyrus.murder.imap.multisearch import search_everywhere
 from pycyrus.murder.imap.notices import MurderNotices, notify_everywhere
 from pycyrus.murder.imap.referral import RouteSettings, refer
+from pycyrus.murder.imap.rename import check_renaming
 from pycyrus.murder.imap.store import SessionStore
+from pycyrus.murder.imap.visibility import unless_hidden
 from pycyrus.murder.servers.backends import Backends
 from pycyrus.murder.servers.imap_link import ImapLink
 from pycyrus.murder.spool import Spool
@@ -102,6 +104,11 @@ class SessionRoutes:
         """Whether a mailbox of another server is selected."""
         return self.link is not None
 
+    @property
+    def selected_mailbox(self) -> MailboxName | None:
+        """What is selected of another server."""
+        return None if self.link is None else self.decode(self._selected_name)
+
     async def execute(self, row: Command, frame: Frame) -> bytes | None:
         """
         Have another server do a command.
@@ -123,7 +130,7 @@ class SessionRoutes:
             self.log.warn("{command} of {session}: {error}", command=frame.name.decode("ascii", "replace"),
                           session=self.session.session_id, error=str(error))  # fmt: skip
             if (link := self.link) is not None and self._is_lost:
-                text = await goodbye(self.routes, link, self.decode(self._selected_name))
+                text = await goodbye(self.routes, link, self.selected_mailbox)
                 if text is not None:
                     raise Bye(text) from error
             raise UNAVAILABLE from error
@@ -171,14 +178,14 @@ class SessionRoutes:
         Where a mailbox is.
 
         @param wire: As the client wrote it.
-        @return: None if it does not exist; without a server if it is here.
+        @return: None if it does not exist, or is hidden; without a server if it is here.
         @raise No: Somebody is about to create or move it.
         """
         name = self.decode(wire) if wire else None
-        return None if name is None else await self.locate_name(name)
+        return None if name is None else await unless_hidden(self, name, await self.locate_name(name))
 
     async def locate_name(self, name: MailboxName) -> Location | None:
-        """As L{locate}."""
+        """As L{locate}, also of what is hidden."""
         location = await self.find(name)
         if location is not None and location.state is LocationState.RESERVED:
             raise No(b"Mailbox is currently reserved", b"INUSE")
@@ -355,21 +362,18 @@ class SessionRoutes:
         cursor = Cursor(frame.args, utf8=self.session.is_utf8)
         try:
             cursor.space()
-            old = cursor.astring()
+            wire = cursor.astring()
             cursor.space()
             new = self.decode(cursor.astring())
         except BadSyntax:
             return None
-        location = await self.locate(old)
-        if location is None or not location.server:
+        location = await self.locate(wire)
+        old = self.decode(wire)
+        if location is None or not location.server or old is None:
             return None
-        self._refer(frame, location, old)
-        parent = None if new is None else new.parent
-        while parent is not None:
-            above = await self.find(parent)
-            if above is not None and above.server != location.server:
-                raise No(b"Mailbox cannot be renamed to another server", b"CANNOT")
-            parent = parent.parent if above is None else None
+        self._refer(frame, location, wire)
+        if new is not None:
+            await check_renaming(self, old, location, new)
         return await self._changed(await self.pass_to(location.server, frame))
 
     async def _metadata(self, frame: Frame) -> bytes | None:

@@ -58,18 +58,20 @@ class Directory:
     What the backends have, as it is when it is looked at.
 
     @ivar own: Mailboxes of the frontend itself, if it is a unified server.
+    @ivar said: What is said to be somewhere else.
     """
 
     def __init__(self, stores: dict[str, MailStore]) -> None:
         self._stores = stores
         self.own: MailStore | None = None
+        self.said: dict[str, Location] = {}
         self.locations: dict[str, Location] = {}
         self.asked = 0
 
     async def catch_up(self) -> None:
         """Ask the backends."""
         self.asked += 1
-        self.locations = {}
+        self.locations = dict(self.said)
         stores = self._stores if self.own is None else {**self._stores, "": self.own}
         for server, store in stores.items():
             for listing in await store.list(ADMIN, _ALL):
