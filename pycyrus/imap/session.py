@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from pycyrus.errors import LimitExceeded, StoreUnavailable
@@ -31,11 +31,10 @@ from pycyrus.imap.telling import Telling
 from pycyrus.imap.wire.frames import Announced, Chunk, Event, Frame, FrameReader, Overflow, Refused
 from pycyrus.interfaces import Authenticated, ISessionWatch
 from pycyrus.net.threads import in_thread
+from pycyrus.net.turns import Turn, turns_of
 from pycyrus.tasks import Tasks
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall
-
     from pycyrus.imap.incoming import IncomingMessage
     from pycyrus.imap.selected import SelectedMailbox
     from pycyrus.model.names import MailboxName
@@ -44,6 +43,10 @@ T = TypeVar("T")
 
 TURN = 128
 """Events handled until other connections get their turn."""
+LONG = 0.002
+"""Seconds after which they get it anyway."""
+SHORT = 0.0002
+"""The same where others wait for theirs."""
 SHUTDOWN = b"Server shutting down"
 INTERRUPTED = b"Fatal error: Command was interrupted"
 
@@ -69,6 +72,7 @@ class Session(Client):
         "_reader",
         "_tasks",
         "_turn",
+        "_turns",
         "is_idling",
         "selected",
         "tag",
@@ -101,7 +105,8 @@ class Session(Client):
         self._dialogue = Dialogue(self._reader, parts.settings.max_sasl_line, self._resume_reading)
         self.telling = Telling(self, self._do_between)
         self._later: Callable[[], None] | None = None
-        self._turn: IDelayedCall | None = None
+        self._turn: Turn | None = None
+        self._turns = turns_of(parts.clock)
         self._patience = Patience(parts.clock, parts.settings, self._time_passed)
         if parts.elsewhere is not None:
             self.elsewhere = parts.elsewhere.visit(self)
@@ -110,14 +115,7 @@ class Session(Client):
 
     def pause(self) -> Awaitable[None]:
         """Let other sessions run: to be awaited every few milliseconds of long work."""
-        call: IDelayedCall
-
-        def cancelled(deferred: Deferred[None]) -> None:
-            call.cancel()
-
-        paused: Deferred[None] = Deferred(cancelled)
-        call = self.clock.callLater(0, paused.callback, None)
-        return paused
+        return self._turns.wait()
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Have something computed that takes long, where other sessions go on meanwhile."""
@@ -256,7 +254,8 @@ class Session(Client):
         elif self._dialogue.is_waiting:
             self._dialogue.came()
         # A line that is awaited has a limit of its own.
-        if self._is_busy and not self._is_paused and not self._dialogue.is_waiting:
+        is_waiting = self._is_busy or self._turn is not None
+        if is_waiting and not self._is_paused and not self._dialogue.is_waiting:
             settings = self.settings
             if self._reader.waiting > (settings.read_ahead if self.identity else settings.before_login.command):
                 self._pause_reading()
@@ -299,8 +298,9 @@ class Session(Client):
         if self._is_advancing or self._turn is not None:
             return
         self._is_advancing = True
-        reader = self._reader
+        reader, seconds = self._reader, self.clock.seconds
         left = TURN
+        stop = seconds() + (SHORT if self._turns.are_awaited else LONG)
         while not self._is_busy and not self._is_closing and self._is_writable:
             event = reader.next()
             if event is None:
@@ -310,8 +310,8 @@ class Session(Client):
             else:
                 self._handle(event)
             left -= 1
-            if not left:
-                self._turn = self.clock.callLater(0, self._next_turn)
+            if not left or (reader.waiting and seconds() >= stop):
+                self._turn = self._turns.ask(self._next_turn)
                 break
         self._is_advancing = False
         if self._held:
@@ -429,7 +429,12 @@ class Session(Client):
             later()
         self._check_patience()
         self.telling.command_ended()
-        if not self._is_advancing:
+        if self._is_advancing:
+            return
+        if self._reader.waiting and self._turn is None and not self._is_closing:
+            # Whatever the command waited for, the next one is begun when others had their turn.
+            self._turn = self._turns.ask(self._next_turn)
+        else:
             self._advance()
 
     def _do_between(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -20,6 +20,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pycyrus.net.turns import Turn, turns_of
 from pycyrus.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ MAX_WAITING = 65_536
 """Octets kept while a command waits; then the transport is paused."""
 COMMANDS_AT_ONCE = 100
 """Commands run before other connections have their turn."""
+LONG = 0.002
+"""Seconds after which they have it anyway."""
+SHORT = 0.0002
+"""The same where others wait for theirs."""
 CORK_SIZE = 65_536
 """Octets held back at most."""
 
@@ -105,7 +110,8 @@ class LineSession:
         self._line: Deferred[None] | None = None
         self._errors = 0
         self._opened = self._heard = clock.seconds()
-        self._turn: IDelayedCall | None = None
+        self._turn: Turn | None = None
+        self._turns = turns_of(clock)
         self._timer: IDelayedCall | None = clock.callLater(limits.login_timeout, self._look_at_time)
 
     # --- what a protocol's session says -----------------------------------
@@ -180,13 +186,7 @@ class LineSession:
     async def others(self) -> None:
         """Let other connections have their turn, and wait as C{drain} does."""
         self.flush()
-        turn: Deferred[None] = Deferred()
-        call = self.clock.callLater(0, turn.callback, None)
-        try:
-            await turn
-        finally:
-            if call.active():
-                call.cancel()
+        await self._turns.wait()
         await self.drain()
 
     async def more(self) -> None:
@@ -269,9 +269,10 @@ class LineSession:
     def stop_clocks(self) -> None:
         """Begin nothing more: there is nobody any more to whom it would matter."""
         self._is_closing = True
-        for call in (self._timer, self._turn):
-            if call is not None and call.active():
-                call.cancel()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if self._turn is not None:
+            self._turn.cancel()
         self._timer = self._turn = None
 
     # --- the work ---------------------------------------------------------
@@ -280,6 +281,8 @@ class LineSession:
         """Run what has arrived."""
         self._is_working = True
         left = COMMANDS_AT_ONCE
+        seconds = self.clock.seconds
+        stop = seconds() + (SHORT if self._turns.are_awaited else LONG)
         try:
             while not self._is_closing and await self.step():
                 if self._is_leaving:
@@ -287,8 +290,8 @@ class LineSession:
                 if self._errors > self._limits.max_errors:
                     raise Goodbye(self.farewells.too_many_errors)
                 left -= 1
-                if not left:
-                    self._turn = self.clock.callLater(0, self._next_turn)
+                if not left or (seconds() >= stop and self.kept()):
+                    self._turn = self._turns.ask(self._next_turn)
                     break
                 if not self._is_writable:
                     await self.drain()

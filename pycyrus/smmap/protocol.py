@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -20,6 +19,7 @@ from pycyrus.errors import LimitExceeded, MailStoreError
 from pycyrus.interfaces import IRecipientVerifier, Recipient
 from pycyrus.model.identity import POSTMAN
 from pycyrus.net.limits import Admission, ConnectionLimits
+from pycyrus.net.turns import turns_of
 from pycyrus.smmap import replies
 from pycyrus.smmap.wire import BadRequest, NetstringReader, netstring, parse_request
 from pycyrus.tasks import Tasks
@@ -96,7 +96,7 @@ class SmmapProtocol(Protocol, TimeoutMixin):
                 self._transport().write(netstring(answer))
                 answered += 1
                 if answered % ANSWERS_AT_ONCE == 0:
-                    await self._next_turn()
+                    await turns_of(self.factory.reactor).wait()
         except BadRequest as error:
             self._refuse(error)
         finally:
@@ -111,11 +111,6 @@ class SmmapProtocol(Protocol, TimeoutMixin):
         self._waiting.clear()
         self._transport().write(netstring(replies.BAD_PROTOCOL % str(error).encode("ascii")))
         self._transport().loseConnection()
-
-    def _next_turn(self) -> Deferred[None]:
-        turn: Deferred[None] = Deferred(lambda _: call.cancel())
-        call = self.factory.reactor.callLater(0, turn.callback, None)
-        return turn
 
     async def _answer(self, request: bytes) -> bytes:
         address = parse_request(request)

@@ -283,6 +283,35 @@ class OrderTests(SessionCase):
         client.settle()
         self.assertEqual(client.receive(), b"a1 OK Completed\r\n")
 
+    def test_many_pipelines_leave_the_others_their_turn(self) -> None:
+        """However many send commands without an end: what is done between two looks at the network is little."""
+        server = self.server()
+        clock = server.clock
+
+        async def work(session: Session, arguments: None) -> None:
+            clock.rightNow += 0.001
+
+        self.command(work)
+        clients = [server.connect() for _ in range(50)]
+        begun = clock.seconds()
+        for client in clients:
+            client.receive()
+            client.protocol.dataReceived(b"a XTEST\r\n" * 100)
+        self.assertLess(clock.seconds() - begun, 0.060)
+        served = [client.receive().count(b"a OK") for client in clients]
+        while sum(served) < 5000:
+            begun = clock.seconds()
+            # What the reactor does between two looks.
+            due, clock.calls = [call for call in clock.calls if call.getTime() <= begun], clock.calls
+            for call in due:
+                clock.calls.remove(call)
+                call.func(*call.args)
+            self.assertLess(clock.seconds() - begun, 0.010)
+            for number, client in enumerate(clients):
+                served[number] += client.receive().count(b"a OK")
+            self.assertLessEqual(max(served) - min(served), 3)
+        self.assertEqual(served, [100] * 50)
+
 
 class FailureTests(SessionCase):
     """What a client sees when something breaks."""

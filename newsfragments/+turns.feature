@@ -1,0 +1,1 @@
+Clients that pipeline commands without end no longer keep the others waiting: what all of them do between two looks at the network is bounded, so that another client's short command is answered within milliseconds, however many they are.
