@@ -28,7 +28,8 @@ ALWAYS = (b"ID", b"ENABLE")
 ASKED_EARLY = (b"CREATE-SPECIAL-USE", b"LIST-EXTENDED", b"METADATA", b"SPECIAL-USE")
 """What cyradm looks for before it logs in, and never again."""
 COMPRESS = b"COMPRESS=DEFLATE"
-REPLICATION = b"X-REPLICATION"
+REPLICATION = (b"X-REPLICATION", b"X-SIEVE-MAILBOX")
+"""Without the latter a server of Cyrus's sends Sieve scripts as something else than messages."""
 _BASE = (b"IMAP4rev1", b"IMAP4rev2")
 _PLACED = frozenset((*ALWAYS, b"IDLE"))
 
@@ -85,7 +86,7 @@ def capabilities(
         if settings.message_limit and not is_frontend:
             tokens.append(b"MESSAGELIMIT=%d" % settings.message_limit)
     if takes_syncs:
-        tokens.append(REPLICATION)
+        tokens += REPLICATION
     if is_compressed:
         tokens.remove(COMPRESS)
     hidden = {name.upper().encode("ascii", "replace") for name in settings.suppressed_capabilities}

@@ -51,12 +51,22 @@ class CyrusServer:
 
     @param directory: Its path must be short enough for Unix sockets.
     @ivar port: Of its service.
+    @ivar ports: Of further services, by program.
     @ivar name: As it stands in locations.
     """
 
-    def __init__(self, directory: Path, program: str, *words: str, users: Sequence[str], **options: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        program: str,
+        *words: str,
+        users: Sequence[str],
+        others: Sequence[str] = (),
+        **options: str,
+    ) -> None:
         """
         @param program: Of its one service, with its arguments.
+        @param others: Programs of further services.
         @param users: Who have passwords, all of them L{PASSWORD}.
         @param options: Of its imapd.conf.
         @raise SkipTest: It cannot be run here, and this is not continuous integration.
@@ -69,6 +79,7 @@ class CyrusServer:
         self._program = find_program(program)
         self.directory = directory
         self.port = free_port()
+        self.ports = {other: free_port() for other in others}
         self.name = f"localhost:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self._words = words
@@ -101,11 +112,11 @@ class CyrusServer:
         @raise ProgramFailed: It does not.
         """
         service = " ".join((str(self._program), "-C", str(self.configuration), *self._words))
+        services = f'  {self._program.name} cmd="{service}" listen="127.0.0.1:{self.port}" prefork=1\n'
+        for name, port in self.ports.items():
+            services += f'  {name} cmd="{self._tools}/{name} -C {self.configuration}" listen="127.0.0.1:{port}"\n'
         conf = self.directory / "cyrus.conf"
-        conf.write_text(
-            f"START {{\n{self._start_entries()}}}\n"
-            f'SERVICES {{\n  {self._program.name} cmd="{service}" listen="127.0.0.1:{self.port}" prefork=1\n}}\n'
-        )
+        conf.write_text(f"START {{\n{self._start_entries()}}}\nSERVICES {{\n{services}}}\n")
         with (self.directory / "master.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._master, "-C", self.configuration, "-M", conf, "-p", self.directory / "master.pid", "-D"],

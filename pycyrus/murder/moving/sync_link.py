@@ -24,7 +24,7 @@ from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.quota import RESOURCES, Resource
 from pycyrus.model.transfers import Manifest, MovedMailbox
 from pycyrus.murder.batches import batches
-from pycyrus.murder.moving.sync_records import name_of
+from pycyrus.murder.moving.sync_records import name_of, options
 from pycyrus.murder.moving.transfer_link import STEP_WITHIN, always, demand
 from pycyrus.murder.servers.imap_link import ImapLink
 from pycyrus.store import files
@@ -39,6 +39,8 @@ _MOST = 200
 _ANNOTATIONS_FROM = 12_345_678
 """What the check number of annotations begins with."""
 _SAVEDATE = b"/vendor/cmu/cyrus-imapd/savedate"
+_SIEVE, _SIEVE_TYPE = ("#sieve",), b"f"
+"""Where Cyrus has a user's Sieve scripts, and what it calls a mailbox of that kind."""
 _RESOURCES = {Resource.ANNOTATION_STORAGE: "X-ANNOTATION-STORAGE", Resource.MAILBOX: "X-NUM-FOLDERS"}
 """What Cyrus calls them."""
 
@@ -229,8 +231,9 @@ class SyncLink:
         self, mailbox: MovedMailbox, records: OutgoingRecords, roots: Sequence[MailboxName]
     ) -> dict[str, Value]:
         acl = "".join(f"{who}\t{tell_rights(rights)}\t" for who, rights in mailbox.acl.entries)
+        letters, others = options(mailbox.notes)
         notes: list[Value] = [
-            _note(note.entry.encode("utf-8"), note.user_id.encode("utf-8"), note.value) for note in mailbox.notes
+            _note(note.entry.encode("utf-8"), note.user_id.encode("utf-8"), note.value) for note in others
         ]
         if mailbox.special_use:
             notes.append(_note(b"/specialuse", self._user, " ".join(mailbox.special_use).encode("ascii")))
@@ -255,8 +258,10 @@ class SyncLink:
             "UIDVALIDITY": b"%d" % mailbox.uidvalidity,
             "PARTITION": self._partition,
             "ACL": acl.encode("utf-8"),
-            "OPTIONS": Word(b"P"),
+            "OPTIONS": letters.encode("ascii"),
         }
+        if mailbox.name.owner is not None and mailbox.name.path == _SIEVE:
+            table["MBOXTYPE"] = _SIEVE_TYPE
         if nearest is not None:
             table["QUOTAROOT"] = internal(nearest).encode("utf-8")
         table |= {"CREATEDMODSEQ": b"1", "FOLDERMODSEQ": b"%d" % records.highest_modseq}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pycyrus.errors import TransferFailed
@@ -20,6 +20,12 @@ _VENDOR = b"/vendor/cmu/cyrus-imapd/"
 _SPECIAL_USE = b"/specialuse"
 _OF_RECORDS = (_VENDOR + b"savedate", _VENDOR + b"createdmodseq", _VENDOR + b"basethrid", _VENDOR + b"thrid")
 """Annotations of messages that are columns here, or nothing."""
+_OPTIONS = {
+    "P": (_VENDOR.decode() + "pop3newuidl", True),
+    "S": (_VENDOR.decode() + "sharedseen", False),
+    "D": (_VENDOR.decode() + "duplicatedeliver", False),
+}
+"""What is an option of a mailbox there and an annotation here: its entry, and whether it is set if nobody says so."""
 
 Table = Mapping[str, Any]
 
@@ -138,8 +144,32 @@ def moved_mailbox(table: Table, deleted_prefix: str) -> MovedMailbox:
             Note(text(note, "USERID"), text(note, "ENTRY"), octets(note, "VALUE"))
             for note in notes
             if note.get("ENTRY") != _SPECIAL_USE
-        ),
+        )
+        + tuple(_options(text(table, "OPTIONS", b"P"))),
     )
+
+
+def _options(letters: str) -> Iterator[Note]:
+    """What a mailbox's options are here, but for what is so anyway."""
+    for letter, (entry, is_usual) in _OPTIONS.items():
+        if (letter in letters) != is_usual:
+            yield Note("", entry, b"false" if is_usual else b"true")
+
+
+def options(notes: Sequence[Note]) -> tuple[str, Sequence[Note]]:
+    """
+    A mailbox's options as they are told there.
+
+    @return: They, and what else there is.
+    """
+    found = {note.entry: note.value.lower() for note in notes if not note.user_id}
+    letters = "".join(
+        letter
+        for letter, (entry, is_usual) in _OPTIONS.items()
+        if found.get(entry, b"true" if is_usual else b"") == b"true"
+    )
+    entries = {entry for entry, _ in _OPTIONS.values()}
+    return letters, [note for note in notes if note.user_id or note.entry not in entries]
 
 
 def name_of(internal: bytes, deleted_prefix: str) -> MailboxName:

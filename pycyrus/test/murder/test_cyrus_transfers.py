@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
+from binascii import b2a_base64
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,7 @@ class CyrusTransfers(TransferServers):
         server = CyrusServer(
             directory,
             "imapd",
+            others=["timsieved"],
             users=["cyrus", "mailproxy", "john", "alice"],
             admins="cyrus mailproxy",
             unixhierarchysep="no",
@@ -287,6 +290,54 @@ class FromCyrus(CyrusTransfers):
         alice = await self.client("alice", self.port(0))
         await self.do(alice, b"SYNCGET USER alice", b"BAD")
         self.assertNotIn(b"X-REPLICATION", await self.do(alice, b"CAPABILITY"))
+
+
+def manage_sieve(port: int, *commands: bytes) -> bytes:
+    """
+    Say something to a ManageSieve server (RFC 5804) as john; waits for it.
+
+    @return: What it said at last.
+    """
+    said = b"\0john\0" + PASSWORD.encode()
+    login = b'AUTHENTICATE "PLAIN" "%b"' % b2a_base64(said, newline=False)
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), 60) as connection, connection.makefile("rwb") as wire:
+        for command in (b"", login, *commands):
+            if command:
+                wire.write(command + b"\r\n")
+                wire.flush()
+            answer = b""
+            while (line := wire.readline()) and not line.startswith((b"OK", b"NO", b"BYE")):
+                answer += line
+            assert line.startswith(b"OK"), (command, line)
+    return answer
+
+
+class ThereAndBack(CyrusTransfers):
+    async def test_scripts_and_options(self) -> None:
+        """Sieve scripts, the active one, and what Cyrus calls options come along, and are at Cyrus what they were."""
+        at = self.cyrus.ports["timsieved"]
+        keep = b" {7+}\r\nkeep;\r\n"
+        commands = (b'PUTSCRIPT "one"' + keep, b'PUTSCRIPT "two"' + keep, b'SETACTIVE "two"')
+        await deferToThread(manage_sieve, at, *commands)
+        john = await self.cyrus_client("john")
+        await self.do(john, b"CREATE INBOX.Shared")
+        seen, twice = (b"/shared/vendor/cmu/cyrus-imapd/" + each for each in (b"sharedseen", b"duplicatedeliver"))
+        await self.do(self.boss, b'SETMETADATA user.john.Shared (%b "true" %b "true")' % (seen, twice))
+        john.log_out()
+        await self.do(self.boss, b"XFER user.john " + self.servers[1].encode())
+        sieve = await self.stores[self.servers[1]].open(Identity("john"), JOHN.child("#sieve"), "r")
+        sieve.refresh()
+        self.assertEqual([bool(flags & FLAGGED) for flags in sieve.view().flags.tolist()], [False, True])
+        sieve.close()
+        here = await self.client("admin", self.port(1))
+        told = await self.do(here, b"GETMETADATA user.john.Shared (%b %b)" % (seen, twice))
+        self.assertEqual(told.count(b'"true"'), 2)
+        await self.do(here, b"XFER user.john " + self.cyrus.name.encode())
+        told = await self.do(self.boss, b"GETMETADATA user.john.Shared (%b %b)" % (seen, twice))
+        self.assertEqual(told.count(b'"true"'), 2)
+        commands = (b'GETSCRIPT "two"', b"LISTSCRIPTS")
+        self.assertEqual(await deferToThread(manage_sieve, at, *commands), b'"one"\r\n"two" ACTIVE\r\n')
 
 
 class ToCyrus(CyrusTransfers):
