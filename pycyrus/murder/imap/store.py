@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
 from heapq import merge
 from itertools import chain, groupby, islice, pairwise, zip_longest
@@ -102,14 +102,21 @@ class SessionStore:
     async def list(self, identity: Identity, scopes: Sequence[ListScope]) -> Sequence[MailboxListing]:
         """What may be seen, wherever it is; see L{pycyrus.interfaces.IMailStore}."""
         found: dict[str, MailboxListing] = {}
+        servers: set[str] = set()
         for scope in scopes:
-            await self._list_scope(identity, scope, found)
-        listings = [found[key] for key in sorted(found, key=_order)]
+            await self._list_scope(identity, scope, found, servers)
+        order = sorted(found, key=_order)
+        listings = [found[key] for key in order]
         has_own = self._routes.routes.settings.has_own
         local = [] if not has_own else await self._local.list(identity, scopes)
         known = {listing.name for listing in local}
-        uses = await self._uses() if self.wants_uses else {}
-        merged = [_with_use(listing, uses) for listing in listings if listing.name not in known]
+        if self.wants_uses:
+            uses, parents = await self._uses(servers), _parents(found)
+            listings = [
+                replace(listing, special_use=uses.get(listing.name, ()), has_children=key in parents)
+                for key, listing in zip(order, listings, strict=True)
+            ]
+        merged = [listing for listing in listings if listing.name not in known]
         return sorted([*merged, *local], key=lambda listing: listing.name) if local else merged
 
     def walk(
@@ -168,12 +175,19 @@ class SessionStore:
         # Some characters come before the dot.
         return behind[len(mailbox)] < "." and bool(self._routes.routes.directory.known(mailbox + ".", "", 1))
 
-    async def _list_scope(self, identity: Identity, scope: ListScope, found: dict[str, MailboxListing]) -> None:
+    async def _list_scope(
+        self, identity: Identity, scope: ListScope, found: dict[str, MailboxListing], servers: set[str]
+    ) -> None:
+        """@param servers: Gets those that know special uses of what is found."""
         async for page in self._pages(identity, scope):
             for location in page:
                 listing = self._listing(identity, scope, location)
                 if listing is not None:
                     found[location.mailbox] = listing
+                    if location.server and (
+                        listing.name.owned_by(identity) or identity.administers(listing.name.domain)
+                    ):
+                        servers.add(location.server)
 
     async def _pages(self, identity: Identity, scope: ListScope) -> AsyncIterator[Sequence[Location]]:
         """
@@ -267,17 +281,19 @@ class SessionStore:
                 return True
         return False
 
-    async def _uses(self) -> dict[MailboxName, tuple[str, ...]]:
-        """Special uses, which the server of the INBOX knows (RFC 6154)."""
-        try:
-            lines = await self._ask_home(b'LIST (SPECIAL-USE) "" "*" RETURN (SPECIAL-USE)', b"LIST")
-        except StoreUnavailable as error:
-            self.log.warn("no special uses: {error}", error=str(error))
-            return {}
-        return {
-            name: tuple(flag.decode("ascii", "replace") for flag in flags if flag.lower() not in _NO_USES)
-            for name, flags in lines
-        }
+    async def _uses(self, servers: Iterable[str]) -> dict[MailboxName, tuple[str, ...]]:
+        """Special uses, which the servers of the mailboxes know (RFC 6154)."""
+        found: dict[MailboxName, tuple[str, ...]] = {}
+        for server in sorted(servers):
+            try:
+                lines = await self._ask(server, b'LIST (SPECIAL-USE) "" "*" RETURN (SPECIAL-USE)', b"LIST")
+            except StoreUnavailable as error:
+                self.log.warn("no special uses: {error}", error=str(error))
+                continue
+            for name, flags in lines:
+                uses = tuple(flag.decode("ascii", "replace") for flag in flags if flag.lower() not in _NO_USES)
+                found[name] = uses or found.get(name, ())
+        return found
 
     # --- subscriptions --------------------------------------------------------------------
 
@@ -303,8 +319,9 @@ class SessionStore:
 
     async def _ask_home(self, command: bytes, response: bytes) -> Sequence[tuple[MailboxName, Sequence[bytes]]]:
         server = await self._routes.home()
-        if not server:
-            return []
+        return await self._ask(server, command, response) if server else []
+
+    async def _ask(self, server: str, command: bytes, response: bytes) -> Sequence[tuple[MailboxName, Sequence[bytes]]]:
         async with self._routes.routes.backends.borrowed(server, self._session.user) as link:
             untagged, status, text = await link.ask(command)
         if status != b"OK":
@@ -402,11 +419,15 @@ _NO_USES = frozenset(
 )  # fmt: skip
 
 
-def _with_use(listing: MailboxListing, uses: dict[MailboxName, tuple[str, ...]]) -> MailboxListing:
-    use = uses.get(listing.name)
-    if not use:
-        return listing
-    return MailboxListing(listing.name, True, False, use, listing.rights, listing.unique_id)
+def _parents(mailboxes: Iterable[str]) -> set[str]:
+    """All that have something below them."""
+    found: set[str] = set()
+    for mailbox in mailboxes:
+        above = mailbox.rpartition(".")[0]
+        while above and above not in found:
+            found.add(above)
+            above = above.rpartition(".")[0]
+    return found
 
 
 def _order(mailbox: str) -> str:
