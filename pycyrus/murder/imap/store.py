@@ -21,6 +21,7 @@ from pycyrus.model.internal_names import internal, parse_internal
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.scopes import ListScope, Namespace
 from pycyrus.murder.imap.values import values_at
+from pycyrus.murder.imap.visibility import unless_hidden
 from pycyrus.murder.servers.responses import BadResponse, split_responses
 
 if TYPE_CHECKING:
@@ -352,6 +353,9 @@ class SessionStore:
 
     # --- values and numbers ----------------------------------------------------------------------------
 
+    async def _find_visible(self, name: MailboxName) -> Location | None:
+        return await unless_hidden(self._routes, name, await self._routes.find(name))
+
     async def annotations(
         self, identity: Identity, name: MailboxName | None, *, facts: bool = True
     ) -> dict[str, bytes]:
@@ -361,7 +365,7 @@ class SessionStore:
         @raise MailboxNotFound: There is none, or its server tells nothing.
         @raise StoreUnavailable: Its server cannot be asked.
         """
-        location = None if name is None else await self._routes.find(name)
+        location = None if name is None else await self._find_visible(name)
         if name is None or location is None or not location.server:
             return await self._local.annotations(identity, name, facts=facts)
         async with self._routes.routes.backends.borrowed(location.server, identity) as link:
@@ -374,7 +378,7 @@ class SessionStore:
         @raise MailboxNotFound: There is none, or its server tells nothing.
         @raise StoreUnavailable: Its server cannot be asked.
         """
-        location = await self._routes.find(name)
+        location = await self._find_visible(name)
         if location is None or not location.server:
             return await self._local.status(identity, name)
         wire = self._session.names.encode(name)
