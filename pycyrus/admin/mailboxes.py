@@ -73,14 +73,16 @@ class Mailboxes:
 
 
 @contextmanager
-def open_mailboxes(configuration: Configuration) -> Iterator[Mailboxes]:
+def open_mailboxes(configuration: Configuration, path: Path | None = None) -> Iterator[Mailboxes]:
     """
     Read the mailbox list, beside a server that may run.
 
+    @param path: Of another list than the server's.
     @raise CommandError: It cannot be read.
     """
     act_as_server(configuration)
-    path = Path(configuration.settings.text("configdirectory")) / directory.FILE_NAME
+    if path is None:
+        path = Path(configuration.settings.text("configdirectory")) / directory.FILE_NAME
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30.0)
         try:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,9 +21,11 @@ from pycyrus.admin.storing import run_on_store
 from pycyrus.app.store_parts import store_settings
 from pycyrus.config.load import Configuration, load
 from pycyrus.errors import InvalidMailboxName, MailStoreError
+from pycyrus.interfaces import Location, LocationState
 from pycyrus.model.acl import Acl
 from pycyrus.model.acl_text import BadAcl, parse_rights, write_rights
 from pycyrus.model.names import MailboxName, parse_internal
+from pycyrus.store import locations
 from pycyrus.store.partitions import Partitions
 from pycyrus.store.restored_list import Restore, Restored, restore_list
 from pycyrus.store.rows import Entry
@@ -43,6 +48,7 @@ def register(verbs: Any) -> None:
     mode.add_argument("-m", "--mupdate", action="store_true", help="tell the Murder's master what is here")
     add_push_options(parser.add_argument_group("with -m"))
     parser.add_argument("-p", "--partition", metavar="NAME", help="only mailboxes of this partition")
+    parser.add_argument("-f", "--database", metavar="FILE", type=Path, help="with -d: another list than this server's")
     parser.add_argument("-L", "--legacy", action="store_true", help="with -u: a dump of Cyrus before 3.6")
     parser.add_argument("-y", action="store_true", help="intermediary mailboxes too (there are none)")
     parser.add_argument("-n", "--dry-run", action="store_true", help="with -u: say what would be done")
@@ -63,28 +69,69 @@ def run(arguments: argparse.Namespace) -> int:
 
         return run_push(arguments)
     configuration = load(source_of(arguments))
+    if arguments.database is not None and not arguments.dump:
+        raise CommandError("-f goes with -d only: all else is about the list that this server uses")
     if arguments.undump:
         return _undump(arguments, configuration)
-    with open_mailboxes(configuration) as mailboxes:
+    with open_mailboxes(configuration, arguments.database) as mailboxes:
         if arguments.verify:
             return _verify(mailboxes, configuration)
-        _dump(mailboxes, arguments.partition, sys.stdout)
+        listed = ((mailboxes.text(entry), entry) for entry in mailboxes.entries())
+        here = ((name, entry.partition, as_json(entry, name)) for name, entry in listed)
+        elsewhere = _elsewhere(mailboxes, configuration) if arguments.database is None else ()
+        _dump(chain(here, elsewhere), arguments.partition, sys.stdout)
     return 0
 
 
 # --- out --------------------------------------------------------------------
 
 
-def _dump(mailboxes: Mailboxes, partition: str | None, out: TextIO) -> None:
-    """Write one JSON object, an entry at a time: the list may be longer than memory."""
+def _dump(found: Iterable[tuple[str, str, dict[str, Any]]], partition: str | None, out: TextIO) -> None:
+    """
+    Write one JSON object, an entry at a time: the list may be longer than memory.
+
+    @param found: Names, partitions and what else there is to say of mailboxes.
+    """
     out.write("{")
     before = ""
-    for entry in mailboxes.entries():
-        if partition is None or entry.partition == partition:
-            name = mailboxes.text(entry)
-            out.write(f"{before}\n{json.dumps(name)}:{json.dumps(as_json(entry, name), separators=(',', ':'))}")
+    for name, at, told in found:
+        if partition is None or at == partition:
+            out.write(f"{before}\n{json.dumps(name)}:{json.dumps(told, separators=(',', ':'))}")
             before = ","
     out.write("\n}\n")
+
+
+def _elsewhere(mailboxes: Mailboxes, configuration: Configuration) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """What a Murder's master, or a frontend, knows of other servers' mailboxes, and is not in its own list."""
+    directory = Path(configuration.settings.text("configdirectory"))
+    if not (directory / locations.FILE_NAME).exists():
+        return
+    prefix = configuration.settings.text("deletedprefix")
+    try:
+        for location in locations.all_of(directory):
+            with suppress(InvalidMailboxName):
+                if mailboxes.find(parse_internal(location.mailbox, prefix)) is not None:
+                    continue
+            yield location.mailbox, location.partition, _remote_json(location)
+    except sqlite3.Error as error:
+        raise CommandError(f"{directory / locations.FILE_NAME}: {error}") from error
+
+
+def _remote_json(location: Location) -> dict[str, Any]:
+    """Where a mailbox is, as Cyrus 3.6 writes it; the directory has no times."""
+    words = location.acl.split("\t")
+    return {
+        "name": location.mailbox,
+        "mtime": "0",
+        "uidvalidity": "0",
+        "createdmodseq": "0",
+        "foldermodseq": "0",
+        "mbtype": "er" if location.state is LocationState.ACTIVE else "erz",
+        "partition": location.partition,
+        "server": location.server,
+        "acl": dict(zip(words[::2], words[1::2], strict=False)),
+        "name_history": [],
+    }
 
 
 def as_json(entry: Entry, name: str) -> dict[str, Any]:

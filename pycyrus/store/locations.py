@@ -283,12 +283,12 @@ class Locations:
 
 def all_of(directory: Path) -> Iterator[Location]:
     """
-    All entries of the file, in any order; waits for the disk.
+    All entries of the file, in the order of their names' octets; waits for the disk.
 
     @raise sqlite3.Error: It cannot be read.
     """
     with closing(sqlite3.connect((directory / FILE_NAME).absolute().as_uri() + "?mode=ro", uri=True)) as connection:
-        yield from map(_location, connection.execute(f"SELECT {_COLUMNS} FROM locations"))
+        yield from map(_location, connection.execute(f"SELECT {_COLUMNS} FROM locations ORDER BY mailbox"))
 
 
 def _run(works: Sequence[_Work], connection: sqlite3.Connection) -> list[MailStoreError | None]:

@@ -12,14 +12,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from typing_extensions import override
 
 from pycyrus.interfaces import Location, LocationState
+from pycyrus.store.locations import Locations
 from pycyrus.test.mupdate.test_master import FRED, MasterCase
 from pycyrus.testing.commands import call
 
 OWN = "b1.example"
+net: Any = reactor
 
 
 class CommandTests(MasterCase):
@@ -95,6 +98,30 @@ class CommandTests(MasterCase):
         self.assertEqual(self.locations.find("user.fred"), FRED)
         await self.call("ctl_mboxlist", "-m", "-a")
         self.assertEqual(self.known(), {"user.fred": f"{OWN}!default"})
+
+    async def test_a_dump(self) -> None:
+        """What is elsewhere is told as Cyrus does, and what is here once; such a dump lists nothing here again."""
+        self.write(mupdate_config="unified")
+        await self.call("user", "add", "fred", "--password", "x")
+        copy = Locations(self.home / "c", net, is_copy=True)
+        half = Location("user.half", "b2:143", "", "", LocationState.RESERVED)
+        await copy.follow([FRED, Location("ex.com!user.eve", "b2:143", "fast", "eve@ex.com\tlr\tanyone\tl\t"), half])
+        await copy.close()
+        dump = await self.call("ctl_mboxlist", "-d")
+        told = json.loads(dump)
+        self.assertEqual(set(told), {"user.fred", "user.half", "ex.com!user.eve"})
+        self.assertNotIn("server", told["user.fred"])
+        eve = told["ex.com!user.eve"]
+        self.assertEqual((eve["mbtype"], eve["server"], eve["partition"]), ("er", "b2:143", "fast"))
+        self.assertEqual(eve["acl"], {"eve@ex.com": "lr", "anyone": "l"})
+        self.assertEqual((told["user.half"]["mbtype"], told["user.half"]["acl"]), ("erz", {}))
+        self.assertEqual(set(json.loads(await self.call("ctl_mboxlist", "-d", "-p", "fast"))), {"ex.com!user.eve"})
+        other = str(shutil.copy(self.home / "c" / "mailboxes.db", self.home / "other.db"))
+        self.assertEqual(set(json.loads(await self.call("ctl_mboxlist", "-d", "-f", other))), {"user.fred"})
+        self.assertIn("-f goes with -d", await self.call("ctl_mboxlist", "-v", "-f", other, code=1))
+        (self.home / "dump").write_text(dump)
+        printed = await self.call("ctl_mboxlist", "-u", str(self.home / "dump"))
+        self.assertEqual(printed, "0 found on disk, 0 created, 0 with other rights\n")
 
     async def test_a_server_that_is_no_more(self) -> None:
         """What it claimed, or had, is forgotten when an administrator says so, and nothing else is."""

@@ -1,0 +1,1 @@
+``ctl_mboxlist -d`` tells of other servers' mailboxes on frontends and on a Murder's master, and ``-f`` dumps another list.
