@@ -7,7 +7,7 @@ from typing import Any
 
 from pycyrus.errors import StoreUnavailable
 from pycyrus.interfaces import Authenticated, IMailboxDirectory
-from pycyrus.murder.pipe import home_of
+from pycyrus.murder.home import home_of
 from pycyrus.murder.servers.backends import Backends
 from pycyrus.murder.servers.login import entering, log_in
 from pycyrus.murder.servers.pop3_link import KeptLinks, Pop3Link

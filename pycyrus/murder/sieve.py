@@ -8,7 +8,7 @@ from urllib.parse import quote
 from pycyrus.errors import MechanismUnavailable
 from pycyrus.interfaces import Authenticated, IMailboxDirectory
 from pycyrus.managesieve.parts import Referral
-from pycyrus.murder.pipe import home_of
+from pycyrus.murder.home import home_of
 from pycyrus.murder.servers.backends import Backends
 from pycyrus.murder.servers.login import entering, log_in
 from pycyrus.murder.servers.settings import DEFAULT_PORTS

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from pycyrus.auth.client import ClientExchange
 from pycyrus.errors import MechanismUnavailable, StoreUnavailable
-from pycyrus.murder.pipe import PipeLink
+from pycyrus.murder.servers.pipe_link import PipeLink
 from pycyrus.murder.servers.pop3_ahead import ReadAhead
 
 KEEP_FOR = 20.0

@@ -9,7 +9,7 @@ from typing import Any
 
 from pycyrus.auth.client import ClientExchange
 from pycyrus.errors import AuthenticationFailed, MalformedExchange, StoreUnavailable
-from pycyrus.murder.pipe import PipeLink
+from pycyrus.murder.servers.pipe_link import PipeLink
 from pycyrus.wire.words import BadLine, Word, quoted, split_words
 
 _MOST_LINES = 100

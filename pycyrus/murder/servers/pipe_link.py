@@ -6,29 +6,8 @@ from typing import Any
 
 from typing_extensions import override
 
-from pycyrus.errors import MailboxNotFound, StoreUnavailable
-from pycyrus.interfaces import Authenticated, IMailboxDirectory, LocationState
-from pycyrus.model.mailbox_name import inbox_of
-from pycyrus.murder.servers.backends import Backends
 from pycyrus.murder.servers.lines import LineClient
 from pycyrus.net.piping import PipedSession
-
-
-async def home_of(authenticated: Authenticated, directory: IMailboxDirectory, backends: Backends) -> str:
-    """
-    The server that has a user's INBOX; empty for this one.
-
-    @raise MailboxNotFound: There is none.
-    @raise StoreUnavailable: It is not anywhere just now, or a server that believes it to be here passed the user on.
-    """
-    location = await directory.locate(inbox_of(authenticated.identity))
-    if location is None:
-        raise MailboxNotFound("no INBOX in the directory")
-    if location.state is LocationState.RESERVED:
-        raise StoreUnavailable("it is being created or moved")
-    if location.server:
-        backends.check_first(authenticated.authenticated_as, location.server)
-    return location.server
 
 
 class PipeLink(LineClient):
