@@ -114,7 +114,7 @@ class CyrusServer:
         service = " ".join((str(self._program), "-C", str(self.configuration), *self._words))
         services = f'  {self._program.name} cmd="{service}" listen="127.0.0.1:{self.port}" prefork=1\n'
         for name, port in self.ports.items():
-            services += f'  {name} cmd="{self._tools}/{name} -C {self.configuration}" listen="127.0.0.1:{port}"\n'
+            services += f'  {name} cmd="{find_program(name)} -C {self.configuration}" listen="127.0.0.1:{port}"\n'
         conf = self.directory / "cyrus.conf"
         conf.write_text(f"START {{\n{self._start_entries()}}}\nSERVICES {{\n{services}}}\n")
         with (self.directory / "master.log").open("ab") as log:
