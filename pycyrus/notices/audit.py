@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 from twisted.logger import Logger
@@ -30,17 +29,16 @@ from pycyrus.interfaces import (
     SessionFacts,
     Stored,
 )
-from pycyrus.model.acl import POST
 from pycyrus.model.acl_changes import AclChange
 from pycyrus.model.acl_text import write_acl
 from pycyrus.model.flags import SYSTEM_FLAG_NAMES, FlagChange
-from pycyrus.model.identity import POSTMAN, Identity
+from pycyrus.model.identity import Identity
 from pycyrus.model.names import MailboxName, internal
 from pycyrus.model.quota import Enforcement, Limit
 from pycyrus.model.uids import UidArray
 from pycyrus.model.view import CachedItem, View
 from pycyrus.notices.contents import found, message_id
-from pycyrus.notices.passing import PassingMailbox
+from pycyrus.notices.passing import PassingMailbox, PassingStore
 from pycyrus.notices.urls import OBSERVER
 
 
@@ -181,15 +179,12 @@ class _AuditedSession:
 
 
 @implementer(IMailStore)
-class AuditedStore:
-    """The store of one session; what changes nothing goes straight to the store itself."""
+class AuditedStore(PassingStore):
+    """The store of one session, which writes lines of what is done."""
 
     def __init__(self, store: IMailStore, session: _AuditedSession) -> None:
-        self._store = store
+        super().__init__(store)
         self._session = session
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
     async def open(self, identity: Identity, name: MailboxName, right: str) -> IMailbox:
         """See L{IMailStore.open}."""
@@ -202,7 +197,7 @@ class AuditedStore:
         """See L{IMailStore.create}."""
         unique_id = await self._store.create(identity, name, partition=partition, special_use=special_use)
         _, uidvalidity = await self._numbers(name)
-        self._write("create", name, unique_id, {"uidvalidity": uidvalidity})
+        self._write("create", name, unique_id, {"uidvalidity": uidvalidity or 0})
         return unique_id
 
     async def delete(self, identity: Identity, name: MailboxName) -> None:
@@ -239,16 +234,6 @@ class AuditedStore:
 
     def _write(self, action: str, name: MailboxName, unique_id: str, fields: Mapping[str, object]) -> None:
         self._session.write(action, {"mailbox": self._session.name(name), "uniqueid": unique_id, **fields})
-
-    async def _numbers(self, name: MailboxName) -> tuple[str, int]:
-        """Unique id and UIDVALIDITY, as far as they can be told."""
-        with suppress(MailStoreError):
-            mailbox = await self._store.open(POSTMAN, name, POST)
-            try:
-                return mailbox.unique_id, mailbox.uidvalidity
-            finally:
-                mailbox.close()
-        return "", 0
 
     async def _acl(self, name: MailboxName) -> str:
         with suppress(MailStoreError):

@@ -31,6 +31,7 @@ from pycyrus.notices.kinds import (
     Group,
     Kind,
 )
+from pycyrus.notices.passing import PassingStore
 from pycyrus.notices.reporter import Reporter, is_full
 from pycyrus.notices.watched_mailbox import WatchedMailbox
 
@@ -75,19 +76,12 @@ class SessionWatch:
 
 
 @implementer(IMailStore)
-class WatchedStore:
-    """
-    The store of one session.
-
-    What changes nothing goes straight to the store itself.
-    """
+class WatchedStore(PassingStore):
+    """The store of one session, which tells what is done."""
 
     def __init__(self, store: IMailStore, watch: SessionWatch) -> None:
-        self._store = store
+        super().__init__(store)
         self._watch = watch
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
     async def open(self, identity: Identity, name: MailboxName, right: str) -> IMailbox:
         """See L{IMailStore.open}."""
@@ -181,16 +175,6 @@ class WatchedStore:
                 mailbox.close()
 
     # --- telling ------------------------------------------------------------------------
-
-    async def _numbers(self, name: MailboxName) -> tuple[str, int | None]:
-        """Its unique id and UIDVALIDITY, if it is there."""
-        with suppress(MailStoreError):
-            mailbox = await self._store.open(POSTMAN, name, POST)
-            try:
-                return mailbox.unique_id, mailbox.uidvalidity
-            finally:
-                mailbox.close()
-        return "", None
 
     async def _params(self, name: MailboxName) -> dict[str, object]:
         return await self._watch.reporter.mailbox_params(name, *await self._numbers(name))
