@@ -327,7 +327,7 @@ class FrameReader:
         is_synchronising = not size_text.endswith(b"+")
         digits = size_text if is_synchronising else size_text[:-1]
         is_size = digits.isdigit() and len(digits) <= _MAX_SIZE_DIGITS
-        if self._refusal is None and not (is_size and (digits[:1] != b"0" or digits == b"0")):
+        if self._refusal is None and not is_size:
             self._refusal = b"%b BAD Invalid literal size\r\n" % frame.tag
         if not is_size:
             # Nobody can say how many octets of a non-synchronising one follow.
