@@ -32,13 +32,14 @@ class Refused(Exception):
 
 _LOGIN_FAILED = b"Authentication Error"
 _TRY_LATER = b"TRYLATER"
+UNAVAILABLE = b"Server(s) unavailable to complete operation"
 
 REPLIES: dict[type[errors.MailStoreError], tuple[bytes, bytes]] = {
     errors.MailStoreError: (b"", b"Internal error"),
     errors.InvalidMailboxName: (b"", _LOGIN_FAILED),
     errors.MailboxNotFound: (b"", _LOGIN_FAILED),
     errors.LimitExceeded: (_TRY_LATER, b"Too many connections"),
-    errors.StoreUnavailable: (_TRY_LATER, b"Server(s) unavailable to complete operation"),
+    errors.StoreUnavailable: (_TRY_LATER, UNAVAILABLE),
     errors.AuthenticationFailed: (b"", _LOGIN_FAILED),
     errors.AuthenticationUnavailable: (_TRY_LATER, b"Temporary authentication failure"),
     errors.AuthorizationDenied: (b"", _LOGIN_FAILED),

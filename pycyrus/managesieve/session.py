@@ -35,6 +35,7 @@ class SieveSession(PipedSession):
 
     log = Logger()
     farewells = replies.FAREWELLS
+    unavailable = replies.UNAVAILABLE
 
     def __init__(self, link: Link, parts: Parts, run: Run, *, peer: str, local_address: str, session_id: str) -> None:
         """@param run: Finds and runs the command of a line."""
@@ -161,7 +162,8 @@ class SieveSession(PipedSession):
     @override
     def last_line(self, text: bytes) -> bytes:
         """RFC 5804 section 1.2: BYE; section 1.3 wants to know whether it is worth coming again."""
-        code = b"(TRYLATER) " if text in (self.farewells.shutting_down, self.farewells.too_many_connections) else b""
+        temporary = (self.farewells.shutting_down, self.farewells.too_many_connections, self.unavailable)
+        code = b"(TRYLATER) " if text in temporary else b""
         return b"BYE %b%b\r\n" % (code, quoted(text))
 
     @override

@@ -42,7 +42,11 @@ class PipedSession(LineSession):
     One connection.
 
     A login sets L{_pipe}; when it has been answered, and nothing else waits to be said, the pipe is joined.
+
+    @cvar unavailable: What is said to who waits for the other server when that is lost.
     """
+
+    unavailable: bytes
 
     def __init__(self, link: Link, clock: IReactorTime, limits: Limits, session_id: str) -> None:
         super().__init__(link, clock, limits, session_id)
@@ -61,9 +65,13 @@ class PipedSession(LineSession):
         if not self._is_closing:
             self._link.write(data)
 
-    def pipe_ended(self) -> None:
-        """That server has closed the connection."""
-        self.end()
+    def pipe_ended(self, *, owes: bool = False) -> None:
+        """
+        That server has closed the connection, or was given up.
+
+        @param owes: The client waits for an answer, of which nothing came.
+        """
+        self.end(self.unavailable if owes else None)
 
     def hold_pipe(self) -> None:
         """That server reads too slowly."""

@@ -29,6 +29,7 @@ DENIED = b"[SYS/PERM] Permission denied"
 NO_SUCH_MESSAGE = b"No such message"
 NOT_A_NUMBER = b"Not a number"
 LINE_TOO_LONG = b"-ERR Command line too long"
+UNAVAILABLE = b"-ERR [SYS/TEMP] Server(s) unavailable to complete operation"
 FAREWELLS = Farewells(
     shutting_down=b"-ERR [SYS/TEMP] Server shutting down",
     idle=None,  # RFC 1939 section 3: without any response

@@ -48,6 +48,7 @@ class Pop3Session(PipedSession):
 
     log = Logger()
     farewells = replies.FAREWELLS
+    unavailable = replies.UNAVAILABLE
 
     def __init__(
         self,

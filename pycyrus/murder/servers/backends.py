@@ -18,6 +18,7 @@ from pycyrus.murder.servers.connection import ServerConnection
 from pycyrus.murder.servers.health import Health
 from pycyrus.murder.servers.imap_link import ImapLink
 from pycyrus.murder.servers.login import entering, log_in
+from pycyrus.murder.servers.naming import NamingCheck
 from pycyrus.murder.servers.settings import BackendSettings
 from pycyrus.net.client import Connector
 from pycyrus.tasks import Tasks
@@ -29,7 +30,7 @@ _KEEP_FOR = 60.0
 _SWEEP_EVERY = 5.0
 _MOST_KEPT = 500
 _MOST_KEPT_PER_USER = 4
-_WATCHED = frozenset({"imap", "lmtp"})
+_WATCHED = frozenset({"imap", "lmtp", "pop3", "sieve"})
 """Services in whose connections somebody may wait for an answer for long."""
 _ITSELF = Identity("")
 
@@ -53,6 +54,7 @@ class Backends:
         self._kept: dict[tuple[str, str], list[ImapLink]] = {}
         self._count = 0
         self.health = Health(self.connect_quietly, reactor, settings.patience)
+        self._naming = None if settings.namespace is None else NamingCheck(settings.namespace, reactor.seconds)
         self._tasks = Tasks()
         self._sweeper: IDelayedCall | None = None
         self._is_closed = False
@@ -65,7 +67,7 @@ class Backends:
 
         Give it back by L{give_back}.
 
-        @raise StoreUnavailable: There is none.
+        @raise StoreUnavailable: There is none, or a name would mean something else there.
         """
         key = (server, identity.user_id)
         while kept := self._kept.get(key):
@@ -75,7 +77,16 @@ class Backends:
                 del self._kept[key]
             if link.lost_reason is None and await self._lives(link):
                 return link
-        return await self._open(server, identity)
+        if self._naming is None:
+            return await self._open(server, identity)
+        self._naming.check_known(server, identity)
+        link = await self._open(server, identity)
+        try:
+            await self._naming.check(link, identity)
+        except BaseException:
+            link.log_out()
+            raise
+        return link
 
     async def own_link(self, server: str) -> ImapLink:
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.interfaces import IDelayedCall
 from typing_extensions import override
 
 from pycyrus.murder.servers.lines import LineClient
@@ -11,12 +12,19 @@ from pycyrus.net.piping import PipedSession
 
 
 class PipeLink(LineClient):
-    """A connection to a backend, and after the login one end of a pipe."""
+    """
+    A connection to a backend, and after the login one end of a pipe.
+
+    A server that does not answer what the client said is looked at as in the middle of a command of IMAP.
+    """
 
     def __init__(self, server: str, reactor: Any) -> None:
         super().__init__(server, reactor)
         self._session: PipedSession | None = None
         self._has_ended = False
+        self._asked: float | None = None
+        self._is_whole = True
+        self._silence: IDelayedCall | None = None
 
     # --- the pipe -----------------------------------------------------------------
 
@@ -25,6 +33,7 @@ class PipeLink(LineClient):
         self._session = session
         waiting, self._buffer = self._buffer, b""
         if waiting:
+            self.answered(waiting)
             session.take_piped(waiting)
         if self.lost_reason is not None:
             session.pipe_ended()
@@ -34,13 +43,45 @@ class PipeLink(LineClient):
         if self._session is None:
             super().dataReceived(data)
         else:
+            self.answered(data)
             self._session.take_piped(data)
+
+    def answered(self, data: bytes) -> None:
+        """The server said something."""
+        self._asked = None
+        self._is_whole = data.endswith(b"\n")
+
+    def _expect(self) -> None:
+        """The client wants an answer."""
+        if self._asked is None and self.on_silence is not None:
+            self._asked = self._reactor.seconds()
+            if self._silence is None:
+                self._silence = self._reactor.callLater(self.on_silence[0], self._is_silent)
+
+    def _is_silent(self) -> None:
+        """It may be, as long as it greets others."""
+        self._silence = None
+        if self._asked is None or self.on_silence is None:
+            return
+        patience, look = self.on_silence
+        left = self._asked + patience - self._reactor.seconds()
+        if left <= 0:
+            look()
+        self._silence = self._reactor.callLater(left if left > 0 else patience, self._is_silent)
+
+    def _expect_nothing(self) -> None:
+        self._asked = None
+        silence, self._silence = self._silence, None
+        if silence is not None:
+            silence.cancel()
 
     @override
     def connectionLost(self, reason: Any = None) -> None:
         super().connectionLost(reason)
+        owes = self._asked is not None and self._is_whole
+        self._expect_nothing()
         if self._session is not None and not self._has_ended:
-            self._session.pipe_ended()
+            self._session.pipe_ended(owes=owes)
 
     @override
     def pauseProducing(self) -> None:
@@ -56,8 +97,9 @@ class PipeLink(LineClient):
 
     def pass_on(self, data: bytes) -> None:
         """Octets of the client."""
-        if self.lost_reason is None:
+        if data and self.lost_reason is None:
             self.send(data)
+            self._expect()
 
     def pause(self) -> None:
         """The client reads too slowly."""
@@ -74,6 +116,7 @@ class PipeLink(LineClient):
     def close(self) -> None:
         """The client is gone."""
         self._has_ended = True
+        self._expect_nothing()
         if self.lost_reason is None:
             self.lost_reason = "ended"
             transport: Any = self.transport

@@ -149,6 +149,8 @@ class Pop3Link(PipeLink):
 
     @override
     def dataReceived(self, data: bytes) -> None:
+        if self._session is not None:
+            self.answered(data)
         if self._ahead is not None:
             try:
                 data = self._ahead.answered(data)
@@ -174,6 +176,7 @@ class Pop3Link(PipeLink):
         session, self._session = self._session, None
         self._end, self._tail, self._ahead = None, b"", None
         self._is_free = True
+        self._expect_nothing()
         if session is not None:
             session.take_piped(said + b"+OK\r\n")
             session.pipe_ended()

@@ -112,7 +112,8 @@ class SieveTests(MurderCase):
         while self.keeper.heard != put:
             await self.turn()
         self.assertEqual(self.keeper.users, ["alice"])
-        # It is the backend that closes.
+        # It is the backend that closes, and it has answered nothing.
+        self.assertEqual(await client.line(), b'BYE (TRYLATER) "Server(s) unavailable to complete operation"')
         with self.assertRaises(StoreUnavailable):
             await client.line()
 
