@@ -8,7 +8,6 @@ of zlib) over all that follows it, so that a torn tail shows.
 
 from __future__ import annotations
 
-import enum
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
@@ -31,43 +30,16 @@ _HEADER = struct.Struct("<8sIIQQQII64s8xI4x")
 _RECORD = struct.Struct("<IIHHIQq")
 _LENGTH = struct.Struct("<I")
 
-
-class RecordType(enum.IntEnum):
-    """
-    What a record tells.
-
-    Readers skip types that they do not know, unless L{CRITICAL} is set in the
-    number: such a mailbox is refused by programs that are too old for it.
-    """
-
-    APPEND = 1
-    FLAGS = 2
-    EXPUNGE = 3
-    KEYWORD = 4
-    RECENT = 5
-    RESERVE = 6
-    PURGE = 7
-    CACHE = 8
-    STATE = 9
-    VANISHED = 10
-    RETAINED = 11
-    NUMBERS = 12
-    UNEXPUNGE = 16
-    ANNOTATION = 17
-    ACL = 18
-    RENAME = 19
-
-
+# What a record tells; doc/storage.rst has what stands in each.  Readers skip types that they do not know, unless
+# CRITICAL is set in the number: such a mailbox is refused by programs that are too old for it.
+APPEND, FLAGS, EXPUNGE, KEYWORD, RECENT, RESERVE, PURGE, CACHE, STATE, VANISHED, RETAINED, NUMBERS = range(1, 13)
+UNEXPUNGE, ANNOTATION, ACL, RENAME = range(16, 20)
 CRITICAL = 0x8000
 
 
 class FormatTooNew(MailboxCorrupted):
     """Written by a program that knows more than this one; nothing is wrong with it."""
 
-
-# C{APPEND}, C{FLAGS}, ... as plain integers: an enumeration's members are slow to compare.
-APPEND, FLAGS, EXPUNGE, KEYWORD, RECENT, RESERVE, PURGE, CACHE, STATE, VANISHED, RETAINED, NUMBERS = range(1, 13)
-UNEXPUNGE, ANNOTATION, ACL, RENAME = range(16, 20)
 
 ROW = np.dtype(
     {

@@ -13,14 +13,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
 from pycyrus.testing.ports import free_port
-from pycyrus.testing.programs import ProgramFailed, find_program, run, wait_for_end
+from pycyrus.testing.programs import ProgramFailed, find_program, run, wait_for_end, wait_until
 
 PASSWORD = "secret"
 
@@ -42,7 +41,6 @@ notifysocket: {directory}/conf/socket/notify
 """
 _START_WITHIN = 60.0
 _STOP_WITHIN = 60.0
-_LOOK_EVERY = 0.02
 
 
 class CyrusServer:
@@ -125,12 +123,16 @@ class CyrusServer:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + _START_WITHIN
-        while not self._greets():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise ProgramFailed(f"Cyrus's {self._program.name} does not greet: {self._log()}")
-            time.sleep(_LOOK_EVERY)
+        try:
+            wait_until(
+                self._greets,
+                lambda: f"Cyrus's {self._program.name} does not greet: {self._log()}",
+                _START_WITHIN,
+                of=self._process,
+            )
+        except ProgramFailed:
+            self.stop()
+            raise
 
     def _start_entries(self) -> str:
         if not self._publishes:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 from pycyrus.testing.ports import free_port
-from pycyrus.testing.programs import find_program, is_running, run
+from pycyrus.testing.programs import find_program, is_running, run, wait_until
 
 REALM = "TEST.EXAMPLE"
 
@@ -96,8 +95,7 @@ class Realm:
             pid = int(path.read_text())
             os.kill(pid, signal.SIGTERM)
             # It removes files of its own at its end.
-            while is_running(pid):
-                time.sleep(0.005)
+            wait_until(lambda: not is_running(pid), lambda: "krb5kdc does not end")
 
     def log_in(self, name: str, password: str) -> None:
         """Get a ticket-granting ticket into the cache, in place of what is there."""

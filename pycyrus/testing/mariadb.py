@@ -6,12 +6,11 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 from pycyrus.net.selfsigned import generate
 from pycyrus.testing.ports import free_port
-from pycyrus.testing.programs import ProgramFailed, find_program, run
+from pycyrus.testing.programs import ProgramFailed, find_program, run, wait_until
 
 USER = "mail"
 PASSWORD = "of the database"
@@ -72,13 +71,16 @@ class Mariadb:
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
-        deadline = time.monotonic() + _WITHIN
-        while not self._greets():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                text = (self._directory / "log").read_text("utf-8", "replace")
-                raise ProgramFailed(f"mariadbd does not come up: {text[-2000:]}")
-            time.sleep(0.02)
+        try:
+            wait_until(
+                self._greets,
+                lambda: f"mariadbd does not come up: {(self._directory / 'log').read_text('utf-8', 'replace')[-2000:]}",
+                _WITHIN,
+                of=self._process,
+            )
+        except ProgramFailed:
+            self.stop()
+            raise
 
     def _greets(self) -> bool:
         try:

@@ -119,17 +119,24 @@ def is_running(pid: int) -> bool:
     return bool(fields) and fields[0] not in "ZX"
 
 
-def wait_until(is_so: Callable[[], bool], otherwise: Callable[[], str], timeout: float = 60.0) -> None:
+def wait_until(
+    is_so: Callable[[], bool],
+    otherwise: Callable[[], str],
+    timeout: float = 60.0,
+    *,
+    of: subprocess.Popen[bytes] | None = None,
+) -> None:
     """
     Look again and again, for programs that tell nobody what happened.
 
     @param otherwise: What to say if it is not so in time.
     @param timeout: Seconds.
+    @param of: The process that is to bring it about; when it has ended there is nothing to wait for.
     @raise ProgramFailed: It is not so, in time.
     """
     deadline = time.monotonic() + timeout
     while not is_so():
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or (of is not None and of.poll() is not None):
             raise ProgramFailed(otherwise())
         time.sleep(0.01)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from pycyrus.net.selfsigned import generate
 from pycyrus.testing.ldap_trees import PASSWORD, SCHEMA, TREES
 from pycyrus.testing.ports import free_ports
-from pycyrus.testing.programs import ProgramFailed, find_program, run
+from pycyrus.testing.programs import find_program, run, wait_until
 
 _CONFIGURATION = """\
 include /etc/ldap/schema/core.schema
@@ -105,16 +105,14 @@ class Slapd:
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), 1):
-                    return
-            except OSError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    text = (self._directory / "slapd.log").read_text("utf-8", "replace")
-                    raise ProgramFailed(f"slapd does not come up: {text[-2000:]}") from None
-                time.sleep(0.01)
+        wait_until(self._listens, lambda: f"slapd does not come up: {self.log()[-2000:]}", of=self._process)
+
+    def _listens(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1):
+                return True
+        except OSError:
+            return False
 
     def load(self, *names: str) -> None:
         """Fill trees: those named, or those of RFC 2307, of groups of names and of Active Directory."""
