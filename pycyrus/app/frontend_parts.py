@@ -17,6 +17,7 @@ from twisted.internet.ssl import (
 )
 
 from pycyrus.auth.client import ClientCredentials
+from pycyrus.config.load import namespace_settings
 from pycyrus.config.options import option_table
 from pycyrus.config.problems import ConfigError, Problem
 from pycyrus.config.settings import Settings
@@ -166,6 +167,7 @@ def backend_settings(settings: Settings) -> BackendSettings:
         allow_plaintext=settings.switch("allowplaintext"),
         tls=client_tls(settings),
         proxies=frozenset(settings.words("proxyservers")),
+        namespace=namespace_settings(settings),
     )
 
 

@@ -10,6 +10,7 @@ from twisted.internet.abstract import isIPv6Address
 
 from pycyrus.auth.client import ClientCredentials, ClientExchange, choose
 from pycyrus.errors import StoreUnavailable
+from pycyrus.model.names import NamespaceSettings
 from pycyrus.net.keepalive import Keepalive
 
 DEFAULT_PORTS = {"imap": 143, "pop3": 110, "lmtp": 2003, "sieve": 4190, "smmap": 12345}
@@ -55,6 +56,7 @@ class BackendSettings:
     @ivar tls: Gives what C{startTLS} takes, for a host name; None for never.
     @ivar proxies: Users that are other servers, which pass on what they believe to be here
         (C{proxyservers}).
+    @ivar namespace: How names look here, and have to there; None not to look.
     """
 
     credentials: Mapping[str, ClientCredentials]
@@ -64,6 +66,7 @@ class BackendSettings:
     allow_plaintext: bool = True
     tls: Callable[[str], object] | None = None
     proxies: frozenset[str] = frozenset()
+    namespace: NamespaceSettings | None = None
 
     @property
     def patience(self) -> float:
