@@ -66,9 +66,11 @@ def capabilities(
     known = {token for row in COMMANDS for token in row.capability}
     tokens = [*_BASE, b"LITERAL-" if settings.is_literal_minus else b"LITERAL+"]
     tokens += [token for token in ALWAYS if token in known]
+    directory = b"MUPDATE=mupdate://%b/" % settings.mupdate_server.encode("ascii", "replace")
     if is_logged_in:
-        tokens += _extensions()
+        tokens += [*_extensions(), directory] if settings.mupdate_server else _extensions()
     else:
+        tokens += [directory] if settings.mupdate_server else []
         tokens += [token for token in ASKED_EARLY if token in known]
         if can_start_tls:
             tokens.append(b"STARTTLS")

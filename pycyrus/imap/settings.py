@@ -86,6 +86,7 @@ class ImapSettings:
     @ivar suppressed_capabilities: C{suppress_capabilities}.
     @ivar is_setacl_allowed: C{allowsetacl}.
     @ivar delete_right: C{deleteright}: the old letter that stands for x too.
+    @ivar mupdate_server: C{mupdate_server}: told, as Cyrus's frontends look whether a backend has one; empty for none.
     @ivar is_read_only: C{readonly}: nothing may be changed.
     @ivar message_limit: C{imap_message_limit}: messages that one command takes on;
         0 for no limit.
@@ -117,6 +118,7 @@ class ImapSettings:
     max_commands_before_login: int = 200
     read_ahead: int = 65_536
     suppressed_capabilities: frozenset[str] = frozenset()
+    mupdate_server: str = ""
     is_read_only: bool = False
     is_setacl_allowed: bool = True
     delete_right: str = "c"

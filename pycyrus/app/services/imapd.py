@@ -72,7 +72,8 @@ def imap_settings(settings: Settings, name: str, server_name: str) -> ImapSettin
         max_bad_commands=settings.integer("unauthenticated_errors"),
         max_commands_before_login=settings.integer("unauthenticated_commands"),
         read_ahead=settings.integer("imap_read_ahead"),
-        suppressed_capabilities=frozenset(word.upper() for word in settings.words("suppress_capabilities")),
+        mupdate_server=settings.text("mupdate_server"),
+        suppressed_capabilities=_suppressed(settings),
         listing=ListingRules(
             frozenset(_hidden(settings)),
             is_star_personal=settings.switch("foolstupidclients"),
@@ -92,6 +93,11 @@ def imap_settings(settings: Settings, name: str, server_name: str) -> ImapSettin
             settings.integer("quotawarn"), settings.integer("quotawarnkb"), settings.integer("quotawarnmsg")
         ),
     )
+
+
+def _suppressed(settings: Settings) -> frozenset[str]:
+    words = {word.upper() for word in settings.words("suppress_capabilities")}
+    return frozenset(words | ({"MAILBOX-REFERRALS"} if settings.switch("proxyd_disable_mailbox_referrals") else set()))
 
 
 def _hidden(settings: Settings) -> Iterator[Namespace]:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from pycyrus.errors import StoreUnavailable
 from pycyrus.imap.commands.enable import enable, parse_enable
+from pycyrus.imap.replies import No
 from pycyrus.imap.wire.grammar import BadSyntax, Cursor
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pycyrus.imap.session import Session
     from pycyrus.imap.wire.frames import Frame
     from pycyrus.murder.imap.routes import SessionRoutes
@@ -24,8 +27,11 @@ async def switch_on(session: Session, link: ImapLink, *, is_selected: bool) -> N
     Have a server tell what the client enabled here (RFC 9051 section 6.3.1).
 
     @param is_selected: The client's selected mailbox is there: what is told of it meanwhile is for the client.
+    @raise No: The server could only break what the client was promised.
     @raise StoreUnavailable: The connection went.
     """
+    if is_selected:
+        _check(session.enabled, link)
     wanted = [word for word in _THERE if word in session.enabled and word not in link.enabled]
     if not wanted or b"ENABLE" not in link.capabilities:
         return
@@ -35,12 +41,19 @@ async def switch_on(session: Session, link: ImapLink, *, is_selected: bool) -> N
         session.write(_TOLD.sub(b"", untagged))
 
 
+def _check(enabled: Collection[bytes], link: ImapLink) -> None:
+    """@raise No: The server would tell message numbers, which the client must not be told (RFC 9586 section 3)."""
+    if b"UIDONLY" in enabled and b"UIDONLY" not in link.capabilities:
+        raise No(b"The server of the mailbox cannot do without message numbers", b"CANNOT")
+
+
 async def enable_everywhere(routes: SessionRoutes, frame: Frame) -> bytes | None:
     """
     Switch extensions on, at the server of the selected mailbox at once, as a client is told where it stands
     (RFC 7162 section 3.1).
 
     @return: The tagged line; None if it is this server's affair alone.
+    @raise No: That server cannot do without which nothing would be right.
     """
     link = routes.link
     if link is None:
@@ -49,6 +62,7 @@ async def enable_everywhere(routes: SessionRoutes, frame: Frame) -> bytes | None
         names = parse_enable(Cursor(frame.args))
     except BadSyntax:
         return None
+    _check(names, link)
     await enable(routes.session, names)
     try:
         await routes.switch_on(link)

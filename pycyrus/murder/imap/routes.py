@@ -414,7 +414,9 @@ class SessionRoutes:
         if frame.name in (b"RLIST", b"RLSUB") or has_word(frame, b"REMOTE"):
             self._is_referred = True
         # What was subscribed to is told with its special use, as the backend would itself.
-        self._store.wants_uses = frame.name in _WITH_USES or has_word(frame, b"SPECIAL-USE", b"SUBSCRIBED")
+        self._store.wants_uses = frame.name in _WITH_USES or has_word(
+            frame, b"SPECIAL-USE", b"SUBSCRIBED", b"STATUS", b"METADATA"
+        )
 
     async def _copy(self, frame: Frame) -> bytes | None:
         """COPY and MOVE: within a server as they are, and message by message to another."""

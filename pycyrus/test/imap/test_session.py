@@ -131,6 +131,10 @@ class GreetingTests(SessionCase):
     def test_suppressed_capabilities(self) -> None:
         self.assertNotIn(b"IMAP4rev2", self.greeting(suppressed_capabilities=frozenset({"imap4REV2"})))
 
+    def test_a_server_of_a_murder(self) -> None:
+        """Frontends of Cyrus's look whether a backend has a directory."""
+        self.assertIn(b" ENABLE MUPDATE=mupdate://m.example:3905/ ", self.greeting(mupdate_server="m.example:3905"))
+
     def test_literal_minus(self) -> None:
         self.assertIn(b" LITERAL- ", self.greeting(is_literal_minus=True))
 

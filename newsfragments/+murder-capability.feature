@@ -1,0 +1,1 @@
+Servers of a Murder announce ``MUPDATE=``, as Cyrus's frontends expect it of backends; ``MAILBOX-REFERRALS`` is not announced with ``proxyd_disable_mailbox_referrals``; and a mailbox of a server without UIDONLY is not opened where a client enabled that.
