@@ -6,6 +6,7 @@ import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -184,7 +185,7 @@ class MurderCase(TestCase):
             store,
             self.authenticator(**auth),
             ImapSettings(),
-            lambda identity: ExternalNames(self.namespace, identity),
+            partial(ExternalNames, self.namespace),
             None,
             None,
             self.reactor,
