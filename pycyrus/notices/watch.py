@@ -33,6 +33,7 @@ from pycyrus.notices.kinds import (
 )
 from pycyrus.notices.passing import PassingStore
 from pycyrus.notices.reporter import Reporter, is_full
+from pycyrus.notices.session_reports import SessionReports
 from pycyrus.notices.watched_mailbox import WatchedMailbox
 
 
@@ -54,38 +55,32 @@ class SessionWatch:
     """One session."""
 
     def __init__(self, reporter: Reporter, store: IMailStore, facts: SessionFacts) -> None:
-        self.reporter = reporter
-        self.facts = facts
-        self.store: IMailStore = WatchedStore(store, self)
-        self._user: str | None = None
-
-    def tell(self, kind: Kind, params: Mapping[str, object]) -> None:
-        """Tell what the session did."""
-        self.reporter.tell(kind, self.facts, self._user or "", params)
+        self._reports = SessionReports(reporter, facts)
+        self.store: IMailStore = WatchedStore(store, self._reports)
 
     def logged_in(self, identity: Identity) -> None:
         """Somebody has come in."""
-        self._user = identity.user_id
-        self.tell(LOGIN, {"uri": self.reporter.urls.server})
+        self._reports.user = identity.user_id
+        self._reports.tell(LOGIN, {"uri": self._reports.reporter.urls.server})
 
     def logged_out(self) -> None:
         """Who came in has gone."""
-        if self._user is not None:
-            self.tell(LOGOUT, {"uri": self.reporter.urls.server})
-            self._user = None
+        if self._reports.user is not None:
+            self._reports.tell(LOGOUT, {"uri": self._reports.reporter.urls.server})
+            self._reports.user = None
 
 
 @implementer(IMailStore)
 class WatchedStore(PassingStore):
     """The store of one session, which tells what is done."""
 
-    def __init__(self, store: IMailStore, watch: SessionWatch) -> None:
+    def __init__(self, store: IMailStore, reports: SessionReports) -> None:
         super().__init__(store)
-        self._watch = watch
+        self._reports = reports
 
     async def open(self, identity: Identity, name: MailboxName, right: str) -> IMailbox:
         """See L{IMailStore.open}."""
-        opened: IMailbox = WatchedMailbox(await self._store.open(identity, name, right), self._watch)
+        opened: IMailbox = WatchedMailbox(await self._store.open(identity, name, right), self._reports)
         return opened
 
     async def create(
@@ -105,23 +100,23 @@ class WatchedStore(PassingStore):
 
     async def delete(self, identity: Identity, name: MailboxName) -> None:
         """See L{IMailStore.delete}."""
-        reporter = self._watch.reporter
+        reporter = self._reports.reporter
         params = await self._params(name) if reporter.wants(Group.MAILBOX) else {}
         before = await reporter.quota_of(name) if reporter.wants(Group.QUOTA) else None
         await self._store.delete(identity, name)
-        self._watch.tell(MAILBOX_DELETE, params)
+        self._reports.tell(MAILBOX_DELETE, params)
         if is_full(before):
             assert before is not None
             root = before.root
             if not is_full(await reporter.quota_of(root)):
                 root_url = reporter.urls.mailbox(root)
-                await reporter.tell_quota(QUOTA_WITHIN, self._watch.facts, root, root_url)
+                await reporter.tell_quota(QUOTA_WITHIN, self._reports.facts, root, root_url)
 
     async def rename(
         self, identity: Identity, old: MailboxName, new: MailboxName, *, partition: str | None = None
     ) -> list[tuple[MailboxName, MailboxName]]:
         """See L{IMailStore.rename}."""
-        reporter = self._watch.reporter
+        reporter = self._reports.reporter
         before = await self._params(old) if reporter.wants(Group.MAILBOX) else {}
         renamed = await self._store.rename(identity, old, new, partition=partition)
         await self._tell(MAILBOX_RENAME, new, {"oldMailboxID": before.get("uri", "")})
@@ -142,33 +137,33 @@ class WatchedStore(PassingStore):
     async def subscribe(self, identity: Identity, name: MailboxName, wanted: bool) -> None:
         """See L{IMailStore.subscribe}."""
         await self._store.subscribe(identity, name, wanted)
-        if self._watch.reporter.wants(Group.SUBSCRIPTION):
+        if self._reports.reporter.wants(Group.SUBSCRIPTION):
             unique_id, _ = await self._numbers(name)
-            params = {"uri": self._watch.reporter.urls.mailbox(name)}
+            params = {"uri": self._reports.reporter.urls.mailbox(name)}
             if unique_id:
                 params["mailboxID"] = unique_id
-            self._watch.tell(MAILBOX_SUBSCRIBE if wanted else MAILBOX_UNSUBSCRIBE, params)
+            self._reports.tell(MAILBOX_SUBSCRIBE if wanted else MAILBOX_UNSUBSCRIBE, params)
 
     async def set_quota(
         self, identity: Identity, root: MailboxName, limits: Sequence[Limit], *, anywhere: bool = False
     ) -> None:
         """See L{IMailStore.set_quota}."""
-        reporter = self._watch.reporter
+        reporter = self._reports.reporter
         if not reporter.wants(Group.QUOTA):
             await self._store.set_quota(identity, root, limits, anywhere=anywhere)
             return
         was_full = is_full(await reporter.quota_of(root))
         await self._store.set_quota(identity, root, limits, anywhere=anywhere)
         url = reporter.urls.mailbox(root)
-        await reporter.tell_quota(QUOTA_CHANGE, self._watch.facts, root, url)
+        await reporter.tell_quota(QUOTA_CHANGE, self._reports.facts, root, url)
         if was_full and not is_full(await reporter.quota_of(root)):
-            await reporter.tell_quota(QUOTA_WITHIN, self._watch.facts, root, url)
+            await reporter.tell_quota(QUOTA_WITHIN, self._reports.facts, root, url)
 
     async def tell_expired(self, name: MailboxName, uids: UidArray) -> None:
         """Tell that messages were too old for their mailbox, and have gone."""
         # That it cannot be told is no reason to say it failed.
         with suppress(MailStoreError):
-            mailbox = WatchedMailbox(await self._store.open(POSTMAN, name, POST), self._watch)
+            mailbox = WatchedMailbox(await self._store.open(POSTMAN, name, POST), self._reports)
             try:
                 await mailbox.tell_expired(uids)
             finally:
@@ -177,8 +172,8 @@ class WatchedStore(PassingStore):
     # --- telling ------------------------------------------------------------------------
 
     async def _params(self, name: MailboxName) -> dict[str, object]:
-        return await self._watch.reporter.mailbox_params(name, *await self._numbers(name))
+        return await self._reports.reporter.mailbox_params(name, *await self._numbers(name))
 
     async def _tell(self, kind: Kind, name: MailboxName, params: Mapping[str, object] | None = None) -> None:
-        if self._watch.reporter.wants(kind.group):
-            self._watch.tell(kind, {**await self._params(name), **(params or {})})
+        if self._reports.reporter.wants(kind.group):
+            self._reports.tell(kind, {**await self._params(name), **(params or {})})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import numpy as np
 from zope.interface import implementer
@@ -30,18 +29,16 @@ from pycyrus.notices.kinds import (
 )
 from pycyrus.notices.passing import PassingMailbox
 from pycyrus.notices.reporter import is_full
-
-if TYPE_CHECKING:
-    from pycyrus.notices.watch import SessionWatch
+from pycyrus.notices.session_reports import SessionReports
 
 
 @implementer(IMailbox)
 class WatchedMailbox(PassingMailbox):
     """One opening."""
 
-    def __init__(self, mailbox: IMailbox, watch: SessionWatch) -> None:
+    def __init__(self, mailbox: IMailbox, reports: SessionReports) -> None:
         super().__init__(mailbox)
-        self._watch = watch
+        self._reports = reports
 
     # --- what changes something -------------------------------------------------------
 
@@ -57,7 +54,7 @@ class WatchedMailbox(PassingMailbox):
 
     async def store(self, uids: UidArray, change: FlagChange, unchanged_since: int | None = None) -> Stored:
         """See L{IMailbox.store}."""
-        if not self._watch.reporter.wants(Group.FLAGS):
+        if not self._reports.reporter.wants(Group.FLAGS):
             return await self._mailbox.store(uids, change, unchanged_since)
         before = FlagState.of(self._mailbox, uids)
         stored = await self._mailbox.store(uids, change, unchanged_since)
@@ -107,21 +104,21 @@ class WatchedMailbox(PassingMailbox):
     # --- telling ------------------------------------------------------------------------
 
     def _url(self) -> str:
-        return self._watch.reporter.urls.mailbox(self._mailbox.name, self._mailbox.uidvalidity)
+        return self._reports.reporter.urls.mailbox(self._mailbox.name, self._mailbox.uidvalidity)
 
     async def _params(self, mailbox: IMailbox, uid: int | None = None) -> dict[str, object]:
-        return await self._watch.reporter.mailbox_params(mailbox.name, mailbox.unique_id, mailbox.uidvalidity, uid)
+        return await self._reports.reporter.mailbox_params(mailbox.name, mailbox.unique_id, mailbox.uidvalidity, uid)
 
     def _ids(self, uids: UidArray | None) -> dict[int, str]:
         """Of what is about to be expunged, if they are told."""
-        reporter = self._watch.reporter
+        reporter = self._reports.reporter
         if not reporter.wants(Group.MESSAGE) or Extra.MESSAGE_IDS not in reporter.settings.extras:
             return {}
         view = self._mailbox.view()
         return ids_of(view, to_be_expunged(view, uids))
 
     async def _tell(self, kind: Kind, uids: UidArray, more: Mapping[str, object] | None = None) -> None:
-        reporter = self._watch.reporter
+        reporter = self._reports.reporter
         if not len(uids) or not reporter.wants(kind.group):
             return
         # It is done: that it cannot be told is no reason to say it failed.
@@ -139,10 +136,10 @@ class WatchedMailbox(PassingMailbox):
             if kind.has_content and Extra.FLAG_NAMES in settings.extras:
                 names = FlagState.of(self._mailbox, uids).told()
                 params |= {Extra.FLAG_NAMES.value: names} if names else {}
-            self._watch.tell(kind, params | await self._params(self._mailbox, one))
+            self._reports.tell(kind, params | await self._params(self._mailbox, one))
 
     async def _tell_copied(self, kind: Kind, copied: Copied, target: IMailbox) -> None:
-        reporter = self._watch.reporter
+        reporter = self._reports.reporter
         if not len(copied.source_uids) or not reporter.wants(kind.group):
             return
         with suppress(MailStoreError):
@@ -156,10 +153,10 @@ class WatchedMailbox(PassingMailbox):
                 **of_mailbox(target, reporter.settings.extras),
                 **of_messages(target, copied.target_uids, kind, reporter.settings),
             }
-            self._watch.tell(kind, params | await self._params(target))
+            self._reports.tell(kind, params | await self._params(target))
 
     async def _tell_flags(self, before: FlagState) -> None:
-        reporter = self._watch.reporter
+        reporter = self._reports.reporter
         with suppress(MailStoreError):
             if await reporter.is_excluded(self._mailbox.name):
                 return
@@ -171,25 +168,25 @@ class WatchedMailbox(PassingMailbox):
                     params["flagNames"] = " ".join(names)
                 params |= of_mailbox(self._mailbox, reporter.settings.extras)
                 params |= of_messages(self._mailbox, uids, kind, reporter.settings)
-                self._watch.tell(kind, params | await self._params(self._mailbox))
+                self._reports.tell(kind, params | await self._params(self._mailbox))
 
     async def _quota(self) -> Quota | None:
-        reporter = self._watch.reporter
+        reporter = self._reports.reporter
         return await reporter.quota_of(self._mailbox.name) if reporter.wants(Group.QUOTA) else None
 
     async def _within(self, before: Quota | None) -> None:
         """Tell that there is room again, if there is."""
         if not is_full(before):
             return
-        reporter = self._watch.reporter
+        reporter = self._reports.reporter
         if not is_full(await reporter.quota_of(self._mailbox.name)):
-            await reporter.tell_quota(QUOTA_WITHIN, self._watch.facts, self._mailbox.name, self._url())
+            await reporter.tell_quota(QUOTA_WITHIN, self._reports.facts, self._mailbox.name, self._url())
 
     async def _full(self, mailbox: IMailbox) -> None:
-        reporter = self._watch.reporter
+        reporter = self._reports.reporter
         if reporter.wants(Group.QUOTA):
             url = reporter.urls.mailbox(mailbox.name, mailbox.uidvalidity)
-            await reporter.tell_quota(QUOTA_EXCEED, self._watch.facts, mailbox.name, url)
+            await reporter.tell_quota(QUOTA_EXCEED, self._reports.facts, mailbox.name, url)
 
 
 def _inner(mailbox: IMailbox) -> IMailbox:
