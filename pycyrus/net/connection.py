@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet import main
@@ -36,13 +36,39 @@ from pycyrus.net.tls_layer import BelowTLS, TLSLayers
 
 if TYPE_CHECKING:
     from pycyrus.net.keepalive import Keepalive
-    from pycyrus.net.transport import LeanPort
 
 FILE_SIZE = 32768
 """Below this length, reading a file region and joining it to its neighbours is as good as sendfile."""
 
 # One for all connections: it is emptied before another one reads.
 _view = memoryview(bytearray(READ_SIZE))
+
+
+class ServingPort(Protocol):
+    """
+    What a connection must know of the port at which it arrived.
+
+    @ivar connection_prefix: The prefix of log lines.
+    @ivar address_type: Of the addresses at both ends.
+    @ivar own_address: Where all connections arrive; None where that is each one's own, or has no number.
+    @ivar keepalive: None to leave it off.
+    @ivar tls: What begins TLS at once; None for later, or never.
+    """
+
+    connection_prefix: str
+    own_address: IPv4Address | IPv6Address | None
+    keepalive: Keepalive | None
+    tls: IOpenSSLServerConnectionCreator | None
+
+    @property
+    def address_type(self) -> type[IPv4Address | IPv6Address]:
+        """See above."""
+
+    def opened(self) -> None:
+        """There is one connection more."""
+
+    def closed(self) -> None:
+        """There is one less."""
 
 
 class LeanConnection(SendingConnection):
@@ -73,14 +99,14 @@ class LeanConnection(SendingConnection):
         sock: socket.socket,
         protocol: IProtocol,
         client: tuple[object, ...],
-        server: LeanPort,
+        server: ServingPort,
         sessionno: int,
         reactor: IReactorFDSet,
     ) -> None:
         # Not Server's: it builds two strings per connection that only logs would read.
         Connection.__init__(self, sock, protocol, reactor)
         self._queue = []
-        self.server = server
+        self.server = server  # type: ignore[assignment] # Twisted would have one of its own
         self.client = client
         self.sessionno = sessionno
         self.hostname = client[0]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
-if TYPE_CHECKING:
-    from pycyrus.net.connection import LeanConnection
+from pycyrus.net.sending import SendingConnection
 
 
 class BelowTLS:
@@ -20,7 +19,7 @@ class BelowTLS:
     those of Twisted's transports.
     """
 
-    def __init__(self, connection: LeanConnection) -> None:
+    def __init__(self, connection: SendingConnection) -> None:
         self._connection = connection
 
     def __getattr__(self, name: str) -> Any:

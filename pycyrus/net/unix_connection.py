@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import (
@@ -12,10 +11,7 @@ from twisted.internet.interfaces import (
 )
 from typing_extensions import override
 
-from pycyrus.net.connection import LeanConnection
-
-if TYPE_CHECKING:
-    from pycyrus.net.transport import LeanPort
+from pycyrus.net.connection import LeanConnection, ServingPort
 
 
 class LeanUnixConnection(LeanConnection):
@@ -26,7 +22,7 @@ class LeanUnixConnection(LeanConnection):
         sock: socket.socket,
         protocol: IProtocol,
         client: str,
-        server: LeanPort,
+        server: ServingPort,
         sessionno: int,
         reactor: IReactorFDSet,
     ) -> None:
