@@ -9,10 +9,10 @@ are remembered where they were given.
 
 from __future__ import annotations
 
-import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -153,9 +153,8 @@ class CachedChecker:
         # Lengths in front, so that no two questions are written alike.
         user = credentials.user_id.encode("utf-8")
         service = credentials.service.encode("utf-8")
-        return hmac.digest(
-            self._secret, b"%d:%d:%b%b%b" % (len(service), len(user), service, user, credentials.password), "sha256"
-        )
+        question = b"%d:%d:%b%b%b" % (len(service), len(user), service, user, credentials.password)
+        return blake2b(question, digest_size=32, key=self._secret).digest()
 
     def _answered(self, result: bytes | tuple[()] | Failure, key: bytes, version: object) -> None:
         # An account may have changed while its old hash was being compared.

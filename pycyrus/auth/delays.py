@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NOTED_FOR = 60.0
+"""Seconds for which who logged in from where need not be noted again; of those who share the table, each notes it."""
+
 
 @dataclass(frozen=True, slots=True)
 class DelaySettings:
@@ -98,8 +101,9 @@ class FailureDelays:
             self._failures = SharedCounts(shared.failures, shared.secret, settings.memory)
             self._familiar = SharedCounts(shared.successes, shared.secret, settings.familiar)
         self._held: Counter[tuple[str, str]] = Counter()
-        self._checked: dict[tuple[str, str], Counter[int]] = {}
+        self._checked: dict[tuple[str, str], dict[int, int]] = {}
         self._ends: list[tuple[float, str, str]] = []
+        self._noted: dict[str, float] = {}
 
     @property
     def waiting(self) -> int:
@@ -142,14 +146,16 @@ class FailureDelays:
         network = network_of(address)
         places = _places(network, account) - {(network, "")}
         guess = hash(password)
-        here, anywhere = (self._checked.get(place, Counter()) for place in ((network, account), ("", account)))
+        here = self._checked.get((network, account), ())
         if places and guess not in here:
+            anywhere = self._checked.get(("", account), ())
             if len(here) >= self.settings.at_once:
                 raise AuthenticationUnavailable("too many passwords from this address are being checked")
             if len(anywhere) + self._held["", account] >= self.settings.anywhere:
                 self._must_be_familiar(network, account)
         for place in places:
-            self._checked.setdefault(place, Counter())[guess] += 1
+            guesses = self._checked.setdefault(place, {})
+            guesses[guess] = guesses.get(guess, 0) + 1
         try:
             yield
         finally:
@@ -162,7 +168,16 @@ class FailureDelays:
         """Who knows the password is forgiven earlier mistakes; the address is not, for it may be shared."""
         self._failures.forget("u" + account)
         if address:
-            self._familiar.add(_pair(network_of(address), account), self._clock.seconds())
+            self._note_familiar(_pair(network_of(address), account), self._clock.seconds())
+
+    def _note_familiar(self, pair: str, now: float) -> None:
+        """Once in a while is enough: what is noted is believed for days."""
+        if now < self._noted.get(pair, 0.0):
+            return
+        if len(self._noted) >= self.settings.entries:
+            self._noted.clear()
+        self._noted[pair] = now + _NOTED_FOR
+        self._familiar.add(pair, now)
 
     async def failed(self, address: str, account: str) -> None:
         """
@@ -200,7 +215,7 @@ class FailureDelays:
                 _decrease(self._held, place)
 
 
-def _decrease(counter: Counter[T], key: T) -> None:
+def _decrease(counter: dict[T, int], key: T) -> None:
     counter[key] -= 1
     if not counter[key]:
         del counter[key]

@@ -8,10 +8,11 @@ another process wrote it fails its check, and counts as empty.
 
 from __future__ import annotations
 
-import hmac
 import mmap
 import secrets
 import struct
+from hashlib import blake2b
+from hmac import compare_digest
 
 from pycyrus.auth import counts
 
@@ -104,9 +105,9 @@ class SharedAnswers:
     def _read(self, offset: int, key: bytes) -> tuple[float, int, bytes] | None:
         data = self._memory.table[offset : offset + _SLOT.size]
         check, found, expires, generation, length, avatar_id = _SLOT.unpack(data)
-        if found != key or not hmac.compare_digest(check, self._check(data[16:])):
+        if found != key or not compare_digest(check, self._check(data[16:])):
             return None
         return expires, generation, avatar_id[:length]
 
     def _check(self, body: bytes) -> bytes:
-        return hmac.digest(self._memory.secret, b"slot" + body, "sha256")[:16]
+        return blake2b(body, digest_size=16, key=self._memory.secret, person=b"slot").digest()

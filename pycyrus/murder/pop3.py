@@ -89,7 +89,7 @@ class Pop3Routes:
         await log_in(link, self._backends.settings, user)
         if stays:
             link.give_back = self._kept.keep
-        link.reads_ahead = b"XAHEAD" in link.capabilities
+        link.begin()
 
     async def _can(self, link: Pop3Link) -> Mapping[bytes, list[bytes]]:
         """What a server can before TLS; it is asked now and then."""

@@ -246,7 +246,11 @@ async def xuser(session: Pop3Session, arguments: list[bytes]) -> bytes:
     try:
         authenticated = await session.authenticator.act(session.came_by, arguments[0], session.channel())
         session.folder = ""
-        return await session.log_in(authenticated, "XUSER")
+        reply = await session.log_in(authenticated, "XUSER")
+        if session.maildrop is None:
+            return reply
+        # Most clients ask for these first.
+        return b"%b STAT=%d/%d" % (reply, session.maildrop.count, session.maildrop.octets)
     except (Err, MailStoreError):
         session.count_error()
         raise

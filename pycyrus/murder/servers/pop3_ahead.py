@@ -34,14 +34,17 @@ class ReadAhead:
     Follows a dialogue, and answers from memory where it can.
 
     A client that fetches one message after another, and waits for each, is given several by one
-    question (C{XAHEAD}).  What it had from memory the server is told (C{XGOT}) before anything else.
+    question (C{XAHEAD}), and what STAT is answered was told with the login.  What it had from memory
+    the server is told (C{XGOT}) before anything else.
     """
 
-    __slots__ = ("_awaits", "_buffer", "_given", "_next", "_stock", "_tail")
+    __slots__ = ("_awaits", "_buffer", "_given", "_next", "_stat", "_stock", "_tail")
 
-    def __init__(self) -> None:
+    def __init__(self, stat: bytes = b"") -> None:
+        """@param stat: What STAT is answered; empty if that is not known."""
         self._awaits = _Awaits.NOTHING
         self._next = 1
+        self._stat = stat
         self._stock: dict[int, bytes] = {}
         self._given: list[bytes] = []
         self._buffer = bytearray()
@@ -60,12 +63,17 @@ class ReadAhead:
                 # These are to be taken apart first.
                 self._next = 0
             self._stock.clear()
+            self._stat = b""
             return self.given() + data, b""
         verb, *arguments = data.upper().split() or [b""]
         if verb == b"RETR" and len(arguments) == 1 and arguments[0].isdigit() and len(arguments[0]) <= 10:
             return self._retrieve(int(arguments[0]), data)
-        if verb == b"DELE" and len(arguments) == 1 and arguments[0].isdigit() and len(arguments[0]) <= 10:
-            self._stock.pop(int(arguments[0]), None)
+        if verb == b"STAT" and not arguments and self._stat:
+            return b"", self._stat
+        if verb == b"DELE":
+            self._stat = b""
+            for argument in arguments[:1]:
+                self._stock.pop(int(argument) if argument.isdigit() and len(argument) <= 10 else 0, None)
         self._awaits = _answer_to(verb, arguments)
         return self.given() + data, b""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,6 +23,7 @@ _SERVES_FOR = 60.0
 """Seconds after which one is not used again, so that the workers of a backend share the work anew."""
 _QUITS = frozenset((b"QUIT\r\n", b"QUIT\n"))
 _MOST_CAPABILITIES = 100
+_STAT = re.compile(rb" STAT=([0-9]{1,10})/([0-9]{1,20})$")
 _SHORT = 512
 """Octets that may be an answer to the last command, and wait for the rest of it."""
 
@@ -35,7 +37,6 @@ class Pop3Link(PipeLink):
 
     @ivar capabilities: With their parameters, in upper case.
     @ivar give_back: Takes it when its user is done; None if it serves one only.
-    @ivar reads_ahead: The server sends messages before they are asked for.
     """
 
     service = "pop3"
@@ -44,7 +45,6 @@ class Pop3Link(PipeLink):
         super().__init__(server, reactor)
         self.capabilities: Mapping[bytes, list[bytes]] = {}
         self.give_back: Callable[[Pop3Link], None] | None = None
-        self.reads_ahead = False
         self._ahead: ReadAhead | None = None
         self._began = self.used
         self._is_at_line = True
@@ -105,6 +105,14 @@ class Pop3Link(PipeLink):
         """
         await self.exchange_lines(b"AUTH", exchange, b"+ ", lambda line: line.startswith(b"+OK"))
 
+    def begin(self, stat: bytes = b"") -> None:
+        """
+        A user is in, whose dialogue follows.
+
+        @param stat: What STAT is answered; empty if that is not known.
+        """
+        self._ahead = ReadAhead(stat) if b"XAHEAD" in self.capabilities else None
+
     async def act_for(self, user: str) -> bool:
         """
         Serve the next user.
@@ -114,7 +122,12 @@ class Pop3Link(PipeLink):
         """
         self._is_at_line, self._is_free = True, False
         self.send(b"XUSER %b\r\n" % user.encode("utf-8"))
-        return (await self.line()).startswith(b"+OK")
+        answer = await self.line()
+        if not answer.startswith(b"+OK"):
+            return False
+        found = _STAT.search(answer)
+        self.begin(b"" if found is None else b"+OK %b %b\r\n" % found.groups())
+        return True
 
     @property
     def is_quiet(self) -> bool:
@@ -126,8 +139,6 @@ class Pop3Link(PipeLink):
         if self._end is not None or not data:
             # Nothing follows a QUIT.
             return
-        if self._ahead is None and self.reads_ahead:
-            self._ahead = ReadAhead()
         ahead = self._ahead
         if self._is_at_line and data.upper() in _QUITS and self._may_stay():
             word = secrets.token_hex(8).encode("ascii")

@@ -166,6 +166,20 @@ class ReadAheadTests(SynchronousTestCase):
         self.assertEqual(ahead.asked(b"RETR 9\r\n"), (b"", b"bc"))
         self.assertEqual(ahead.asked(b"RETR 10\r\n"), (b"XGOT 9\r\nXAHEAD 10\r\n", b""))
 
+    def test_stat(self) -> None:
+        """It is known until something is deleted, or the client does not wait."""
+        for command in (b"DELE 1\r\n", b"NOOP\r\nNOOP\r\n"):
+            ahead = ReadAhead(b"+OK 3 90\r\n")
+            for line in (b"STAT\r\n", b"UIDL 1\r\n", b"stat\r\n"):
+                upward, said = ahead.asked(line)
+                self.assertEqual(said, b"" if upward else b"+OK 3 90\r\n")
+                ahead.answered(upward)
+            self.assertEqual(ahead.asked(b"STAT 1\r\n"), (b"STAT 1\r\n", b""))
+            ahead.answered(b"-ERR\r\n")
+            ahead.asked(command)
+            ahead.answered(b"+OK\r\n")
+            self.assertEqual(ahead.asked(b"STAT\r\n"), (b"STAT\r\n", b""))
+
     def test_sizes(self) -> None:
         """A server cannot have a frontend keep more than it may."""
         for sizes in (b"", b"x", b"-1", b"9" * 20, b"262145", b"1 " * 101):
@@ -206,8 +220,25 @@ class ThroughTests(Pop3Case):
         self.assertEqual(await self._say(client, b"LAST"), b"+OK 20")
         self.assertEqual(await self._say(client, b"QUIT"), b"+OK")
         self.assertIn(b"MESSAGES 14", await self.do(user, b"STATUS INBOX (MESSAGES)"))
+        del lines[:]
+        answers = await self._session(b"alice", b"STAT", b"DELE 1", b"STAT", b"QUIT")
+        self.assertEqual(answers[1].split()[1], b"14")
+        self.assertEqual(answers[3].split()[1], b"13")
+        self.assertEqual(lines.count(b"STAT"), 1)
+
+    async def test_fewer_questions(self) -> None:
+        """What came unasked is not asked for."""
+        user = await self.client()
+        await self.append(user, b"INBOX", *[MESSAGE] * 3)
+        lines: list[bytes] = []
+        self.patch(self.pop3_factories[self.servers[0]], "make_session", self._noting(lines))
+        client = await self._connect()
+        await self._say(client, b"USER alice")
+        await self._say(client, b"PASS secret")
+        for number in (1, 2, 3):
+            self.assertEqual(await self._fetch(client, number), MESSAGE)
+        await self._say(client, b"QUIT")
         self.assertIn(b"XAHEAD 1", lines)
-        # Those that came unasked were not asked for.
         self.assertNotIn(b"RETR 2", lines)
 
     def _noting(self, lines: list[bytes]) -> Any:
