@@ -14,7 +14,7 @@ from pycyrus.app.privileges import UnixUser, become, user_to_become
 from pycyrus.config.load import Configuration, namespace_settings
 from pycyrus.config.problems import ConfigError, Problem
 from pycyrus.errors import InvalidMailboxName
-from pycyrus.model.identity import SERVER as SERVER
+from pycyrus.model.identity import SERVER
 from pycyrus.model.names import ExternalNames, MailboxName, parse_internal, user_inbox
 
 USAGE = 64

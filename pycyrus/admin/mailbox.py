@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from pycyrus.admin.command import SERVER, CommandError, mailbox_named, name_text, reported
+from pycyrus.admin.command import CommandError, mailbox_named, name_text, reported
 from pycyrus.admin.durations import time_text
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import run_on_store
@@ -19,6 +19,7 @@ from pycyrus.errors import MailStoreError
 from pycyrus.model.acl import Acl
 from pycyrus.model.acl_changes import AclAction, AclChange
 from pycyrus.model.acl_text import BadAcl, acl_pairs, parse_rights
+from pycyrus.model.identity import SERVER
 from pycyrus.model.names import MailboxName, compile_pattern
 from pycyrus.store.moves import mailbox_paths
 from pycyrus.store.partitions import Partitions

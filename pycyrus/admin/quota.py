@@ -11,10 +11,11 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pycyrus.admin.command import SERVER, CommandError, inbox_named, mailbox_named, name_text, reported
+from pycyrus.admin.command import CommandError, inbox_named, mailbox_named, name_text, reported
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import run_on_store
 from pycyrus.config.load import Configuration, load
+from pycyrus.model.identity import SERVER
 from pycyrus.model.names import MailboxName
 from pycyrus.model.quota import RESOURCES, Limit, Quota, Resource
 from pycyrus.store.quota_roots import domain_root

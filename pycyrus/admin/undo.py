@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pycyrus.admin.command import SERVER, CommandError, mailbox_named, name_text, reported
+from pycyrus.admin.command import CommandError, mailbox_named, name_text, reported
 from pycyrus.admin.durations import read_time, time_text
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import run_on_store
@@ -23,6 +23,7 @@ from pycyrus.config.load import Configuration, load
 from pycyrus.errors import MailboxExists, MailboxNotFound, PermissionDenied
 from pycyrus.model.acl_text import acl_pairs
 from pycyrus.model.flags import SYSTEM_FLAG_NAMES
+from pycyrus.model.identity import SERVER
 from pycyrus.model.uids import UidArray, encode_numbers
 from pycyrus.store.store import MailStore
 from pycyrus.store.undo import NoHistory, Plan, plan_undo, undo

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from socket import gethostname
 from typing import Any
 
-from pycyrus.admin.command import SERVER, CommandError, inbox_named, mailbox_named, name_text, reported
+from pycyrus.admin.command import CommandError, inbox_named, mailbox_named, name_text, reported
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import run_on_store
 from pycyrus.app.transfer_parts import make_transfers
 from pycyrus.config.load import Configuration, load
 from pycyrus.errors import MailStoreError
 from pycyrus.interfaces import Moved
+from pycyrus.model.identity import SERVER
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.transfers import Manifest
 from pycyrus.murder.moving.transfers import Transfers
