@@ -24,6 +24,7 @@ from twisted.internet.threads import deferToThread
 from pycyrus.admin import murder_forget
 from pycyrus.admin.command import CommandError, reported
 from pycyrus.admin.master_client import connect
+from pycyrus.admin.murder_names import names_that_differ
 from pycyrus.admin.push_options import add_push_options
 from pycyrus.admin.source import add_source_options, source_of
 from pycyrus.admin.storing import run_on_store
@@ -32,6 +33,7 @@ from pycyrus.app.murder_parts import here, own_location, publishes
 from pycyrus.app.programs import service_program
 from pycyrus.app.shared_directory_parts import access, is_shared
 from pycyrus.config.load import Configuration, load
+from pycyrus.config.settings import Settings
 from pycyrus.errors import StoreUnavailable
 from pycyrus.mupdate.client import MupdateClient
 from pycyrus.murder.directory.comparison import Compared, Order, compare
@@ -143,7 +145,7 @@ class Backend:
     Another server.
 
     @ivar mailboxes: How many the directory has there.
-    @ivar problem: Why it cannot be reached; else empty.
+    @ivar problem: Why it cannot be reached, or used; else empty.
     """
 
     mailboxes: int
@@ -305,6 +307,16 @@ async def _look_at_directory(configuration: Configuration, status: Status) -> No
         ports = _ports(configuration)
         others = [name for name in status.servers if name not in ("", status.server)]
         await gatherResults([Deferred.fromCoroutine(_look_at_server(name, status, ports)) for name in others])
+        for name in others:
+            if not status.servers[name].problem:
+                await _look_at_names(configuration.settings, directory, name, status)
+
+
+async def _look_at_names(settings: Settings, directory: Path, name: str, status: Status) -> None:
+    problem = await names_that_differ(settings, directory, name, _reactor())
+    if problem:
+        status.servers[name].problem = f"names mailboxes otherwise: {problem}"
+        status.problems.append(f"{name} names mailboxes otherwise: {problem}")
 
 
 async def _look_at_database(configuration: Configuration, status: Status) -> None:

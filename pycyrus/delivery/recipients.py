@@ -52,6 +52,9 @@ def resolve(recipient: Recipient, settings: DeliverySettings) -> Target:
     # As in Cyrus a separator at the end names nothing more.
     detail = detail.rstrip(settings.namespace.separator)
     path = tuple(detail.split(settings.namespace.separator)) if detail else ()
+    if settings.namespace.separator == ".":
+        # Dots within a component are written as clients write them.
+        path = tuple(component.replace("^", ".") for component in path)
     if user == settings.post_user:
         if not path:
             raise InvalidMailboxName("no shared mailbox given")

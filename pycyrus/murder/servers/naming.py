@@ -80,6 +80,18 @@ def difference(said: Sequence[Prefix | None], namespace: NamespaceSettings, iden
     return ""
 
 
+class NamesDiffer(StoreUnavailable):
+    """
+    A server would take a name for another mailbox's.
+
+    @ivar problem: The option, and what it makes of names there.
+    """
+
+    def __init__(self, server: str, problem: str) -> None:
+        super().__init__(f"{server} names mailboxes otherwise: {problem}")
+        self.problem = problem
+
+
 class NamingCheck:
     """
     Looks at servers now and then, and remembers what was found.
@@ -101,18 +113,19 @@ class NamingCheck:
         """
         Save the connection to a server of which it is known.
 
-        @raise StoreUnavailable: Names differ there.
+        @raise NamesDiffer: That its names mean other mailboxes.
         """
         until, problem = self._differs.get((server, identity.user_id), (0.0, ""))
         if self._seconds() < until:
-            raise StoreUnavailable(f"{server} names mailboxes otherwise: {problem}")
+            raise NamesDiffer(server, problem)
 
     async def check(self, link: ImapLink, identity: Identity) -> None:
         """
         See whether a server names mailboxes as this one does.
 
         @param link: Logged in for the identity.
-        @raise StoreUnavailable: It does not, or the connection went.
+        @raise NamesDiffer: It does not.
+        @raise StoreUnavailable: The connection went.
         """
         is_plain = identity.admin is AdminScope.NONE and bool(identity.user_id)
         if self._agreed.get((link.server, is_plain), 0.0) > self._seconds():
@@ -139,4 +152,4 @@ class NamingCheck:
                 problem=problem,
                 user=identity.user_id,
             )
-        raise StoreUnavailable(f"{link.server} names mailboxes otherwise: {problem}")
+        raise NamesDiffer(link.server, problem)

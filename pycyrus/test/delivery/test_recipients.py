@@ -37,6 +37,8 @@ class ResolveTests(SynchronousTestCase):
             (OFF, "+list/dev", "x", Target(None, MailboxName("", None, ("list", "dev")))),
             (OFF, "+user/fred/lists", "", Target(None, MailboxName("", "fred", ("lists",)))),
             (DOTS, "fred+Sent.Old", "", user("fred", "Sent", "Old")),
+            (DOTS, "fred.smith+Lists.v1^2", "", user("fred.smith", "Lists", "v1.2")),
+            (DOTS, "+user.fred^smith.lists", "", Target(None, MailboxName("", "fred.smith", ("lists",)))),
             (USERID, "fred+Sent", "Example.COM", user("fred", "Sent", domain="example.com")),
             (USERID, "fred", "internal", user("fred")),
             (USERID, "fred", "B\u00fccher.example", user("fred", domain="xn--bcher-kva.example")),
