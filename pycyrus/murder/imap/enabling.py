@@ -69,5 +69,5 @@ async def enable_everywhere(routes: SessionRoutes, frame: Frame) -> bytes | None
     except StoreUnavailable as error:
         # It is enabled; the next command is told what became of the mailbox.
         routes.log.info("nothing is enabled at a server: {error}", error=str(error))
-        routes.lose()
+        routes.lose(link)
     return b"%b OK Completed\r\n" % frame.tag

@@ -28,12 +28,13 @@ from pycyrus.murder.imap.copy import LocalSource, RemoteSource, copy_across
 from pycyrus.murder.imap.create import ServerChoice, creation
 from pycyrus.murder.imap.enabling import enable_everywhere, switch_on
 from pycyrus.murder.imap.frames import first_name, has_word, is_ok, pass_on
-from pycyrus.murder.imap.idle import idle_at
+from pycyrus.murder.imap.idle import idle_anywhere
 from pycyrus.murder.imap.moved import goodbye
 from pycyrus.murder.imap.multisearch import search_everywhere
 from pycyrus.murder.imap.notices import MurderNotices, notify_everywhere
 from pycyrus.murder.imap.referral import RouteSettings, refer
 from pycyrus.murder.imap.rename import check_renaming
+from pycyrus.murder.imap.replace import replace_anywhere
 from pycyrus.murder.imap.store import SessionStore
 from pycyrus.murder.imap.visibility import unless_hidden
 from pycyrus.murder.servers.backends import Backends
@@ -103,6 +104,11 @@ class SessionRoutes:
     def has_selected(self) -> bool:
         """Whether a mailbox of another server is selected."""
         return self.link is not None
+
+    @property
+    def selected_wire(self) -> bytes:
+        """Its name, as the client wrote it."""
+        return self._selected_name
 
     @property
     def selected_mailbox(self) -> MailboxName | None:
@@ -227,10 +233,10 @@ class SessionRoutes:
                 self._note_state(link, frame)
                 return await pass_on(link, frame, self.session, _SILENCE, args=args)
             except BaseException:
-                self._break_off(link)
+                self.break_off(link)
                 raise
 
-    def _break_off(self, link: ImapLink) -> None:
+    def break_off(self, link: ImapLink) -> None:
         """The connection to a backend went: if in the middle of a response, the client's has to go, too."""
         if not link.is_whole:
             self.session.abort()
@@ -243,9 +249,10 @@ class SessionRoutes:
         """Have a server tell what the client enabled here (RFC 9051 section 6.3.1)."""
         await switch_on(self.session, link, is_selected=link is self.link)
 
-    def lose(self) -> None:
+    def lose(self, link: ImapLink) -> None:
         """The connection to the server of the selected mailbox went: the client has to select it again."""
         self._is_lost = True
+        self.break_off(link)
 
     async def _pass_selected(self, link: ImapLink, frame: Frame, args: list[bytes | Literal] | None = None) -> bytes:
         self._note_state(link, frame)
@@ -254,13 +261,12 @@ class SessionRoutes:
             return await pass_on(link, frame, self.session, _SILENCE, args=args)
         except StoreUnavailable:
             # The client may go on with other mailboxes; this one it has to select again.
-            self._is_lost = True
-            self._break_off(link)
+            link.abort("broken off")
+            self.lose(link)
             raise
         except BaseException:
             link.abort("broken off")
-            self._is_lost = True
-            self._break_off(link)
+            self.lose(link)
             raise
 
     # --- routes -----------------------------------------------------------------------------
@@ -444,19 +450,6 @@ class SessionRoutes:
             self._is_lost = link.lost_reason is not None
             raise
 
-    async def _idle(self, frame: Frame) -> bytes | None:
-        link = self.link
-        if link is None or b"IDLE" not in link.capabilities:
-            return None
-        if self._is_lost:
-            raise StoreUnavailable(f"{link.server}: {link.lost_reason}")
-        try:
-            return await idle_at(self.session, link, frame)
-        except StoreUnavailable:
-            self._is_lost = True
-            self._break_off(link)
-            raise
-
 
 _Route = Callable[[SessionRoutes, Frame], Awaitable[bytes | None]]
 
@@ -491,7 +484,9 @@ _ROUTES: dict[bytes, _Route] = {
     b"UID COPY": SessionRoutes._copy,
     b"MOVE": SessionRoutes._copy,
     b"UID MOVE": SessionRoutes._copy,
-    b"IDLE": SessionRoutes._idle,
+    b"REPLACE": replace_anywhere,
+    b"UID REPLACE": replace_anywhere,
+    b"IDLE": idle_anywhere,
     b"ESEARCH": search_everywhere,
     b"NOTIFY": notify_everywhere,
     b"NOOP": SessionRoutes.pass_selected,

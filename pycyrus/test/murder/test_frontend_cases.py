@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from twisted.internet.protocol import Protocol, ServerFactory
+
+from pycyrus.interfaces import Location
 from pycyrus.test.murder.cluster import MurderCase
 from pycyrus.test.murder.test_imap import MESSAGE
 
@@ -42,9 +46,9 @@ class ListTests(MurderCase):
 
     async def test_special_uses(self) -> None:
         """An administrator sees those of all servers, and everybody what is below."""
-        for user, use in (("alice", b"Sent"), ("bob", b"Trash")):
-            client = await self.client(user)
-            await self.do(client, b"CREATE INBOX.x (USE (\\%b))" % use)
+        await self.do(await self.client(), b"CREATE INBOX.x (USE (\\Sent))")
+        client = await self.client("bob")
+        await self.do(client, b"CREATE INBOX.x (USE (\\Trash))")
         await self.do(client, b"CREATE INBOX.x.old")
         said = await self.do(client, b'LIST (SPECIAL-USE) "" *')
         self.assertIn(b'* LIST (\\HasChildren \\Trash) "." INBOX.x\r\n', said)
@@ -61,6 +65,79 @@ class ListTests(MurderCase):
         said = await self.do(client, b'LIST "" * RETURN (METADATA (/private/comment))')
         self.assertIn(b"* METADATA user.bob (/private/comment {%d}\r\n%b)" % (len(value), value), said)
         self.assertIn(b"* METADATA INBOX (/private/comment NIL)", said)
+
+
+class ReplaceTests(MurderCase):
+    """REPLACE into a mailbox of another server (RFC 8508)."""
+
+    async def test_to_another_server(self) -> None:
+        """The new message is there, then the old one goes."""
+        other = await self.client("bob")
+        await self.do(other, b"SETACL INBOX alice lrswi")
+        client = await self.client()
+        await self.append(client, b"INBOX", MESSAGE, MESSAGE)
+        await self.do(client, b"SELECT INBOX")
+        body = MESSAGE + b"x" * 300_000
+        said = await self.do(client, b"UID REPLACE 1 user.bob (\\Draft) {%d+}\r\n%b" % (len(body), body))
+        self.assertRegex(said, rb"^\* OK \[APPENDUID [0-9]+ 1\] Replacement message ready\r\n(.*\r\n)*\* 1 EXPUNGE\r\n")
+        self.assertNotIn(b"UID 1 ", await self.do(client, b"FETCH 1:* (UID FLAGS)"))
+        await self.do(other, b"SELECT INBOX")
+        said = await self.do(other, b"FETCH 1 (FLAGS BODY.PEEK[])")
+        self.assertTrue(body in said)
+        self.assertIn(rb"\Draft", said[:100])
+
+    async def test_what_is_refused_changes_nothing(self) -> None:
+        """No right there, no such message, several: the old one stays."""
+        client = await self.client()
+        await self.append(client, b"INBOX", MESSAGE, MESSAGE)
+        await self.do(await self.client("bob"), b"SETACL INBOX alice lrs")
+        await self.do(client, b"SELECT INBOX")
+        message = b"{%d+}\r\n%b" % (len(MESSAGE), MESSAGE)
+        self.assertIn(b"[NOPERM]", await self.do(client, b"REPLACE 1 user.bob " + message, b"NO"))
+        self.assertIn(b"[EXPUNGEISSUED]", await self.do(client, b"UID REPLACE 9 user.bob " + message, b"NO"))
+        await self.do(client, b"REPLACE 1:2 user.bob " + message, b"BAD")
+        self.assertIn(b"MESSAGES 2", await self.do(client, b"STATUS INBOX (MESSAGES)"))
+
+
+class _DeafProtocol(Protocol):
+    """As Cyrus, hears no DONE that comes before it idles."""
+
+    tag = b""
+
+    def connectionMade(self) -> None:
+        self._say(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR IDLE] hi\r\n")
+
+    def dataReceived(self, data: bytes) -> None:
+        tag, _, rest = data.partition(b" ")
+        if rest[:4] == b"IDLE":
+            self.tag = tag
+            self._say(b"+ idling\r\n")
+        elif data == b"DONE\r\n":
+            self._say(self.tag + b" OK done\r\n")
+        else:
+            self._say(tag + b" OK [CAPABILITY IMAP4rev1 IDLE] done\r\n")
+
+    def _say(self, data: bytes) -> None:
+        transport: Any = self.transport
+        transport.write(data)
+
+
+class IdleTests(MurderCase):
+    """IDLE at a server that is slow of understanding."""
+
+    async def test_done_at_once(self) -> None:
+        """DONE goes to the server when that idles."""
+        factory = ServerFactory.forProtocol(_DeafProtocol)
+        factory.noisy = False
+        port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        server = f"127.0.0.1:{port.getHost().port}"
+        self.directory.said["user.deaf"] = Location("user.deaf", server, "default", "anyone\tlrs\t")
+        client = await self.client()
+        await self.do(client, b"SELECT user.deaf")
+        client.send(b"i1 IDLE\r\nDONE\r\n")
+        untagged, status, _ = await client.answer(b"i1")
+        self.assertEqual((untagged, status), (b"+ idling\r\n", b"OK"))
 
 
 class NoticesTests(MurderCase):
