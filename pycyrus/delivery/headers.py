@@ -25,7 +25,8 @@ MAX_HEADER = 1 << 20
 _FOLD, _FOLDED = "\r\n\t ", b"\r\n\t "
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
-_FIELD = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:|>?From ")
+# Names with octets that have no place there are those of fields all the same, for EightBitHeaders to judge.
+_FIELD = re.compile(rb"[\x21-\x39\x3b-\x7e\x80-\xff]+[ \t]*:|>?From ")
 _RETURN_PATH = re.compile(rb"^return-path[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.IGNORECASE | re.MULTILINE)
 _DELIVERED_DATE = re.compile(rb"^x-deliveredinternaldate:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _MUNGED = bytes(range(128)) + b"X" * 128

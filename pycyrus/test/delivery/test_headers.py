@@ -117,6 +117,15 @@ class FilterTests(SynchronousTestCase):
         reject = DeliverySettings("x", eight_bit_headers=EightBitHeaders.REJECT)
         self.assertRaises(MessageRejected, passed, message, reject)
 
+    def test_8bit_in_names_of_fields(self) -> None:
+        """Also of the first one: it does not make a text without a header of the message."""
+        message = b"S\xc3\xa9: x\r\n" + COMPLETE + b"\r\nbody\r\n"
+        self.assertEqual(passed(message), b"SXX: x\r\n" + COMPLETE + b"\r\nbody\r\n")
+        keep = DeliverySettings("x", eight_bit_headers=EightBitHeaders.KEEP)
+        self.assertEqual(passed(message, keep), message)
+        reject = DeliverySettings("x", eight_bit_headers=EightBitHeaders.REJECT)
+        self.assertRaises(MessageRejected, passed, message, reject)
+
     def test_endless_headers_are_not_held(self) -> None:
         header = HeaderFilter(b"", SETTINGS, NOW)
         line = b"To: " + b"a" * 990 + b"\r\n"
