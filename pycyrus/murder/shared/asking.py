@@ -26,6 +26,7 @@ _GRACE = 10.0
 _PING_EVERY = 2.0
 _REST = 0.5
 """Seconds before another attempt to listen."""
+_STATE = "SELECT current_setting('transaction_read_only'), (SELECT max(number) FROM pycyrus_head)"
 
 
 class _DaemonThread(Thread):
@@ -124,15 +125,30 @@ class Listening:
 
     def _listen(self, connection: Connection) -> None:
         connection.execute(f"LISTEN {CHANNEL}")
+        known = self._last_change(connection)
         self._tell(self._listens)
         while not self._end.is_set():
             # What comes while nobody is in here is kept by the driver.
+            has_heard = False
             for _ in connection.notifies(timeout=_PING_EVERY, stop_after=1):
+                has_heard = True
                 self._tell(self._heard)
-            row = connection.execute("SHOW transaction_read_only").fetchone()
-            self._turned = self._reactor.seconds()
-            if row is None or row[0] != "off":
-                raise StoreUnavailable("PostgreSQL: the server takes no changes any more")
+            before, known = known, self._last_change(connection)
+            if known != before and not has_heard:
+                # Something between passes notices not on, such as one that pools connections.
+                self._tell(self._heard)
+
+    def _last_change(self, connection: Connection) -> object:
+        """
+        The number of the last change.
+
+        @raise StoreUnavailable: This is no server for us any more.
+        """
+        row = connection.execute(_STATE).fetchone()
+        self._turned = self._reactor.seconds()
+        if row is None or row[0] != "off":
+            raise StoreUnavailable("PostgreSQL: the server takes no changes any more")
+        return row[1]
 
     def _tell(self, function: Callable[..., None], *arguments: object) -> None:
         if not self._end.is_set():

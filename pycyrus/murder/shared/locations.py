@@ -40,6 +40,7 @@ _AGAIN = 0.5
 """Seconds after which a copy that could not be brought up to date is tried again."""
 _WAIT = 10.0
 """Seconds to wait for the copy."""
+_LATE = "the directory's copy does not get up to date"
 _LOOK_EVERY = 0.01
 """Seconds between two looks whether another process has brought the copy up to date."""
 
@@ -106,8 +107,7 @@ class SharedLocations:
         self._reader.close()
         self._tasks.cancel_all()
         waiting, self._pulled = self._pulled, []
-        for done in waiting:
-            done.errback(StoreUnavailable("shutting down"))
+        _end(waiting, StoreUnavailable("shutting down"))
         await self._queue.end()
         await self._copy.close()
         self._turn.give_back()
@@ -217,14 +217,24 @@ class SharedLocations:
             if self._position.mark() != mark:
                 done: Deferred[None] = Deferred()
                 self._pulled.append(done)
+                give_up = self._reactor.callLater(_WAIT, self._is_late, done)
                 self._heard()
-                await done
+                try:
+                    await done
+                finally:
+                    if give_up.active():
+                        give_up.cancel()
             return
         until = time.monotonic() + _WAIT
         while (found := self._position.read()) is None or found.number < mark.number:
             if time.monotonic() > until:
-                raise StoreUnavailable("the directory's copy does not get up to date")
+                raise StoreUnavailable(_LATE)
             await sleep(self._reactor, _LOOK_EVERY)
+
+    @staticmethod
+    def _is_late(done: Deferred[None]) -> None:
+        # As where a million mailboxes are compared.
+        done.errback(StoreUnavailable(_LATE))
 
     def _heard(self) -> None:
         self._is_behind = True
@@ -239,15 +249,15 @@ class SharedLocations:
                 self._is_behind = False
                 waiting, self._pulled = self._pulled, []
                 await self._pull()
-                for done in waiting:
-                    done.callback(None)
+                _end(waiting, None)
         except MailStoreError as error:
-            for done in waiting:
-                done.errback(error)
+            _end(waiting, error)
             if self._timer is None and not self._is_closed:
                 self._timer = self._reactor.callLater(_AGAIN, self._try_again)
         finally:
             self._is_pulling = False
+            # Whatever went wrong: nobody waits for ever.
+            _end(waiting, StoreUnavailable(_LATE))
 
     def _try_again(self) -> None:
         self._timer = None
@@ -307,6 +317,17 @@ class SharedLocations:
 
     def _failed(self, failure: Failure) -> None:
         self.log.failure("The directory's copy is followed no more", failure)
+
+
+def _end(waiting: Sequence[Deferred[None]], error: MailStoreError | None) -> None:
+    """Tell those who wait, and have not given up."""
+    for done in waiting:
+        if done.called:
+            continue
+        if error is None:
+            done.callback(None)
+        else:
+            done.errback(error)
 
 
 def _checked(location: Location) -> Location:

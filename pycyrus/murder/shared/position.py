@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 from pycyrus.murder.shared.entries import Mark
+from pycyrus.store.files import store_error
 
 FILE_NAME = "mupdate.position"
 
@@ -23,19 +24,37 @@ class Position:
         self._mark: Mark | None = None
 
     def mark(self) -> Mark | None:
-        """What this process knows; None if the copy was never whole."""
+        """
+        What this process knows; None if the copy was never whole.
+
+        @raise StoreUnavailable: As L{read}.
+        """
         return self._mark or self.read()
 
     def read(self) -> Mark | None:
-        """Look at the file, which another process may have written."""
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            number, token = self._path.read_text("ascii").split("\n", 2)[:2]
-            self._mark = Mark(int(number), token)
+        """
+        Look at the file, which another process may have written.
+
+        @raise StoreUnavailable: It is there, and cannot be read.
+        """
+        try:
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                number, token = self._path.read_text("ascii").split("\n", 2)[:2]
+                self._mark = Mark(int(number), token)
+        except OSError as error:
+            raise store_error(error, f"{FILE_NAME} cannot be read") from error
         return self._mark
 
     def set(self, mark: Mark) -> None:
-        """The copy has come that far."""
+        """
+        The copy has come that far.
+
+        @raise StoreUnavailable: It cannot be written, as where the disk is full.
+        """
         fresh = self._path.with_suffix(".new")
-        fresh.write_text(f"{mark.number}\n{mark.token}\n", "ascii")
-        fresh.replace(self._path)
+        try:
+            fresh.write_text(f"{mark.number}\n{mark.token}\n", "ascii")
+            fresh.replace(self._path)
+        except OSError as error:
+            raise store_error(error, f"{FILE_NAME} cannot be written") from error
         self._mark = mark

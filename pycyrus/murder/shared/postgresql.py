@@ -27,6 +27,16 @@ CONNECT_WITHIN = 3
 """Seconds for each server; the driver knows whole seconds, two at least."""
 _UNANSWERED_WITHIN = 5_000
 """Milliseconds after which a server that does not even acknowledge is given up."""
+_SETTINGS = {
+    "idle_in_transaction_session_timeout": "10s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+"""
+What a server is asked for, so that it lets go of what a client holds that was cut off in the middle of a
+change: all others wait for that.  Not every engine that speaks its protocol knows them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +163,9 @@ class Postgresql:
         try:
             with self._lock:
                 self._connection = connection
+            for name, value in _SETTINGS.items():
+                with contextlib.suppress(psycopg.Error):
+                    connection.execute(f"SET {name} = '{value}'")
             self._prepare(connection)
         except BaseException:
             self._drop()

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import socket
+from threading import Event
 from typing import Any
 
 import psycopg
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 
 from pycyrus.errors import InvalidMailboxName, MailboxExists, MailboxNotFound, StoreUnavailable
 from pycyrus.interfaces import Location, LocationState
-from pycyrus.murder.shared import entries, postgresql
+from pycyrus.murder.shared import asking, entries, postgresql
+from pycyrus.murder.shared import locations as module
 from pycyrus.murder.shared.entries import Mark
 from pycyrus.murder.shared.position import Position
+from pycyrus.murder.shared.postgresql import Connection, Postgresql
 from pycyrus.store.locations import Locations
+from pycyrus.store.threads import sleep
 from pycyrus.tasks import gather
 from pycyrus.test.murder.shared.parts import SharedCase, access_to, all_entries
 
@@ -227,9 +232,85 @@ class AwayTests(SharedCase):
         await other.catch_up()
         self.assertIsNone(other.find("user.fred"))
 
+    async def test_no_room_for_its_position(self) -> None:
+        """What is done is answered, and the copy goes on when there is room."""
+        directory = self.directory()
+        one, other = self.master(directory), self.master()
+        await one.activate(FRED)
+        (directory / "mupdate.new").mkdir()
+        second = Location("user.a", "b1", "default", "x\tl\t")
+        await one.activate(second)
+        self.assertEqual(one.find("user.a"), second)
+        with self.assertRaises(StoreUnavailable):
+            await one.catch_up()
+        (directory / "mupdate.new").rmdir()
+        await other.delete("user.a")
+        while one.find("user.a") is not None:
+            await sleep(self.reactor, 0.01)
+        await one.catch_up()
+
+    async def test_a_copy_that_is_busy(self) -> None:
+        """Nobody who changes something waits until a million mailboxes were compared; who wants to know all is told."""
+        self.patch(module, "_WAIT", 0.2)
+        directory = self.directory()
+        one, other = self.master(directory), self.master()
+        await one.activate(FRED)
+        compared: Deferred[None] = Deferred()
+
+        async def pull() -> None:
+            await compared
+
+        usual: Any = one._pull
+        one._pull = pull  # type: ignore[method-assign] # a comparison that takes its time
+        second = Location("user.a", "b1", "default", "x\tl\t")
+        await one.activate(second)
+        with self.assertRaises(StoreUnavailable):
+            await one.catch_up()
+        await other.catch_up()
+        self.assertEqual(other.find("user.a"), second)
+        one._pull = usual  # type: ignore[method-assign] # as before
+        compared.callback(None)
+        while one.find("user.a") is None:
+            await sleep(self.reactor, 0.01)
+
 
 class HangingTests(SharedCase):
     """A server that hangs."""
+
+    async def test_notices_that_do_not_come(self) -> None:
+        """What others do is found all the same, as where connections are pooled."""
+        self.patch(asking, "CHANNEL", "another")
+        self.patch(asking, "_PING_EVERY", 0.1)
+        one, other = self.master(), self.master()
+        await one.catch_up()
+        await other.activate(FRED)
+        while one.find("user.fred") is None:
+            await sleep(self.reactor, 0.01)
+
+    async def test_a_master_that_hangs(self) -> None:
+        """One that was cut off in the middle of a change does not keep others from theirs for long."""
+        self.patch(postgresql, "_SETTINGS", {"of_another_engine": "1", "idle_in_transaction_session_timeout": "500"})
+        one = self.master()
+        await one.activate(FRED)
+        hung, goes_on = Event(), Event()
+
+        def hang(connection: Connection) -> None:
+            with connection.transaction():
+                connection.execute("SELECT number FROM pycyrus_head FOR UPDATE")
+                connection.execute("DELETE FROM pycyrus_locations")
+                hung.set()
+                goes_on.wait()
+
+        database = Postgresql(access_to(self.server.port, database=self.database), entries.prepare)
+        self.addCleanup(database.close)
+        hanging = deferToThread(database.run, hang)
+        await deferToThread(hung.wait)
+        await one.activate(Location("user.a", "b1", "default"))
+        goes_on.set()
+        with self.assertRaises(StoreUnavailable):
+            await hanging
+        await one.catch_up()
+        self.assertEqual([each.mailbox for each in all_entries(one)], ["user.a", "user.fred"])
 
     async def test_first_of_two(self) -> None:
         """One that takes connections and says nothing is passed over."""
