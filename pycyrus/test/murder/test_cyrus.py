@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,13 @@ OWN = "localhost:1143"
 
 
 class CyrusCase(MasterCase):
-    def make(self, program: str, *words: str, users: list[str], **options: str) -> CyrusServer:
+    def make(
+        self, program: str, *words: str, users: list[str], others: Sequence[str] = (), **options: str
+    ) -> CyrusServer:
         directory = Path(tempfile.mkdtemp(prefix="c-"))
         self.addCleanup(shutil.rmtree, directory)
         directory.chmod(0o755)
-        server = CyrusServer(directory, program, *words, users=users, **options)
+        server = CyrusServer(directory, program, *words, users=users, others=others, **options)
         self.addCleanup(server.stop)
         return server
 

@@ -60,7 +60,7 @@ def options(namespace: NamespaceSettings) -> dict[str, str]:
 
 
 class NamesTests(CyrusCase):
-    async def log_in(self, server: CyrusServer, user: str, port: int | None = None) -> ImapLink:
+    async def link_to(self, server: CyrusServer, user: str, port: int | None = None) -> ImapLink:
         link = ImapLink("cyrus", net)
         await connectProtocol(TCP4ClientEndpoint(net, "127.0.0.1", port or server.port), link)
         await link.greeted()
@@ -102,7 +102,7 @@ class NamesTests(CyrusCase):
     async def _live(self, namespace: NamespaceSettings) -> None:
         backend = self.member("imapd", namespace, proxyservers="mailproxy")
         await self.start(backend)
-        admin = await self.log_in(backend, "")
+        admin = await self.link_to(backend, "")
         external = ExternalNames(namespace, BOSS)
         names = list(names_for(namespace))
         for name in names:
@@ -125,13 +125,13 @@ class NamesTests(CyrusCase):
         frontend = self.member("mupdate", namespace, serverlist=backend.name)
         await self.start(frontend)
         port = frontend.ports["imapd"]
-        self.assertEqual(await self.listed(await self.log_in(frontend, "", port)), set(map(external.encode, names)))
+        self.assertEqual(await self.listed(await self.link_to(frontend, "", port)), set(map(external.encode, names)))
         fred = Identity("fred")
         own = ExternalNames(namespace, fred)
         expected = {
             own.encode(name) for name in names if name.owned_by(fred) or (name.owner, name.domain) == (None, "")
         }
-        self.assertEqual(await self.listed(await self.log_in(frontend, "fred", port)), expected)
+        self.assertEqual(await self.listed(await self.link_to(frontend, "fred", port)), expected)
         await self._check_agreement(backend, namespace)
 
     async def _check_agreement(self, backend: CyrusServer, namespace: NamespaceSettings) -> None:
