@@ -194,6 +194,14 @@ class IMailboxPublisher(Interface):
         @raise StoreUnavailable: It does not answer.
         """
 
+    async def claimed_at(names: Sequence[MailboxName]) -> str:
+        """
+        The other server that has claimed some mailboxes and says of none of them that it is there.
+
+        @return: Its name; empty if there is no such one, or if several have.
+        @raise StoreUnavailable: The master does not answer.
+        """
+
     async def are_elsewhere(names: Sequence[MailboxName]) -> bool:
         """
         Whether the master has all of some mailboxes on other servers.

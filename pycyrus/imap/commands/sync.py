@@ -26,6 +26,8 @@ LONGEST_LINE = 64 << 20
 MOST_OCTETS = 256 << 20
 """Of one command, without its files."""
 _LONGEST_RESTART = 65_536
+_LONG = 65_536
+"""Octets that take so long to read that others should go on meanwhile."""
 
 
 async def sync_apply(session: Session, command: None) -> bytes:
@@ -124,7 +126,7 @@ async def _read(session: Session) -> tuple[str, Value]:
             failure = failure or error
     if failure is not None:
         raise failure
-    return _parse(parts)
+    return await session.in_thread(lambda: _parse(parts)) if total > _LONG else _parse(parts)
 
 
 async def _begin_file(session: Session, follows: Announced) -> ISyncFile:

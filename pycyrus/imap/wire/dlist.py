@@ -16,7 +16,9 @@ from pycyrus.imap.wire.grammar import BadSyntax
 MOST_DEEP = 16
 
 _ANNOUNCED = re.compile(rb"(?:%\{([!-z|~]+) ([0-9a-fA-F]{40}) ([0-9]{1,12})|\{([0-9]{1,12})\+?)\}\Z")
-_TOKEN = re.compile(rb'(%?\()|(\))|"((?:[^"\\\r\n]|\\.)*+)"|([^ ()"%{}\r\n]++)')
+_TOKEN = re.compile(rb' *+(?:(%?\()|(\))|"((?:[^"\\\r\n]|\\.)*+)"|([^ ()"%{}\r\n]++)|([^ ]))')
+_BEGIN, _QUOTED_TEXT, _WORD, _OTHER = 1, 3, 4, 5
+"""Groups of it; the second ends a list."""
 _ESCAPED = re.compile(rb"\\(.)")
 _ATOM = re.compile(rb"[A-Za-z0-9/._:$@-]+\Z")
 _QUOTED = re.compile(rb'[^"\\\r\n\0\x80-\xff]*\Z')
@@ -35,6 +37,8 @@ class File:
 
 
 Value = bytes | None | File | list["Value"] | dict[str, "Value"]
+_Open = tuple[list[Value], bool]
+"""What stood before a list or table that has not ended: values, and whether they are of a table."""
 Part = bytes | File
 """Of a command: text, a literal without its announcement, or a file."""
 
@@ -76,6 +80,7 @@ class Reader:
         self._parts = parts
         self._index = 0
         self._at = 0
+        self._keys: dict[bytes, str] = {}
 
     def word(self) -> bytes:
         """
@@ -83,7 +88,7 @@ class Reader:
 
         @raise BadSyntax: There is none.
         """
-        value = self._value(MOST_DEEP)
+        value = self.value()
         if not isinstance(value, bytes):
             raise BadSyntax(b"A word was expected")
         return value
@@ -94,7 +99,37 @@ class Reader:
 
         @raise BadSyntax: It is nothing.
         """
-        return self._value(0)
+        # A mailbox may be millions of tokens: no calls for each of them.
+        around: list[_Open] = []
+        values: list[Value] = []
+        is_table = False
+        tokens = _TOKEN.finditer(self._text(), self._at)
+        while not values or around:
+            match = next(tokens, None)
+            kind = _OTHER if match is None else match.lastindex
+            if match is None or kind == _OTHER:
+                values.append(self._announced(match))
+                tokens = _TOKEN.finditer(self._text())
+                continue
+            if kind == _WORD:
+                octets = match[_WORD]
+                values.append(None if octets == b"NIL" else octets)
+            elif kind == _QUOTED_TEXT:
+                values.append(_ESCAPED.sub(rb"\1", match[_QUOTED_TEXT]))
+            elif kind == _BEGIN:
+                if len(around) >= MOST_DEEP:
+                    raise BadSyntax(b"Too deep")
+                around.append((values, is_table))
+                values, is_table = [], match[_BEGIN] == b"%("
+            elif around:
+                ended: Value = self._table(values) if is_table else values
+                values, is_table = around.pop()
+                values.append(ended)
+            else:
+                raise BadSyntax(b"Unexpected )")
+            if not around:
+                self._at = match.end()
+        return values[0]
 
     def end(self) -> None:
         """
@@ -110,67 +145,34 @@ class Reader:
         assert isinstance(text, bytes)
         return text
 
-    def _value(self, depth: int) -> Value:
-        token = self._token()
-        if isinstance(token, File) or token is None:
-            return token
-        kind, octets = token
-        if kind == "open":
-            if depth >= MOST_DEEP:
-                raise BadSyntax(b"Too deep")
-            return self._table(depth) if octets == b"%(" else self._list(depth)
-        if kind == "close":
-            raise BadSyntax(b"Unexpected )")
-        return None if kind == "atom" and octets == b"NIL" else octets
+    def _announced(self, other: re.Match[bytes] | None) -> bytes | File:
+        """
+        The literal, or the file, that was announced where the text ends.
 
-    def _list(self, depth: int) -> list[Value]:
-        values: list[Value] = []
-        while not self._closes():
-            values.append(self._value(depth + 1))
-        return values
+        @param other: What is no token, if the text does not end.
+        """
+        if other is not None:
+            raise BadSyntax(b"Not understood")
+        if self._index + 2 >= len(self._parts):
+            raise BadSyntax(b"Missing required argument")
+        found = self._parts[self._index + 1]
+        self._index += 2
+        self._at = 0
+        return found
 
-    def _table(self, depth: int) -> dict[str, Value]:
-        values: dict[str, Value] = {}
-        while not self._closes():
-            key = self._value(depth + 1)
+    def _table(self, values: list[Value]) -> dict[str, Value]:
+        if len(values) % 2:
+            raise BadSyntax(b"A key without a value")
+        keys = self._keys
+        try:
+            return {keys[key]: value for key, value in zip(values[::2], values[1::2], strict=True)}  # type: ignore[index] # who is none is not there
+        except (KeyError, TypeError):
+            pass
+        for key in values[::2]:
             if not isinstance(key, bytes):
                 raise BadSyntax(b"A key was expected")
-            values[key.decode("ascii", "replace")] = self._value(depth + 1)
-        return values
-
-    def _skip_spaces(self) -> bytes:
-        text = self._text()
-        while self._at < len(text) and text[self._at] == 0x20:
-            self._at += 1
-        return text
-
-    def _closes(self) -> bool:
-        text = self._skip_spaces()
-        if self._at < len(text) and text[self._at] == 0x29:
-            self._at += 1
-            return True
-        return False
-
-    def _token(self) -> tuple[str, bytes] | File | None:
-        text = self._skip_spaces()
-        if self._at >= len(text):
-            if self._index + 2 >= len(self._parts):
-                raise BadSyntax(b"Missing required argument")
-            found = self._parts[self._index + 1]
-            self._index += 2
-            self._at = 0
-            return found if isinstance(found, File) else ("literal", found)
-        match = _TOKEN.match(text, self._at)
-        if match is None:
-            raise BadSyntax(b"Not understood")
-        self._at = match.end()
-        if match[1]:
-            return "open", match[1]
-        if match[2]:
-            return "close", match[2]
-        if match[4] is not None:
-            return "atom", match[4]
-        return "quoted", _ESCAPED.sub(rb"\1", match[3])
+            keys[key] = key.decode("ascii", "replace")
+        return {keys[key]: value for key, value in zip(values[::2], values[1::2], strict=True)}  # type: ignore[index] # as above
 
 
 def encode(value: Value, *, plus: bool) -> bytes:

@@ -139,6 +139,10 @@ class Publisher:
         """See L{IMailboxPublisher.are_nowhere}."""
         return all(each is None for each in await self._find(names))
 
+    async def claimed_at(self, names: Sequence[MailboxName]) -> str:
+        """See L{IMailboxPublisher.claimed_at}."""
+        return claimant(await self._find(names), self._server)
+
     async def _find(self, names: Sequence[MailboxName]) -> list[Location | None]:
         client = await self._connected()
         found: list[Location | None] = []
@@ -238,3 +242,18 @@ class Publisher:
                 yield True
         finally:
             os.close(fd)
+
+
+def claimant(found: Sequence[Location | None], server: str) -> str:
+    """
+    See L{IMailboxPublisher.claimed_at}.
+
+    @param found: What the master has of each mailbox.
+    @param server: This one.
+    """
+    known = [each for each in found if each is not None]
+    servers = {each.server for each in known}
+    if len(servers) != 1 or any(each.state is not LocationState.RESERVED for each in known):
+        return ""
+    (claiming,) = servers
+    return "" if claiming == server else claiming

@@ -50,7 +50,7 @@ from pycyrus.store import files
 from pycyrus.store.files import store_error
 from pycyrus.store.incoming import Arrivals, IncomingTransfer
 from pycyrus.store.shield import shielded
-from pycyrus.store.threads import StoreReactor
+from pycyrus.store.threads import StoreReactor, in_thread
 
 Answer = list[tuple[str, Any]]
 SYNC_PREFIX = "sync-"
@@ -218,8 +218,7 @@ class SyncIntake:
         assert held.transfer is not None
         held.transfer.files.place(unique_id)
         known = held.records.setdefault(unique_id, {})
-        for record in tables(value.get("RECORD")):
-            known[number(record, "UID")] = record
+        known |= await in_thread(self._reactor, _by_uid, value)
         told = {key: each for key, each in value.items() if key != "RECORD" and not key.startswith("SINCE_")}
         held.mailboxes[unique_id] = told
         held.is_changed = True
@@ -347,7 +346,12 @@ class SyncIntake:
         transfer = held.transfer
         if transfer is None or not held.is_changed:
             return
-        manifest = Manifest(
+        manifest = await in_thread(self._reactor, self._manifest, held)
+        await keep(self._arrivals, transfer, manifest, lambda: self._build(held, transfer), self._reactor)
+        held.is_changed = False
+
+    def _manifest(self, held: Held) -> Manifest:
+        return Manifest(
             held.root,
             tuple(
                 sorted(
@@ -358,8 +362,6 @@ class SyncIntake:
             tuple(self._names(held.subscriptions)),
             tuple(moved_root(each, self._deleted_prefix) for each in held.quotas.values()),
         )
-        await keep(self._arrivals, transfer, manifest, lambda: self._build(held, transfer), self._reactor)
-        held.is_changed = False
 
     def _names(self, subscriptions: dict[bytes, None]) -> Iterator[MailboxName]:
         for each in subscriptions:
@@ -424,6 +426,11 @@ class SyncIntake:
         """See L{ISyncIntake.leave}."""
         if self._held is not None:
             abandon(self._drop(), self.log)
+
+
+def _by_uid(mailbox: Table) -> dict[int, Table]:
+    """A mailbox's records."""
+    return {number(record, "UID"): record for record in tables(mailbox.get("RECORD"))}
 
 
 def _path(loose: Path, guid: bytes) -> Path:

@@ -36,6 +36,8 @@ from pycyrus.store.threads import in_thread
 _BATCH = 1 << 20
 """Octets of messages that go with one command, if not one is larger."""
 _MOST = 200
+_PIECE = 65_536
+"""Octets of a mailbox's records that are sent at once."""
 _ANNOTATIONS_FROM = 12_345_678
 """What the check number of annotations begins with."""
 _SAVEDATE = b"/vendor/cmu/cyrus-imapd/savedate"
@@ -111,8 +113,10 @@ class SyncLink:
             records = await in_thread(self._reactor, read_records, mailbox.paths)
             await self._send(records.messages, needed=True)
             # Of what was expunged long ago there may be no file any more.
-            known = tuple(each for each in records.messages if each.guid in self._sent)
-            self._records[mailbox.unique_id] = replace(records, messages=known)
+            self._records[mailbox.unique_id] = await in_thread(self._reactor, self._known, records)
+
+    def _known(self, records: OutgoingRecords) -> OutgoingRecords:
+        return replace(records, messages=tuple(each for each in records.messages if each.guid in self._sent))
 
     async def prepare(self, manifest: Manifest, mailboxes: Sequence[FilesOfMailbox]) -> None:
         """
@@ -123,9 +127,8 @@ class SyncLink:
         roots = [each.root for each in manifest.quotas]
         told = {}
         for mailbox in manifest.mailboxes:
-            table = self._describe(mailbox, self._records[mailbox.unique_id], roots)
-            records = [self._record(each) for each in self._records[mailbox.unique_id].messages]
-            await self._apply("LOCAL_MAILBOX", {**table, "RECORD": records})
+            table, encoded = await in_thread(self._reactor, self._encode, mailbox, roots)
+            await self._submit("LOCAL_MAILBOX", encoded)
             told[mailbox.unique_id] = table
         for root in manifest.quotas:
             limits = {_RESOURCES.get(RESOURCES[name], name): b"%d" % value for name, value in root.limits}
@@ -269,6 +272,12 @@ class SyncLink:
             table["ANNOTATIONS"] = notes
         return table
 
+    def _encode(self, mailbox: MovedMailbox, roots: Sequence[MailboxName]) -> tuple[dict[str, Value], bytes]:
+        """A mailbox, and how it is sent with all its records; takes long if they are many."""
+        records = self._records[mailbox.unique_id]
+        table = self._describe(mailbox, records, roots)
+        return table, encode({**table, "RECORD": [self._record(each) for each in records.messages]}, plus=True)
+
     def _record(self, message: OutgoingMessage) -> Value:
         flags: list[Value] = [Word(name) for name in message.flags]
         if message.expunged is not None:
@@ -287,13 +296,28 @@ class SyncLink:
     # --- the wire -------------------------------------------------------
 
     async def _command(self, text: bytes) -> bytes:
-        untagged, status, said = await self._link.ask(text, STEP_WITHIN)
+        tag = self._link.next_tag()
+        self._link.send(b"%b %b\r\n" % (tag, text))
+        return await self._demand_ok(tag)
+
+    async def _apply(self, kind: str, value: Value) -> None:
+        await self._submit(kind, encode(value, plus=True))
+
+    async def _submit(self, kind: str, encoded: bytes) -> None:
+        link = self._link
+        tag = link.next_tag()
+        link.send(b"%b SYNCAPPLY %b " % (tag, kind.encode("ascii")))
+        for begin in range(0, len(encoded), _PIECE):
+            link.send(encoded[begin : begin + _PIECE])
+            await link.drain(STEP_WITHIN)
+        link.send(b"\r\n")
+        await self._demand_ok(tag)
+
+    async def _demand_ok(self, tag: bytes) -> bytes:
+        untagged, status, said = await self._link.answer(tag, STEP_WITHIN)
         if status != b"OK":
             raise TransferFailed(said.decode("ascii", "replace")[:300])
         return untagged
-
-    async def _apply(self, kind: str, value: Value) -> None:
-        await self._command(b"SYNCAPPLY %b %b" % (kind.encode("ascii"), encode(value, plus=True)))
 
     async def _there(self) -> dict[str, dict[str, Value]]:
         """What moves at once, as it is there: mailboxes by unique id."""
@@ -312,6 +336,10 @@ class SyncLink:
         answer = await self._command(b"SYNCGET %b %b" % (kind, encode(what, plus=True)))
         return [value for word, value in _responses(answer) if word == b"MAILBOX" and isinstance(value, dict)]
 
+    def _waiting(self, messages: Sequence[OutgoingMessage]) -> dict[str, OutgoingMessage]:
+        """Those that were not sent yet, by their digests."""
+        return {each.guid: each for each in messages if each.guid not in self._sent}
+
     async def _send(self, messages: Sequence[OutgoingMessage], *, needed: bool) -> None:
         """
         Send messages that were not sent yet.
@@ -319,7 +347,7 @@ class SyncLink:
         @param needed: The mailbox would not be whole without those that are there.
         @raise MailboxCorrupted: One is missing, or is not what it was when it came.
         """
-        waiting = {each.guid: each for each in messages if each.guid not in self._sent}
+        waiting = await in_thread(self._reactor, self._waiting, messages)
         for batch in batches(waiting.values(), octets=_BATCH, most=_MOST):
             read = await in_thread(self._reactor, _read, batch, needed)
             if not read:
@@ -334,9 +362,7 @@ class SyncLink:
                 self.octets += len(octets)
                 await self._link.drain(STEP_WITHIN)
             self._link.send(b")\r\n")
-            _, status, said = await self._link.answer(tag, STEP_WITHIN)
-            if status != b"OK":
-                raise TransferFailed(said.decode("ascii", "replace")[:300])
+            await self._demand_ok(tag)
             demand(self.may_go_on)
 
 

@@ -171,13 +171,17 @@ class Transfers:
     async def _look(self) -> None:
         await self._arrivals.clean()
         await self.settle()
-        looked = -RETRY_EVERY
+        # The other server may think for long: others' transfers do not wait for it.
+        self._tasks.spawn(self._look_for_orphans(), self._failed)
         while not self._is_closed:
             await self.resume()
-            if self._reactor.seconds() - looked >= RETRY_EVERY:
-                looked = self._reactor.seconds()
-                await self.accept_orphans()
             await self._pause.wait(LOOK_EVERY)
+
+    async def _look_for_orphans(self) -> None:
+        pause = Pause(self._reactor)
+        while not self._is_closed:
+            await self.accept_orphans()
+            await pause.wait(RETRY_EVERY)
 
     async def resume(self) -> None:
         """Go on with each transfer that broke off, and that nobody is at."""
@@ -209,7 +213,8 @@ class Transfers:
         """
         Have mailboxes be this server's that a server of Cyrus's removed before it handed them over.
 
-        It tells the master of its removal when it comes back, and then nobody has them but us.
+        It tells the master of its removal when it is started again, and then nobody has them but us.  If it goes on
+        running, only it can say that it has nothing of a user any more.
         """
         publisher = self._publisher
         if publisher is None:
@@ -217,13 +222,31 @@ class Transfers:
         for each in self._transfers.all_prepared():
             if not each.transfer_id.startswith(KNOWN_PREFIX) or not self._transfers.is_free(each.transfer_id):
                 continue
-            names = [mailbox.name for mailbox in Manifest.decode(each.manifest).mailboxes]
+            manifest = Manifest.decode(each.manifest)
+            names = [mailbox.name for mailbox in manifest.mailboxes]
             with suppress(MailStoreError):
-                if await publisher.are_nowhere(names):
+                if await publisher.are_nowhere(names) or await self._is_let_go(
+                    publisher, each.transfer_id, manifest.root, names
+                ):
                     await self._arrivals.activate(each.transfer_id)
                     await publisher.push(names)
                     await self._arrivals.forget(each.transfer_id)
                     self.log.warn("{mailbox} was taken over: no other server has it", mailbox=internal(names[0]))
+
+    async def _is_let_go(
+        self, publisher: IMailboxPublisher, transfer_id: str, root: MailboxName, names: Sequence[MailboxName]
+    ) -> bool:
+        """Whether a server of Cyrus's that has a user's mailboxes reserved says that it has none of them."""
+        server = await publisher.claimed_at(names)
+        # Of a shared mailbox that is on its way nobody knows what it says.
+        if not server or not root.is_inbox:
+            return False
+        link = await self._dial(Outgoing(transfer_id, root, server, "", Leaving.LOST))
+        try:
+            # While some of them are still on their way it refuses to say.
+            return not link.keeps_record and not await link.state()
+        finally:
+            link.close()
 
     async def _alone(self, transfer: Outgoing, work: Callable[[Outgoing], Awaitable[None]]) -> None:
         """Do something that no other process does at the same time."""

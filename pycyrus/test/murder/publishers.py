@@ -11,6 +11,7 @@ from pycyrus.errors import StoreUnavailable
 from pycyrus.interfaces import IMailboxPublisher, Location, LocationState, Published
 from pycyrus.model.internal_names import internal, parse_internal
 from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.murder.directory.publisher import claimant
 from pycyrus.store.directory import published
 from pycyrus.store.store import MailStore
 
@@ -116,3 +117,7 @@ class DirectPublisher:
     async def are_nowhere(self, names: Sequence[MailboxName]) -> bool:
         """As L{IMailboxPublisher}."""
         return all(self._master.find(internal(name)) is None for name in names)
+
+    async def claimed_at(self, names: Sequence[MailboxName]) -> str:
+        """As L{IMailboxPublisher}."""
+        return claimant([self._master.find(internal(name)) for name in names], self._server)
