@@ -11,6 +11,7 @@ from pycyrus.murder.home import home_of
 from pycyrus.murder.servers.backends import Backends
 from pycyrus.murder.servers.login import entering, log_in
 from pycyrus.murder.servers.pop3_link import KeptLinks, Pop3Link
+from pycyrus.pop3.replies import Err
 
 _REMEMBER_FOR = 60.0
 """Seconds for which a server need not be asked what it can."""
@@ -71,6 +72,9 @@ class Pop3Routes:
             except StoreUnavailable:
                 # It went while nobody looked.
                 continue
+            except Err:
+                self._kept.keep(link)
+                raise
             except BaseException:
                 link.abort("given up")
                 raise

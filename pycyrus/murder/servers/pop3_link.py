@@ -11,9 +11,10 @@ from twisted.internet.interfaces import IDelayedCall
 from typing_extensions import override
 
 from pycyrus.auth.client import ClientExchange
-from pycyrus.errors import MechanismUnavailable, StoreUnavailable
+from pycyrus.errors import AuthenticationFailed, MechanismUnavailable, StoreUnavailable
 from pycyrus.murder.servers.pipe_link import PipeLink
 from pycyrus.murder.servers.pop3_ahead import ReadAhead
+from pycyrus.pop3.replies import Err
 
 KEEP_FOR = 20.0
 """Seconds for which one that nobody uses is kept; a backend waits longer for a login."""
@@ -23,6 +24,8 @@ _SERVES_FOR = 60.0
 """Seconds after which one is not used again, so that the workers of a backend share the work anew."""
 _QUITS = frozenset((b"QUIT\r\n", b"QUIT\n"))
 _MOST_CAPABILITIES = 100
+_BUSY = re.compile(rb"-ERR (\[(?:IN-USE|LOGIN-DELAY)\].*)", re.IGNORECASE)
+"""What a server that lets the user in says of the maildrop (RFC 2449 section 8.1)."""
 _STAT = re.compile(rb" STAT=([0-9]{1,10})/([0-9]{1,20})$")
 _SHORT = 512
 """Octets that may be an answer to the last command, and wait for the rest of it."""
@@ -100,10 +103,15 @@ class Pop3Link(PipeLink):
         Log in (RFC 5034).
 
         @raise AuthenticationFailed: One side did not accept the other.
+        @raise Err: The maildrop is not to be had now.
         @raise MalformedExchange: This is no such exchange.
         @raise StoreUnavailable: The connection went.
         """
-        await self.exchange_lines(b"AUTH", exchange, b"+ ", lambda line: line.startswith(b"+OK"))
+        try:
+            await self.exchange_lines(b"AUTH", exchange, b"+ ", lambda line: line.startswith(b"+OK"))
+        except AuthenticationFailed as error:
+            _check_busy(str(error).encode("utf-8", "replace"))
+            raise
 
     def begin(self, stat: bytes = b"") -> None:
         """
@@ -118,12 +126,14 @@ class Pop3Link(PipeLink):
         Serve the next user.
 
         @return: Whether the backend has let that one in.
+        @raise Err: The maildrop is not to be had now; the connection may serve others.
         @raise StoreUnavailable: The connection went.
         """
         self._is_at_line, self._is_free = True, False
         self.send(b"XUSER %b\r\n" % user.encode("utf-8"))
         answer = await self.line()
         if not answer.startswith(b"+OK"):
+            _check_busy(answer)
             return False
         found = _STAT.search(answer)
         self.begin(b"" if found is None else b"+OK %b %b\r\n" % found.groups())
@@ -206,6 +216,13 @@ class Pop3Link(PipeLink):
     def close(self) -> None:
         if not self._is_free:
             super().close()
+
+
+def _check_busy(line: bytes) -> None:
+    """@raise Err: A maildrop is not to be had now, in its server's words."""
+    found = _BUSY.match(line)
+    if found is not None:
+        raise Err(found[1])
 
 
 class KeptLinks:

@@ -153,7 +153,18 @@ class Pop3Tests(Pop3Case):
         for session in list(self.pop3_factories[self.servers[0]].sessions):
             session._link.abort()
         with self.assertRaises(StoreUnavailable):
-            await self._say(client, b"NOOP")
+            # What was said before that was noticed has an answer.
+            self.assertIn(b"-ERR [SYS/TEMP]", await self._say(client, b"NOOP"))
+            await client.line()
+
+    async def test_a_maildrop_that_is_in_use(self) -> None:
+        """Whoever comes second is told what the backend says."""
+        first = await self._connect()
+        await self._say(first, b"USER alice")
+        self.assertIn(b"+OK", await self._say(first, b"PASS secret"))
+        (answer,) = await self._session(b"alice")
+        self.assertIn(b"-ERR [IN-USE]", answer)
+        first.abort("done")
 
 
 class KeptConnectionTests(Pop3Case):
@@ -205,7 +216,7 @@ class KeptConnectionTests(Pop3Case):
         self.assertNotIn(session, self._served())
 
     async def test_a_maildrop_in_use(self) -> None:
-        """Who is not let in is told so, and the connection is there for others."""
+        """Who is not let in is told why, and the connection is there for others."""
         await self._session(b"alice", b"QUIT")
         (served,) = self._served()
         direct = await self._connect(self.links.settings.ports[self.servers[0], "pop3"])
@@ -213,7 +224,7 @@ class KeptConnectionTests(Pop3Case):
         self.assertIn(b"+OK", await self._say(direct, b"PASS secret"))
         client = await self._connect()
         await self._say(client, b"USER alice")
-        self.assertIn(b"-ERR [SYS/TEMP]", await self._say(client, b"PASS secret"))
+        self.assertIn(b"-ERR [IN-USE]", await self._say(client, b"PASS secret"))
         client.abort("done")
         await self._say(direct, b"QUIT")
         self.assertIn(b"+OK", (await self._session(b"alice", b"QUIT"))[0])
