@@ -23,6 +23,7 @@ from pycyrus.model.scopes import ListScope, Namespace
 from pycyrus.murder.imap.values import values_at
 from pycyrus.murder.imap.visibility import unless_hidden
 from pycyrus.murder.servers.responses import BadResponse, split_responses
+from pycyrus.store.directory import in_order
 
 if TYPE_CHECKING:
     from pycyrus.imap.session import Session
@@ -106,19 +107,17 @@ class SessionStore:
         servers: set[str] = set()
         for scope in scopes:
             await self._list_scope(identity, scope, found, servers)
-        order = sorted(found, key=_order)
-        listings = [found[key] for key in order]
-        has_own = self._routes.routes.settings.has_own
-        local = [] if not has_own else await self._local.list(identity, scopes)
-        known = {listing.name for listing in local}
         if self.wants_uses:
-            uses, parents = await self._uses(servers), _parents(found)
-            listings = [
-                replace(listing, special_use=uses.get(listing.name, ()), has_children=key in parents)
-                for key, listing in zip(order, listings, strict=True)
-            ]
-        merged = [listing for listing in listings if listing.name not in known]
-        return sorted([*merged, *local], key=lambda listing: listing.name) if local else merged
+            uses = await self._uses(servers)
+            found = {
+                mailbox: replace(listing, special_use=uses.get(listing.name, ())) for mailbox, listing in found.items()
+            }
+        shared = self._routes.routes
+        if shared.settings.has_own:
+            # What is here is known better than the directory knows it.
+            local = await self._local.list(identity, scopes)
+            found |= {internal(listing.name, shared.deleted_prefix): listing for listing in local}
+        return in_order((_order(mailbox), listing) for mailbox, listing in found.items())
 
     def walk(
         self, identity: Identity, scopes: Sequence[ListScope], depth: int | None = None
@@ -423,20 +422,9 @@ _NO_USES = frozenset(
 )  # fmt: skip
 
 
-def _parents(mailboxes: Iterable[str]) -> set[str]:
-    """All that have something below them."""
-    found: set[str] = set()
-    for mailbox in mailboxes:
-        above = mailbox.rpartition(".")[0]
-        while above and above not in found:
-            found.add(above)
-            above = above.rpartition(".")[0]
-    return found
-
-
 def _order(mailbox: str) -> str:
-    """As names of mailboxes are ordered: a mailbox before what is below it, before all else."""
-    return mailbox.replace(".", "\0")
+    """By this a mailbox stands before what is below it, before all else; what is below begins with it."""
+    return mailbox.replace(".", "\0") + "\0"
 
 
 def _prefixes(identity: Identity, scope: ListScope, deleted_prefix: str) -> Iterator[str]:
