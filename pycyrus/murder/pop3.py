@@ -89,9 +89,8 @@ class Pop3Routes:
         if not greeting.startswith(b"+OK"):
             raise StoreUnavailable(f"{link.server}: {greeting[:100]!r}")
         link.capabilities = await self._can(link)
-        stays = b"XDONE" in link.capabilities
         await log_in(link, self._backends.settings, user)
-        if stays:
+        if link.serves_others:
             link.give_back = self._kept.keep
         link.begin()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from hmac import compare_digest
 from typing import Any
 
 from twisted.internet.task import deferLater
@@ -62,7 +63,7 @@ async def run(session: Pop3Session, line: bytes) -> bytes:
     row = (_IN_AUTHORIZATION if session.maildrop is None else _IN_TRANSACTION).get(verb.upper())
     if row is None:
         session.count_error()
-        raise Err(b"Unrecognized command")
+        raise Err(replies.UNRECOGNIZED)
     # A password may have spaces, also at its ends.
     arguments = ([rest] if rest else []) if row.most is None else rest.split()
     if len(arguments) < row.least:
@@ -92,7 +93,7 @@ async def capa(session: Pop3Session, arguments: list[bytes]) -> bytes:
     lines += ["TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "UTF8", "LANG"]
     if session.authenticator.allows_plaintext(session.channel()):
         lines.append("USER")
-    if settings.serves_frontends:
+    if settings.serves_frontends and session.maildrop is None:
         lines += ["XDONE", "XAHEAD"]
     if settings.product:
         lines.append(f"IMPLEMENTATION {settings.product}")
@@ -236,15 +237,27 @@ async def apop(session: Pop3Session, arguments: list[bytes]) -> bytes:
         raise
 
 
+async def xlink(session: Pop3Session, arguments: list[bytes]) -> bytes:
+    """
+    Agree, before anybody has logged in, on a word that only the frontend knows.
+
+    What clients say is handed on as it is, so without the word C{XUSER} would be theirs as well.
+    """
+    if session.came_by or session.link_word or not session.settings.serves_frontends:
+        session.count_error()
+        raise Err(replies.UNRECOGNIZED)
+    session.link_word = arguments[0]
+    return b"+OK"
+
+
 async def xuser(session: Pop3Session, arguments: list[bytes]) -> bytes:
     """
-    Log another user in, after C{XDONE}: what the frontend proved before holds still.
-
-    Ours alone, as C{XDONE} is: a connection that is there need not be made again, nor secured, nor logged in on.
+    Log another user in, after C{XDONE}: the connection is there, is secured, and who logged in was proved.
     """
-    _check_frontend(session)
+    word, _, user_id = arguments[0].partition(b" ")
+    _check_frontend(session, word)
     try:
-        authenticated = await session.authenticator.act(session.came_by, arguments[0], session.channel())
+        authenticated = await session.authenticator.act(session.came_by, user_id, session.channel())
         session.folder = ""
         reply = await session.log_in(authenticated, "XUSER")
         if session.maildrop is None:
@@ -256,10 +269,10 @@ async def xuser(session: Pop3Session, arguments: list[bytes]) -> bytes:
         raise
 
 
-def _check_frontend(session: Pop3Session) -> None:
-    if not session.came_by or not session.settings.serves_frontends:
+def _check_frontend(session: Pop3Session, word: bytes) -> None:
+    if not session.came_by or not session.link_word or not compare_digest(word, session.link_word):
         session.count_error()
-        raise Err(b"Unrecognized command")
+        raise Err(replies.UNRECOGNIZED)
 
 
 # --- transaction ------------------------------------------------------------
@@ -420,10 +433,11 @@ async def xdone(session: Pop3Session, arguments: list[bytes]) -> bytes:
 
     @raise Goodbye: Not all could be removed that was deleted.
     """
-    _check_frontend(session)
+    word, answer = arguments
+    _check_frontend(session, word)
     await _update(session, _maildrop(session))
     session.log_out()
-    return b"+OK " + arguments[0]
+    return b"+OK " + answer
 
 
 async def xahead(session: Pop3Session, arguments: list[bytes]) -> bytes:
@@ -432,7 +446,6 @@ async def xahead(session: Pop3Session, arguments: list[bytes]) -> bytes:
 
     One that is large is sent as by RETR.  Those that follow count as retrieved when C{XGOT} says so.
     """
-    _check_frontend(session)
     number = _number(arguments[0])
     answers = gather(_maildrop(session), number, session.clock.seconds)
     if not answers:
@@ -445,12 +458,8 @@ async def xahead(session: Pop3Session, arguments: list[bytes]) -> bytes:
 
 async def xgot(session: Pop3Session, arguments: list[bytes]) -> bytes:
     """Note which messages a client was given of those that C{XAHEAD} sent.  Nothing is answered if they are there."""
-    _check_frontend(session)
-    maildrop = _maildrop(session)
     for number in map(_number, arguments):
-        # Only for its error.
-        maildrop.size(number)
-        maildrop.retrieved(number)
+        _maildrop(session).given(number)
     return b""
 
 
@@ -471,7 +480,8 @@ ROWS: dict[bytes, Row] = {
     b"APOP": Row(State.AUTHORIZATION, apop, 2, 2),
     b"NOOP": Row(State.TRANSACTION, noop),
     b"XUSER": Row(State.AUTHORIZATION, xuser, 1, None),
-    b"XDONE": Row(State.TRANSACTION, xdone, 1, 1),
+    b"XLINK": Row(State.AUTHORIZATION, xlink, 1, 1),
+    b"XDONE": Row(State.TRANSACTION, xdone, 2, 2),
     b"XAHEAD": Row(State.TRANSACTION, xahead, 1, 1),
     b"XGOT": Row(State.TRANSACTION, xgot, 1, MESSAGES),
     b"STAT": Row(State.TRANSACTION, stat),

@@ -147,6 +147,15 @@ class Maildrop:
         self._retrieved[number - 1] = True
         self.last = max(self.last, number)
 
+    def given(self, number: int) -> None:
+        """
+        The client has it from who read ahead.
+
+        @raise Err: There is none of that number.
+        """
+        self._index(number)
+        self.retrieved(number)
+
     def delete(self, number: int) -> None:
         """
         Have a message go when the session ends well.

@@ -26,6 +26,7 @@ class Err(Exception):
 IN_USE = b"[IN-USE] Unable to lock maildrop: Mailbox is locked by POP server"
 TOO_SOON = b"[LOGIN-DELAY] Logins must be at least %d minute%b apart"
 DENIED = b"[SYS/PERM] Permission denied"
+UNRECOGNIZED = b"Unrecognized command"
 NO_SUCH_MESSAGE = b"No such message"
 NOT_A_NUMBER = b"Not a number"
 LINE_TOO_LONG = b"-ERR Command line too long"
@@ -66,7 +67,7 @@ REPLIES: dict[type[errors.MailStoreError], bytes] = {
     errors.AuthorizationDenied: b"[AUTH] Invalid login",
     errors.MechanismUnavailable: b"[AUTH] no mechanism available",
     errors.PlaintextRefused: b"[AUTH] USER command only available under a layer",
-    errors.AuthenticationCancelled: b"Client cancelled authentication",
+    errors.AuthenticationCancelled: b"[AUTH] Client canceled authentication",
     errors.MalformedExchange: b"[AUTH] bad protocol / cancel",
 }
 

@@ -44,6 +44,7 @@ class Pop3Session(PipedSession):
     @ivar name: Given by USER.
     @ivar is_utf8: C{UTF8} was said (RFC 6856).
     @ivar came_by: Who proved itself at the login, such as a frontend; empty before.
+    @ivar link_word: What a frontend proves by that it is not its client who speaks; empty if nobody knows it.
     """
 
     log = Logger()
@@ -77,6 +78,7 @@ class Pop3Session(PipedSession):
         self.name: bytes | None = None
         self.folder = ""
         self.came_by = ""
+        self.link_word = b""
         self.timestamp = b""
         self._parts = parts
         self._run = run
@@ -121,6 +123,7 @@ class Pop3Session(PipedSession):
         self.flush()
         self._waiting = b""
         self.name = None
+        self.link_word = b""
         self.is_secure = True
         self._link.start_tls()
 

@@ -48,6 +48,7 @@ class Pop3Link(PipeLink):
         super().__init__(server, reactor)
         self.capabilities: Mapping[bytes, list[bytes]] = {}
         self.give_back: Callable[[Pop3Link], None] | None = None
+        self._word = b""
         self._ahead: ReadAhead | None = None
         self._began = self.used
         self._is_at_line = True
@@ -107,6 +108,12 @@ class Pop3Link(PipeLink):
         @raise MalformedExchange: This is no such exchange.
         @raise StoreUnavailable: The connection went.
         """
+        if b"XDONE" in self.capabilities:
+            # Before there is a client, who could say it as well.
+            word = secrets.token_hex(16).encode("ascii")
+            self.send(b"XLINK %b\r\n" % word)
+            if (await self.line()).startswith(b"+OK"):
+                self._word = word
         try:
             await self.exchange_lines(b"AUTH", exchange, b"+ ", lambda line: line.startswith(b"+OK"))
         except AuthenticationFailed as error:
@@ -130,7 +137,7 @@ class Pop3Link(PipeLink):
         @raise StoreUnavailable: The connection went.
         """
         self._is_at_line, self._is_free = True, False
-        self.send(b"XUSER %b\r\n" % user.encode("utf-8"))
+        self.send(b"XUSER %b %b\r\n" % (self._word, user.encode("utf-8")))
         answer = await self.line()
         if not answer.startswith(b"+OK"):
             _check_busy(answer)
@@ -138,6 +145,11 @@ class Pop3Link(PipeLink):
         found = _STAT.search(answer)
         self.begin(b"" if found is None else b"+OK %b %b\r\n" % found.groups())
         return True
+
+    @property
+    def serves_others(self) -> bool:
+        """Whether the server will let another user in after this one."""
+        return bool(self._word)
 
     @property
     def is_quiet(self) -> bool:
@@ -153,7 +165,7 @@ class Pop3Link(PipeLink):
         if self._is_at_line and data.upper() in _QUITS and self._may_stay():
             word = secrets.token_hex(8).encode("ascii")
             self._end = b"+OK %b\r\n" % word
-            data = (b"" if ahead is None else ahead.given()) + b"XDONE %b\r\n" % word
+            data = (b"" if ahead is None else ahead.given()) + b"XDONE %b %b\r\n" % (self._word, word)
         else:
             self._is_at_line = data.endswith(b"\n")
             if ahead is not None:

@@ -248,18 +248,46 @@ class KeptConnectionTests(Pop3Case):
             await self.turn()
 
     async def test_only_frontends(self) -> None:
-        """Who is no frontend becomes nobody else."""
-        direct = await self._connect(self.links.settings.ports[self.servers[0], "pop3"])
-        self.assertIn(b"-ERR", await self._say(direct, b"XUSER bob2"))
+        """Who is no frontend becomes nobody else, and who does not know the word nobody at all."""
+        port = self.links.settings.ports[self.servers[0], "pop3"]
+        direct = await self._connect(port)
+        self.assertIn(b"-ERR", await self._say(direct, b"XUSER word bob2"))
+        self.assertEqual(await self._say(direct, b"XLINK word"), b"+OK")
+        self.assertIn(b"-ERR", await self._say(direct, b"XLINK other"))
         await self._say(direct, b"USER alice")
         await self._say(direct, b"PASS secret")
-        self.assertIn(b"-ERR", await self._say(direct, b"XUSER bob2"))
-        self.assertEqual(await self._say(direct, b"XDONE word"), b"+OK word")
-        self.assertIn(b"-ERR", await self._say(direct, b"STAT"))
-        self.assertIn(b"-ERR", await self._say(direct, b"XUSER bob2"))
-        self.assertIn(b"+OK", await self._say(direct, b"XUSER alice"))
+        for line in (b"XUSER word bob2", b"XDONE other end", b"XDONE word", b"XLINK word"):
+            self.assertIn(b"-ERR", await self._say(direct, line))
+        self.assertEqual(await self._say(direct, b"XDONE word end"), b"+OK end")
+        for line in (b"STAT", b"XUSER word bob2", b"XUSER alice", b"XUSER other alice"):
+            self.assertIn(b"-ERR", await self._say(direct, line))
+        self.assertIn(b"+OK", await self._say(direct, b"XUSER word alice"))
         self.assertEqual(await self._say(direct, b"STAT"), b"+OK 0 0")
         direct.abort("done")
+
+    async def test_a_client_that_knows_how(self) -> None:
+        """What a frontend says to a backend is of no use to its clients, whose octets reach it as well."""
+        client = await self._connect()
+        await self._say(client, b"USER alice")
+        await self._say(client, b"PASS secret")
+        self.assertNotIn(b"XDONE", b" ".join([await self._say(client, b"CAPA"), *await self._listing(client)]))
+        for line in (
+            b"XLINK word",
+            b"XDONE word",
+            b"XDONE word end",
+            b"XUSER bob2",
+            b"XUSER word bob2",
+            b"XUSER  bob2",
+        ):
+            self.assertIn(b"-ERR", await self._say(client, line))
+        self.assertEqual(await self._say(client, b"STAT"), b"+OK 0 0")
+        client.abort("done")
+
+    async def _listing(self, client: LineClient) -> list[bytes]:
+        lines = []
+        while (line := await client.line()) != b".":
+            lines.append(line)
+        return lines
 
 
 class OtherBackendTests(Pop3Case):
@@ -276,7 +304,7 @@ class OtherBackendTests(Pop3Case):
         direct = await self._connect(self.links.settings.ports[self.servers[0], "pop3"])
         await self._say(direct, b"USER alice")
         await self._say(direct, b"PASS secret")
-        self.assertIn(b"-ERR", await self._say(direct, b"XDONE word"))
+        self.assertIn(b"-ERR", await self._say(direct, b"XLINK word"))
         direct.abort("done")
 
 
@@ -298,7 +326,7 @@ class EndTests(SynchronousTestCase):
         link.pass_on(b"RETR 1\r\n")
         link.pass_on(b"QUIT\r\n")
         word = transport.value().split()[-1]
-        self.assertEqual(transport.value(), b"RETR 1\r\nXDONE %b\r\n" % word)
+        self.assertEqual(transport.value(), b"RETR 1\r\nXDONE  %b\r\n" % word)
         answer = said + b"+OK " + word[:-1] + b"\r\n+OK " + word + b"\r\n"
         at = turn = 0
         while at < len(answer):
