@@ -86,7 +86,10 @@ def parse_definition(line: str) -> tuple[str, str, Definition]:
         fields.append("")
     if len(fields) != _FIELDS:
         raise BadDefinition("a definition has six fields")
-    entry, scope, kind, proxy_type, attributes, rights = (fields[0].lower(), *fields[1:])
+    entry, scope, kind, proxy_type, attributes, rights = fields
+    if scope != "message":
+        # RFC 5464 section 4.1: case does not matter; in those of messages it does.
+        entry = entry.lower()
     if not entry.startswith(VENDOR_PREFIX) or not is_entry(entry) or len(entry) > MAX_ENTRY:
         raise BadDefinition("the name of an annotation must begin with /vendor/")
     if scope not in ("mailbox", "server", "message"):

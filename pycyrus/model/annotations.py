@@ -157,11 +157,10 @@ def is_entry(name: str) -> bool:
 
 def entry_pattern(pattern: str) -> Callable[[str], bool]:
     """What tells whether a name matches an entry with C{*}, or C{%} for all but slashes (RFC 5257 section 4.3)."""
-    lowered = pattern.lower()
-    if "*" not in lowered and "%" not in lowered:
-        return lowered.__eq__
+    if "*" not in pattern and "%" not in pattern:
+        return pattern.__eq__
     words = {"*": ".*", "%": "[^/]*"}
-    compiled = re.compile("".join(words.get(letter) or re.escape(letter) for letter in _merged(lowered)))
+    compiled = re.compile("".join(words.get(letter) or re.escape(letter) for letter in _merged(pattern)))
     return lambda entry: compiled.fullmatch(entry) is not None
 
 

@@ -23,7 +23,7 @@ class Annotation:
     """
     C{ANNOTATION} as FETCH asks for it (RFC 5257 section 4.3).
 
-    @ivar entries: Names, perhaps with wildcards, in lower case.
+    @ivar entries: Names, perhaps with wildcards; unlike those of RFC 5464, they are case-sensitive.
     @ivar values: Whose values to tell.
     @ivar sizes: Whose values' sizes to tell.
     """
@@ -56,7 +56,7 @@ def parse_fetched(cursor: Cursor) -> Annotation:
 
 
 def _parse_attribute(cursor: Cursor) -> tuple[bytes, frozenset[AnnotationScope]]:
-    text = cursor.astring().lower()
+    text = cursor.astring()
     name, dot, suffix = text.partition(b".")
     scopes = _SCOPES.get(dot + suffix)
     if scopes is None or name not in (b"value", b"size"):
@@ -65,18 +65,18 @@ def _parse_attribute(cursor: Cursor) -> tuple[bytes, frozenset[AnnotationScope]]
 
 
 def parse_pattern(cursor: Cursor) -> str:
-    """C{entry-match}, in lower case."""
+    """C{entry-match}"""
     return _entry(cursor, is_pattern=True)
 
 
 def parse_entry(cursor: Cursor) -> str:
-    """C{entry}, in lower case."""
+    """C{entry}"""
     return _entry(cursor, is_pattern=False)
 
 
 def _entry(cursor: Cursor, *, is_pattern: bool) -> str:
     octets = cursor.list_mailbox() if cursor.peek() not in (0x22, LITERAL) else cursor.string()
-    name = octets.decode("ascii", "replace").lower()
+    name = octets.decode("ascii", "replace")
     if not octets.isascii() or len(octets) > MAX_ENTRY or not is_message_entry(name, is_pattern=is_pattern):
         raise BadSyntax(b"Invalid annotation entry")
     return name

@@ -33,7 +33,8 @@ class DefinitionTests(SynchronousTestCase):
         with captured() as events:
             found = annotation_definitions(self.settings(annotation_definitions=str(path)))
         self.assertEqual(found.of_mailbox("/vendor/example/colour"), Definition(BOTH, "a"))
-        self.assertEqual(found.of_message("/vendor/example/weight"), Definition(PRIVATE, kind=ValueKind.NATURAL))
+        self.assertEqual(found.of_message("/vendor/example/Weight"), Definition(PRIVATE, kind=ValueKind.NATURAL))
+        self.assertIsNone(found.of_message("/vendor/example/weight"))
         self.assertEqual(found.of_server("/vendor/example/motto"), Definition(SHARED))
         self.assertIsNotNone(found.of_message("/comment"))
         self.assertIsNone(found.of_message("/vendor/example/odd"))

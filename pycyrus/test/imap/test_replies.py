@@ -28,6 +28,31 @@ class RepliesTests(SynchronousTestCase):
             self.assertRegex(line, rb"^a1 (NO|BAD) (\[[A-Z]+\] )?[ -~]+\r\n$")
             self.assertNotIn(b"/var/spool", line)
 
+    def test_texts_of_cyrus(self) -> None:
+        """What administrators' scripts look for, and people ask their search engines."""
+        for kind, text in (
+            (errors.PermissionDenied, b"Permission denied"),
+            (errors.MailboxNotFound, b"Mailbox does not exist"),
+            (errors.MailboxExists, b"Mailbox already exists"),
+            (errors.InvalidMailboxName, b"Invalid mailbox name"),
+            (errors.MailboxHasChildren, b"[HASCHILDREN] Mailbox has inferior hierarchical names"),
+            (errors.SpecialUseConflict, b"[USEATTR] SPECIAL-USE flag conflict"),
+            (errors.OperationNotSupported, b"Operation is not supported on mailbox"),
+            (errors.UnknownPartition, b"Unknown/invalid partition"),
+            (errors.OverQuota, b"Over quota"),
+            (errors.QuotaRootNotFound, b"Quota root does not exist"),
+            (errors.MessageTooLarge, b"[TOOBIG] Message size exceeds fixed limit"),
+            (errors.TooManyKeywords, b"Too many user flags in mailbox"),
+            (errors.MailboxCorrupted, b"Mailbox format corruption detected"),
+            (errors.StoreUnavailable, b"System I/O error"),
+            (errors.MailStoreError, b"Internal Error"),
+            (errors.AuthenticationFailed, b"Login failed: authentication failure"),
+            (errors.PlaintextRefused, b"Login only available under a layer"),
+        ):
+            line = tagged(b"a1", kind("why"))
+            self.assertTrue(line.startswith(b"a1 NO ") and line.endswith(text + b"\r\n"), line)
+        self.assertEqual(tagged(b"a1", errors.AuthenticationCancelled()), b"a1 BAD Client cancelled authentication\r\n")
+
     def test_unknown_kinds_answer_as_what_they_are(self) -> None:
         class Odd(errors.StoreFull):
             pass

@@ -199,6 +199,25 @@ class DispatchTests(SessionCase):
         self.assertFalse(client.transport.is_paused)
 
 
+class RefusalTests(SessionCase):
+    """What configuration does not let anybody do."""
+
+    def test_texts_of_cyrus(self) -> None:
+        read_only = ImapSettings(is_read_only=True)
+        fixed = ImapSettings(is_setacl_allowed=False)
+        for settings, command, answer in (
+            (read_only, b"CREATE x", b"NO [NOPERM] This connection is configured for read-only access"),
+            (read_only, b"EXPUNGE", b"BAD Please select a mailbox first"),
+            (fixed, b"SETACL INBOX fred lr", b"NO Command is disabled by configuration"),
+            (ImapSettings(), b'SETACL INBOX "" lr', b"BAD Invalid identifier in Setacl"),
+            (ImapSettings(), b"CREATE x (SERVER other.example)", b"NO [CANNOT] Invalid server requested"),
+            (ImapSettings(), b"CREATE x (TYPE CALENDAR)", b"NO [CANNOT] Invalid mailbox type"),
+        ):
+            client = self.user(settings)
+            client.send(b"a1 " + command + b"\r\n")
+            self.assertEqual(client.receive(), b"a1 " + answer + b"\r\n")
+
+
 class OrderTests(SessionCase):
     """Commands run one after another."""
 

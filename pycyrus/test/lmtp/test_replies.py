@@ -35,6 +35,24 @@ class ReplyTests(SynchronousTestCase):
         for error in (errors.StoreUnavailable, errors.StoreFull, errors.MailboxCorrupted, errors.MailStoreError):
             self.assertEqual(reply_to_error(error()).code // 100, 4, error)
 
+    def test_codes_of_cyrus(self) -> None:
+        """What relays act upon."""
+        for error, codes in (
+            (errors.MailboxNotFound, "550 5.1.1"),
+            (errors.OverQuota, "452 4.2.2"),
+            (errors.PermissionDenied, "550 5.7.1"),
+            (errors.MailboxCorrupted, "451 4.2.0"),
+            (errors.MailboxMoving, "451 4.2.0"),
+            (errors.MailboxDisabled, "451 4.2.1"),
+            (errors.StoreUnavailable, "451 4.3.0"),
+            (errors.MailStoreError, "451 4.3.0"),
+            (errors.StoreFull, "451 4.3.1"),
+            (errors.MessageTooLarge, "552 5.2.3"),
+        ):
+            reply = reply_to_error(error("why"))
+            self.assertEqual(f"{reply.code} {reply.enhanced}", codes, error)
+        self.assertEqual(reply_to_error(errors.MessageRejected("why")).encode()[:9], b"554 5.6.0")
+
     def test_hidden_and_absent_look_the_same(self) -> None:
         self.assertEqual(
             reply_to_error(errors.MailboxNotFound("why")), reply_to_error(errors.InvalidMailboxName("because"))
