@@ -20,13 +20,20 @@ from pycyrus.interfaces import Moved
 from pycyrus.model.identity import SERVER
 from pycyrus.model.mailbox_name import MailboxName
 from pycyrus.model.transfers import Manifest
+from pycyrus.murder.moving.dump_intake import DUMP_PREFIX
+from pycyrus.murder.moving.sync_intake import SYNC_PREFIX
 from pycyrus.murder.moving.transfers import Transfers
 from pycyrus.store.incoming import Arrivals
 from pycyrus.store.store import MailStore
-from pycyrus.store.transfer_log import Outgoing, TransferLog
+from pycyrus.store.transfer_log import Incoming, Outgoing, TransferLog
 
 _MIB = 1 << 20
 _NAMED = {"user": inbox_named, "mailbox": mailbox_named}
+_OF_OURS = "the other server says what becomes of it"
+_OF_CYRUS = (
+    "taken over when the MUPDATE master or that server says that it has it no more, or by 'xfer accept';"
+    " where that server has it, but nobody can use it, run 'ctl_mboxlist -m' there"
+)
 _HELP = {"partition": "move all users whose INBOX is on a partition, and its shared mailboxes, to another server"}
 
 
@@ -65,7 +72,8 @@ def register(verbs: Any) -> None:
     status = actions.add_parser(
         "status",
         help="tell what is on its way, and what became of what was",
-        description="Tells of all moves that are known.  The status is 1 if one is neither done nor undone.",
+        description="Tells of all moves that are known, also of what came and waits for a word of the other server."
+        "  The status is 1 if one is neither done nor undone.",
     )
     status.add_argument("--json", action="store_true", help="as JSON")
     add_source_options(status)
@@ -182,22 +190,26 @@ def run_status(arguments: argparse.Namespace) -> int:
     """
     configuration = load(source_of(arguments))
 
-    async def work(store: MailStore) -> list[Outgoing]:
+    async def work(store: MailStore) -> tuple[list[Outgoing], list[Incoming]]:
         from twisted.internet import reactor
 
         log = TransferLog(store.transfer_parts().settings.configdirectory, reactor)  # type: ignore[arg-type] # the module is the reactor
         try:
-            return log.outgoing()
+            return log.outgoing(), log.all_prepared()
         finally:
             log.close()
 
-    found = run_on_store(configuration, work)
+    leaving, came = run_on_store(configuration, work)
     if arguments.json:
-        print(json.dumps([_fields(each, configuration) for each in found], indent=2))
+        found = [_fields(each, configuration) for each in leaving]
+        print(json.dumps(found + [_fields_of_arrival(each, configuration) for each in came], indent=2))
     else:
-        for each in found:
-            print(_line(each, configuration))
-    return 1 if any(not each.state.is_over for each in found) else 0
+        for leaves in leaving:
+            print(_line(leaves, configuration))
+        for comes in came:
+            fields = _fields_of_arrival(comes, configuration)
+            print(f"{fields['mailbox']} from another server: {comes.state.value}: {fields['error']} ({fields['id']})")
+    return 1 if came or any(not each.state.is_over for each in leaving) else 0
 
 
 def _fields(transfer: Outgoing, configuration: Configuration) -> dict[str, Any]:
@@ -212,6 +224,17 @@ def _fields(transfer: Outgoing, configuration: Configuration) -> dict[str, Any]:
         "begun": transfer.begun,
         "changed": transfer.changed,
         "error": transfer.error,
+    }
+
+
+def _fields_of_arrival(transfer: Incoming, configuration: Configuration) -> dict[str, Any]:
+    is_of_cyrus = transfer.transfer_id.startswith((SYNC_PREFIX, DUMP_PREFIX))
+    return {
+        "id": transfer.transfer_id,
+        "mailbox": name_text(Manifest.decode(transfer.manifest).root, configuration),
+        "partition": transfer.partition,
+        "state": transfer.state.value,
+        "error": _OF_CYRUS if is_of_cyrus else _OF_OURS,
     }
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 
+from pycyrus.model.acl import Acl
+from pycyrus.model.mailbox_name import MailboxName
+from pycyrus.model.transfers import Manifest, MovedMailbox
+from pycyrus.store.transfer_log import Coming, Incoming, TransferLog
 from pycyrus.test.admin.tools import ToolsTestCase
 from pycyrus.testing.commands import call
 
@@ -31,3 +35,26 @@ class XferTests(ToolsTestCase):
         done = call("xfer", "cancel", told["id"], "--home", str(self.home))
         self.assertEqual((done.returncode, done.stdout), (1, ""))
         self.assertIn("not on its way", done.stderr)
+
+    def test_came(self) -> None:
+        """What a server of Cyrus's sent and did not hand over is told, with what may be done about it."""
+        from twisted.internet import reactor
+
+        self.tool("user", "add", "fred", "--password", "secret")
+        self.tool("xfer", "status")
+        (database,) = self.home.rglob("transfers.db")
+        root = MailboxName("", "jane", ())
+        manifest = Manifest(root, (MovedMailbox("abcd", root, 1, Acl()),)).encode()
+        log = TransferLog(database.parent, reactor)  # type: ignore[arg-type] # the module is the reactor
+        try:
+            for transfer_id in ("sync-known-12", "34"):
+                log.prepared(Incoming(transfer_id, Coming.PREPARED, "default", manifest))
+        finally:
+            log.close()
+        ours, of_cyrus = self.tool("xfer", "status", code=1).splitlines()
+        self.assertEqual(ours, "user/jane from another server: prepared: the other server says what becomes of it (34)")
+        self.assertIn("ctl_mboxlist -m", of_cyrus)
+        told = json.loads(self.tool("xfer", "status", "--json", code=1))
+        self.assertEqual(
+            [(each["id"], each["state"]) for each in told], [("34", "prepared"), ("sync-known-12", "prepared")]
+        )
