@@ -87,6 +87,7 @@ class MupdateClient(Protocol):
 
     @ivar banner: After L{greeted}.
     @ivar lost_reason: None while the connection is there.
+    @ivar answer_within: Seconds for which the server may say nothing while something is asked of it.
     @ivar is_endless: It was cut because the server did not come to an end of what there is.
     """
 
@@ -115,7 +116,7 @@ class MupdateClient(Protocol):
         self._told = told
         self._gone = gone
         self._most = most
-        self._answer_within = answer_within
+        self.answer_within = answer_within
         self._reader = LineReader()
         self._waiting: dict[bytes, _Waiting] = {}
         self._number = 0
@@ -304,11 +305,15 @@ class MupdateClient(Protocol):
 
     def _expect(self) -> None:
         if self._timer is None:
-            self._timer = self._clock.callLater(self._answer_within, self._too_late)
+            self._timer = self._clock.callLater(self.answer_within, self._too_late)
 
     def _too_late(self) -> None:
         self._timer = None
-        self._cut("no answer")
+        if self._is_held:
+            # It may have answered, and we do not look.
+            self._expect()
+        else:
+            self._cut("no answer")
 
     def _cut(self, reason: str) -> None:
         if self.lost_reason is None:
@@ -326,7 +331,7 @@ class MupdateClient(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._timer is not None:
             # Whoever sends is alive; a long list takes its time.
-            self._timer.reset(self._answer_within)
+            self._timer.reset(self.answer_within)
         if self._deflate is None:
             self._reader.feed(data)
         else:

@@ -34,6 +34,8 @@ _AT_ONCE = 1000
 _MOST_WAITING = 20_000
 """Changes that wait to be written before the master is made to wait."""
 _PAGE = 200
+_LEAST_PATIENCE = 3.0
+"""Seconds that a master has to answer a sign of life, if those between two are fewer."""
 _REST_AFTER_ENDLESS = 600.0
 """Seconds until a master is asked again that told without end, which costs both more than anything else."""
 
@@ -186,6 +188,8 @@ class Slave:
             raise
         await self._until_written()
         await self._drop_others()
+        # From now on it has little to tell, and who does not answer is looked for again soon.
+        client.answer_within = max(_LEAST_PATIENCE, self._delay)
         self.is_connected = True
         self.log.info("The directory is that of the MUPDATE master")
         while client.lost_reason is None:

@@ -101,6 +101,20 @@ class ClientTests(SynchronousTestCase):
         client.connectionLost(Failure(ConnectionError("gone")))
         self.failureResultOf(waiting, StoreUnavailable)
 
+    def test_held(self) -> None:
+        """It is not for the server that its answers are not read."""
+        client = self.client(answer_within=5.0)
+        waiting = Deferred.fromCoroutine(client.noop())
+        client.pause()
+        self.clock.advance(20)
+        self.assertFalse(self.is_cut())
+        client.resume()
+        self.clock.advance(4)
+        client.dataReceived(b'N1 OK "x"\r\n')
+        self.successResultOf(waiting)
+        self.clock.advance(20)
+        self.assertFalse(self.is_cut())
+
     def test_everything_takes_its_time(self) -> None:
         """A server that tells and tells is given up after an hour."""
         client = self.client()

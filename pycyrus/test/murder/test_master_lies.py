@@ -18,6 +18,7 @@ from pycyrus.murder.directory import slave as module
 from pycyrus.murder.directory.master_link import MasterAddress, MasterSettings, connect_to_master
 from pycyrus.murder.directory.slave import Slave
 from pycyrus.store.locations import Locations
+from pycyrus.store.threads import sleep
 from pycyrus.test.mupdate.test_master import FRED
 from pycyrus.test.murder.test_slave import JANE, SlaveCase
 
@@ -100,6 +101,8 @@ class _Liar(Protocol):
                 if has_lied:
                     assert self.transport is not None
                     self.transport.loseConnection()
+            elif rest.startswith(b"NOOP") and self.factory.hangs:
+                self.factory.hangs -= 1
             elif rest[:1].isalpha() and tag[:1] in b"AN":
                 self.say(tag + b' OK "done"\r\n')
 
@@ -108,11 +111,35 @@ class LiesTests(SlaveCase):
     def liar(self) -> tuple[Any, MasterSettings]:
         factory: Any = ServerFactory.forProtocol(_Liar)
         factory.noisy = factory.goes_on = False
-        factory.lies, factory.told = [], 0
+        factory.lies, factory.told, factory.hangs = [], 0, 0
         port = net.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         address = MasterAddress("127.0.0.1", port.getHost().port)
         return factory, MasterSettings(address, ClientCredentials("admin", password="secret"))
+
+    async def test_without_an_answer(self) -> None:
+        """A master that hangs, and whose kernel goes on, is left and looked for again."""
+        self.patch(module, "_LEAST_PATIENCE", 0.05)
+        factory, settings = self.liar()
+        factory.hangs = 2
+        ends: list[str] = []
+
+        async def dial(told: Callable[[Sequence[Told]], None], gone: Callable[[str], None]) -> MupdateClient:
+            def note(reason: str) -> None:
+                ends.append(reason)
+                gone(reason)
+
+            return await connect_to_master(net, settings, told, note)
+
+        copy = Locations(self.copies, net, is_copy=True)
+        self.addCleanup(lambda: Deferred.fromCoroutine(copy.close()))
+        slave = Slave(copy, self.copies, dial, net, retry_delay=0.05)
+        self.addCleanup(lambda: Deferred.fromCoroutine(slave.close()))
+        slave.start()
+        while len(ends) < 2 or not slave.is_connected:
+            await sleep(net, 0.01)
+        self.assertEqual(ends[:2], ["no answer"] * 2)
+        self.assertEqual(copy.find(JANE.mailbox), JANE)
 
     async def test_without_end(self) -> None:
         """A master that does not come to an end is left for a while; the copy serves, and keeps nothing of it."""
