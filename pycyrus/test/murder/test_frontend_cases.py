@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.protocol import Protocol, ServerFactory
 
 from pycyrus.interfaces import Location
+from pycyrus.murder.servers.imap_link import ImapLink
 from pycyrus.test.murder.cluster import MurderCase
 from pycyrus.test.murder.test_imap import MESSAGE
 
@@ -99,13 +100,17 @@ class ReplaceTests(MurderCase):
         self.assertIn(b"MESSAGES 2", await self.do(client, b"STATUS INBOX (MESSAGES)"))
 
 
-class _DeafProtocol(Protocol):
-    """As Cyrus, hears no DONE that comes before it idles."""
+class _OddProtocol(Protocol):
+    """
+    Hears no DONE that comes before it idles, as Cyrus does not.
+
+    When it is asked for NOTIFY, something has just happened.
+    """
 
     tag = b""
 
     def connectionMade(self) -> None:
-        self._say(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR IDLE] hi\r\n")
+        self._say(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] hi\r\n")
 
     def dataReceived(self, data: bytes) -> None:
         tag, _, rest = data.partition(b" ")
@@ -115,29 +120,42 @@ class _DeafProtocol(Protocol):
         elif data == b"DONE\r\n":
             self._say(self.tag + b" OK done\r\n")
         else:
-            self._say(tag + b" OK [CAPABILITY IMAP4rev1 IDLE] done\r\n")
+            news = b"* 5 EXISTS\r\n" if rest[:6] == b"NOTIFY" else b""
+            self._say(news + tag + b" OK [CAPABILITY IMAP4rev1 IDLE NOTIFY] done\r\n")
 
     def _say(self, data: bytes) -> None:
         transport: Any = self.transport
         transport.write(data)
 
 
-class IdleTests(MurderCase):
-    """IDLE at a server that is slow of understanding."""
+class OddTests(MurderCase):
+    """A server that is not like ours."""
 
-    async def test_done_at_once(self) -> None:
-        """DONE goes to the server when that idles."""
-        factory = ServerFactory.forProtocol(_DeafProtocol)
+    async def select(self, *before: bytes) -> tuple[ImapLink, bytes]:
+        """Select a mailbox there; @return: What was said to that."""
+        factory = ServerFactory.forProtocol(_OddProtocol)
         factory.noisy = False
         port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         server = f"127.0.0.1:{port.getHost().port}"
-        self.directory.said["user.deaf"] = Location("user.deaf", server, "default", "anyone\tlrs\t")
+        self.directory.said["user.odd"] = Location("user.odd", server, "default", "anyone\tlrs\t")
         client = await self.client()
-        await self.do(client, b"SELECT user.deaf")
+        for command in before:
+            await self.do(client, command)
+        return client, await self.do(client, b"SELECT user.odd")
+
+    async def test_done_at_once(self) -> None:
+        """DONE goes to the server when that idles."""
+        client, _ = await self.select()
         client.send(b"i1 IDLE\r\nDONE\r\n")
         untagged, status, _ = await client.answer(b"i1")
         self.assertEqual((untagged, status), (b"+ idling\r\n", b"OK"))
+
+    async def test_what_happens_as_a_mailbox_is_opened(self) -> None:
+        """It is no part of the answer to SELECT, by which a client knows where it stands (RFC 7162 section 3.2.5)."""
+        client, said = await self.select(b"NOTIFY SET (selected (MessageNew MessageExpunge))")
+        self.assertNotIn(b"EXISTS", said)
+        self.assertEqual((await self.do(client, b"NOOP")).count(b"* 5 EXISTS"), 1)
 
 
 class NoticesTests(MurderCase):
