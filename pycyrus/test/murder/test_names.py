@@ -9,11 +9,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pycyrus.imap.protocol import ImapFactory
 from pycyrus.model.identity import AdminScope, Identity
+from pycyrus.model.internal_names import parse_internal
 from pycyrus.model.names import ExternalNames, NamespaceSettings
 from pycyrus.model.scopes import Namespace
 from pycyrus.murder.imap.routes import RouteSettings
 from pycyrus.murder.servers.naming import Prefix, difference, parse_namespaces
-from pycyrus.test.murder.cluster import NAMES, MurderCase
+from pycyrus.test.murder.cluster import ADMIN, NAMES, MurderCase
 from pycyrus.testing.logs import captured
 
 FRED = Identity("fred")
@@ -87,3 +88,27 @@ class OtherNamesTests(MurderCase):
         said = [each for each in log.texts() if "names mailboxes otherwise than" in each]
         self.assertEqual(len(said), 1, said)
         self.assertIn("unixhierarchysep: the separator there is '/'", said[0])
+
+
+class RenameTests(MurderCase):
+    """What other servers have in the way of a rename."""
+
+    async def setUp(self) -> None:  # type: ignore[override] # trial waits
+        await super().setUp()
+        for server, names in zip(self.servers, (("a", "a.x", "c", "c.y"), ("a.z", "d.y")), strict=True):
+            for name in names:
+                await self.stores[server].create(ADMIN, parse_internal(name))
+        await self.directory.catch_up()
+        self.admin = await self.client("admin")
+
+    async def test_what_would_be_left_behind(self) -> None:
+        """RFC 9051 section 6.3.6: what is below goes along, and here cannot."""
+        self.assertIn(b"[CANNOT] Mailboxes below it", await self.do(self.admin, b"RENAME a b", b"NO"))
+        await self.do(self.admin, b"RENAME a.x a.y")
+
+    async def test_what_is_there(self) -> None:
+        """As the name itself, or as what is below it."""
+        for command in (b"RENAME c a.z", b"RENAME c d", b"RENAME a.z a.x"):
+            self.assertIn(b"[ALREADYEXISTS]", await self.do(self.admin, command, b"NO"), command)
+        self.assertIn(b"[CANNOT]", await self.do(self.admin, b"RENAME c a.z.q", b"NO"))
+        await self.do(self.admin, b"RENAME c e")

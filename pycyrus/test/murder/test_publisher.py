@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from pycyrus.auth.client import ClientCredentials
-from pycyrus.errors import MailboxExists, MailboxNotFound, StoreUnavailable
+from pycyrus.errors import MailboxExists, MailboxNotFound, PermissionDenied, StoreUnavailable
 from pycyrus.interfaces import Location, LocationState
 from pycyrus.model.acl import Acl
 from pycyrus.model.identity import SERVER, Identity
@@ -118,6 +118,18 @@ class PublisherTests(PublisherCase):
         with self.assertRaises(MailboxNotFound):
             await self.store.rename(ADMIN, parse_internal("user.nobody"), parse_internal("user.new"))
         self.assertEqual(self.known(), {})
+
+    async def test_who_may_not_rename_learns_nothing(self) -> None:
+        """What another server has is no answer for those who could not have made it."""
+        await self.locations.activate(Location("user.jane.a", "b2", "default", "jane\tl\t"))
+        self.publish()
+        await self.store.create(ADMIN, parse_internal("user.fred"))
+        await self.store.create(FRED, parse_internal("user.fred.a"))
+        before = self.known()
+        for name in ("user.jane.a", "user.jane.b"):
+            with self.assertRaises(PermissionDenied):
+                await self.store.rename(FRED, parse_internal("user.fred.a"), parse_internal(name))
+        self.assertEqual(self.known(), before)
 
     async def test_without_the_master(self) -> None:
         """Nothing new is made; all else is, and the master learns of it when it is there again."""
