@@ -27,3 +27,14 @@ def settle() -> None:
     if mallopt is not None:
         for option, value in ((_MMAP_THRESHOLD, LARGE), (_TRIM_THRESHOLD, LARGE), (_ARENA_MAX, _ARENAS)):
             mallopt(option, value)
+
+
+def give_back() -> None:
+    """
+    Have what is free between blocks in use go back to the system, too.
+
+    After thousands of connections that held much at one time, that may be most of a process.
+    """
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)

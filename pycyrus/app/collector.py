@@ -6,6 +6,8 @@ import gc
 import time
 from typing import TYPE_CHECKING
 
+from pycyrus.app import allocator
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
@@ -62,4 +64,6 @@ class FullCollections:
         if looks >= FEW and (is_quiet or looks >= MANY or now - self._last >= PATIENCE):
             gc.collect()
             self._last = now
+            if is_quiet:
+                allocator.give_back()
         self.start()

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pycyrus.app import collector
+from pycyrus.app import allocator, collector
 from pycyrus.app.collector import FEW, LOOK, MANY, PATIENCE, FullCollections
 
 
@@ -21,11 +21,14 @@ class FullCollectionTests(SynchronousTestCase):
         self.count = FEW
         self.patch(time, "process_time", self.work)
         self.patch(collector, "gc", Mock(collect=self.collect, get_count=lambda: (0, 0, self.count)))
+        self.give_back = Mock()
+        self.patch(allocator, "give_back", self.give_back)
         FullCollections(self.clock).start()
 
     def test_in_a_quiet_process(self) -> None:
         self.clock.advance(LOOK)
         self.collect.assert_called_once_with()
+        self.give_back.assert_called_once_with()
 
     def test_where_nothing_is_new(self) -> None:
         self.count = FEW - 1
@@ -39,6 +42,7 @@ class FullCollectionTests(SynchronousTestCase):
         self.collect.assert_not_called()
         self.clock.pump([LOOK, LOOK])
         self.collect.assert_called_once_with()
+        self.give_back.assert_not_called()
 
     def test_where_very_much_is_new(self) -> None:
         self.work.side_effect = lambda: self.clock.seconds() / 2
