@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twisted.cred.credentials import ICredentials
 from twisted.cred.error import LoginFailed
@@ -80,6 +80,7 @@ class Attempt(Verifier):
         self._channel = channel
         self.tried = b""
         self.account = ""
+        self._folder = ""
         self.server_name = rules.sources.server_name
         self.services = rules.sources.services
 
@@ -174,7 +175,7 @@ class Attempt(Verifier):
         """Note who is tried, and give the canonical user id."""
         self.tried = user
         try:
-            user_id = await self._canonical(user)
+            user_id = await self._canonical(self._without_folder(user))
         except InvalidUserId as error:
             raise AuthenticationFailed(str(error)) from error
         self.account = user_id
@@ -198,12 +199,17 @@ class Attempt(Verifier):
             raise AuthenticationFailed(str(error)) from error
         assert isinstance(avatar, Identity)
         try:
-            wanted = await self._canonical(acting_as) if acting_as else ""
+            wanted = await self._canonical(self._without_folder(acting_as)) if acting_as else ""
         except InvalidUserId as error:
             raise AuthorizationDenied(f"cannot act as that: {error}") from error
         authenticated = await self._rules.acting.decide(avatar, wanted, self._channel.service)
         self._rules.delays.succeeded(self._channel.peer, self.account)
-        return authenticated
+        return replace(authenticated, folder=self._folder) if self._folder else authenticated
+
+    def _without_folder(self, user: bytes) -> bytes:
+        """The user id alone; what is behind a plus sign is kept apart, where there may be one."""
+        user, self._folder = self._channel.user_and_folder(user)
+        return user
 
 
 def can_bind(channel: Channel) -> bool:

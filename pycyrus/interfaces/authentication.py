@@ -34,6 +34,7 @@ class Channel:
         where it would not stand for this one connection.
     @ivar client_certificate: Gives the client's verified certificate as DER, or
         None; for EXTERNAL.
+    @ivar names_folders: User ids may be followed by a plus sign and a folder of theirs.
     """
 
     service: str
@@ -43,6 +44,15 @@ class Channel:
     session_id: str = ""
     tls_exporter: KeyingMaterial | None = field(default=None, compare=False)
     client_certificate: Callable[[], bytes | None] | None = field(default=None, compare=False)
+    names_folders: bool = False
+
+    def user_and_folder(self, name: bytes) -> tuple[bytes, str]:
+        """What a client said, as user id and folder; that one is empty if there is none, or may be none."""
+        if not self.names_folders or b"+" not in name:
+            return name, ""
+        user, _, folder = name.partition(b"+")
+        folder, mark, domain = folder.partition(b"@")
+        return user + mark + domain, folder.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +70,13 @@ class Authenticated:
     @ivar identity: Who the session acts as.
     @ivar authenticated_as: User id that proved itself, if another (a proxy).
     @ivar data: Final server data to send with success, not yet base64.
+    @ivar folder: What followed the user id behind a plus sign, where that may be.
     """
 
     identity: Identity
     authenticated_as: str
     data: bytes | None = None
+    folder: str = ""
 
 
 class ISaslExchange(Interface):

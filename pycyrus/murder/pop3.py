@@ -44,13 +44,12 @@ class Pop3Routes:
         server = await home_of(authenticated, self._directory, self._backends)
         if not server:
             return None
-        if not folder:
-            kept = await self._take_kept(server, identity.user_id)
-            if kept is not None:
-                return kept
+        user = f"{identity.user_id}+{folder}" if folder else identity.user_id
+        kept = await self._take_kept(server, user)
+        if kept is not None:
+            return kept
         link = Pop3Link(server, self._reactor)
         await self._backends.connect(server, "pop3", link)
-        user = f"{identity.user_id}+{folder}" if folder else identity.user_id
         try:
             with entering(link):
                 await self._log_in(link, user)

@@ -180,12 +180,6 @@ async def pass_(session: Pop3Session, arguments: list[bytes]) -> bytes:
     name, session.name = session.name, None
     if name is None:
         raise Err(b"[AUTH] Must give USER command")
-    session.folder = ""
-    if session.settings.has_subfolders and b"+" in name:
-        name, _, folder = name.partition(b"+")
-        folder, mark, domain = folder.partition(b"@")
-        name += mark + domain
-        session.folder = folder.decode("utf-8", "replace")
     try:
         authenticated = await session.authenticator.login(name, arguments[0], session.channel())
         if session.settings.plaintext_pause and not session.is_secure:
@@ -202,7 +196,6 @@ async def auth(session: Pop3Session, arguments: list[bytes]) -> bytes:
         # RFC 1734 had no such form, but old clients ask so.
         mechanisms = session.authenticator.mechanisms(session.channel())
         return _listing(session, b"List of supported mechanisms follows", mechanisms)
-    session.folder = ""
     mechanism = arguments[0].decode("ascii", "replace").upper()
     try:
         return await session.log_in(await _exchange(session, mechanism, arguments[1:]), mechanism)
@@ -222,7 +215,6 @@ async def _exchange(session: Pop3Session, mechanism: str, initial: list[bytes]) 
 
 async def apop(session: Pop3Session, arguments: list[bytes]) -> bytes:
     """Log in by a digest over the timestamp of the greeting (RFC 1939 section 7)."""
-    session.folder = ""
     try:
         if not session.timestamp:
             # The client cannot have meant it.
@@ -251,14 +243,11 @@ async def xlink(session: Pop3Session, arguments: list[bytes]) -> bytes:
 
 
 async def xuser(session: Pop3Session, arguments: list[bytes]) -> bytes:
-    """
-    Log another user in, after C{XDONE}: the connection is there, is secured, and who logged in was proved.
-    """
+    """Log another user in, after C{XDONE}: the connection is there, is secured, and who logged in was proved."""
     word, _, user_id = arguments[0].partition(b" ")
     _check_frontend(session, word)
     try:
         authenticated = await session.authenticator.act(session.came_by, user_id, session.channel())
-        session.folder = ""
         reply = await session.log_in(authenticated, "XUSER")
         if session.maildrop is None:
             return reply

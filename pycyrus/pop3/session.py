@@ -76,7 +76,6 @@ class Pop3Session(PipedSession):
         self.identity: Identity | None = None
         self.maildrop: Maildrop | None = None
         self.name: bytes | None = None
-        self.folder = ""
         self.came_by = ""
         self.link_word = b""
         self.timestamp = b""
@@ -103,6 +102,7 @@ class Pop3Session(PipedSession):
             self.session_id,
             self._link.tls_exporter(),
             self._link.client_certificate,
+            self.settings.has_subfolders,
         )
 
     async def read_line(self) -> bytes:
@@ -138,9 +138,9 @@ class Pop3Session(PipedSession):
         identity = authenticated.identity
         self._link.logged_in(identity.user_id)
         if self._parts.elsewhere is not None:
-            self._pipe = await self._parts.elsewhere.open(authenticated, self.folder)
+            self._pipe = await self._parts.elsewhere.open(authenticated, authenticated.folder)
         if self._pipe is None:
-            await self._open_maildrop(identity)
+            await self._open_maildrop(identity, authenticated.folder)
         self.identity = identity
         if self._watch is not None:
             self._watch.logged_in(identity)
@@ -174,10 +174,10 @@ class Pop3Session(PipedSession):
         if release is not None:
             release()
 
-    async def _open_maildrop(self, identity: Identity) -> None:
+    async def _open_maildrop(self, identity: Identity, folder: str) -> None:
         settings = self.settings
         name = inbox_of(identity)
-        for component in self.folder.split(settings.folder_separator) if self.folder else ():
+        for component in folder.split(settings.folder_separator) if folder else ():
             if not component:
                 raise InvalidMailboxName("empty component")
             name = name.child(component)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,8 @@ class FixedAuthenticator:
 
     async def login(self, user: bytes, password: bytes, channel: Channel) -> Authenticated:
         """Compare."""
-        return check(self.passwords, user, password)
+        user, folder = channel.user_and_folder(user)
+        return replace(check(self.passwords, user, password), folder=folder)
 
     async def act(self, user_id: str, acting_as: bytes, channel: Channel) -> Authenticated:
         """Refuse: there are no proxies."""

@@ -12,6 +12,7 @@ import hmac
 import re
 import secrets
 from binascii import b2a_base64
+from dataclasses import replace
 
 from typing_extensions import override
 
@@ -79,7 +80,7 @@ class DigestMd5(Exchange):
         authenticated = await self.verifier.proved(name, said.get("authzid", b""))
         # Section 2.1.3: the server knows the password too.
         proof = b"rspauth=" + _response(key, b":" + said["digest-uri"], said)
-        return Authenticated(authenticated.identity, authenticated.authenticated_as, proof)
+        return replace(authenticated, data=proof)
 
 
 def parse_directives(text: bytes) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ import hmac
 import re
 import secrets
 from binascii import Error, a2b_base64, b2a_base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from typing_extensions import override
 
@@ -155,7 +155,7 @@ class Scram(Exchange):
             raise AuthenticationFailed("wrong proof")
         authenticated = await self.verifier.proved(started.user, started.acting_as)
         final = b"v=" + b2a_base64(self._hash.sign(started.keys.server_key, said), newline=False)
-        return Authenticated(authenticated.identity, authenticated.authenticated_as, final)
+        return replace(authenticated, data=final)
 
 
 def _decode(text: bytes) -> bytes:

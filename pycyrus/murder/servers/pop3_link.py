@@ -24,7 +24,7 @@ _SERVES_FOR = 60.0
 """Seconds after which one is not used again, so that the workers of a backend share the work anew."""
 _QUITS = frozenset((b"QUIT\r\n", b"QUIT\n"))
 _MOST_CAPABILITIES = 100
-_BUSY = re.compile(rb"-ERR (\[(?:IN-USE|LOGIN-DELAY)\].*)", re.IGNORECASE)
+_BUSY = re.compile(rb"-ERR (\[(?:IN-USE|LOGIN-DELAY)\].*|\[SYS/PERM\] Unable to locate maildrop.*)", re.IGNORECASE)
 """What a server that lets the user in says of the maildrop (RFC 2449 section 8.1)."""
 _STAT = re.compile(rb" STAT=([0-9]{1,10})/([0-9]{1,20})$")
 _SHORT = 512

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from binascii import b2a_base64
 from pathlib import Path
 from shutil import rmtree
 from types import SimpleNamespace
@@ -54,7 +55,9 @@ class Pop3Case(MurderCase):
             self.stores[server or self.servers[0]],
             self.authenticator(**({"proxy_servers": ("mailproxy",)} if server else {})),
             Pop3Settings(
-                "frontend" if elsewhere else "backend", serves_frontends=self.serves_frontends and not elsewhere
+                "frontend" if elsewhere else "backend",
+                serves_frontends=self.serves_frontends and not elsewhere,
+                has_subfolders=True,
             ),
             MaildropClaims(directory),
             None,
@@ -288,6 +291,25 @@ class KeptConnectionTests(Pop3Case):
         while (line := await client.line()) != b".":
             lines.append(line)
         return lines
+
+    async def test_folders(self) -> None:
+        """C{user+folder} opens a folder, also as the next user, and for who names one only to act for."""
+        user = await self.client()
+        await self.do(user, b"CREATE INBOX.Work")
+        await self.append(user, b"INBOX.Work", MESSAGE)
+        await self.append(user, b"INBOX", MESSAGE, MESSAGE)
+        for name, messages in ((b"alice+Work", 1), (b"alice", 2), (b"alice+Work", 1)):
+            answer = (await self._session(name, b"STAT", b"QUIT"))[1]
+            self.assertEqual(answer, b"+OK %d %d" % (messages, messages * len(MESSAGE)))
+        self.assertEqual(len(self._served()), 1)
+        for exchange in (b"alice+Work\0alice\0secret", b"\0alice+Work\0secret"):
+            client = await self._connect()
+            answer = await self._say(client, b"AUTH PLAIN " + b2a_base64(exchange, newline=False))
+            self.assertIn(b"+OK Mailbox locked", answer)
+            self.assertEqual(await self._say(client, b"STAT"), b"+OK 1 %d" % len(MESSAGE))
+            self.assertEqual(await self._say(client, b"QUIT"), b"+OK")
+        absent = (await self._session(b"alice+Absent"))[0]
+        self.assertEqual(absent, b"-ERR [SYS/PERM] Unable to locate maildrop: Mailbox does not exist")
 
 
 class OtherBackendTests(Pop3Case):
