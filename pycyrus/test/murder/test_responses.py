@@ -60,7 +60,7 @@ class ScannerTests(SynchronousTestCase):
     @settings(max_examples=150, deadline=None, database=None)
     @given(st.lists(_TEXTS, max_size=8), st.lists(st.integers(1, 60), min_size=1, max_size=20), st.integers(0, 40_000))
     def test_what_is_not_looked_at(self, texts: list[bytes], sizes: list[int], skipped: int) -> None:
-        """From the middle of anything, the line with a tag that stands nowhere else is found, and all else passed on."""
+        """From the middle of anything: the line with a tag that is nowhere else is found, all else passed on."""
         tagged = b"5f3a1 NO [X] {3}\r\n"
         stream = b"".join(texts)
         skipped = min(skipped, len(stream))
