@@ -110,11 +110,13 @@ class TransferFailed(MailStoreError):
     A mailbox did not move to another server.
 
     @ivar reason: ASCII, fit for an administrator.
+    @ivar is_temporary: It may later, with nothing changed: a server did not answer.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, is_temporary: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.is_temporary = is_temporary
 
 
 # --- storage ----------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pycyrus.errors import MailStoreError, OperationNotSupported, PermissionDenied, TransferFailed
+from pycyrus.errors import MailboxNotFound, MailStoreError, OperationNotSupported, PermissionDenied, TransferFailed
 from pycyrus.imap.commands.changing import demand_changes_allowed
 from pycyrus.imap.replies import No
 from pycyrus.imap.wire.grammar import astring
@@ -28,11 +28,15 @@ async def xfer(session: Session, command: Xfer) -> None:
     Move a user, or a mailbox, to another server.
 
     @raise TransferFailed: It is still here; or it will be there, and says so.
+    @raise MailboxNotFound: There is none of that name, or none that matches.
     """
     demand_changes_allowed(session)
     _demand(session)
     if has_wildcard(command.mailbox):
-        await _move_each(session, await _matching(session, command.mailbox), command)
+        matching = await _matching(session, command.mailbox)
+        if not matching:
+            raise MailboxNotFound("nothing matches")
+        await _move_each(session, matching, command)
         return
     root = session.names.decode(command.mailbox, utf8=session.is_utf8)
     on_partition = None
@@ -170,7 +174,7 @@ def _reasons_told() -> Iterator[None]:
         yield
     except TransferFailed as error:
         reason = " ".join(error.reason.split()).encode("ascii", "replace")
-        raise No(reason or b"Mailbox was not moved", b"CANNOT") from error
+        raise No(reason or b"Mailbox was not moved", b"UNAVAILABLE" if error.is_temporary else b"CANNOT") from error
 
 
 def _demand(session: Session) -> ITransfers:

@@ -149,7 +149,7 @@ class Transfers:
         """See L{ITransfers.move}."""
         _demand(identity)
         if server.lower() == self._own_name.lower():
-            raise OperationNotSupported("it is on that server")
+            raise TransferFailed("Invalid server requested: it is there")
         if root.owner is not None and not self._may_move_users:
             raise OperationNotSupported("allowusermoves is off")
         await self._departures.find(root, deleted=True)
@@ -159,7 +159,10 @@ class Transfers:
             await shielded(self._alone(transfer, self._move))
         except MailStoreError as error:
             told(Moved(root, _reason(error)))
-            raise TransferFailed(_reason(error)) from error
+            is_temporary = (
+                error.is_temporary if isinstance(error, TransferFailed) else isinstance(error, StoreUnavailable)
+            )
+            raise TransferFailed(_reason(error), is_temporary=is_temporary) from error
         told(Moved(root))
 
     # --- after a crash --------------------------------------------------
@@ -421,7 +424,8 @@ class Transfers:
                 return
         except StoreUnavailable as error:
             await self._transfers.note(transfer.transfer_id, Leaving.DECIDED, str(error))
-            raise TransferFailed("the other server did not answer; it is asked again until it does") from error
+            reason = "the other server did not answer; it is asked again until it does"
+            raise TransferFailed(reason, is_temporary=True) from error
         # It said no, and knows that it has nothing.
         await link.give_up()
         await self._undo(transfer, reason)

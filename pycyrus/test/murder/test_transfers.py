@@ -201,8 +201,8 @@ class Xfer(TransferServers):
         for command, words in [
             (b"XFER user.nobody " + server, b"NO [NONEXISTENT]"),
             (b"XFER user.alice.Sent " + server, b"NO [CANNOT]"),
-            (b"XFER user.alice " + self.servers[0].encode(), b"NO [CANNOT]"),
-            (b"XFER user.alice 127.0.0.1:1", b"NO [CANNOT]"),
+            (b"XFER user.alice " + self.servers[0].encode(), b"NO [CANNOT] Invalid server requested"),
+            (b"XFER user.alice 127.0.0.1:1", b"NO [UNAVAILABLE]"),
             (b"XFER user.alice %b none" % server, b"NO [CANNOT] Unknown/invalid partition"),
             (b"XFER user.alice", b"BAD"),
             # Who moves keeps the name, as in Cyrus.
@@ -236,7 +236,7 @@ class Xfer(TransferServers):
         )
         self.assertEqual(self.where(), self.servers[1:])
         self.assertIsNotNone(first.directory.lookup(inbox_of(Identity("zoe"))))
-        await self.do(self.admin, b"XFER user.n* " + server)
+        self.assertIn(b"[NONEXISTENT]", await self.do(self.admin, b"XFER user.n* " + server, b"NO"))
 
     async def test_partition(self) -> None:
         """All users and shared mailboxes of a partition; a mailbox that is called like it goes before it."""
