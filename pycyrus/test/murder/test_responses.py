@@ -84,6 +84,20 @@ class ScannerTests(SynchronousTestCase):
         self.assertEqual(line, tagged)
         self.assertTrue(scanner.is_whole)
 
+    def test_long_lines(self) -> None:
+        """What a line is stays known until its end: braces announce nothing in a text, and a literal elsewhere."""
+        long = b"x" * 10_000
+        for begin, rest in ((b"* NO ", b" {13}\r\n"), (b"* 1 FETCH (BODY[", b"] {13}\r\na OK in it\r\n)\r\n")):
+            scanner = ResponseScanner()
+            scanner.feed(begin + long)
+            passed, line = scanner.take(b"a")
+            self.assertIsNone(line)
+            scanner.feed(long)
+            passed += scanner.take(b"a")[0]
+            scanner.feed(rest + b"a OK done\r\n")
+            more, line = scanner.take(b"a")
+            self.assertEqual((passed + more, line), (begin + long + long + rest, b"a OK done\r\n"))
+
     def test_a_goodbye_is_ours(self) -> None:
         """A backend's BYE is not the frontend's."""
         scanner = ResponseScanner()
