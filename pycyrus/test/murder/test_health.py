@@ -89,3 +89,13 @@ class HealthTests(SynchronousTestCase):
         self.clock.advance(LOOK_EVERY)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.health.check("backend", "imap")
+
+    def test_the_end(self) -> None:
+        """A server that ends waits for no answer."""
+        self.health.note_down("backend", "imap", "refused")
+        self.assertRaises(StoreUnavailable, self.health.check, "backend", "imap")
+        self.clock.advance(LOOK_EVERY)
+        [look] = self.looks
+        self.health.close()
+        self.assertTrue(look.transport.disconnecting or look.transport.disconnected)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
