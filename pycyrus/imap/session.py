@@ -310,7 +310,8 @@ class Session(Client):
             else:
                 self._handle(event)
             left -= 1
-            if not left or (reader.waiting and seconds() >= stop):
+            # What is busy goes on by itself, and may wait for octets: it must not be kept from reading.
+            if not self._is_busy and (not left or (reader.waiting and seconds() >= stop)):
                 self._turn = self._turns.ask(self._next_turn)
                 break
         self._is_advancing = False

@@ -335,6 +335,23 @@ class OrderTests(SessionCase):
             self.assertLessEqual(max(served) - min(served), 3)
         self.assertEqual(served, [100] * 50)
 
+    def test_who_waits_for_octets_is_sent_them(self) -> None:
+        """A command that has a part of what it needs goes on reading, however long it took to come so far."""
+        server = self.server()
+
+        async def work(session: Session, arguments: None) -> None:
+            server.clock.rightNow += 0.01
+            await session.read_line()
+
+        self.command(work)
+        client = server.connect()
+        client.receive()
+        client.send(b"a XTEST\r\nhalf a")
+        client.settle()
+        self.assertFalse(client.transport.is_paused)
+        client.send(b" line\r\n")
+        self.assertEqual(client.receive(), b"a OK Completed\r\n")
+
 
 class FailureTests(SessionCase):
     """What a client sees when something breaks."""
