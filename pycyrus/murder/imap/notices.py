@@ -24,7 +24,6 @@ from pycyrus.imap.wire.notify import OF_SELECTED, EventGroup, Notify, parse_noti
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pycyrus.imap.session import Session
     from pycyrus.imap.wire.frames import Frame
     from pycyrus.model.mailbox_name import MailboxName
     from pycyrus.murder.imap.routes import SessionRoutes
@@ -55,7 +54,7 @@ class MurderNotices(Notices):
         self._groups = groups
         self._texts = texts
         self._links: list[ImapLink] = []
-        self._held = b""
+        self._watched_link: ImapLink | None = None
 
     # --- beginning ------------------------------------------------------
 
@@ -129,34 +128,23 @@ class MurderNotices(Notices):
             raise No(text.partition(b"]")[2].strip() if code else text, code)
         link.listener = session.telling.notice
 
-    async def watch_selected(self, link: ImapLink, *, is_selecting: bool = False) -> None:
+    async def watch_selected(self, link: ImapLink) -> None:
         """
-        Have the server of the selected mailbox tell of it.
+        Have the server of the selected mailbox tell of it, from when it opens that: what SELECT tells is as of then.
 
-        @param is_selecting: What happened since the mailbox was opened is told when the client knows that it is open.
         @raise StoreUnavailable: It cannot be asked.
         """
         text = next(
             (text for group, text in zip(self._groups, self._texts, strict=True) if group.where.where in OF_SELECTED),
             None,
         )
-        if text is None or b"NOTIFY" not in link.capabilities:
+        if text is None or b"NOTIFY" not in link.capabilities or link is self._watched_link:
             return
+        self._watched_link = link
         link.is_clean = False
-        link.tells_unasked = True
         untagged, _, _ = await link.ask(b"NOTIFY SET " + text)
+        self._session.write(untagged)
         link.listener = self._session.telling.notice
-        if is_selecting:
-            self._held = untagged
-            self._session.telling.notice()
-        else:
-            self._session.write(untagged)
-
-    def tell_held(self) -> None:
-        """Tell what could not be told while the mailbox was opened."""
-        held, self._held = self._held, b""
-        if held:
-            self._session.write(held)
 
     @override
     def close(self) -> None:
@@ -188,7 +176,6 @@ class MurderNotices(Notices):
     @override
     async def tell_selected(self) -> None:
         """Pass on what is told of the selected mailbox; in IDLE that comes by itself."""
-        self.tell_held()
         link = self._routes.link
         if link is None:
             await super().tell_selected()
@@ -229,12 +216,6 @@ class MurderNotices(Notices):
         except BadSyntax:
             # A name as a literal, which no server of ours sends.
             return False
-
-
-def tell_held(session: Session) -> None:
-    """Before another command begins."""
-    if isinstance(session.telling.notices, MurderNotices):
-        session.telling.notices.tell_held()
 
 
 async def notify_everywhere(routes: SessionRoutes, frame: Frame) -> bytes | None:

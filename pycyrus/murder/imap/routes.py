@@ -31,7 +31,7 @@ from pycyrus.murder.imap.frames import first_name, has_word, is_ok, pass_on
 from pycyrus.murder.imap.idle import idle_anywhere
 from pycyrus.murder.imap.moved import goodbye
 from pycyrus.murder.imap.multisearch import search_everywhere
-from pycyrus.murder.imap.notices import MurderNotices, notify_everywhere, tell_held
+from pycyrus.murder.imap.notices import MurderNotices, notify_everywhere
 from pycyrus.murder.imap.referral import RouteSettings, refer
 from pycyrus.murder.imap.rename import check_renaming
 from pycyrus.murder.imap.replace import replace_anywhere
@@ -130,7 +130,6 @@ class SessionRoutes:
             route = SessionRoutes.pass_selected if is_for_selected else None
         if route is None or self.session.identity is None:
             return None
-        tell_held(self.session)
         try:
             return await route(self, frame)
         except StoreUnavailable as error:
@@ -311,6 +310,8 @@ class SessionRoutes:
         was_selected, self.link = self.link is link, link
         line = b""
         try:
+            if isinstance(notices := self.session.telling.notices, MurderNotices):
+                await notices.watch_selected(link)
             line = await self._pass_selected(link, frame)
         finally:
             # What was not understood has changed nothing; what was refused has (RFC 9051 section 6.3.2).
@@ -320,8 +321,6 @@ class SessionRoutes:
                 self.routes.backends.give_back(link, self.session.user)
         if is_ok(line):
             self._selected_name = wire
-            if isinstance(notices := self.session.telling.notices, MurderNotices):
-                await notices.watch_selected(link, is_selecting=True)
         return line
 
     def _close_selected(self) -> None:
