@@ -311,7 +311,8 @@ class Session(Client):
                 self._handle(event)
             left -= 1
             # What is busy goes on by itself, and may wait for octets: it must not be kept from reading.
-            if not self._is_busy and (not left or (reader.waiting and seconds() >= stop)):
+            is_done = not left or (reader.waiting and seconds() >= stop)
+            if is_done and not self._is_busy:
                 self._turn = self._turns.ask(self._next_turn)
                 break
         self._is_advancing = False
