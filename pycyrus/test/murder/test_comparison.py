@@ -47,6 +47,15 @@ class ComparisonTests(MasterCase):
         self.assertEqual(self.known(), self.mine)
         self.assertEqual((await self.compare(await self.connect())).changed, 0)
 
+    async def test_one_that_was_handed_over(self) -> None:
+        """A move of which only the end is missing here is no conflict, and is left to those who end it."""
+        there = Location("user.jane", "b2", "default", "jane\tl\t")
+        await self.locations.follow([there])
+        self.has(Location("user.jane", OWN, "default", "jane\tl\t", LocationState.RESERVED))
+        done = await self.compare(await self.connect())
+        self.assertEqual((done.changed, done.conflicts, self.told), (0, 0, []))
+        self.assertEqual(self.known(), {"user.jane": there})
+
     async def test_in_words(self) -> None:
         """As Cyrus's C{ctl_mboxlist -m -w} says it; nothing is changed."""
         self.has(here("user.new"), here("user.same"), here("user.other", partition="p2"), here("user.jane"))
