@@ -60,11 +60,13 @@ class CyrusServer:
         *words: str,
         users: Sequence[str],
         others: Sequence[str] = (),
+        name: str = "",
         **options: str,
     ) -> None:
         """
         @param program: Of its one service, with its arguments.
         @param others: Programs of further services.
+        @param name: If others call it by another one.
         @param users: Who have passwords, all of them L{PASSWORD}.
         @param options: Of its imapd.conf.
         @raise SkipTest: It cannot be run here, and this is not continuous integration.
@@ -78,7 +80,7 @@ class CyrusServer:
         self.directory = directory
         self.port = free_port()
         self.ports = {other: free_port() for other in others}
-        self.name = f"localhost:{self.port}"
+        self.name = name or f"localhost:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self._words = words
         self._greeting = b"* OK MUPDATE" if program == "mupdate" else b"* OK"
@@ -177,6 +179,11 @@ class CyrusServer:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             wait_for_end(process.pid)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it and to all that it started."""
+        if self._process is not None:
+            os.killpg(self._process.pid, number)
 
     def tool(self, name: str, *words: str) -> str:
         """
