@@ -18,6 +18,7 @@ from pycyrus.delivery.settings import DeliverySettings
 from pycyrus.errors import MailboxNotFound, QuotaRootNotFound, StoreUnavailable
 from pycyrus.interfaces import (
     Authenticated,
+    Channel,
     Envelope,
     IAuthenticator,
     IAutocreation,
@@ -87,8 +88,7 @@ class AutocreateTests(TestCase):
         await self.store.set_acl(BOSS, MailboxName("", None, ("hidden",)), Acl((("anyone", frozenset("p")),)))
         welcoming = WelcomingAuthenticator(FixedAuthenticator({"newbie": "secret"}), self.autocreation())
         verifyObject(IAuthenticator, welcoming)
-        channel = cast(Any, None)
-        result = await welcoming.login(b"newbie", b"secret", channel)
+        result = await welcoming.login(b"newbie", b"secret", Channel("imap", "127.0.0.1", tls=False))
         self.assertEqual(result.identity, NEW)
         self.assertEqual(await self.names(), ["", "Old Mail", "Old Mail/2024", "Sent"])
         (sent,) = await self.store.list(NEW, [ListScope(Namespace.PERSONAL, path=("Sent",))])
