@@ -150,11 +150,10 @@ class Arrivals:
         """Whether this server's list has a mailbox of an id."""
         return rows.find_id(self._parts.directory.reading, unique_id) is not None
 
-    def prepared(self, root: MailboxName) -> list[str]:
-        """Ids of transfers of something that wait for a word."""
-        return [
-            each.transfer_id for each in self._transfers.all_prepared() if Manifest.decode(each.manifest).root == root
-        ]
+    def prepared(self, root: MailboxName) -> dict[str, Manifest]:
+        """What came of something and waits for a word, by the ids of its transfers."""
+        found = {each.transfer_id: Manifest.decode(each.manifest) for each in self._transfers.all_prepared()}
+        return {transfer_id: manifest for transfer_id, manifest in found.items() if manifest.root == root}
 
     async def activate(self, transfer_id: str, *, instead_of: str | None = None) -> list[MailboxName]:
         """

@@ -302,9 +302,10 @@ class TransferLog:
         return None if row is None else Incoming(row[0], Coming(row[1]), row[2], bytes(row[3]))
 
     def all_prepared(self) -> list[Incoming]:
-        """Those that wait for a word."""
+        """Those that wait for a word, the last first."""
         rows = self._database.read.execute(
-            "SELECT transfer_id, state, partition, manifest FROM incoming WHERE state = 'prepared' ORDER BY transfer_id"
+            "SELECT transfer_id, state, partition, manifest FROM incoming WHERE state = 'prepared'"
+            " ORDER BY changed DESC, transfer_id"
         )
         return [Incoming(each[0], Coming(each[1]), each[2], bytes(each[3])) for each in rows]
 

@@ -164,10 +164,6 @@ class SyncIntake:
         if held is None:
             raise TransferFailed("nobody said what is to come")
         if held.transfer is None:
-            for other in self._arrivals.prepared(held.root):
-                # Of an attempt before, of which everything comes once more.
-                if other.startswith(SYNC_PREFIX):
-                    await self._arrivals.give_up(other)
             transfer_id = (KNOWN_PREFIX if await self._is_known(held.root) else SYNC_PREFIX) + secrets.token_hex(16)
             try:
                 held.transfer = await self._arrivals.begin(transfer_id, held.root, partition)
@@ -349,6 +345,23 @@ class SyncIntake:
         manifest = await in_thread(self._reactor, self._manifest, held)
         await keep(self._arrivals, transfer, manifest, lambda: self._build(held, transfer), self._reactor)
         held.is_changed = False
+        for other in self._before(held, transfer):
+            await self._arrivals.give_up(other)
+
+    def _before(self, held: Held, transfer: IncomingTransfer, *, is_more: bool = False) -> list[str]:
+        """
+        What came in attempts before.
+
+        @param is_more: Only with a mailbox that did not come again, as Cyrus may have died while it removed them;
+            else only without.
+        @return: Ids of transfers.
+        """
+        return [
+            other
+            for other, manifest in self._arrivals.prepared(held.root).items()
+            if other.startswith(SYNC_PREFIX) and other != transfer.transfer_id
+            if is_more is not all(each.unique_id in held.mailboxes for each in manifest.mailboxes)
+        ]
 
     def _manifest(self, held: Held) -> Manifest:
         return Manifest(
@@ -414,6 +427,12 @@ class SyncIntake:
             raise
         await self._arrivals.forget(transfer.transfer_id)
         self.log.info("{mailbox} was moved here", mailbox=internal(held.root, self._deleted_prefix))
+        for other in self._before(held, transfer, is_more=True):
+            self.log.error(
+                "{mailbox} came before with more mailboxes, which are kept: pycyrus xfer status tells of {transfer}",
+                mailbox=internal(held.root, self._deleted_prefix),
+                transfer=other,
+            )
         if self._publisher is not None:
             await self._publisher.push([name])
 

@@ -261,6 +261,48 @@ class FromCyrus(CyrusTransfers):
             self.assertEqual(self.place(mailbox), (self.servers[1], LocationState.ACTIVE))
         self.assertEqual(self.logs[self.servers[1]].all_prepared(), [])
 
+    async def test_once_more(self) -> None:
+        """What came in an attempt before goes when all of it came again; where a mailbox did not, it is kept."""
+        await self.furnish()
+        there = b"XFER user.john " + self.servers[1].encode()
+        log, real = self.logs[self.servers[1]], SyncIntake.get
+
+        async def refuse(intake: SyncIntake, kind: str, value: Any) -> Any:
+            answer = await real(intake, kind, value)
+            if log.all_prepared():
+                raise StoreUnavailable("not now")
+            return answer
+
+        async def killed(intake: SyncIntake, name: MailboxName) -> None:
+            self.cyrus.kill()
+            raise StoreUnavailable("killed")
+
+        # It stays there.
+        patch = self.patch(SyncIntake, "get", refuse)
+        await self.boss.ask(there)
+        patch.restore()
+        (first,) = log.all_prepared()
+        # With this client goes Cyrus's connection, where it would be the same attempt.
+        self.boss.log_out()
+        while self.factories[self.servers[1]].sessions:
+            await self.turn()
+        self.boss = await self.cyrus_client("cyrus")
+        # It is removed there, and comes back as a user with nothing but an INBOX.
+        patch = self.patch(SyncIntake, "push", killed)
+        with self.assertRaises(StoreUnavailable):
+            await self.boss.ask(there)
+        while self.factories[self.servers[1]].sessions:
+            await self.turn()
+        patch.restore()
+        (second,) = log.all_prepared()
+        self.assertNotEqual(second.transfer_id, first.transfer_id)
+        await deferToThread(self.cyrus.start)
+        self.boss = await self.cyrus_client("cyrus")
+        await self.do(self.boss, b"CREATE user.john")
+        await self.do(self.boss, there)
+        self.assertEqual((await self.stores[self.servers[1]].status(Identity("john"), JOHN)).counts.messages, 0)
+        self.assertEqual(log.all_prepared(), [second])
+
     async def test_refused(self) -> None:
         """Where we have the user, nothing is changed on either side."""
         await self.stores[self.servers[1]].create(ADMIN, JOHN)
