@@ -483,6 +483,8 @@ class _Describer:
         held = self._held
         if LOOKUP not in held:
             return None
+        # What was deleted together has the same time at the end of each name, and nothing is below that.
+        has_children = has_children and name.deleted is None
         return MailboxListing(
             name, True, has_children, tuple(special_use.split()) if special_use else (), held, unique_id
         )
@@ -505,7 +507,7 @@ def in_order(found: Iterable[tuple[str, MailboxListing]]) -> list[MailboxListing
     listings = [listing for _, listing in ordered]
     # A key ends with the mark between components, so keys of inferiors begin with it.
     for index, ((key, listing), (following, _)) in enumerate(pairwise(ordered)):
-        if following.startswith(key):
+        if following.startswith(key) and listing.name.deleted is None:
             listings[index] = replace(listing, has_children=True)
     return listings
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -416,6 +417,9 @@ class Deleting(StoreCase):
             self.assertFalse((self.root / "spool/user/carl").exists())
         deleted = await self.store.list(ADMIN, [ListScope(Namespace.SHARED, deleted=True)])
         self.assertEqual([each.name.path for each in deleted], [(), ("a",), ("a", "b")])
+        # Each name ends with the time: DELETED.user.fred.5F2A0000 and DELETED.user.fred.a.5F2A0000.
+        pages = self.store.walk(ADMIN, [ListScope(Namespace.SHARED, deleted=True)])
+        self.assertEqual([each.has_children for each in [*deleted, *chain.from_iterable(pages)]], [False] * 6)
         when = deleted[0].name.deleted
         self.assertTrue((self.root / f"spool/DELETED/user/carl/a/b/{when}/1.").exists())
 
