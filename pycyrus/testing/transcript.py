@@ -38,7 +38,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 _LINE = re.compile(r"([CS])([0-9]*): ?(.*)\Z")
 _TOKEN = re.compile(r"\.\.\.|\$[a-z_]+")
@@ -246,3 +247,19 @@ def options_of(text: str, known: dict[str, Callable[[str], object]]) -> dict[str
             raise TranscriptError(f"no option {name!r}")
         values[name] = known[name](value)
     return values
+
+
+def add_tests(case: type[Any], folder: Path) -> None:
+    """
+    Give a test case a test for each conversation, named for its file.
+
+    @param case: Its C{play} takes the path of one.
+    @param folder: Where they are.
+    """
+    for file in sorted(folder.glob("*.txt")):
+
+        def test(self: Any, file: Path = file) -> Any:
+            return self.play(file)
+
+        test.__doc__ = file.read_text("utf-8").partition("\n")[0].lstrip("# ")
+        setattr(case, "test_" + file.stem.replace("-", "_").replace(".", "_"), test)

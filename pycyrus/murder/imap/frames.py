@@ -76,7 +76,7 @@ async def pass_on(
     tag = link.secret_tag()
     line = await send_frame(link, frame, outlet, args, tag)
     if line is None:
-        line = await link.relay_unseen(tag, outlet, within)
+        line = await link.relay(tag, outlet, within, may_splice=True)
     return frame.tag + line[len(tag) :]
 
 

@@ -167,42 +167,28 @@ class ImapLink(ServerConnection):
         self._number += 1
         return b"PROXY%d" % self._number
 
-    async def relay(self, tag: bytes, outlet: Outlet, within: float | None = ANSWER_WITHIN) -> bytes:
-        """
-        Pass on what comes until the tagged line.
-
-        @param within: Seconds of silence after which the server is given up.
-        @return: That line, with its end.
-        @raise StoreUnavailable: The connection went.  L{is_whole} tells whether the
-            client can be told so.
-        """
-        while True:
-            data, line = self._take(tag)
-            if data:
-                outlet.write(data)
-            if line is not None:
-                self.used = self._reactor.seconds()
-                return line
-            if data:
-                await outlet.drain()
-            await self._more(within)
-
     def secret_tag(self) -> bytes:
         """A tag that nobody knows, so that no message has a line that begins with it."""
         self._number += 1
         return b"%b%d" % (self._secret, self._number)
 
-    async def relay_unseen(self, tag: bytes, outlet: Outlet, within: float | None = ANSWER_WITHIN) -> bytes:
+    async def relay(
+        self, tag: bytes, outlet: Outlet, within: float | None = ANSWER_WITHIN, *, may_splice: bool = False
+    ) -> bytes:
         """
-        As L{relay}, and what is long is passed on without a look at it.
+        Pass on what comes until the tagged line.
 
-        What waits in the socket goes from there to the client's; but for its end, which is read: the tagged
-        line may be there.
-
-        @param tag: One of L{secret_tag}; behind its line the server says nothing of its own accord.
+        @param within: Seconds of silence after which the server is given up.
+        @param may_splice: What is long may be passed on without a look at it, from this socket to the client's; but
+            for its end, where the tagged line may be.  The tag is one of L{secret_tag}.
+        @return: That line, with its end.
+        @raise StoreUnavailable: The connection went.  L{is_whole} tells whether the
+            client can be told so.
         """
         transport: Any = self.transport
-        can_splice = not self.tells_unasked and outlet.can_splice and getattr(transport, "can_splice", False)
+        # Behind the tagged line there must be nothing that the server says of its own accord.
+        may_splice = may_splice and not self.tells_unasked and outlet.can_splice
+        may_splice = may_splice and getattr(transport, "can_splice", False)
         while True:
             data, line = self._take(tag)
             if data:
@@ -210,9 +196,9 @@ class ImapLink(ServerConnection):
             if line is not None:
                 self.used = self._reactor.seconds()
                 return line
-            if can_splice and transport.waiting() >= _LEAST_SPLICED:
-                can_splice = await self._splice(outlet, within)
-                if can_splice and transport.waiting():
+            if may_splice and transport.waiting() >= _LEAST_SPLICED:
+                may_splice = await self._splice(outlet, within)
+                if may_splice and transport.waiting():
                     # Its end, without another turn.
                     transport.doRead()
             elif data:

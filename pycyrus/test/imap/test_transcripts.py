@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pycyrus.store.watch import WatchReactor
 from pycyrus.testing.imap import ImapServer, open_mail_server, settings_of
-from pycyrus.testing.transcript import Player, TranscriptError, read_steps
+from pycyrus.testing.transcript import Player, TranscriptError, add_tests, read_steps
 
 CONVERSATIONS = Path(__file__).parents[1] / "transcripts" / "imap"
 
@@ -34,16 +33,7 @@ class ConversationTests(TestCase):
             await server.shut_down()
 
 
-def _player(file: Path) -> Callable[[ConversationTests], Deferred[None]]:
-    def test(case: ConversationTests) -> Deferred[None]:
-        return case.play(file)
-
-    test.__doc__ = file.read_text("utf-8").partition("\n")[0].lstrip("# ")
-    return test
-
-
-for _file in sorted(CONVERSATIONS.glob("*.txt")):
-    setattr(ConversationTests, "test_" + _file.stem.replace("-", "_").replace(".", "_"), _player(_file))
+add_tests(ConversationTests, CONVERSATIONS)
 
 
 class PlayerTests(SynchronousTestCase):

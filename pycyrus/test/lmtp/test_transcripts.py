@@ -75,10 +75,4 @@ class TranscriptTests(SynchronousTestCase):
         self.successResultOf(Deferred.fromCoroutine(transcript.Player(server).play(text)))
 
 
-def _add(path: Path) -> None:
-    name = "test_" + path.stem.replace("-", "_").replace(".", "_")
-    setattr(TranscriptTests, name, lambda self: self.play(path))
-
-
-for _path in sorted(FILES.glob("*.txt")):
-    _add(_path)
+transcript.add_tests(TranscriptTests, FILES)

@@ -16,7 +16,7 @@ from pycyrus.mupdate.client import MupdateClient, Told
 from pycyrus.mupdate.wire import gone_line, location_line
 from pycyrus.murder.directory import slave as module
 from pycyrus.murder.directory.master_link import MasterAddress, MasterSettings, connect_to_master
-from pycyrus.murder.directory.slave import Slave
+from pycyrus.murder.directory.slave import Dial, Slave
 from pycyrus.store.locations import Locations
 from pycyrus.store.threads import sleep
 from pycyrus.test.mupdate.test_master import FRED
@@ -117,6 +117,20 @@ class LiesTests(SlaveCase):
         address = MasterAddress("127.0.0.1", port.getHost().port)
         return factory, MasterSettings(address, ClientCredentials("admin", password="secret"))
 
+    async def old_copy(self) -> Locations:
+        """What a frontend knew of the master before."""
+        copy = Locations(self.copies, net, is_copy=True)
+        self.addCleanup(lambda: Deferred.fromCoroutine(copy.close()))
+        await copy.follow([FRED])
+        return copy
+
+    async def learns(self, copy: Locations, dial: Dial) -> None:
+        """Have it follow the master, until it has what is there in the end."""
+        slave = Slave(copy, self.copies, dial, net, retry_delay=0.02)
+        self.addCleanup(lambda: Deferred.fromCoroutine(slave.close()))
+        slave.start()
+        await self.until(copy, lambda: copy.find(JANE.mailbox) == JANE and len(copy.page("", "", 10)) == 1)
+
     async def test_without_an_answer(self) -> None:
         """A master that hangs, and whose kernel goes on, is left and looked for again."""
         self.patch(module, "_LEAST_PATIENCE", 0.05)
@@ -155,13 +169,8 @@ class LiesTests(SlaveCase):
             client._most = 3000
             return client
 
-        copy = Locations(self.copies, net, is_copy=True)
-        self.addCleanup(lambda: Deferred.fromCoroutine(copy.close()))
-        await copy.follow([FRED])
-        slave = Slave(copy, self.copies, dial, net, retry_delay=0.02)
-        self.addCleanup(lambda: Deferred.fromCoroutine(slave.close()))
-        slave.start()
-        await self.until(copy, lambda: copy.find(JANE.mailbox) == JANE and len(copy.page("", "", 10)) == 1)
+        copy = await self.old_copy()
+        await self.learns(copy, dial)
         self.assertEqual(dialled, [[FRED.mailbox]] * 3)
         self.assertGreater(factory.told, 6000)
 
@@ -175,13 +184,8 @@ class LiesTests(SlaveCase):
             kept.append(copy.find(FRED.mailbox) is not None)
             return await connect_to_master(net, settings, told, gone)
 
-        copy = Locations(self.copies, net, is_copy=True)
-        self.addCleanup(lambda: Deferred.fromCoroutine(copy.close()))
-        await copy.follow([FRED])
-        slave = Slave(copy, self.copies, dial, net, retry_delay=0.02)
-        self.addCleanup(lambda: Deferred.fromCoroutine(slave.close()))
-        slave.start()
-        await self.until(copy, lambda: copy.find(JANE.mailbox) == JANE and len(copy.page("", "", 10)) == 1)
+        copy = await self.old_copy()
+        await self.learns(copy, dial)
         self.assertEqual(kept, [True] * len(LIES) + [False])
         self.assertEqual(factory.lies, [])
 

@@ -7,7 +7,6 @@ would see there, but for the few differences that are listed here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -15,7 +14,7 @@ from twisted.trial.unittest import TestCase
 
 from pycyrus.test.murder.frontend import Frontend
 from pycyrus.testing.imap import settings_of
-from pycyrus.testing.transcript import Player
+from pycyrus.testing.transcript import Player, add_tests
 
 CONVERSATIONS = Path(__file__).parents[1] / "transcripts" / "imap"
 
@@ -75,13 +74,4 @@ class ConversationTests(TestCase):
             await frontend.shut_down()
 
 
-def _player(file: Path) -> Callable[[ConversationTests], Deferred[None]]:
-    def test(case: ConversationTests) -> Deferred[None]:
-        return case.play(file)
-
-    test.__doc__ = file.read_text("utf-8").partition("\n")[0].lstrip("# ")
-    return test
-
-
-for _file in sorted(CONVERSATIONS.glob("*.txt")):
-    setattr(ConversationTests, "test_" + _file.stem.replace("-", "_").replace(".", "_"), _player(_file))
+add_tests(ConversationTests, CONVERSATIONS)

@@ -25,17 +25,14 @@ OPTIONS: dict[str, Callable[[str], object]] = {
 
 
 class TranscriptTests(SynchronousTestCase):
-    async def play(self, path: Path) -> None:
+    def play(self, path: Path) -> None:
+        self.successResultOf(Deferred.fromCoroutine(self._play(path)))
+
+    async def _play(self, path: Path) -> None:
         text = path.read_text("utf-8")
         server = Server(**transcript.options_of(text, OPTIONS))  # type: ignore[arg-type] # by name, from the file
         await server.fill()
         await transcript.Player(server).play(text)
 
 
-def _add(path: Path) -> None:
-    name = "test_" + path.stem.replace("-", "_").replace(".", "_")
-    setattr(TranscriptTests, name, lambda self: self.successResultOf(Deferred.fromCoroutine(self.play(path))))
-
-
-for _path in sorted(FILES.glob("*.txt")):
-    _add(_path)
+transcript.add_tests(TranscriptTests, FILES)
