@@ -43,10 +43,6 @@ T = TypeVar("T")
 
 TURN = 128
 """Events handled until other connections get their turn."""
-LONG = 0.002
-"""Seconds after which they get it anyway."""
-SHORT = 0.0002
-"""The same where others wait for theirs."""
 SHUTDOWN = b"Server shutting down"
 INTERRUPTED = b"Fatal error: Command was interrupted"
 
@@ -300,7 +296,7 @@ class Session(Client):
         self._is_advancing = True
         reader, seconds = self._reader, self.clock.seconds
         left = TURN
-        stop = seconds() + (SHORT if self._turns.are_awaited else LONG)
+        stop = self._turns.end_of_one(seconds())
         while not self._is_busy and not self._is_closing and self._is_writable:
             event = reader.next()
             if event is None:

@@ -32,10 +32,6 @@ MAX_WAITING = 65_536
 """Octets kept while a command waits; then the transport is paused."""
 COMMANDS_AT_ONCE = 100
 """Commands run before other connections have their turn."""
-LONG = 0.002
-"""Seconds after which they have it anyway."""
-SHORT = 0.0002
-"""The same where others wait for theirs."""
 CORK_SIZE = 65_536
 """Octets held back at most."""
 
@@ -282,7 +278,7 @@ class LineSession:
         self._is_working = True
         left = COMMANDS_AT_ONCE
         seconds = self.clock.seconds
-        stop = seconds() + (SHORT if self._turns.are_awaited else LONG)
+        stop = self._turns.end_of_one(seconds())
         try:
             while not self._is_closing and await self.step():
                 if self._is_leaving:

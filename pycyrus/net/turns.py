@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 SHARE = 0.004
 """Seconds of turns until the network is looked at again; the last one may take longer."""
+LONG = 0.002
+"""Seconds for which who has a turn goes on at most."""
+SHORT = 0.0002
+"""The same where others wait for theirs."""
 
 
 class Turn:
@@ -54,6 +58,10 @@ class Turns:
     def are_awaited(self) -> bool:
         """Whether somebody waits for one."""
         return bool(self._waiting)
+
+    def end_of_one(self, begun: float) -> float:
+        """Until when a turn lasts that has begun, unless its work ends before."""
+        return begun + (SHORT if self.are_awaited else LONG)
 
     def ask(self, work: Callable[[], None]) -> Turn:
         """Have something done when the others had their turn."""
